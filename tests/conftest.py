@@ -1,0 +1,103 @@
+"""What several tests share: no network, invented posts, and a model fitted once."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+from models import Classifier
+from pipeline.config import Calibration, Features, Label, LabelSet, ModelConfig
+from pipeline.errors import InputError
+from pipeline.text import TokenBatch
+
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+Refused = Callable[..., AbstractContextManager[None]]
+Jsonl = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def refused() -> Refused:
+    """``with refused("row 3", "null"):`` expects an InputError of one line that holds these."""
+
+    @contextmanager
+    def expect(*parts: object) -> Iterator[None]:
+        with pytest.raises(InputError) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        for part in parts:
+            assert str(part) in message
+
+    return expect
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Jsonl:
+    """``jsonl("train.jsonl", rows)`` writes dicts under the test's folder."""
+
+    def write(name: str, rows: list[dict[str, Any]]) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+@dataclass(frozen=True)
+class Posts:
+    """Invented posts in an invented language, as a classifier takes them."""
+
+    texts: list[str]
+    Y: np.ndarray
+    groups: np.ndarray
+    auxiliary: np.ndarray
+
+    @property
+    def tokens(self) -> TokenBatch:
+        return TokenBatch.from_lists([text.split() for text in self.texts])
+
+
+def invent(n_posts: int = 240, n_authors: int = 120, seed: int = 0) -> Posts:
+    """Posts of filler words, and for each of two labels and an auxiliary one, sometimes a telling word."""
+    rng = np.random.default_rng(seed)
+    syllables = ["ba", "de", "fi", "go", "lu", "ma", "ne", "pi", "ro", "su", "ta", "vo"]
+    filler = ["".join(rng.choice(syllables, rng.integers(1, 4))) for _ in range(400)]
+    telling = [["zaxa", "zaxo", "zaxi"], ["wiku", "wika", "wike"], ["qoru", "qore"]]
+    truth = (rng.random((n_posts, 3)) < [0.3, 0.2, 0.15]).astype(np.int8)
+    texts = []
+    for row in truth:
+        words = list(rng.choice(filler, rng.integers(4, 12)))
+        words += [str(rng.choice(telling[k])) for k in np.flatnonzero(row) if rng.random() < 0.8]
+        words += [str(rng.choice(telling[k])) for k in np.flatnonzero(row == 0) if rng.random() < 0.03]
+        texts.append(" ".join(words))
+    return Posts(texts, truth[:, :2], rng.integers(0, n_authors, n_posts), truth[:, 2:])
+
+
+def model_config(**changes: Any) -> ModelConfig:
+    """Two labels and an auxiliary one, small features, three folds; `changes` replace sections."""
+    labels = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])
+    features = Features(char_ngrams=[2, 3], char_min_df=2)
+    return ModelConfig(**{"labels": labels, "features": features, "calibration": Calibration(folds=3), **changes})
+
+
+@pytest.fixture(scope="session")
+def posts() -> Posts:
+    return invent()
+
+
+@pytest.fixture(scope="session")
+def model(posts: Posts) -> Classifier:
+    """A fitted model; tests read it only."""
+    return Classifier(model_config()).fit(posts.tokens, posts.Y, posts.groups, posts.auxiliary)

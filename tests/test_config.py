@@ -1,0 +1,219 @@
+"""Configs: those shipped, how layers become one, and what a user's mistake is answered."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from pipeline.config import DEFAULT, ROOT, Config, LabelSet, flatten, load_config
+
+EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+LABEL_SETS = sorted((ROOT / "configs" / "labels").glob("*.yaml"))
+ONE_LABEL = {"name": "one", "labels": [{"name": "only", "definition": "the only one"}]}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted leaf keys of the schema; a label set, which is a file of its own, counts as one."""
+    for name, field in model.model_fields.items():
+        section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and field.annotation is not LabelSet
+        yield from keys(field.annotation, f"{prefix}{name}.") if section else [prefix + name]
+
+
+def sections(model: type[BaseModel]) -> Iterator[str]:
+    for key in keys(model):
+        yield from (".".join(key.split(".")[:depth]) for depth in range(1, key.count(".") + 2))
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    def write(content, name="overlay.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_shipped_configs_are_found():
+    assert {"fast", "nbsvm", "extended", "safecity"} <= {path.stem for path in EXPERIMENTS}
+    assert {"default", "extended", "safecity"} <= {path.stem for path in LABEL_SETS}
+
+
+def test_default_loads_alone():
+    assert load_config().labels.names == ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_changes_the_default(path):
+    assert load_config([path]) != load_config()
+
+
+@pytest.mark.parametrize("path", LABEL_SETS, ids=lambda path: path.stem)
+def test_every_label_set_loads_and_defines_its_labels(path):
+    labels = load_config(settings=[f"labels={path}"]).labels
+    assert labels.names == [label["name"] for label in yaml.safe_load(path.read_text())["labels"]]
+    assert all(len(label.definition) > 10 for label in labels.labels)
+
+
+def test_default_file_shows_every_key_of_the_schema():
+    shown = dict(flatten(yaml.safe_load(DEFAULT.read_text())))
+    assert set(shown) == set(keys(Config))
+
+
+def test_default_file_comments_every_key():
+    commented = False
+    for line in DEFAULT.read_text().splitlines():
+        commented = bool(line.strip()) and (commented or line.lstrip().startswith("#"))
+        is_leaf = ": " in line and not line.lstrip().startswith("#")
+        assert commented or not is_leaf, f"no comment above {line!r}"
+
+
+def test_default_file_and_schema_agree_on_defaults():
+    required = {"labels": load_config().labels, "data": {"sources": load_config().data.sources}}
+    assert Config.model_validate(required) == load_config()
+
+
+@pytest.mark.parametrize("key", sorted(set(sections(Config))))
+def test_misspelt_key_gets_the_right_one(key, refused):
+    name = key.split(".")[-1]
+    with refused(f"unknown key '{key}{name[-1]}'", f"did you mean {name!r}?"):
+        load_config(settings=[f"{key}{name[-1]}=1"])
+
+
+def test_misspelt_key_in_another_case(refused):
+    with refused("unknown key 'model.c'", "did you mean 'C'?"):
+        load_config(settings=["model.c=1"])
+
+
+def test_misspelt_key_of_a_label_is_named_rather_than_the_missing_one(overlay, refused):
+    labels = {"name": "x", "labels": [{"nme": "a", "definition": "b"}]}
+    with refused("unknown key 'labels.labels.0.nme'", "did you mean 'name'?"):
+        load_config([overlay({"labels": labels})])
+
+
+def test_key_like_no_other_gets_the_list(refused):
+    with refused("unknown key 'model.zzz'", "allowed are type, C"):
+        load_config(settings=["model.zzz=1"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("model.C=much", ["model.C: got 'much'", "valid number"]),
+        ("model.C=", ["model.C: got None", "valid number"]),
+        ("model.C=0", ["model.C: got 0", "greater than 0"]),
+        ("model.C=.inf", ["model.C: got inf", "finite"]),
+        ("model.C=true", ["model.C: got True", "valid number"]),
+        ("model.type=svn", ["model.type: got 'svn'", "'svm'", "'nbsvm'"]),
+        ("model=svm", ["model: got 'svm'", "mapping of keys"]),
+        ("seed=1.5", ["seed: got 1.5", "valid integer"]),
+        ("seed=-1", ["seed: got -1"]),
+        ("calibration.folds=1", ["calibration.folds: got 1", "equal to 2"]),
+        ("features.char_ngrams=[5, 2]", ["features: char_ngrams must be [low, high]"]),
+        ("features.char_ngrams=[2]", ["features.char_ngrams: got a list", "at least 2 items"]),
+        ("data.sources=[]", ["data.sources: got a list", "at least 1 item"]),
+        ("data.sources=data", ["data.sources: got 'data'", "list"]),
+        ("data.split.test=0.9", ["data.split", "nothing for train"]),
+        ("data.columns.labels=3", ["data.columns.labels: got 3"]),
+        ("data.columns.labels={a: 3}", ["data.columns.labels.a: got 3"]),
+        ("thresholds.objective=recall", ["thresholds: ", "need a target"]),
+        ("thresholds.target=0.9", ["thresholds: ", "need a target"]),
+        ("labels.auxiliary=[assault]", ["labels: assault listed twice"]),
+        ("labels=[a]", ["labels: got a list", "mapping of keys"]),
+    ],
+)
+def test_bad_value_is_shown_with_what_is_allowed(setting, parts, refused):
+    with refused(f"--set {setting}", *parts):
+        load_config(settings=[setting])
+
+
+@pytest.mark.parametrize("setting", ["model.C", "=3", "model..C=2", ".=1", "model.C=[", "seed=2020-99-99"])
+def test_malformed_setting_shows_itself(setting, refused):
+    with refused(f"--set {setting}: "):
+        load_config(settings=[setting])
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("model: [", ["line 1", "not valid YAML"]),
+        ("seed: 1\nmodel: {C: 1\n", ["line 3", "not valid YAML"]),
+        ("- model", ["got a list", "expected a mapping"]),
+        ("", ["got nothing", "expected a mapping"]),
+        ("model:\n", ["model: got None", "mapping of keys"]),
+        ("1: 2", ["keys should be strings"]),
+        ("seed: 2020-99-99", ["not valid YAML"]),
+        ("labels: nowhere.yaml", ["nowhere.yaml: cannot be read"]),
+        ("x: " + "[" * 5000, ["not valid YAML"]),
+    ],
+)
+def test_file_that_is_no_config(content, parts, overlay, refused):
+    path = overlay(content)
+    with refused(path.parent, *parts):
+        load_config([path])
+
+
+def test_file_that_is_missing_a_folder_or_no_utf8(tmp_path, refused):
+    with refused(tmp_path / "none.yaml", "cannot be read"):
+        load_config([tmp_path / "none.yaml"])
+    with refused(tmp_path, "cannot be read"):
+        load_config([tmp_path])
+    (tmp_path / "latin.yaml").write_bytes(b"tracking: {experiment: caf\xe9}")
+    with refused("latin.yaml", "not UTF-8"):
+        load_config([tmp_path / "latin.yaml"])
+
+
+def test_later_layers_win_and_leave_the_rest(overlay):
+    first = overlay({"model": {"C": 1, "type": "svm"}, "seed": 1}, "first.yaml")
+    second = overlay({"model": {"C": 2}}, "second.yaml")
+    assert load_config([first, second]).model.model_dump() == {"type": "svm", "C": 2}
+    config = load_config([first, second], ["model.C=3", "model.C=4", "seed=2"], ["here"], seed=3)
+    assert (config.model.type, config.model.C, config.seed, config.data.sources) == ("svm", 4, 3, ["here"])
+    assert config.data.columns == load_config().data.columns
+
+
+def test_labels_are_replaced_whole(overlay):
+    labels = load_config([overlay({"labels": ONE_LABEL})]).labels
+    assert (labels.names, labels.auxiliary, labels.ignored) == (["only"], [], [])
+
+
+def test_labels_file_is_found_beside_the_overlay(overlay, monkeypatch, tmp_path):
+    (tmp_path / "sets").mkdir()
+    overlay(ONE_LABEL, "sets/one.yaml")
+    monkeypatch.chdir(ROOT)
+    assert load_config([overlay({"labels": "sets/one.yaml"})]).labels.name == "one"
+
+
+def test_setting_one_key_of_the_label_set_leaves_its_others():
+    labels = load_config(settings=["labels.ignored=[spam]"]).labels
+    assert labels.ignored == ["spam"]
+    assert labels.model_copy(update={"ignored": []}) == load_config().labels
+
+
+def test_setting_a_labels_file_replaces_the_label_set():
+    assert load_config(settings=[f"labels={ROOT / 'configs/labels/safecity.yaml'}"]).labels.auxiliary == []
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("1", 1), ("2.5E+1", 25), (".5", 0.5)])
+def test_numbers_may_be_written_as_people_do(text, value):
+    config = load_config(settings=[f"model.C={text}"])
+    assert value == config.model.C
+
+
+def test_setting_reads_yaml():
+    config = load_config(settings=["data.sources=[a, b]", "features.char_ngrams=null", "tracking.uri=sqlite:///a=b.db"])
+    assert config.data.sources == ["a", "b"]
+    assert config.features.char_ngrams is None
+    assert config.tracking.uri == "sqlite:///a=b.db"
+
+
+def test_config_of_model_round_trips_through_json():
+    config = load_config().of_model()
+    assert type(config).model_validate_json(config.model_dump_json()) == config
+    assert "data" not in config.model_dump()
+
+
+def test_flatten_gives_dotted_leaves_in_order():
+    assert list(flatten({"b": {"y": 1, "x": {"z": [2]}}, "a": None})) == [("b.y", "1"), ("b.x.z", "[2]"), ("a", "None")]
