@@ -1,0 +1,264 @@
+"""Sublinear TF-IDF of word and character n-grams, computed once per distinct token.
+
+Character n-grams (`char_wb`) never cross a token, so the counts of a batch are
+(posts x tokens) @ (distinct tokens x n-grams); n-grams are looked up as exact integer keys.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
+from sklearn.utils.validation import check_is_fitted
+
+from pipeline.errors import InputError
+from pipeline.text import TokenBatch
+
+_CHUNK = 4096  # posts counted at a time while fitting, which bounds memory
+
+Ints = NDArray[np.int64]
+
+
+def _counts(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:
+    """Count (row, column) pairs; columns below zero are left out."""
+    kept = columns >= 0
+    ones = np.ones(int(kept.sum()), np.float32)
+    return sparse.csr_matrix((ones, (rows[kept], columns[kept])), shape=shape)
+
+
+def _lookup(sorted_keys: Ints, keys: Ints) -> Ints:
+    """Position of each key among `sorted_keys`, -1 where absent."""
+    if not len(sorted_keys):
+        return np.full(len(keys), -1, np.int64)
+    positions = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    return np.where(sorted_keys[positions] == keys, positions, -1)
+
+
+class _Words:
+    """Counts word 1-grams, or 1- and 2-grams, of a fixed vocabulary."""
+
+    def __init__(self, vocabulary: list[str]) -> None:
+        self.vocabulary = vocabulary
+        self.column = {term: column for column, term in enumerate(vocabulary) if " " not in term}
+        size = len(vocabulary)
+        pairs = []
+        for column, term in enumerate(vocabulary):
+            left, space, right = term.partition(" ")
+            if space:
+                pairs.append((self.column[left] * size + self.column[right], column))
+        pairs.sort()
+        self.keys = np.array([key for key, _ in pairs], np.int64)
+        self.pair_column = np.array([column for _, column in pairs], np.int64)
+
+    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
+        size = len(self.vocabulary)
+        of_type = np.array([self.column.get(token, -1) for token in tokens.types], np.int64)
+        columns = of_type[tokens.codes]
+        rows = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+        if len(self.keys) and len(columns) > 1:
+            left, right = columns[:-1], columns[1:]
+            adjacent = np.flatnonzero((rows[:-1] == rows[1:]) & (left >= 0) & (right >= 0))
+            found = _lookup(self.keys, left[adjacent] * size + right[adjacent])
+            adjacent, found = adjacent[found >= 0], found[found >= 0]
+            rows = np.concatenate([rows, rows[adjacent]])
+            columns = np.concatenate([columns, self.pair_column[found]])
+        return _counts(rows, columns, (len(tokens), size))
+
+
+class _Characters:
+    """Counts character n-grams within space-padded tokens, as ``analyzer="char_wb"`` does."""
+
+    BITS = 12  # of a character's code; five of them fit an integer key exactly
+
+    def __init__(self, vocabulary: list[str], low: int, high: int) -> None:
+        self.vocabulary, self.low, self.high = vocabulary, low, high
+        self.alphabet = np.array(sorted({ord(character) for gram in vocabulary for character in gram}), np.int64)
+        keys = np.array([self._key(gram) for gram in vocabulary], np.int64)
+        self.order = np.argsort(keys)
+        self.keys = keys[self.order]
+
+    def _key(self, gram: str) -> int:
+        key = 0
+        for code in np.searchsorted(self.alphabet, [ord(character) for character in gram]):
+            key = (key << self.BITS) | (int(code) + 1)
+        return key
+
+    @classmethod
+    def keys_of(cls, types: list[str], alphabet: Ints, low: int, high: int) -> tuple[Ints, Ints]:
+        """N-grams of padded tokens as (type, key) pairs, leaving out those with a character outside `alphabet`."""
+        text = "".join(f" {token} " for token in types)
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+        codes = _lookup(alphabet, points) + 1
+        lengths = np.array([len(token) + 2 for token in types], np.int64)
+        ends = np.cumsum(lengths)
+        type_of = np.repeat(np.arange(len(types)), lengths)
+        left = np.repeat(ends, lengths) - np.arange(len(points))  # characters from here to the token's end
+        start = np.zeros(len(points), bool)
+        start[ends - lengths] = True
+        key = np.zeros(len(points), np.int64)
+        known = np.ones(len(points), bool)
+        owners, keys = [], []
+        for size in range(1, high + 1):
+            rest = codes[size - 1 :]
+            shifted = np.zeros(len(points), np.int64)
+            shifted[: len(rest)] = rest
+            inside = left >= size
+            known &= ~inside | (shifted > 0)
+            key = np.where(inside, (key << cls.BITS) | shifted, key)
+            if size >= low:
+                wanted = known & inside
+                owners.append(type_of[wanted])
+                keys.append(key[wanted])
+        # A token shorter than `low` is one n-gram by itself, as scikit-learn has it.
+        short = known & start & (left < low)
+        owners.append(type_of[short])
+        keys.append(key[short])
+        return np.concatenate(owners), np.concatenate(keys)
+
+    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
+        owners, keys = self.keys_of(tokens.types, self.alphabet, self.low, self.high)
+        found = _lookup(self.keys, keys)
+        owners, found = owners[found >= 0], found[found >= 0]
+        grams = _counts(owners, self.order[found], (len(tokens.types), len(self.vocabulary)))
+        posts = sparse.csr_matrix(
+            (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
+        )
+        return posts @ grams
+
+
+def _learn_words(tokens: TokenBatch, ngrams: int, min_df: int) -> tuple[list[str], Ints]:
+    """Word n-grams in at least `min_df` posts, sorted, and how many posts hold each."""
+    size = len(tokens.types)
+    rows = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+    found: dict[str, int] = {}
+    posts_with = np.bincount(np.unique(rows * size + tokens.codes) % size, minlength=size)
+    for code in np.flatnonzero(posts_with >= min_df).tolist():
+        found[tokens.types[code]] = int(posts_with[code])
+    if ngrams == 2:
+        adjacent = np.flatnonzero(rows[:-1] == rows[1:])
+        pairs, pair_of = np.unique(tokens.codes[adjacent] * size + tokens.codes[adjacent + 1], return_inverse=True)
+        posts_with = np.bincount(np.unique(rows[adjacent] * len(pairs) + pair_of) % max(len(pairs), 1), minlength=len(pairs))
+        for number in np.flatnonzero(posts_with >= min_df).tolist():
+            left, right = divmod(int(pairs[number]), size)
+            found[f"{tokens.types[left]} {tokens.types[right]}"] = int(posts_with[number])
+    terms = sorted(found)
+    return terms, np.array([found[term] for term in terms], np.int64)
+
+
+def _learn_characters(tokens: TokenBatch, low: int, high: int, min_df: int) -> tuple[list[str], Ints]:
+    """Character n-grams in at least `min_df` posts, sorted, and how many posts hold each."""
+    single = _Characters([*sorted({character for token in tokens.types for character in token}), " "], 1, 1)
+    common = np.bincount(single.count(tokens).indices, minlength=len(single.vocabulary)) >= min_df
+    alphabet = np.array(sorted(ord(single.vocabulary[number]) for number in np.flatnonzero(common)), np.int64)
+    if len(alphabet) >= 1 << _Characters.BITS:
+        limit = (1 << _Characters.BITS) - 1
+        raise InputError(f"{len(alphabet)} distinct characters, at most {limit} can be n-gram features; raise features.char_min_df")
+    owners, keys = _Characters.keys_of(tokens.types, alphabet, low, high)
+    distinct, column = np.unique(keys, return_inverse=True)
+    grams = _counts(owners, column, (len(tokens.types), len(distinct)))
+    posts_with = np.zeros(len(distinct), np.int64)
+    for start in range(0, len(tokens), _CHUNK):
+        offsets = tokens.offsets[start : start + _CHUNK + 1]
+        codes = tokens.codes[offsets[0] : offsets[-1]]
+        posts = sparse.csr_matrix(
+            (np.ones(len(codes), np.float32), codes, offsets - offsets[0]), shape=(len(offsets) - 1, len(tokens.types))
+        )
+        posts_with += np.bincount((posts @ grams).indices, minlength=len(distinct))
+    found = {}
+    mask = (1 << _Characters.BITS) - 1
+    for number in np.flatnonzero(posts_with >= min_df).tolist():
+        codes_of = [int(distinct[number]) >> _Characters.BITS * place & mask for place in range(high)]
+        gram = "".join(chr(alphabet[code - 1]) for code in reversed(codes_of) if code)
+        found[gram] = int(posts_with[number])
+    terms = sorted(found)
+    return terms, np.array([found[term] for term in terms], np.int64)
+
+
+class TfidfFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Word and character n-grams of tokenised posts, each block as scikit-learn's ``TfidfVectorizer`` gives it.
+
+    The word block equals ``TfidfVectorizer(ngram_range=(1, word_ngrams), min_df=word_min_df, sublinear_tf=True)`` on the
+    same tokens, the character block ``TfidfVectorizer(analyzer="char_wb", ngram_range=char_ngrams, min_df=char_min_df,
+    sublinear_tf=True)`` on the tokens joined by spaces, columns in the same order.
+
+    Parameters
+    ----------
+    word_ngrams : {1, 2}
+        Longest word n-gram.
+    char_ngrams : (int, int) or None
+        Shortest and longest character n-gram, within 1 and 5; None for no character block.
+    word_min_df, char_min_df : int
+        Fewest posts that an n-gram must stand in.
+
+    Attributes
+    ----------
+    words_, characters_ : list of str
+        Vocabularies, sorted: the columns of the output, words first.
+    idf_ : ndarray of float32, shape (n_features,)
+        ``ln((1 + n_posts) / (1 + posts with it)) + 1``.
+    """
+
+    def __init__(
+        self, word_ngrams: int = 2, char_ngrams: tuple[int, int] | None = (2, 5), word_min_df: int = 2, char_min_df: int = 3
+    ) -> None:
+        self.word_ngrams = word_ngrams
+        self.char_ngrams = char_ngrams
+        self.word_min_df = word_min_df
+        self.char_min_df = char_min_df
+
+    def fit(self, X: TokenBatch, y: Any = None) -> Self:
+        """Learn vocabularies and document frequencies.
+
+        Raises
+        ------
+        InputError
+            When no n-gram stands in enough posts.
+        """
+        words, words_df = _learn_words(X, self.word_ngrams, self.word_min_df)
+        characters: list[str] = []
+        characters_df = np.empty(0, np.int64)
+        if self.char_ngrams:
+            characters, characters_df = _learn_characters(X, *self.char_ngrams, self.char_min_df)
+        if not words and not characters:
+            raise InputError(f"no n-gram stands in {self.word_min_df} of the {len(X)} posts; lower features.word_min_df or give more posts")
+        idf = np.log((1 + len(X)) / (1 + np.concatenate([words_df, characters_df]))) + 1
+        return self.restore(words, characters, idf.astype(np.float32))
+
+    def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32]) -> Self:
+        """Set fitted attributes from stored ones."""
+        self.words_, self.characters_, self.idf_ = words, characters, idf
+        self._blocks: list[_Words | _Characters] = [_Words(words)]
+        if self.char_ngrams:
+            self._blocks.append(_Characters(characters, *self.char_ngrams))
+        return self
+
+    def transform(self, X: TokenBatch) -> sparse.csr_matrix:
+        """Compute features.
+
+        Parameters
+        ----------
+        X : TokenBatch
+            Posts; tokens never seen before count by the n-grams that they share with known ones.
+
+        Returns
+        -------
+        csr_matrix of float32, shape (n_posts, n_features)
+            Each block L2-normalised per post.
+        """
+        check_is_fitted(self, "idf_")
+        blocks, start = [], 0
+        for block in self._blocks:
+            counts = block.count(X)
+            idf = self.idf_[start : start + counts.shape[1]]
+            start += counts.shape[1]
+            counts.data = (np.log(counts.data) + np.float32(1)) * idf[counts.indices]
+            inplace_csr_row_normalize_l2(counts)
+            blocks.append(counts)
+        return sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns: ``word:…`` and ``char:…``, shape (n_features,)."""
+        check_is_fitted(self, "idf_")
+        return np.array([f"word:{term}" for term in self.words_] + [f"char:{term}" for term in self.characters_], object)

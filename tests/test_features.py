@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from pipeline import features
+from pipeline.errors import InputError
+from pipeline.features import TfidfFeatures
+from pipeline.text import TokenBatch
+
+# Few characters, so that n-grams repeat; of one, two, three and four bytes, a combining one and a lone surrogate.
+tokens = st.sampled_from(["me", "too", "é"]) | st.text("abé\u0301我😀#'\ud800", min_size=1, max_size=6)
+corpora = st.lists(st.lists(tokens, max_size=6), min_size=1, max_size=8)
+
+POSTS = [["me", "too"], ["me", "too", "!"], ["not", "me"], ["too"], [], ["#metoo", "😀"], ["#metoo", "😀", "me"]]
+
+
+def scikit_learn(vectorizer: TfidfVectorizer, train: list, test: list) -> tuple[list[str], sparse.csr_matrix]:
+    try:
+        vectorizer.fit(train)
+    except ValueError:  # it refuses an empty vocabulary
+        return [], sparse.csr_matrix((len(test), 0))
+    return vectorizer.get_feature_names_out().tolist(), vectorizer.transform(test)
+
+
+def words_of_scikit_learn(train: list, test: list, ngrams: int, min_df: int) -> tuple[list[str], sparse.csr_matrix]:
+    vectorizer = TfidfVectorizer(
+        tokenizer=list, preprocessor=None, token_pattern=None, lowercase=False, ngram_range=(1, ngrams), min_df=min_df, sublinear_tf=True
+    )
+    return scikit_learn(vectorizer, train, test)
+
+
+def characters_of_scikit_learn(train: list, test: list, ngrams: tuple[int, int], min_df: int) -> tuple[list[str], sparse.csr_matrix]:
+    vectorizer = TfidfVectorizer(analyzer="char_wb", lowercase=False, ngram_range=ngrams, min_df=min_df, sublinear_tf=True)
+    return scikit_learn(vectorizer, [" ".join(post) for post in train], [" ".join(post) for post in test])
+
+
+def encode(posts: list[list[str]]) -> TokenBatch:
+    return TokenBatch.from_lists(posts)
+
+
+@pytest.mark.parametrize("word_ngrams", [1, 2])
+@pytest.mark.parametrize("char_ngrams", [(1, 1), (1, 3), (2, 5), (3, 5), (5, 5)])
+@given(train=corpora, test=corpora, word_min_df=st.integers(1, 3), char_min_df=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_equals_scikit_learn_on_seen_and_unseen_tokens(word_ngrams, char_ngrams, train, test, word_min_df, char_min_df):
+    words, word_values = words_of_scikit_learn(train, test, word_ngrams, word_min_df)
+    characters, character_values = characters_of_scikit_learn(train, test, char_ngrams, char_min_df)
+    ours = TfidfFeatures(word_ngrams, char_ngrams, word_min_df, char_min_df)
+    if not words and not characters:
+        with pytest.raises(InputError):
+            ours.fit(encode(train))
+        return
+
+    ours.fit(encode(train))
+
+    assert ours.words_ == words
+    assert ours.characters_ == characters
+    found = ours.transform(encode(test))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.toarray(), sparse.hstack([word_values, character_values]).toarray(), atol=1e-6)
+
+
+def test_without_a_character_block_the_columns_are_the_words():
+    ours = TfidfFeatures(word_ngrams=2, char_ngrams=None, word_min_df=2).fit(encode(POSTS))
+
+    words, values = words_of_scikit_learn(POSTS, POSTS, 2, 2)
+    assert ours.get_feature_names_out().tolist() == [f"word:{term}" for term in words]
+    np.testing.assert_allclose(ours.transform(encode(POSTS)).toarray(), values.toarray(), atol=1e-6)
+
+
+def test_names_tell_word_columns_from_character_columns():
+    ours = TfidfFeatures(word_ngrams=2, char_ngrams=(2, 2), word_min_df=4, char_min_df=5).fit(encode(POSTS))
+
+    assert ours.get_feature_names_out().tolist() == ["word:me", "char:me", "char:o ", "char:oo", "char:to"]
+
+
+@pytest.mark.parametrize("posts", [[], [[]], [[], []]])
+def test_batches_without_any_token_give_rows_of_zeros(posts):
+    ours = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS))
+
+    found = ours.transform(encode(posts))
+
+    assert found.shape == (len(posts), len(ours.idf_))
+    assert found.nnz == 0
+
+
+def test_each_post_is_transformed_the_same_alone_as_in_company():
+    ours = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS))
+
+    alone = sparse.vstack([ours.transform(encode([post])) for post in POSTS])
+
+    np.testing.assert_allclose(alone.toarray(), ours.transform(encode(POSTS)).toarray(), atol=1e-7)
+
+
+def test_types_that_no_selected_post_holds_change_nothing():
+    ours = TfidfFeatures(word_min_df=1, char_min_df=1)
+    selected = encode([*POSTS, ["elsewhere"]]).take(np.arange(len(POSTS)))
+
+    ours.fit(selected)
+
+    assert "elsewhere" not in ours.words_
+    assert ours.words_ == TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS)).words_
+
+
+def test_restored_features_equal_the_fitted_ones():
+    fitted = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS))
+
+    restored = TfidfFeatures().restore(fitted.words_, fitted.characters_, fitted.idf_)
+
+    unseen = encode([["me", "neither"], ["😀😀", "#me"]])
+    assert (restored.transform(unseen) != fitted.transform(unseen)).nnz == 0
+
+
+def test_fitting_in_chunks_learns_the_same(monkeypatch):
+    whole = TfidfFeatures(word_min_df=1, char_min_df=2).fit(encode(POSTS))
+
+    monkeypatch.setattr(features, "_CHUNK", 2)
+    chunked = TfidfFeatures(word_min_df=1, char_min_df=2).fit(encode(POSTS))
+
+    assert chunked.characters_ == whole.characters_
+    assert chunked.idf_.tolist() == whole.idf_.tolist()
+
+
+@pytest.mark.parametrize("posts", [[], [[]], [["once"], ["only"]]])
+def test_nothing_frequent_enough_is_an_input_error(posts):
+    with pytest.raises(InputError, match=r"no n-gram stands in 2 of the \d posts; lower features.word_min_df"):
+        TfidfFeatures(word_min_df=2, char_min_df=3).fit(encode(posts))
+
+
+def test_too_many_distinct_characters_are_an_input_error_until_rare_ones_are_left_out():
+    ideographs = [chr(0x4E00 + number) for number in range(4095)]  # and the space that pads
+
+    with pytest.raises(InputError, match=r"4096 distinct characters, at most 4095 .* raise features.char_min_df"):
+        TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode([ideographs, ideographs[:100]]))
+    fitted = TfidfFeatures(word_min_df=1, char_min_df=2).fit(encode([ideographs, ideographs[:100]]))
+
+    assert len({gram.strip() for gram in fitted.characters_ if gram.strip()}) == 100
+
+
+def test_n_grams_of_the_last_characters_that_fit_are_exact():
+    ideographs = [chr(0x4E00 + number) for number in range(4094)]
+    posts = [ideographs, ["".join(ideographs[-5:])]]
+
+    ours = TfidfFeatures(1, (5, 5), 1, 1).fit(encode(posts))
+
+    characters, values = characters_of_scikit_learn(posts, posts, (5, 5), 1)
+    assert ours.characters_ == characters
+    np.testing.assert_allclose(ours.transform(encode(posts)).toarray()[:, len(ours.words_) :], values.toarray(), atol=1e-6)
