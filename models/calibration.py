@@ -1,0 +1,167 @@
+"""Held-out scores to probabilities, probabilities to decisions."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix_at_thresholds
+
+from pipeline.config import Thresholds
+from pipeline.errors import InputError
+
+Method = Literal["stacked", "sigmoid", "isotonic"]
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[np.float64]]
+
+
+class Calibrator(Protocol):
+    """Maps scores of all targets to one probability per label (labels are the first targets)."""
+
+    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Calibrator":
+        """Fit on held-out scores, shape (n_posts, n_targets), and labels, shape (n_posts, n_labels)."""
+
+    def predict_proba(self, scores: Floats) -> Floats:
+        """Probabilities, shape (n_posts, n_labels)."""
+
+    def arrays(self) -> Arrays:
+        """What `restore` needs."""
+
+    def restore(self, arrays: Arrays) -> "Calibrator":
+        """Set the fitted state."""
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return 1 / (1 + np.exp(-np.clip(values, -60, 60)))
+
+
+class Stacked:
+    """Logistic regression per label on all targets' scores, their squares and products.
+
+    Stacked generalisation (Wolpert 1992) doing a calibrator's work: a label's probability also depends on how
+    much the post looks like the other labels, or like anything at all. Scores are clipped to the range seen
+    while fitting, so that squares never extrapolate.
+    """
+
+    C = 0.1
+
+    def _expand(self, scores: Floats) -> Floats:
+        z = (np.clip(scores, self.low, self.high) - self.mean) / self.scale
+        first, second = np.triu_indices(z.shape[1])
+        return np.hstack([z, z[:, first] * z[:, second]])
+
+    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Stacked":
+        """See `Calibrator`."""
+        self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
+        self.scale = np.maximum(scores.std(axis=0), 1e-12)
+        expanded = self._expand(scores)
+        fitted = [LogisticRegression(C=self.C, max_iter=5000).fit(expanded, y) for y in Y.T]
+        self.coef = np.stack([model.coef_[0] for model in fitted], axis=1)
+        self.intercept = np.array([model.intercept_[0] for model in fitted])
+        return self
+
+    def predict_proba(self, scores: Floats) -> Floats:
+        """See `Calibrator`."""
+        return _sigmoid(self._expand(scores) @ self.coef + self.intercept)
+
+    def arrays(self) -> Arrays:
+        """See `Calibrator`."""
+        return {name: getattr(self, name) for name in ("low", "high", "mean", "scale", "coef", "intercept")}
+
+    def restore(self, arrays: Arrays) -> "Stacked":
+        """See `Calibrator`."""
+        for name, array in arrays.items():
+            setattr(self, name, array)
+        return self
+
+
+class Sigmoid:
+    """Platt scaling: a logistic regression per label on the label's own score."""
+
+    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Sigmoid":
+        """See `Calibrator`."""
+        fitted = [LogisticRegression(C=1e4, max_iter=5000).fit(scores[:, [k]], y) for k, y in enumerate(Y.T)]
+        self.slope = np.array([model.coef_[0, 0] for model in fitted])
+        self.intercept = np.array([model.intercept_[0] for model in fitted])
+        return self
+
+    def predict_proba(self, scores: Floats) -> Floats:
+        """See `Calibrator`."""
+        return _sigmoid(scores[:, : len(self.slope)] * self.slope + self.intercept)
+
+    def arrays(self) -> Arrays:
+        """See `Calibrator`."""
+        return {"slope": self.slope, "intercept": self.intercept}
+
+    def restore(self, arrays: Arrays) -> "Sigmoid":
+        """See `Calibrator`."""
+        self.slope, self.intercept = arrays["slope"], arrays["intercept"]
+        return self
+
+
+class Isotonic:
+    """Isotonic regression per label on the label's own score (Zadrozny & Elkan 2002)."""
+
+    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Isotonic":
+        """See `Calibrator`."""
+        self.steps = []
+        for k, y in enumerate(Y.T):
+            fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores[:, k], y)
+            self.steps.append(np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64))
+        return self
+
+    def predict_proba(self, scores: Floats) -> Floats:
+        """See `Calibrator`."""
+        return np.stack([np.interp(scores[:, k], at, value) for k, (at, value) in enumerate(self.steps)], axis=1)
+
+    def arrays(self) -> Arrays:
+        """See `Calibrator`."""
+        return {f"label_{k:03d}": steps for k, steps in enumerate(self.steps)}
+
+    def restore(self, arrays: Arrays) -> "Isotonic":
+        """See `Calibrator`."""
+        self.steps = [arrays[name] for name in sorted(arrays)]
+        return self
+
+
+CALIBRATORS: dict[Method, type[Stacked] | type[Sigmoid] | type[Isotonic]] = {
+    "stacked": Stacked,
+    "sigmoid": Sigmoid,
+    "isotonic": Isotonic,
+}
+
+
+def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: Thresholds, label: str) -> float:
+    """Choose, among the probabilities, the threshold at and above which a label is decided.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n_posts,)
+        With at least one 1.
+    probability : ndarray of float, shape (n_posts,)
+        Held-out probabilities.
+    wanted : Thresholds
+        ``f1``, ``accuracy``: the highest threshold within ``tolerance`` of the best value; ``precision``: the lowest
+        with at least ``target`` precision (so the greatest recall); ``recall``: the highest with at least ``target`` recall.
+    label : str
+        Named in the error.
+
+    Raises
+    ------
+    InputError
+        When no threshold reaches the target precision.
+    """
+    true_negatives, false_positives, _, correct, thresholds = confusion_matrix_at_thresholds(y, probability)
+    decided, positives = correct + false_positives, y.sum()
+    precision, recall = correct / decided, correct / positives
+    if wanted.objective == "recall":
+        return float(thresholds[recall >= wanted.target].max())
+    if wanted.objective == "precision":
+        reached = precision >= wanted.target
+        if not reached.any():
+            message = f"label {label!r}: no threshold has precision {wanted.target}, at best {precision.max():.3f}; lower thresholds.target"
+            raise InputError(message)
+        return float(thresholds[reached].min())
+    value = (correct + true_negatives) / len(y) if wanted.objective == "accuracy" else 2 * correct / (decided + positives)
+    return float(thresholds[value >= value.max() - wanted.tolerance].max())

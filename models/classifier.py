@@ -1,0 +1,236 @@
+"""The classifier: features, linear scores, calibration and thresholds, fitted together."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from sklearn.model_selection import StratifiedGroupKFold
+
+from models.calibration import CALIBRATORS, Calibrator, tune_threshold
+from models.linear import LinearScorer
+from models.storage import read_model, write_model
+from pipeline.config import ModelConfig
+from pipeline.errors import InputError
+from pipeline.features import TfidfFeatures
+from pipeline.text import PostTokenizer, TokenBatch, normalise
+
+Labels = NDArray[np.int8]
+Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+def _rarest(Y: Labels) -> NDArray[np.int64]:
+    """Each post's rarest label, or n_labels for none: the classes that folds are stratified by."""
+    counts = Y.sum(axis=0)
+    rarest: NDArray[np.int64] = np.where(Y == 1, counts, len(Y) + 1).argmin(axis=1)
+    return np.where(Y.any(axis=1), rarest, Y.shape[1])
+
+
+def _check_learnable(Y: Labels, groups: NDArray[np.int64], names: Sequence[str], folds: int) -> None:
+    for name, y in zip(names, Y.T, strict=True):
+        for value, kind in ((1, "with"), (0, "without")):
+            posts, authors = int((y == value).sum()), len(np.unique(groups[y == value]))
+            if authors < folds:
+                raise InputError(
+                    f"label {name!r}: {posts} train posts {kind} it, by {authors} authors; calibration.folds={folds} needs {folds}: "
+                    "label more posts, lower calibration.folds or take the label out of the set"
+                )
+
+
+def _varies(y: NDArray[Any], folds: Folds) -> bool:
+    """Whether the train part of every fold has both values."""
+    return all(y[train].min() < y[train].max() for train, _ in folds)
+
+
+class Classifier:
+    """Multi-label classifier of posts.
+
+    Scores every label, every auxiliary label that the training posts hold, and "any label at all" with a linear
+    model; calibrates on scores of held-out, author-disjoint folds; tunes one threshold per label on the same.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        What to count, fit and tune.
+
+    Attributes
+    ----------
+    labels : list of str
+        Names, in the order of every output.
+    tokenizer : PostTokenizer
+        What `predict_proba` wants its posts tokenised with.
+    thresholds_ : ndarray of float64, shape (n_labels,)
+    prior_ : ndarray of float64, shape (n_labels,)
+        Share of each label in the training posts.
+    held_out_ : ndarray of float32, shape (n_train_posts, n_labels)
+        After `fit` only: probabilities of the training posts, each post's by a scorer and a calibrator fitted on the
+        other folds, which hold no post of its author.
+    digest_ : str
+        After `save` or `load`: the model's SHA-256.
+    description_ : dict
+        After `save` or `load`: what was noted when the model was saved.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.labels = config.labels.names
+        self.tokenizer = PostTokenizer(config.text.spacy_pipeline, config.text.attribute)
+
+    def _new_features(self) -> TfidfFeatures:
+        wanted = self.config.features
+        char_ngrams = (wanted.char_ngrams[0], wanted.char_ngrams[1]) if wanted.char_ngrams else None
+        return TfidfFeatures(wanted.word_ngrams, char_ngrams, wanted.word_min_df, wanted.char_min_df)
+
+    def _new_calibrator(self) -> Calibrator:
+        return CALIBRATORS[self.config.calibration.method]()
+
+    def _fit_scorer(self, tokens: TokenBatch, targets: Labels) -> tuple[TfidfFeatures, LinearScorer]:
+        features = self._new_features()
+        scorer = LinearScorer(self.config.model.type, self.config.model.C, self.config.seed)
+        return features, scorer.fit(features.fit_transform(tokens), targets)
+
+    def _folds(self, Y: Labels, groups: NDArray[np.int64]) -> Folds:
+        """Author-disjoint folds as (train, held-out) indices of posts."""
+        _check_learnable(Y, groups, self.labels, self.config.calibration.folds)
+        splitter = StratifiedGroupKFold(self.config.calibration.folds, shuffle=True, random_state=self.config.seed)
+        with warnings.catch_warnings():  # it minds classes smaller than the folds, which do no harm
+            warnings.simplefilter("ignore", UserWarning)
+            folds = list(splitter.split(Y, _rarest(Y), groups))
+        for name, y in zip(self.labels, Y.T, strict=True):
+            if not _varies(y, folds):
+                raise InputError(f"label {name!r}: too few authors wrote nearly all posts with it, or without; label posts by more authors")
+        return folds
+
+    def _targets(self, Y: Labels, auxiliary: Labels, groups: NDArray[np.int64], folds: Folds) -> Labels:
+        """Labels, learnable auxiliary labels, any label, any label or auxiliary: repeats left out."""
+        columns = [*Y.T, *(y for y in auxiliary.T if len(np.unique(groups[y == 1])) >= len(folds) and _varies(y, folds))]
+        for anything in (Y.max(axis=1), np.stack(columns).max(axis=0)):
+            if _varies(anything, folds) and not any(np.array_equal(anything, column) for column in columns):
+                columns.append(anything)
+        return np.stack(columns, axis=1)
+
+    def _held_out_scores(self, tokens: TokenBatch, targets: Labels, folds: Folds, progress: Callable[[str], None]) -> NDArray[np.float64]:
+        scores = np.zeros(targets.shape)
+        for number, (train, held_out) in enumerate(folds, 1):
+            progress(f"fitting held-out fold {number} of {len(folds)}")
+            features, scorer = self._fit_scorer(tokens.take(train), targets[train])
+            scores[held_out] = scorer.decision_function(features.transform(tokens.take(held_out)))
+        return scores
+
+    def _held_out_probabilities(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> NDArray[np.float32]:
+        """Probabilities of each fold by a calibrator that was fitted on the others."""
+        probabilities = np.zeros(Y.shape, np.float32)
+        for train, held_out in folds:
+            probabilities[held_out] = self._new_calibrator().fit(scores[train], Y[train]).predict_proba(scores[held_out])
+        return probabilities
+
+    def fit(
+        self,
+        tokens: TokenBatch,
+        Y: Labels,
+        groups: NDArray[np.int64],
+        auxiliary: Labels | None = None,
+        progress: Callable[[str], None] = lambda step: None,
+    ) -> Self:
+        """Fit on training posts.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+            Posts from `tokenizer`.
+        Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        groups : ndarray of int, shape (n_posts,)
+            Author of each post; folds never part an author's posts.
+        auxiliary : ndarray of 0 and 1, shape (n_posts, n_auxiliary), optional
+            Labels to learn from without output; those with too few positives are passed over.
+        progress : callable, optional
+            Told each step.
+
+        Raises
+        ------
+        InputError
+            When a label has too few positive or negative posts for the folds.
+        """
+        folds = self._folds(Y, groups)
+        targets = self._targets(Y, Y[:, :0] if auxiliary is None else auxiliary, groups, folds)
+        scores = self._held_out_scores(tokens, targets, folds, progress)
+        self.held_out_ = self._held_out_probabilities(scores, Y, folds)
+        wanted = self.config.thresholds
+        self.thresholds_ = np.array(
+            [tune_threshold(y, p, wanted, name) for y, p, name in zip(Y.T, self.held_out_.T, self.labels, strict=True)]
+        )
+        self.calibrator = self._new_calibrator().fit(scores, Y)
+        self.prior_ = Y.mean(axis=0)
+        progress("fitting on all train posts")
+        self.features, self.scorer = self._fit_scorer(tokens, targets)
+        return self
+
+    def predict_proba(self, tokens: TokenBatch) -> NDArray[np.float32]:
+        """Calibrated probabilities, shape (n_posts, n_labels)."""
+        scores = self.scorer.decision_function(self.features.transform(tokens)).astype(np.float64)
+        return self.calibrator.predict_proba(scores).astype(np.float32)
+
+    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Posts as they came to probabilities, shape (n_posts, n_labels)."""
+        return self.predict_proba(self.tokenizer([normalise(text) for text in texts]))
+
+    def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each label is given, shape (n_posts, n_labels)."""
+        decided: NDArray[np.bool_] = probabilities >= self.thresholds_.astype(np.float32)
+        return decided
+
+    def save(self, folder: Path, notes: dict[str, Any] | None = None) -> str:
+        """Write the model directory and return its digest.
+
+        Parameters
+        ----------
+        folder : Path
+            Replaced if it holds a model.
+        notes : dict, optional
+            JSON-able facts to keep with the model, such as its training data and metrics.
+
+        Raises
+        ------
+        InputError
+            When the folder cannot be written.
+        """
+        self.description_ = {
+            "config": self.config.model_dump(mode="json"),
+            "thresholds": dict(zip(self.labels, self.thresholds_.tolist(), strict=True)),
+            "prior": dict(zip(self.labels, self.prior_.tolist(), strict=True)),
+            **(notes or {}),
+        }
+        arrays: dict[str, NDArray[Any]] = {"idf": self.features.idf_, "coef": self.scorer.coef_, "intercept": self.scorer.intercept_}
+        arrays |= {f"calibration.{name}": array for name, array in self.calibrator.arrays().items()}
+        vocabulary = {"words": self.features.words_, "characters": self.features.characters_}
+        self.digest_ = write_model(folder, self.description_, arrays, vocabulary)
+        return self.digest_
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a model directory.
+
+        Raises
+        ------
+        InputError
+            When it is missing, damaged, tampered with or of another format version.
+        """
+        digest, description, arrays, vocabulary = read_model(folder)
+        try:
+            model = cls(ModelConfig.model_validate(description["config"]))
+            model.thresholds_ = np.array([description["thresholds"][name] for name in model.labels])
+            model.prior_ = np.array([description["prior"][name] for name in model.labels])
+        except (KeyError, ValidationError):
+            raise InputError(f"{folder}: written by another release of the pipeline; train again with this one") from None
+        model.digest_, model.description_ = digest, description
+        model.features = model._new_features().restore(vocabulary["words"], vocabulary["characters"], arrays["idf"])
+        scorer = model.config.model
+        model.scorer = LinearScorer(scorer.type, scorer.C, model.config.seed)
+        model.scorer.coef_, model.scorer.intercept_ = arrays["coef"], arrays["intercept"]
+        prefix = "calibration."
+        stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        model.calibrator = model._new_calibrator().restore(stored)
+        return model

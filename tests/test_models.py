@@ -1,0 +1,358 @@
+"""Classifiers: what they learn, promise and write down."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Posts, invent, model_config
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from safetensors.numpy import load_file, save_file
+from sklearn.metrics import roc_auc_score
+
+from models import Classifier
+from models.calibration import CALIBRATORS, Stacked, tune_threshold
+from models.storage import read_model, write_model
+from pipeline.config import Calibration, Features, Model, Thresholds
+from pipeline.errors import InputError
+from pipeline.text import TokenBatch
+
+KINDS = ["blend", "svm", "nbsvm", "logistic", "most_frequent"]
+EMPTY = TokenBatch.from_lists([])
+FILES = ["model.json", "vocabulary.json", "weights.safetensors"]
+
+
+def fit(posts: Posts, auxiliary=True, **changes) -> Classifier:
+    return Classifier(model_config(**changes)).fit(posts.tokens, posts.Y, posts.groups, posts.auxiliary if auxiliary else None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def saved(model, tmp_path) -> Path:
+    model.save(tmp_path / "model", {"training": {"posts": 240}})
+    return tmp_path / "model"
+
+
+class TestFit:
+    @pytest.mark.parametrize("method", sorted(CALIBRATORS))
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_every_kind_and_calibration_gives_probabilities(self, posts, kind, method):
+        fitted = fit(posts, model=Model(type=kind), calibration=Calibration(method=method, folds=2), features=Features(char_ngrams=None))
+        unseen = invent(seed=1)
+        probabilities = fitted.predict_proba(unseen.tokens)
+        assert probabilities.dtype == np.float32
+        for each in (probabilities, fitted.held_out_):
+            assert each.shape == (240, 2)
+            assert ((each >= 0) & (each <= 1)).all()
+        if kind == "most_frequent":
+            np.testing.assert_allclose(probabilities, np.broadcast_to(posts.Y.mean(axis=0), (240, 2)), atol=0.005)
+        else:
+            assert roc_auc_score(unseen.Y, probabilities) > 0.75
+
+    def test_held_out_probabilities_know_nothing_of_the_author(self):
+        rng = np.random.default_rng(0)
+        groups = np.repeat(np.arange(60), 5)
+        labels = rng.integers(0, 2, (60, 2)).astype(np.int8)[groups]
+        telltale = Posts([f"author{group} filler{rng.integers(9)}" for group in groups], labels, groups, labels[:, :0])
+        fitted = fit(telltale)
+        assert roc_auc_score(labels, fitted.scorer.decision_function(fitted.features.transform(telltale.tokens))[:, :2]) > 0.99
+        assert roc_auc_score(labels, fitted.held_out_) < 0.65
+
+    @given(seed=st.integers(0, 10**6), n_authors=st.integers(8, 40))
+    def test_folds_part_no_author_and_hold_each_post_out_once(self, model, seed, n_authors):
+        rng = np.random.default_rng(seed)
+        groups, Y = rng.integers(0, n_authors, 40), (rng.random((40, 2)) < 0.4).astype(np.int8)
+        try:
+            folds = model._folds(Y, groups)
+        except InputError:
+            assume(False)
+        assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(40))
+        for train, held_out in folds:
+            assert not set(groups[train]) & set(groups[held_out])
+            assert set(train) | set(held_out) == set(range(40))
+            assert Y[train].any(axis=0).all()
+            assert not Y[train].all(axis=0).any()
+
+    @pytest.mark.parametrize(("value", "kind"), [(0, "with"), (1, "without")])
+    def test_too_few_posts_of_a_kind_are_told(self, posts, refused, value, kind):
+        Y = np.full_like(posts.Y, value)
+        Y[:, 0] = posts.Y[:, 0]
+        Y[:2, 1] = 1 - value
+        with refused("label 'beta'", f"2 train posts {kind} it", "calibration.folds=3 needs 3", "label more posts"):
+            Classifier(model_config()).fit(posts.tokens, Y, posts.groups)
+
+    def test_many_posts_of_few_authors_are_too_few(self, posts, refused):
+        with refused("label 'alpha'", "by 2 authors"):
+            Classifier(model_config()).fit(posts.tokens, posts.Y, posts.groups % 2)
+
+    def test_label_that_no_fold_could_part_is_told(self, refused):
+        tokens = TokenBatch.from_lists([["some", "words"]] * 5)
+        Y = np.array([[1, 1], [0, 0], [1, 0], [0, 1], [1, 0]], np.int8)
+        with refused("label 'beta': too few authors", "label posts by more authors"):
+            Classifier(model_config(calibration=Calibration(folds=2))).fit(tokens, Y, np.array([0, 2, 0, 1, 2]))
+
+    def test_rare_auxiliary_label_and_lone_unlabelled_post_do_no_harm(self, posts):
+        auxiliary = np.zeros_like(posts.auxiliary)
+        auxiliary[:2] = 1
+        Y = posts.Y.copy()
+        Y[:, 0] |= 1 - Y[:, 1]
+        Y[0] = 0  # the only post with no label: "any label" is constant in the fold that holds it out
+        fitted = Classifier(model_config()).fit(posts.tokens, Y, posts.groups, auxiliary)
+        assert fitted.scorer.coef_.shape[1] == 2
+
+    def test_auxiliary_label_has_a_score_but_no_output(self, posts, model):
+        assert model.scorer.coef_.shape[1] == 5  # two labels, one auxiliary, any label, any at all
+        assert model.held_out_.shape == (240, 2)
+        assert fit(posts, auxiliary=False).scorer.coef_.shape[1] == 3
+
+    def test_prior_is_the_share_of_each_label(self, posts, model):
+        np.testing.assert_allclose(model.prior_, posts.Y.mean(axis=0))
+
+
+class TestPredict:
+    def test_empty_batch(self, model):
+        assert model.predict_proba(EMPTY).shape == (0, 2)
+        assert model.score([]).shape == (0, 2)
+
+    def test_posts_without_a_known_token_get_the_same_finite_probabilities(self, model):
+        probabilities = model.score(["", " ", "\u200b", "\u4e2d"])
+        assert np.isfinite(probabilities).all()
+        assert (probabilities == probabilities[0]).all()
+
+    def test_a_post_is_scored_alike_alone_and_in_a_batch(self, model, posts):
+        np.testing.assert_allclose(model.score(posts.texts[:5]), np.vstack([model.score([text]) for text in posts.texts[:5]]), rtol=1e-6)
+
+    def test_score_normalises_and_tokenises(self, model):
+        assert (model.score(["  ZAXA\u200b lu "]) == model.predict_proba(TokenBatch.from_lists([["zaxa", "lu"]]))).all()
+
+    def test_decide_gives_a_label_from_its_threshold_on(self, model):
+        at = model.thresholds_.astype(np.float32)
+        below = np.nextafter(at, np.float32(0))
+        assert model.decide(np.stack([at, below])).tolist() == [[True, True], [False, False]]
+
+
+@pytest.fixture(scope="module")
+def scores(posts):
+    return np.column_stack([posts.Y, posts.auxiliary]) + np.random.default_rng(0).normal(0, 1, (240, 3))
+
+
+@pytest.fixture(scope="module", params=sorted(CALIBRATORS))
+def calibrator(request, scores, posts):
+    return CALIBRATORS[request.param]().fit(scores, posts.Y)
+
+
+class TestCalibration:
+    @given(scores=arrays.arrays(np.float64, (4, 3), elements=st.floats(-1e12, 1e12)))
+    def test_every_score_gives_a_probability(self, calibrator, scores):
+        probabilities = calibrator.predict_proba(scores)
+        assert probabilities.shape == (4, 2)
+        assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+    def test_mean_probability_is_the_share_of_the_label(self, calibrator, scores, posts):
+        np.testing.assert_allclose(calibrator.predict_proba(scores).mean(axis=0), posts.Y.mean(axis=0), atol=1e-3)
+
+    def test_restored_calibrator_is_the_same(self, calibrator, scores):
+        again = type(calibrator)().restore(calibrator.arrays())
+        np.testing.assert_array_equal(again.predict_proba(scores), calibrator.predict_proba(scores))
+
+    def test_stacked_is_flat_outside_the_range_it_was_fitted_on(self, scores, posts):
+        stacked, low, high = Stacked().fit(scores, posts.Y), scores.min(axis=0), scores.max(axis=0)
+        beyond = np.stack([low - 1e9, high + 1e9])
+        np.testing.assert_array_equal(stacked.predict_proba(beyond), stacked.predict_proba(np.stack([low, high])))
+
+    @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+    def test_greater_score_is_no_less_probable(self, scores, posts, method):
+        fitted = CALIBRATORS[method]().fit(scores, posts.Y)
+        grid = np.repeat(np.linspace(-5, 5, 50)[:, None], 3, axis=1)
+        assert (np.diff(fitted.predict_proba(grid), axis=0) >= 0).all()
+
+
+HELD_OUT = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=30).filter(lambda pairs: any(y for y, _ in pairs))
+TARGETS = st.sampled_from([0.1, 0.3, 0.5, 2 / 3, 0.7, 0.9, 1.0])
+
+
+class TestThresholds:
+    """Against every possible threshold, tried one by one."""
+
+    def tried(self, pairs):
+        y = np.array([y for y, _ in pairs], np.int8)
+        p = np.array([p for _, p in pairs], np.float32) / 8
+        outcomes = {float(t): (int(y[p >= t].sum()), int((p >= t).sum())) for t in set(p)}
+        return y, p, outcomes
+
+    @given(pairs=HELD_OUT, tolerance=st.sampled_from([0, 0.003, 0.2]), objective=st.sampled_from(["f1", "accuracy"]))
+    def test_best_is_the_highest_within_tolerance(self, pairs, tolerance, objective):
+        y, p, outcomes = self.tried(pairs)
+        value = {
+            t: 2 * hits / (decided + int(y.sum())) if objective == "f1" else (len(y) - decided - int(y.sum()) + 2 * hits) / len(y)
+            for t, (hits, decided) in outcomes.items()
+        }
+        wanted = max(t for t in value if value[t] >= max(value.values()) - tolerance)
+        assert tune_threshold(y, p, Thresholds(objective=objective, tolerance=tolerance), "x") == wanted
+
+    @given(pairs=HELD_OUT, target=TARGETS)
+    def test_recall_is_reached_by_the_highest(self, pairs, target):
+        y, p, outcomes = self.tried(pairs)
+        wanted = max(t for t, (hits, _) in outcomes.items() if hits / int(y.sum()) >= target)
+        assert tune_threshold(y, p, Thresholds(objective="recall", target=target), "x") == wanted
+
+    @given(pairs=HELD_OUT, target=TARGETS)
+    def test_precision_is_reached_by_the_lowest_or_refused(self, pairs, target):
+        y, p, outcomes = self.tried(pairs)
+        reached = [t for t, (hits, decided) in outcomes.items() if hits / decided >= target]
+        thresholds = Thresholds(objective="precision", target=target)
+        if reached:
+            assert tune_threshold(y, p, thresholds, "x") == min(reached)
+        else:
+            best = max(hits / decided for hits, decided in outcomes.values())
+            with pytest.raises(InputError, match=f"label 'x'.*at best {best:.3f}; lower thresholds.target"):
+                tune_threshold(y, p, thresholds, "x")
+
+    @pytest.mark.parametrize("objective", ["precision", "recall"])
+    def test_target_holds_for_the_decisions_on_held_out_posts(self, posts, objective):
+        fitted = fit(posts, thresholds=Thresholds(objective=objective, target=0.8))
+        decided = fitted.decide(fitted.held_out_)
+        hits = (decided & (posts.Y == 1)).sum(axis=0)
+        assert (hits / (decided if objective == "precision" else posts.Y).sum(axis=0) >= 0.8).all()
+
+
+class TestStorage:
+    @pytest.mark.parametrize("method", sorted(CALIBRATORS))
+    @pytest.mark.parametrize("kind", ["blend", "most_frequent"])
+    def test_loaded_model_gives_identical_probabilities_and_decisions(self, posts, tmp_path, kind, method):
+        fitted = fit(posts, model=Model(type=kind), calibration=Calibration(method=method, folds=2))
+        digest = fitted.save(tmp_path / "model", {"training": {"posts": 240}})
+        loaded = Classifier.load(tmp_path / "model")
+        np.testing.assert_array_equal(loaded.score(posts.texts), fitted.score(posts.texts))
+        np.testing.assert_array_equal(loaded.thresholds_, fitted.thresholds_)
+        np.testing.assert_array_equal(loaded.prior_, fitted.prior_)
+        assert (loaded.digest_, loaded.config, loaded.labels) == (digest, fitted.config, ["alpha", "beta"])
+        assert loaded.description_["training"] == {"posts": 240}
+
+    def test_same_data_and_seed_give_the_same_bytes(self, tmp_path):
+        posts = invent(600, 300)
+        for name in "abc":
+            fit(posts).save(tmp_path / name)
+        assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+        fit(posts, seed=1).save(tmp_path / "other")
+        assert contents(tmp_path / "a")["weights.safetensors"] != contents(tmp_path / "other")["weights.safetensors"]
+
+    def test_directory_holds_three_files_and_no_pickle(self, saved):
+        assert sorted(contents(saved)) == FILES
+        assert isinstance(load_file(saved / "weights.safetensors"), dict)
+
+    def test_model_json_holds_no_wording_of_a_post(self, saved, posts):
+        text = (saved / "model.json").read_text()
+        for post in posts.texts:
+            words = post.split()
+            assert not [run for run in pairwise(words) if " ".join(run) in text]
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_changed_byte_is_noticed(self, saved, refused, name):
+        content = bytearray((saved / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (saved / name).write_bytes(content)
+        with refused(saved / name, "train"):
+            Classifier.load(saved)
+
+    def test_changed_threshold_is_noticed(self, saved, refused):
+        tree = json.loads((saved / "model.json").read_text())
+        tree["thresholds"]["alpha"] = 0.99
+        (saved / "model.json").write_text(json.dumps(tree))
+        with refused(saved / "model.json", "digest differs"):
+            Classifier.load(saved)
+
+    def test_exchanged_weights_are_noticed(self, saved, refused):
+        weights = load_file(saved / "weights.safetensors")
+        save_file({name: -array for name, array in weights.items()}, saved / "weights.safetensors")
+        with refused(saved / "weights.safetensors", "digest differs"):
+            Classifier.load(saved)
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 20_000, b'{"digest": "", "format_version": 1, "files": 3}']
+    )
+    def test_model_json_that_is_none(self, saved, refused, content):
+        (saved / "model.json").write_bytes(content)
+        with refused(saved / "model.json", "damaged"):
+            Classifier.load(saved)
+
+    @pytest.mark.parametrize("version", [2, 0, "1"])
+    def test_other_format_version(self, saved, refused, version):
+        tree = json.loads((saved / "model.json").read_text())
+        (saved / "model.json").write_text(json.dumps(tree | {"format_version": version, "news": True}))
+        with refused(f"{saved}: format version {version}, this release reads 1", "update the pipeline"):
+            Classifier.load(saved)
+
+    @pytest.mark.parametrize("missing", FILES)
+    def test_missing_file(self, saved, refused, missing):
+        (saved / missing).unlink()
+        with refused(saved, missing):
+            Classifier.load(saved)
+
+    def test_missing_directory(self, tmp_path, refused):
+        with refused(tmp_path / "none", "no model directory", "train.py --out"):
+            Classifier.load(tmp_path / "none")
+
+    @pytest.mark.parametrize("change", [{"prior": None}, {"config": {"labels": 3}}])
+    def test_description_of_another_release(self, saved, refused, change):
+        _, description, weights, vocabulary = read_model(saved)
+        changed = {name: value for name, value in (description | change).items() if value is not None}
+        write_model(saved, changed, weights, vocabulary)
+        with refused(saved, "another release", "train again"):
+            Classifier.load(saved)
+
+    def test_save_replaces_a_model_and_takes_an_empty_folder(self, saved, model, tmp_path):
+        before, digest = contents(saved), model.save(saved)
+        assert sorted(contents(saved)) == FILES
+        assert contents(saved) != before
+        (tmp_path / "empty").mkdir()
+        assert model.save(tmp_path / "empty") == digest
+        assert model.save(tmp_path / "deep" / "er") == digest
+
+    def test_save_leaves_an_unrelated_folder_or_file_alone(self, model, tmp_path, refused):
+        (tmp_path / "thesis").mkdir()
+        (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+        (tmp_path / "file").write_text("x")
+        for name in ("thesis", "file"):
+            with refused(tmp_path / name, "choose another --out"):
+                model.save(tmp_path / name)
+        assert contents(tmp_path / "thesis") == {"chapter.txt": b"years of work"}
+
+    def test_failing_write_leaves_the_old_model(self, saved, model, monkeypatch, refused):
+        before, write = contents(saved), Path.write_bytes
+
+        def full_disk(path, content):
+            if path.name == "vocabulary.json":
+                raise OSError(28, "No space left on device")
+            return write(path, content)
+
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+        with refused(saved, "No space left on device", "choose another --out"):
+            model.save(saved, {"newer": True})
+        assert contents(saved) == before
+        assert list(saved.parent.iterdir()) == [saved]
+
+    def test_failing_rename_leaves_the_old_model(self, saved, model, monkeypatch, refused):
+        before, rename = contents(saved), Path.rename
+
+        def refuse_new(path, target):
+            if target == saved and path.name == "new":
+                raise OSError(13, "Permission denied")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", refuse_new)
+        with refused(saved, "Permission denied"):
+            model.save(saved, {"newer": True})
+        assert contents(saved) == before
+
+    def test_digest_follows_every_part(self, tmp_path):
+        parts = ({"note": 1}, {"coef": np.zeros(3)}, {"words": ["a"]})
+        changed = ({"note": 2}, {"coef": np.ones(3)}, {"words": ["b"]})
+        digests = {write_model(tmp_path / "m", *(changed[i] if i == k else parts[i] for i in range(3))) for k in range(4)}
+        assert len(digests) == 4
