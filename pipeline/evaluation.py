@@ -1,0 +1,101 @@
+"""A model on a split of a corpus: metrics, and a row for every post."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.corpora import Corpus
+from pipeline.folders import new_folder
+from pipeline.metrics import Decisions, Labels, Probabilities, compute_baselines, compute_metrics
+from pipeline.predictions import prediction_table, write_parquet
+
+METRICS = "metrics.json"
+
+
+class Model(Protocol):
+    """What evaluation asks of a classifier."""
+
+    labels: list[str]
+    thresholds_: NDArray[np.float64]
+    prior_: NDArray[np.float64]
+    digest_: str
+
+    def score(self, texts: Sequence[str]) -> Probabilities:
+        """Posts to probabilities, shape (n_posts, n_labels)."""
+
+    def decide(self, probabilities: Probabilities) -> Decisions:
+        """Probabilities to decisions, shape (n_posts, n_labels)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model made of a set of posts.
+
+    Attributes
+    ----------
+    title : str
+        Which posts.
+    ids : list of str, length n_posts
+    Y, probabilities, decided : ndarray, shape (n_posts, n_labels)
+    metrics : dict
+        As `compute_metrics` gives it, with ``baselines``; where posts repeat another split, also
+        ``new_texts_only``, the same over the others.
+    """
+
+    title: str
+    ids: list[str]
+    Y: Labels
+    probabilities: Probabilities
+    decided: Decisions
+    metrics: dict[str, Any]
+
+
+def _measure(model: Model, Y: Labels, probabilities: Probabilities, decided: Decisions) -> dict[str, Any]:
+    metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
+    return metrics | {"baselines": compute_baselines(Y, model.prior_, model.labels)}
+
+
+def evaluate_probabilities(
+    model: Model, corpus: Corpus, split: str, probabilities: Probabilities, title: str, new: NDArray[np.bool_] | None = None
+) -> Evaluation:
+    """Evaluate probabilities that are there already, such as those of held-out folds.
+
+    Parameters
+    ----------
+    model : Model
+    corpus : Corpus
+    split : str
+        The split that the probabilities belong to.
+    probabilities : ndarray of float, shape (n_posts, n_labels)
+    title : str
+        What to call these posts.
+    new : ndarray of bool, shape (n_posts,), optional
+        Posts whose text is in no other split; measured by themselves where that is not all.
+    """
+    Y = corpus.targets(split, model.labels)
+    decided = model.decide(probabilities)
+    metrics = _measure(model, Y, probabilities, decided)
+    if new is not None and new.any() and not new.all():
+        metrics["new_texts_only"] = _measure(model, Y[new], probabilities[new], decided[new])
+    return Evaluation(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
+
+
+def evaluate_split(model: Model, corpus: Corpus, split: str) -> Evaluation:
+    """Score a split and evaluate it."""
+    probabilities = model.score(corpus.splits[split]["text"])
+    title = "all posts" if split == "all" else split
+    return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split))
+
+
+def write_evaluation(evaluation: Evaluation, model: Model, folder: Path) -> None:
+    """Write ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text)."""
+    table = prediction_table(evaluation.ids, evaluation.probabilities, evaluation.decided, model.labels, model.digest_, truth=evaluation.Y)
+    with new_folder(folder, METRICS) as fresh:
+        write_parquet(table, fresh / "predictions.parquet")
+        content = {"model": model.digest_, "evaluated": evaluation.title, **evaluation.metrics}
+        (fresh / METRICS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

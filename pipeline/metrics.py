@@ -1,0 +1,136 @@
+"""Quality of multi-label probabilities and decisions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    hamming_loss,
+    jaccard_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+Labels = NDArray[np.int8]
+Probabilities = NDArray[np.float32]
+Decisions = NDArray[np.bool_]
+
+BINS = 10
+
+
+def reliability(y: NDArray[np.int8], probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
+    """Mean probability, share of positives and number of posts in each filled one of ten equal-width bins.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n_posts,)
+    probability : ndarray of float, shape (n_posts,)
+
+    Returns
+    -------
+    mean_probability, share, posts : ndarray, shape (n_filled_bins,)
+    """
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+    posts = np.bincount(bins, minlength=BINS)
+    filled = posts > 0
+    total = np.bincount(bins, weights=probability.astype(np.float64), minlength=BINS)
+    positives = np.bincount(bins, weights=y.astype(np.float64), minlength=BINS)
+    return total[filled] / posts[filled], positives[filled] / posts[filled], posts[filled].astype(np.float64)
+
+
+def expected_calibration_error(y: NDArray[np.int8], probability: NDArray[np.float32]) -> float:
+    """Mean distance of probability and share of positives over ten equal-width bins (Naeini et al. 2015)."""
+    mean_probability, share, posts = reliability(y, probability)
+    return float(np.average(np.abs(mean_probability - share), weights=posts))
+
+
+def _label_metrics(y: NDArray[np.int8], p: NDArray[np.float32], decided: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+    precision, recall, f1, _ = precision_recall_fscore_support(y, decided, average="binary", zero_division=0)
+    return {
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(f1),
+        "average_precision": float(average_precision_score(y, p)) if y.any() else None,
+        "roc_auc": float(roc_auc_score(y, p)) if 0 < y.sum() < len(y) else None,
+        "brier": float(brier_score_loss(y, p)),
+        "ece": expected_calibration_error(y, p),
+        "threshold": threshold,
+        "support": int(y.sum()),
+    }
+
+
+def compute_metrics(
+    Y: Labels, probabilities: Probabilities, decided: Decisions, labels: Sequence[str], thresholds: Sequence[float]
+) -> dict[str, Any]:
+    """Compute every metric of a set of posts.
+
+    Parameters
+    ----------
+    Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+    probabilities : ndarray of float, shape (n_posts, n_labels)
+    decided : ndarray of bool, shape (n_posts, n_labels)
+    labels : sequence of str, length n_labels
+    thresholds : sequence of float, length n_labels
+
+    Returns
+    -------
+    dict
+        ``labels.<label>``: precision, recall, f1, average_precision, roc_auc, brier, ece, threshold, support;
+        overall: posts, macro_f1, micro_f1, mean_average_precision, exact_match, one_minus_hamming_loss,
+        example_jaccard (1 for a post with no label, expected or decided). Null where a metric is undefined:
+        average_precision without positives, roc_auc with one class.
+    """
+    per_label = {label: _label_metrics(Y[:, k], probabilities[:, k], decided[:, k], float(thresholds[k])) for k, label in enumerate(labels)}
+    precisions = [values["average_precision"] for values in per_label.values() if values["average_precision"] is not None]
+    guesses = decided.astype(np.int8)
+    # One label alone is to scikit-learn no multi-label problem: a constant second column makes it one.
+    padded = (np.pad(Y, ((0, 0), (0, 1))), np.pad(guesses, ((0, 0), (0, 1))))
+    return {
+        "posts": len(Y),
+        "labels": per_label,
+        "macro_f1": float(np.mean([values["f1"] for values in per_label.values()])),
+        "micro_f1": float(f1_score(Y.ravel(), guesses.ravel(), zero_division=0)),
+        "mean_average_precision": float(np.mean(precisions)) if precisions else None,
+        "exact_match": float((guesses == Y).all(axis=1).mean()),
+        "one_minus_hamming_loss": float(1 - hamming_loss(Y.ravel(), guesses.ravel())),
+        "example_jaccard": float(jaccard_score(*padded, average="samples", zero_division=1.0)),
+    }
+
+
+def compute_baselines(Y: Labels, prior: NDArray[np.float64], labels: Sequence[str]) -> dict[str, Any]:
+    """Metrics of two classifiers that read no post.
+
+    Parameters
+    ----------
+    Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+    prior : ndarray of float, shape (n_labels,)
+        Share of each label in the training posts.
+    labels : sequence of str, length n_labels
+
+    Returns
+    -------
+    dict
+        ``all_zero`` (probability 0, no label) and ``prior`` (the share as probability, decided from 0.5 up), each as
+        `compute_metrics` gives it.
+    """
+    half = [0.5] * len(labels)
+    baselines = {}
+    for name, shares in (("all_zero", np.zeros(len(labels))), ("prior", prior)):
+        probabilities = np.broadcast_to(shares, Y.shape).astype(np.float32)
+        baselines[name] = compute_metrics(Y, probabilities, probabilities >= 0.5, labels, half)
+    return baselines
+
+
+def flatten_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers of a metrics tree by dotted name, without what is undefined."""
+    flat: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_metrics(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float):
+            flat[f"{prefix}{key}"] = float(value)
+    return flat

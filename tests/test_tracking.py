@@ -1,0 +1,227 @@
+"""Runs, data sets, models and the registry in a real SQLite store."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import mlflow
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from evaluate import evaluate
+from pipeline import tracking
+from pipeline.config import Tracking, flatten, load_config
+from pipeline.corpora import load_corpus
+from pipeline.metrics import flatten_metrics
+from pipeline.text import normalise
+
+pytest_plugins = ["tracked_run"]
+pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
+
+
+@pytest.fixture
+def connected(tracked):
+    tracking.connect(tracked.config.tracking)
+    return tracked
+
+
+@pytest.fixture
+def run(connected):
+    return mlflow.get_run(connected.first.run_id)
+
+
+def artifacts(run_id) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/"))
+
+
+def model_artifact(tracked) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(f"runs:/{tracked.first.run_id}/model"))
+
+
+def test_parameters_are_the_resolved_config(tracked, run):
+    assert run.data.params == dict(flatten(tracked.config.model_dump(mode="json")))
+
+
+def test_metrics_are_those_of_the_evaluation(tracked, run):
+    assert run.data.metrics == pytest.approx(flatten_metrics(tracked.first.evaluation.metrics))
+    assert run.data.tags["evaluated"] == "validation"
+
+
+def test_logged_model_has_the_metrics_too(tracked, connected):
+    model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
+    assert model.source_run_id == tracked.again.run_id, "the newest of two models with the same bytes"
+    metrics = {metric.key: metric.value for metric in model.metrics if metric.run_id == tracked.again.run_id}
+    assert metrics["macro_f1"] == pytest.approx(tracked.again.evaluation.metrics["macro_f1"])
+
+
+def test_data_set_has_source_digest_and_counts(tracked, run):
+    (logged,) = run.inputs.dataset_inputs
+    assert {tag.key: tag.value for tag in logged.tags} == {"mlflow.data.context": "training"}
+    assert json.loads(logged.dataset.source) == {"uri": str(tracked.data)}
+    assert run.data.tags["data_sha256"].startswith(logged.dataset.digest)
+    assert len(run.data.tags["data_sha256"]) == 64
+    counts = json.loads(logged.dataset.profile)
+    assert counts["validation"]["posts"] == 80
+    assert counts["validation"]["assault"] == sum("assault" in post["labels"] for post in tracked.posts[-80:])
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("posts.jsonl", {"uri": "posts.jsonl"}),
+        ("train=posts.jsonl", {"uri": "posts.jsonl"}),
+        ("hive=1/posts.jsonl", {"uri": "hive=1/posts.jsonl"}),
+        ("hub:someone/posts", {"path": "someone/posts"}),
+        ("test=hub:someone/posts", {"path": "someone/posts"}),
+    ],
+)
+def test_every_kind_of_source_is_logged(connected, source, wanted):
+    corpus = load_corpus(connected.config.data, connected.config.labels, seed=0)
+    with mlflow.start_run() as active:
+        tracking.log_corpus(corpus, [source, "more.csv"], "training")
+    (logged,) = mlflow.get_run(active.info.run_id).inputs.dataset_inputs
+    assert logged.dataset.name == f"{source} + more.csv"
+    found = json.loads(logged.dataset.source)
+    if "uri" in wanted:
+        assert found["uri"] == str(Path(wanted["uri"]).absolute())
+    else:
+        assert found["path"] == wanted["path"]
+
+
+def test_files_of_a_run(tracked, run):
+    folder = artifacts(tracked.first.run_id)
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == tracked.config.model_dump(mode="json")
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["packages"]["mlflow"] == mlflow.__version__
+    curves = {path.stem: path.read_bytes() for path in folder.glob("curves/*.png")}
+    assert set(curves) == set(tracked.config.labels.names)
+    assert all(content.startswith(b"\x89PNG") for content in curves.values())
+
+
+def test_model_has_signature_and_example(connected):
+    info = mlflow.models.get_model_info(f"runs:/{connected.first.run_id}/model")
+    assert info.signature.inputs.input_names() == ["text"]
+    assert info.signature.outputs.input_names() == [*(f"prob_{name}" for name in connected.first.model.labels), "labels", "error"]
+    assert info.saved_input_example_info
+
+
+def test_model_artifact_is_code_and_directory_without_pickle(connected):
+    folder = model_artifact(connected)
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert {"code/pipeline/text.py", "code/models/serving.py", "data/model/model.json"} <= set(files)
+    assert not [name for name in files if "__pycache__" in name or name.endswith((".pkl", ".pickle", ".joblib", ".pyc"))]
+    assert not [name for name in files if (folder / name).read_bytes()[:1] == b"\x80"], "how a pickle begins"
+    for path in connected.out.iterdir():
+        assert (folder / "data" / "model" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_no_text_or_author_reaches_the_store(connected):
+    evaluate(connected.first.model, connected.config, connected.folder / "evaluation")
+    files = [connected.folder / "mlflow.db", *(path for path in (connected.folder / "mlruns").rglob("*") if path.is_file())]
+    assert {path.name for path in files} >= {"mlflow.db", "predictions.parquet", "metrics.json", "vocabulary.json", "config.yaml"}
+    tables = [json.dumps(pq.read_table(path).to_pylist()).encode() for path in files if path.suffix == ".parquet"]
+    content = b"\n".join([path.read_bytes() for path in files] + tables)
+    posts = [post for post in connected.posts if len(post["text"]) > 30]
+    assert json.dumps(posts[0]["id"]).encode() in content, "the search sees inside the tables"
+    for post in posts:
+        for text in (post["text"], normalise(post["text"]), post["author"]):
+            assert text.encode() not in content
+            assert json.dumps(text)[1:-1].encode() not in content
+
+
+def test_first_version_becomes_champion_and_the_second_does_not(connected):
+    assert (connected.first.version, connected.again.version) == ("1", "2")
+    assert mlflow.MlflowClient().get_registered_model("disclosure").aliases == {"champion": 1}
+
+
+@pytest.mark.parametrize("location", ["models:/disclosure@champion", "models:/disclosure/1", "runs:/{run}/model"])
+def test_model_directory_is_found(tracked, location):
+    found = tracking.fetch_model(location.format(run=tracked.first.run_id), tracked.config.tracking)
+    assert (found / "model.json").read_bytes() == (tracked.out / "model.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "location", ["models:/nobody/1", "models:/disclosure@nobody", "models:/disclosure/99", "models:/disclosure", "runs:/0/model"]
+)
+def test_model_that_is_not_there_is_one_line(tracked, location, refused):
+    with refused(location):
+        tracking.fetch_model(location, tracked.config.tracking)
+
+
+def test_artifact_that_is_no_model_of_ours(tracked, refused):
+    with refused("no model directory of this pipeline"):
+        tracking.fetch_model(f"runs:/{tracked.first.run_id}/curves", tracked.config.tracking)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/mlflow.db", "nosuch://store"])
+def test_store_out_of_reach_is_one_line_within_seconds(uri, refused):
+    start = time.monotonic()
+    with refused("MLflow store"):
+        tracking.connect(Tracking(uri=uri))
+    assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b"])
+def test_name_that_mlflow_does_not_take_is_said_at_once(tracked, name, refused):
+    with refused("--register"):
+        tracking.connect(tracked.config.tracking, register=name)
+
+
+def test_store_that_fails_within_a_run_names_what_is_kept(tracked, tmp_path, refused):
+    tracking.connect(Tracking(uri=tracked.store_copy(tmp_path)))
+    run = tracking.run("name", "digest", Path("runs/model"))
+    run.__enter__()
+    (tmp_path / "mlflow.db").write_bytes(b"no longer a database" * 1000)
+    with refused("runs/model is written", "failed"):
+        run.__exit__(None, None, None)
+
+
+def test_run_that_fails_is_marked_failed(connected, refused):
+    with refused("disk full"), tracking.run("name", "digest", Path("runs/model")) as run_id:
+        raise OSError("disk full")
+    assert mlflow.get_run(run_id).info.status == "FAILED"
+
+
+def test_run_within_a_run_of_the_notebook(connected):
+    with mlflow.start_run() as outer, tracking.run("name", "digest", Path("runs/model")) as run_id:
+        pass
+    assert mlflow.get_run(run_id).data.tags["mlflow.parentRunId"] == outer.info.run_id
+
+
+def test_long_values_are_cut_not_refused(connected):
+    config = load_config((), (), ["x" * 10_000])
+    with tracking.run("name", "digest", Path("runs/model")) as run_id:
+        tracking.log_config(config)
+    assert mlflow.get_run(run_id).data.params["data.sources"].startswith("['xxx")
+
+
+def test_password_of_the_store_is_not_logged(connected):
+    config = load_config((), (), tracking={"uri": "postgresql://me:secret@host/db", "experiment": "first"})
+    with tracking.run("name", "digest", Path("runs/model")) as run_id:
+        tracking.log_config(config)
+    assert mlflow.get_run(run_id).data.params["tracking.uri"] == "postgresql://me:***@host/db"
+    assert "secret" not in (artifacts(run_id) / "config.yaml").read_text()
+
+
+def test_password_is_not_in_the_error(refused):
+    with refused("postgresql://me:***@localhost/db"):
+        tracking.connect(Tracking(uri="postgresql://me:secret@localhost/db"))
+
+
+def test_store_is_the_configs_then_the_environments_then_a_file_here(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///environment.db")
+    assert tracking.store_uri(Tracking(uri="sqlite:///config.db")) == "sqlite:///config.db"
+    assert tracking.store_uri(Tracking()) == "sqlite:///environment.db"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking.store_uri(Tracking()) == "sqlite:///mlflow.db"
+
+
+def test_where_to_look():
+    assert tracking.where_to_look(Tracking(uri="sqlite:///a.db")).endswith("mlflow ui --backend-store-uri sqlite:///a.db")
+    assert tracking.where_to_look(Tracking(uri="http://me:secret@host:5000")) == "open http://me:***@host:5000"
+
+
+def test_mlflow_tells_nobody_about_us():
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -1,0 +1,224 @@
+"""train.py: the function, the command line, and everything a user can get wrong."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import train
+from models import Classifier
+from pipeline import tracking
+from pipeline.config import ROOT, Tracking, load_config
+from pipeline.terminal import command_line
+
+pytest_plugins = ["tracked_run"]
+pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
+
+QUICK = ["--set", "calibration.folds=3", "--set", "features.char_ngrams=null", "--set", "model.type=svm"]
+GOOD = [
+    {"id": "1", "text": "my boss grabbed me at the office", "labels": ["workplace_harassment"]},
+    {"id": "2", "text": "sunny today", "labels": []},
+]
+
+
+def call(*arguments) -> str:
+    """Call the command in this process and return what it prints, however wide."""
+    result = CliRunner().invoke(command_line(train.main), [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return " ".join(result.stdout.split())
+
+
+def process(folder: Path, *arguments, **environment) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False)
+
+
+def lines(*posts) -> bytes:
+    return "".join(json.dumps(post) + "\n" for post in posts).encode()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_same_seed_and_data_give_the_same_bytes(tracked):
+    files = sorted(path.name for path in tracked.out.iterdir())
+    assert files == ["model.json", "vocabulary.json", "weights.safetensors"]
+    for name in files:
+        assert (tracked.out / name).read_bytes() == (tracked.out_again / name).read_bytes()
+
+
+def test_what_training_gives(tracked):
+    trained = tracked.first
+    loaded = Classifier.load(tracked.out)
+    assert loaded.digest_ == trained.model.digest_
+    assert loaded.description_["training_data"]["posts"] == 300
+    assert loaded.description_["metrics"]["macro_f1"] == trained.evaluation.metrics["macro_f1"]
+    assert trained.evaluation.title == "validation"
+    assert trained.evaluation.metrics["macro_f1"] > trained.evaluation.metrics["baselines"]["prior"]["macro_f1"] + 0.2
+
+
+def test_without_the_split_held_out_folds_are_evaluated(tracked, here):
+    data = f"train={tracked.data}/train.jsonl"
+    printed = call("--data", data, "--set", f"tracking.uri={tracked.uri}", "--experiment", "other", "--seed", 7, "--out", "model", *QUICK)
+    assert "held-out folds of train, 300 posts" in printed
+    assert "experiment 'other'" in printed
+    assert f"mlflow ui --backend-store-uri {tracked.uri}" in printed
+    assert Classifier.load(here / "model").config.seed == 7
+    tracking.connect(Tracking(uri=tracked.uri, experiment="other"))
+    (run,) = mlflow.search_runs(experiment_names=["other"], output_format="list")
+    assert run.data.params["seed"] == "7"
+    assert run.data.params["model.type"] == "svm"
+    assert run.data.tags["evaluated"] == "held-out folds of train"
+
+
+def test_several_sources_are_one_corpus(tracked):
+    config = load_config((), (), [f"train={tracked.data}/train.jsonl", f"validation={tracked.data}/test.jsonl"])
+    assert config.data.sources == [f"train={tracked.data}/train.jsonl", f"validation={tracked.data}/test.jsonl"]
+    printed = call("--dry-run", "--data", config.data.sources[0], "--data", config.data.sources[1])
+    assert "│ posts │ 300 │ 80 │" in printed
+
+
+def test_a_command_line_run_is_quiet_and_whole(tracked, tmp_path):
+    uri = tracked.store_copy(tmp_path)
+    done = process(tmp_path, "--data", tracked.data, "--register", "quiet", "--out", "model", *QUICK, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    steps = done.stderr.splitlines()
+    assert steps[0] == "reading the data"
+    assert steps[-1] == "tracking"
+    assert len(steps) <= 12, "steps and nothing else"
+    assert "registered as quiet version 1" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "mlruns") == ["mlflow.db", "model"]
+
+
+def test_dry_run_prints_config_and_counts_and_writes_nothing(tracked, tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import train; from pipeline import terminal\n"
+        f"sys.argv = ['train.py', '--dry-run', '--data', {str(tracked.data)!r}, '--set', 'model.C=0.25']\n"
+        "try: terminal.run(train.main)\n"
+        "finally: assert 'mlflow' not in sys.modules, 'mlflow is imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "C: 0.25" in done.stdout
+    assert "other_disclosure (auxiliary)" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_finds_what_is_wrong(here, refused):
+    (here / "posts.jsonl").write_bytes(lines({"id": "1", "text": "a", "labels": ["asault"]}))
+    with refused("unknown label 'asault'; did you mean 'assault'"):
+        call("--dry-run", "--data", "posts.jsonl")
+
+
+def truncated_parquet() -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(GOOD), buffer)
+    return buffer.getvalue()[:-100]
+
+
+BROKEN = {
+    "missing": ("posts.jsonl", None, "no such file"),
+    "empty": ("posts.jsonl", b"", "empty"),
+    "empty CSV": ("posts.csv", b"", "empty"),
+    "other kind": ("posts.txt", b"text", "got a .txt file, allowed are"),
+    "missing column": ("posts.jsonl", lines({"id": "1", "text": "a"}), "row 1: no column 'labels'"),
+    "unknown label": (
+        "posts.jsonl",
+        lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),
+        "row 3: unknown label 'love'; allowed are",
+    ),
+    "null text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": None, "labels": []}), "row 3: a text of type NoneType"),
+    "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: a text of type int"),
+    "empty text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": "  ", "labels": []}), "row 3: an empty text"),
+    "duplicate id": ("posts.jsonl", lines(*GOOD, {"id": "1", "text": "a", "labels": []}), "row 3: id '1' stands already at"),
+    "UTF-16": ("posts.jsonl", lines(*GOOD).decode().encode("utf-16"), "UTF-8"),
+    "truncated JSON": ("posts.jsonl", lines(*GOOD)[:-20], "row 2: not valid JSON"),
+    "truncated CSV": ("posts.csv", b"id,text,labels\n1,good,assault\n2,ba", "row 2: 2 cells where the header has 3"),
+    "truncated Parquet": ("posts.parquet", truncated_parquet(), "not readable as Parquet"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "said"), BROKEN.values(), ids=list(BROKEN))
+def test_data_that_cannot_be_used_is_one_line_and_nothing_is_written(here, name, content, said, refused):
+    path = here / name
+    if content is not None:
+        path.write_bytes(content)
+    before = sorted(here.rglob("*"))
+    with refused(said, path):
+        call("--data", path)
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "model.tpye=svm"], "did you mean 'type'"),
+        (["--set", "model.C=strong"], "model.C: got 'strong'"),
+        (["--set", "model.C"], "expected section.key=value"),
+        (["--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["--seed", "-1"], "seed"),
+        (["--out", "full"], "full: exists and holds something else"),
+        (["--data", "full"], "no file named train, validation or test"),
+    ],
+)
+def test_arguments_that_cannot_be_used(here, arguments, said, refused):
+    (here / "full").mkdir()
+    (here / "full" / "notes.txt").write_text("mine")
+    with refused(said):
+        call(*arguments)
+    assert [path.name for path in here.iterdir()] == ["full"]
+
+
+def test_too_few_positives_name_the_label_and_leave_no_run(tracked, here, refused):
+    uri = tracked.store_copy(here)
+    posts = [{"id": str(number), "text": f"text number {number}", "labels": ["assault"] * (number < 2)} for number in range(30)]
+    (here / "train.jsonl").write_bytes(lines(*posts))
+    with refused("train posts with it"):
+        call("--data", "train=train.jsonl", "--set", f"tracking.uri={uri}", "--experiment", "few", "--out", "model")
+    assert not (here / "model").exists()
+    tracking.connect(Tracking(uri=uri, experiment="few"))
+    assert mlflow.search_runs(experiment_names=["few"], output_format="list") == []
+
+
+def test_store_out_of_reach_is_found_before_training(tracked, here, monkeypatch, refused):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(train, "_fit", lambda *arguments: pytest.fail("trained first"))
+    with refused("MLflow store http://127"):
+        call("--data", tracked.data, "--set", "tracking.uri=http://127.0.0.1:9", "--out", "model")
+    assert list(here.iterdir()) == []
+
+
+def test_store_that_goes_away_while_training_costs_no_model(tracked, tmp_path, refused):
+    uri = tracked.store_copy(tmp_path)
+
+    def wreck(step: str) -> None:
+        if step == "tracking":
+            (tmp_path / "mlflow.db").write_bytes(b"no longer a database" * 1000)
+
+    config = load_config((), QUICK[1::2], [str(tracked.data)], tracking={"uri": uri, "experiment": "first"})
+    with refused(f"{tmp_path}/model is written and can be used, but tracking it in MLflow failed"):
+        train.train(config, tmp_path / "model", progress=wreck)
+    assert Classifier.load(tmp_path / "model").score(["hello"]).shape == (1, 4)
+
+
+@pytest.mark.parametrize("arguments", [["--data", "none.jsonl"], ["--no-such-option"]])
+def test_errors_of_a_real_process(tmp_path, arguments):
+    done = process(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    if "none.jsonl" in arguments:
+        assert done.stderr.splitlines()[-1] == "error: none.jsonl: no such file; check the path"
