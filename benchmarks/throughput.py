@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Posts per second of tokenising, of our path from text to probabilities, and of the same model in plain scikit-learn.
+
+One process, one thread, one run; see benchmarks/README.md.
+"""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Annotated, Any
+
+# Before NumPy starts its threads; and this script lies beside the packages, not in their parent.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import spacy
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from models import Classifier
+from pipeline import terminal
+from pipeline.config import load_config
+from pipeline.corpora import load_corpus
+from pipeline.errors import InputError
+from pipeline.records import Row, read_rows
+from pipeline.text import normalise
+
+BATCH = 2048
+BARS = {"b/a": 0.5, "b/c": 5.0}
+TITLES = {
+    "a": "bare spaCy tokenizer",
+    "b": "text to probabilities, ours",
+    "c": "the same, plain scikit-learn",
+    "d": "as (c), but tokenised once",
+}
+
+
+def distinct_posts(texts: Sequence[str], count: int, seed: int) -> list[str]:
+    """Make `count` distinct posts: the texts, then splices of the first half of one and the second half of another.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    count : int
+    seed : int
+        Of the choice of pairs.
+
+    Raises
+    ------
+    InputError
+        When the texts are too few to give so many.
+    """
+    posts = dict.fromkeys(texts)
+    words = [text.split() for text in posts]
+    rng = np.random.default_rng(seed)
+    for left, right in rng.integers(len(words), size=(20 * count, 2)).tolist():
+        if len(posts) >= count:
+            break
+        posts[" ".join(words[left][: len(words[left]) // 2] + words[right][len(words[right]) // 2 :])] = None
+    if len(posts) < count:
+        raise InputError(f"{len(words)} distinct texts give {len(posts)} distinct posts, not {count}; lower --posts or give more")
+    return list(posts)[:count]
+
+
+def train_on(folder: Path) -> Classifier:
+    """Train the default model on ``train.jsonl`` of a folder."""
+    config = load_config(sources=[f"train={folder / 'train.jsonl'}"])
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    model = Classifier(config.of_model())
+    tokens = model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]])
+    targets, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
+    return model.fit(tokens, targets, corpus.groups("train"), auxiliary)
+
+
+def plain_pipeline(model: Classifier, *, tokenise_once: bool) -> Pipeline:
+    """Build the same model of scikit-learn's own vectorisers, with its vocabularies, idf, weights and calibration.
+
+    Parameters
+    ----------
+    model : Classifier
+    tokenise_once : bool
+        Whether a first step normalises and tokenises a batch, as the model does; else each vectoriser does so by
+        itself for every post, which is how scikit-learn takes a tokenizer.
+    """
+
+    def tokens(texts: Sequence[str]) -> list[str]:
+        return [" ".join(post) for post in model.tokenizer([normalise(text) for text in texts]).to_lists()]
+
+    def probabilities(X: Any) -> NDArray[np.float64]:
+        return model.calibrator.predict_proba(model.scorer.decision_function(X).astype(np.float64))
+
+    wanted, features = model.config.features, model.features
+    shared: dict[str, Any] = {
+        "preprocessor": None if tokenise_once else lambda text: tokens([text])[0],
+        "lowercase": False,
+        "sublinear_tf": True,
+    }
+    words = TfidfVectorizer(
+        tokenizer=str.split, token_pattern=None, ngram_range=(1, wanted.word_ngrams), vocabulary=features.words_, **shared
+    )
+    words.idf_ = features.idf_[: len(features.words_)]
+    blocks = [("words", words)]
+    if wanted.char_ngrams:
+        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=tuple(wanted.char_ngrams), vocabulary=features.characters_, **shared)
+        characters.idf_ = features.idf_[len(features.words_) :]
+        blocks.append(("characters", characters))
+    first = [("tokens", FunctionTransformer(tokens))] if tokenise_once else []
+    return Pipeline([*first, ("ngrams", FeatureUnion(blocks)), ("probabilities", FunctionTransformer(probabilities))])
+
+
+def _batches(posts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (posts[start : start + BATCH] for start in range(0, len(posts), BATCH))
+
+
+def _rate(step: Callable[[Sequence[str]], Any], posts: Sequence[str]) -> float:
+    start = perf_counter()
+    deque((step(batch) for batch in _batches(posts)), maxlen=0)
+    return len(posts) / (perf_counter() - start)
+
+
+def _bare() -> Callable[[Sequence[str]], Any]:
+    tokenizer: Any = spacy.blank("en").tokenizer
+    return lambda texts: deque(tokenizer.pipe(texts), maxlen=0)
+
+
+def measure(posts: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
+    """Time each, taking turns so that the machine's noise hits all alike, and from a fresh start every time.
+
+    Parameters
+    ----------
+    posts : sequence of str
+    folder : Path
+        Model directory.
+    rounds : int
+        Turns; the best rate of each counts.
+
+    Returns
+    -------
+    dict
+        Numbers of posts and rounds, rates in posts per second, their ratios, and the bars set for these.
+
+    Raises
+    ------
+    AssertionError
+        When the paths differ by more than 1e-5 in any probability.
+    """
+    paths: dict[str, Callable[[], Callable[[Sequence[str]], Any]]] = {
+        "a": _bare,
+        "b": lambda: Classifier.load(folder).score,
+        "c": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=False).transform,
+        "d": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=True).transform,
+    }
+    some = posts[:: -(-len(posts) // BATCH)]
+    for other in "cd":
+        np.testing.assert_allclose(paths["b"]()(some), paths[other]()(some), rtol=0, atol=1e-5)
+    best = dict.fromkeys(paths, 0.0)
+    for _ in range(rounds):
+        for name, path in paths.items():
+            best[name] = max(best[name], _rate(path(), posts))
+    ratios = {"b/a": best["b"] / best["a"], "b/c": best["b"] / best["c"], "b/d": best["b"] / best["d"]}
+    return {"posts": len(posts), "rounds": rounds, "posts_per_second": best, "ratios": ratios, "bars": BARS}
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table(title=f"{result['posts']:,} posts, best of {result['rounds']} rounds")
+    table.add_column()
+    for name in ("posts/s", "ratio", "bar", ""):
+        table.add_column(name, justify="right")
+    for key, title in TITLES.items():
+        table.add_row(f"({key}) {title}", f"{result['posts_per_second'][key]:,.0f}")
+    table.add_section()
+    for key, ratio in result["ratios"].items():
+        bar = BARS.get(key)
+        table.add_row(key, "", f"{ratio:.2f}", *((f"≥ {bar:g}", "met" if ratio >= bar else "missed") if bar else ()))
+    return table
+
+
+def main(
+    posts: Annotated[int, typer.Option(min=1, help="Distinct posts to run over.")] = 50_000,
+    corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")] = Path("../shared/data/metoo2017"),
+    model: Annotated[Path | None, typer.Option(help="Model directory; without it one is trained on the corpus.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the best counts.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splices.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
+) -> None:
+    """Measure posts per second, in one process and one thread, of spaCy's tokenizer, of our path and of plain scikit-learn."""
+    rows = read_rows(corpus / "unlabeled.jsonl", ["text"])
+    texts = distinct_posts([row.fields["text"] for row in rows if isinstance(row, Row)], posts, seed)
+    with terminal.steps() as progress, TemporaryDirectory() as scratch:
+        folder = model or Path(scratch) / "model"
+        if model is None:
+            progress("training")
+            train_on(corpus).save(folder)
+        progress("measuring")
+        result = measure(texts, folder, rounds)
+    console = terminal.output()
+    if as_json:
+        console.print_json(data=result)
+    else:
+        console.print(_table(result))
+
+
+if __name__ == "__main__":
+    terminal.run(main)

@@ -1,0 +1,73 @@
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.throughput import distinct_posts, main
+from pipeline.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+SIGNS = {
+    "workplace_harassment": "my boss at the office",
+    "street_harassment": "a stranger on the street",
+    "assault": "he attacked me at night",
+    "solidarity_support": "i believe you all",
+}
+FILLER = ["today", "we", "walked", "by", "the", "river", "and", "nobody", "said", "a", "word", "about", "rain", "or", "bread"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("corpus"), random.Random(0)
+    posts = []
+    for number in range(150):
+        labels = [name for name in SIGNS if rng.random() < 0.3]
+        words = [SIGNS[name] for name in labels] + rng.choices(FILLER, k=8)
+        posts.append({"id": str(number), "text": " ".join(words), "labels": labels, "author": f"writer {number}"})
+    for name, chosen in {"train": posts[:100], "unlabeled": posts[100:]}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(post) + "\n" for post in chosen))
+    return folder
+
+
+def test_reports_rates_ratios_and_bars_as_json(corpus):
+    command = [sys.executable, "benchmarks/throughput.py", "--corpus", str(corpus), "--posts", "200", "--rounds", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    rates = result["posts_per_second"]
+    assert result["posts"] == 200
+    assert all(rates[path] > 0 for path in "abcd")
+    assert result["ratios"] == pytest.approx({f"b/{other}": rates["b"] / rates[other] for other in "acd"})
+    assert result["bars"] == {"b/a": 0.5, "b/c": 5.0}
+
+
+def test_prints_a_table_without_any_post(corpus, capsys):
+    main(posts=60, corpus=corpus, rounds=1)
+    printed = capsys.readouterr().out
+    assert "posts/s" in printed
+    assert "b/c" in printed
+    assert not {"boss", "river", "stranger"} & set(printed.split())
+
+
+def test_a_corpus_that_is_missing_is_a_user_error(tmp_path):
+    with pytest.raises(InputError, match=r"unlabeled\.jsonl: no such file"):
+        main(corpus=tmp_path)
+
+
+def test_posts_are_distinct_begin_with_the_originals_and_follow_from_the_seed():
+    texts = ["one two three four", "five six seven eight", "nine ten eleven twelve", "five six seven eight"]
+    posts = distinct_posts(texts, 6, seed=1)
+    assert posts[:3] == [texts[0], texts[1], texts[2]]
+    assert len(set(posts)) == 6
+    starts, ends = {" ".join(text.split()[:2]) for text in texts}, {" ".join(text.split()[2:]) for text in texts}
+    assert all(" ".join(post.split()[:2]) in starts and " ".join(post.split()[2:]) in ends for post in posts)
+    assert posts == distinct_posts(texts, 6, seed=1)
+    assert posts[:2] == distinct_posts(texts, 2, seed=1)
+
+
+def test_too_few_texts_for_so_many_posts_is_a_user_error():
+    with pytest.raises(InputError, match="lower --posts"):
+        distinct_posts(["one two", "three four"], 5, seed=0)
