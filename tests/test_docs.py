@@ -1,0 +1,86 @@
+"""README, data card and --help against what the code does."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import evaluate
+import score
+import train
+from pipeline.config import load_config
+from pipeline.metrics import compute_baselines, compute_metrics
+from pipeline.terminal import command_line
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = {"train.py": train.main, "evaluate.py": evaluate.main, "score.py": score.main}
+
+
+def options(script: str) -> set[str]:
+    shown = CliRunner().invoke(command_line(COMMANDS[script]), ["--help"], terminal_width=200).stdout
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_readme_uses_only_options_that_exist(script):
+    used = {flag for line in README.splitlines() if f"python {script}" in line for flag in re.findall(r" (--[a-z-]+)", line)}
+    assert used, "the README shows the command with options"
+    assert used <= options(script)
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_readme_names_every_option(script):
+    assert {flag for flag in options(script) if flag not in README} == set()
+
+
+def test_readme_links_lead_somewhere():
+    pages = [ROOT / "README.md", *ROOT.glob("data/**/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "CHANGELOG.md"]
+    dead = [
+        (page.name, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
+    assert dead == []
+
+
+def test_readme_lists_every_experiment():
+    listed = re.findall(r"^\| `(\w+)` \|", README.split("| experiment |")[1].split("\n\n")[0], re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("*.yaml"))
+
+
+def test_readme_lists_the_default_labels_in_order():
+    listed = re.findall(r"^\| `(\w+)` \|", README.split("## Two commands")[0], re.MULTILINE)
+    assert listed == load_config().labels.names
+
+
+def test_readme_names_every_metric():
+    Y = np.array([[0], [1]], np.int8)
+    metrics = compute_metrics(Y, np.array([[0.1], [0.9]], np.float32), Y == 1, ["a"], [0.5])
+    table = README.split("| in `metrics.json` |")[1].split("\n\n")[0]
+    names = [*(key for key in metrics if key != "labels"), *metrics["labels"]["a"], *compute_baselines(Y, np.array([0.5]), ["a"])]
+    assert [name for name in names if f"`{name}`" not in table] == []
+
+
+def test_data_card_counts_are_the_files():
+    card = (ROOT / "data/starter/README.md").read_text(encoding="utf-8")
+    labels = load_config([ROOT / "configs/experiments/extended.yaml"]).labels.names
+    for split in ("train", "validation", "test"):
+        records = [json.loads(line) for line in (ROOT / f"data/starter/{split}.jsonl").read_text("utf-8").splitlines()]
+        counts = [len(records), *(sum(label in record["labels"] for record in records) for label in labels)]
+        counts += [sum(not record["labels"] for record in records), sum(len(record["labels"]) > 1 for record in records)]
+        assert f"| `{split}.jsonl` | {' | '.join(f'{count:,}' for count in counts)} |" in card
+
+
+def test_no_committed_file_names_a_registry():
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    hosts = re.compile(
+        "|".join(["pypi" + r"\.org", "files" + r"\.pythonhosted", "registry" + r"\.npmjs", "deb" + r"\.debian", "--index" + "-url"])
+    )
+    named = [name for name in files if name and (ROOT / name).is_file() and hosts.search((ROOT / name).read_text("utf-8", "ignore"))]
+    assert named == []
