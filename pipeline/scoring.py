@@ -125,18 +125,17 @@ def score_files(
     Raises
     ------
     InputError
-        When a file cannot be read at all, lacks a column or is given twice, or the folder cannot be written; then
+        When a file cannot be read at all, lacks a column, is given twice or lies in `folder`, or the folder cannot be written; then
         nothing changes there.
     """
     if repeated := [path for path, times in Counter(inputs).items() if times > 1]:
         raise InputError(f"{repeated[0]}: given {inputs.count(repeated[0])} times; name each file once")
     for path in inputs:  # what is wrong with the last file shows before the first is scored
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: lies in the output folder {folder}, which is replaced; choose another --out")
         next(read_rows(path, [id_column, text_column]))
     started = time.perf_counter()
     summary = Summary(model.digest_, labels=Counter(dict.fromkeys(model.labels, 0)))
-    for path in inputs:
-        if path.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{path}: lies in the output folder {folder}, which is replaced; choose another --out")
     with new_folder(folder, MANIFEST) as fresh, (fresh / REJECTS).open("w", encoding="utf-8") as rejects:
         for number, path in enumerate(inputs):
             part = summary.files[str(path)] = f"part-{number:05d}.parquet"

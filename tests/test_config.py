@@ -217,3 +217,10 @@ def test_config_of_model_round_trips_through_json():
 
 def test_flatten_gives_dotted_leaves_in_order():
     assert list(flatten({"b": {"y": 1, "x": {"z": [2]}}, "a": None})) == [("b.y", "1"), ("b.x.z", "[2]"), ("a", "None")]
+
+
+def test_password_in_the_tracking_uri_is_not_shown():
+    uri = "postgresql://u:secret@h/db"
+    config = load_config(tracking={"uri": uri, "experiment": "2017"})
+    assert config.tracking.uri == uri
+    assert config.shown()["tracking"] == {"uri": "postgresql://u:***@h/db", "experiment": "2017"}

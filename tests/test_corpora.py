@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import Columns, Data, Label, LabelSet, Split
 from pipeline.corpora import Overlap, load_corpus
+from pipeline.errors import InputError
 
 LABELS = LabelSet(
     name="three",
@@ -342,3 +343,12 @@ def test_records_of_a_split_have_all_columns(jsonl):
     )
     assert corpus.splits["all"][0] == row(0, ["street"], author="a", created_at="2017-10-15", source="web")
     assert Counter(corpus.splits["all"].column_names) == Counter(["id", "text", "labels", "author", "created_at", "source"])
+
+
+@pytest.mark.parametrize("field", ["id", "labels"])
+def test_mixed_up_columns_show_no_post(jsonl, field):
+    path = jsonl("mixed.jsonl", [row(0) | {"text": "my boss did that"}, row(1) | {"text": "my boss did that"}])
+    with pytest.raises(InputError, match="row") as caught:
+        load(path, columns=Columns(**{field: "text"}))
+    assert "boss" not in str(caught.value)
+    assert "a text of 16 characters" in str(caught.value)

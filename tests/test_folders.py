@@ -146,3 +146,12 @@ def test_output_that_cannot_take_its_place_leaves_the_old(tmp_path, refused, mon
         write(folder, model="2")
     assert names(folder) == [MARKER, "metrics.json"]
     assert names(tmp_path) == ["out"]
+
+
+def test_somebodys_own_file_beside_an_output_is_kept(tmp_path, refused):
+    folder = tmp_path / "out"
+    write(folder)
+    (folder / "my_posts.jsonl").write_text("{}")
+    with refused(folder, "something else"):
+        write(folder)
+    assert names(folder) == [MARKER, "my_posts.jsonl"]

@@ -356,3 +356,13 @@ class TestStorage:
         changed = ({"note": 2}, {"coef": np.ones(3)}, {"words": ["b"]})
         digests = {write_model(tmp_path / "m", *(changed[i] if i == k else parts[i] for i in range(3))) for k in range(4)}
         assert len(digests) == 4
+
+
+def test_held_out_probabilities_come_from_calibrators_that_did_not_see_them():
+    rng = np.random.default_rng(0)
+    scores, Y = rng.normal(size=(400, 1)), rng.integers(0, 2, (400, 1)).astype(np.int8)
+    model = Classifier(model_config(calibration={"method": "isotonic"}))
+    folds = [(np.flatnonzero(np.arange(400) % 5 != k), np.flatnonzero(np.arange(400) % 5 == k)) for k in range(5)]
+    held_out = model._held_out_probabilities(scores, Y, folds)
+    # On noise, a calibrator that saw the posts beats the base rate; one that did not cannot.
+    assert ((held_out - Y) ** 2).mean() > Y.mean() * (1 - Y.mean())

@@ -333,3 +333,14 @@ def test_folder_with_something_else_is_refused(tmp_path, jsonl, refused):
     with refused(tmp_path / "out", "something else"):
         score_files(Fake(), [jsonl("in.jsonl", POSTS)], tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+def test_input_inside_the_output_is_refused_and_stays(tmp_path, jsonl, refused):
+    posts = [{"id": "1", "text": "loud"}]
+    out = tmp_path / "out"
+    score_files(Fake(), [jsonl("first.jsonl", posts)], out)
+    inside = out / "rejects.jsonl"
+    inside.write_text('{"id": "1", "text": "loud"}\n')
+    with refused(inside, "lies in the output folder"):
+        score_files(Fake(), [inside], out)
+    assert inside.exists()
