@@ -1,12 +1,12 @@
-"""Held-out scores to probabilities, probabilities to decisions."""
+"""Held-out scores to probabilities, probabilities to decisions.
+
+Only fitting imports scikit-learn. A post's probabilities are the same bits whatever else is in the batch.
+"""
 
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix_at_thresholds
 
 from pipeline.config import Thresholds
 from pipeline.errors import InputError
@@ -53,6 +53,8 @@ class Stacked:
 
     def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Stacked":
         """See `Calibrator`."""
+        from sklearn.linear_model import LogisticRegression
+
         self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
         self.scale = np.maximum(scores.std(axis=0), 1e-12)
         expanded = self._expand(scores)
@@ -63,7 +65,11 @@ class Stacked:
 
     def predict_proba(self, scores: Floats) -> Floats:
         """See `Calibrator`."""
-        return _sigmoid(self._expand(scores) @ self.coef + self.intercept)
+        logits = np.tile(self.intercept, (len(scores), 1))
+        # No matrix product: the order in which BLAS adds, and so the last bits, depends on the shape of the batch.
+        for column, weights in zip(self._expand(scores).T, self.coef, strict=True):
+            logits += column[:, None] * weights
+        return _sigmoid(logits)
 
     def arrays(self) -> Arrays:
         """See `Calibrator`."""
@@ -81,6 +87,8 @@ class Sigmoid:
 
     def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Sigmoid":
         """See `Calibrator`."""
+        from sklearn.linear_model import LogisticRegression
+
         fitted = [LogisticRegression(C=1e4, max_iter=5000).fit(scores[:, [k]], y) for k, y in enumerate(Y.T)]
         self.slope = np.array([model.coef_[0, 0] for model in fitted])
         self.intercept = np.array([model.intercept_[0] for model in fitted])
@@ -105,6 +113,8 @@ class Isotonic:
 
     def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Isotonic":
         """See `Calibrator`."""
+        from sklearn.isotonic import IsotonicRegression
+
         self.steps = []
         for k, y in enumerate(Y.T):
             fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores[:, k], y)
@@ -152,6 +162,8 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
     InputError
         When no threshold reaches the target precision.
     """
+    from sklearn.metrics import confusion_matrix_at_thresholds
+
     true_negatives, false_positives, _, correct, thresholds = confusion_matrix_at_thresholds(y, probability)
     decided, positives = correct + false_positives, y.sum()
     precision, recall = correct / decided, correct / positives

@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from sklearn.model_selection import StratifiedGroupKFold
 
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.linear import LinearScorer
@@ -94,6 +93,8 @@ class Classifier:
 
     def _folds(self, Y: Labels, groups: NDArray[np.int64]) -> Folds:
         """Author-disjoint folds as (train, held-out) indices of posts."""
+        from sklearn.model_selection import StratifiedGroupKFold
+
         _check_learnable(Y, groups, self.labels, self.config.calibration.folds)
         splitter = StratifiedGroupKFold(self.config.calibration.folds, shuffle=True, random_state=self.config.seed)
         with warnings.catch_warnings():  # it minds classes smaller than the folds, which do no harm
@@ -169,13 +170,17 @@ class Classifier:
         return self
 
     def predict_proba(self, tokens: TokenBatch) -> NDArray[np.float32]:
-        """Calibrated probabilities, shape (n_posts, n_labels)."""
+        """Calibrated probabilities, shape (n_posts, n_labels); a post's are the same bits in any batch."""
         scores = self.scorer.decision_function(self.features.transform(tokens)).astype(np.float64)
         return self.calibrator.predict_proba(scores).astype(np.float32)
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Posts as they came to probabilities, shape (n_posts, n_labels)."""
-        return self.predict_proba(self.tokenizer([normalise(text) for text in texts]))
+        return self.score_normalised([normalise(text) for text in texts])
+
+    def score_normalised(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Posts that went through `normalise` to probabilities, shape (n_posts, n_labels)."""
+        return self.predict_proba(self.tokenizer(texts))
 
     def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each label is given, shape (n_posts, n_labels)."""

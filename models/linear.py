@@ -1,4 +1,7 @@
-"""Linear scorers, one weight vector per target, all of the same fitted form."""
+"""Linear scorers, one weight vector per target, all of the same fitted form.
+
+Only fitting imports scikit-learn: it takes longer than scoring a post.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -6,19 +9,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC
 
 Kind = Literal["blend", "svm", "nbsvm", "logistic", "most_frequent"]
 Weights = tuple[NDArray[np.float64], float]
 
 
 def _svm(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+    from sklearn.svm import LinearSVC
+
     fitted = LinearSVC(C=C, random_state=seed).fit(X, y)
     return fitted.coef_[0], float(fitted.intercept_[0])
 
 
 def _logistic(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+    from sklearn.linear_model import LogisticRegression
+
     fitted = LogisticRegression(C=C, solver="liblinear", random_state=seed).fit(X, y)
     return fitted.coef_[0], float(fitted.intercept_[0])
 

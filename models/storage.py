@@ -55,6 +55,36 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
     return digest
 
 
+def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Read and verify what a model directory says of itself, without its weights and vocabulary.
+
+    Returns
+    -------
+    digest : str
+    description : dict
+        As given to `write_model`, with ``format_version`` and ``files`` (their digests).
+
+    Raises
+    ------
+    InputError
+        When the directory is missing, its ``model.json`` changed since it was written, or it is of another format.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder}: no model directory (no {DESCRIPTION}); train one with train.py --out {folder}")
+    try:
+        description = json.loads((folder / DESCRIPTION).read_bytes())
+        digest, version = description.pop("digest"), description["format_version"]
+        description["files"] = dict(description["files"])
+        actual = _sha256(_encode(description))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InputError(f"{folder / DESCRIPTION}: damaged; copy or train the model again") from None
+    if version != FORMAT_VERSION:
+        raise InputError(f"{folder}: format version {version}, this release reads {FORMAT_VERSION}; update the pipeline or train again")
+    if actual != digest:
+        raise InputError(f"{folder / DESCRIPTION}: its digest differs: changed or damaged; copy or train the model again")
+    return digest, description
+
+
 def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
     """Read a model directory and verify its digests; nothing in it is ever executed.
 
@@ -72,23 +102,13 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
     """
     from safetensors.numpy import load
 
-    if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder}: no model directory (no {DESCRIPTION}); train one with train.py --out {folder}")
-    try:
-        description = json.loads((folder / DESCRIPTION).read_bytes())
-        digest, version, digests = description.pop("digest"), description["format_version"], dict(description["files"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError(f"{folder / DESCRIPTION}: damaged; copy or train the model again") from None
-    if version != FORMAT_VERSION:
-        raise InputError(f"{folder}: format version {version}, this release reads {FORMAT_VERSION}; update the pipeline or train again")
-    if _sha256(_encode(description)) != digest:
-        raise InputError(f"{folder / DESCRIPTION}: its digest differs: changed or damaged; copy or train the model again")
+    digest, description = read_description(folder)
     contents = {}
     for name in (WEIGHTS, VOCABULARY):
         try:
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); copy or train the model again") from None
-        if _sha256(contents[name]) != digests.get(name):
+        if _sha256(contents[name]) != description["files"].get(name):
             raise InputError(f"{folder / name}: digest differs from the one in {DESCRIPTION}: changed or damaged; copy or train it again")
     return digest, description, load(contents[WEIGHTS]), json.loads(contents[VOCABULARY])

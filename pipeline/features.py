@@ -4,14 +4,12 @@ Character n-grams (`char_wb`) never cross a token, so the counts of a batch are
 (posts x tokens) @ (distinct tokens x n-grams); n-grams are looked up as exact integer keys.
 """
 
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
-from sklearn.utils.validation import check_is_fitted
 
 from pipeline.errors import InputError
 from pipeline.text import TokenBatch
@@ -34,6 +32,23 @@ def _lookup(sorted_keys: Ints, keys: Ints) -> Ints:
         return np.full(len(keys), -1, np.int64)
     positions = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
     return np.where(sorted_keys[positions] == keys, positions, -1)
+
+
+def _code_points(strings: Iterable[str]) -> Ints:
+    """All strings' characters, one after another."""
+    return np.frombuffer("".join(strings).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+
+
+def _normalise_rows(matrix: sparse.csr_matrix) -> None:
+    """Scale each row to length one, in place.
+
+    Every row is summed by itself, so that a post's features are the same bits whatever else is in the batch.
+    """
+    lengths = np.diff(matrix.indptr)
+    filled = lengths > 0
+    squares = np.square(matrix.data, dtype=np.float64)
+    norms = np.sqrt(np.add.reduceat(squares, matrix.indptr[:-1][filled])) if len(squares) else squares
+    matrix.data /= np.repeat(norms, lengths[filled])
 
 
 class _Words:
@@ -71,25 +86,27 @@ class _Characters:
     """Counts character n-grams within space-padded tokens, as ``analyzer="char_wb"`` does."""
 
     BITS = 12  # of a character's code; five of them fit an integer key exactly
+    REMEMBERED = 2**16  # tokens
 
     def __init__(self, vocabulary: list[str], low: int, high: int) -> None:
         self.vocabulary, self.low, self.high = vocabulary, low, high
-        self.alphabet = np.array(sorted({ord(character) for gram in vocabulary for character in gram}), np.int64)
-        keys = np.array([self._key(gram) for gram in vocabulary], np.int64)
+        points = _code_points(vocabulary)
+        self.alphabet = np.unique(points)
+        codes = _lookup(self.alphabet, points) + 1
+        lengths = np.array([len(gram) for gram in vocabulary], np.int64)
+        starts = np.cumsum(lengths) - lengths
+        keys = np.zeros(len(vocabulary), np.int64)
+        for place in range(high):
+            longer = lengths > place
+            keys[longer] = (keys[longer] << self.BITS) | codes[starts[longer] + place]
         self.order = np.argsort(keys)
         self.keys = keys[self.order]
-
-    def _key(self, gram: str) -> int:
-        key = 0
-        for code in np.searchsorted(self.alphabet, [ord(character) for character in gram]):
-            key = (key << self.BITS) | (int(code) + 1)
-        return key
+        self.seen: dict[str, NDArray[np.int32]] = {}
 
     @classmethod
     def keys_of(cls, types: list[str], alphabet: Ints, low: int, high: int) -> tuple[Ints, Ints]:
         """N-grams of padded tokens as (type, key) pairs, leaving out those with a character outside `alphabet`."""
-        text = "".join(f" {token} " for token in types)
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+        points = _code_points(f" {token} " for token in types)
         codes = _lookup(alphabet, points) + 1
         lengths = np.array([len(token) + 2 for token in types], np.int64)
         ends = np.cumsum(lengths)
@@ -118,14 +135,28 @@ class _Characters:
         return np.concatenate(owners), np.concatenate(keys)
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
-        owners, keys = self.keys_of(tokens.types, self.alphabet, self.low, self.high)
-        found = _lookup(self.keys, keys)
-        owners, found = owners[found >= 0], found[found >= 0]
-        grams = _counts(owners, self.order[found], (len(tokens.types), len(self.vocabulary)))
+        columns = self._columns(tokens.types)
+        ends = np.cumsum(np.fromiter(map(len, columns), np.int64))
+        every = np.concatenate(columns) if columns else np.empty(0, np.int32)
+        shape = (len(tokens.types), len(self.vocabulary))
+        grams = sparse.csr_matrix((np.ones(len(every), np.float32), every, np.concatenate([[0], ends])), shape=shape)
         posts = sparse.csr_matrix(
             (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
         )
         return posts @ grams
+
+    def _columns(self, types: list[str]) -> list[NDArray[np.int32]]:
+        """Columns of each token's n-grams, looked up once for tokens that come again."""
+        if len(self.seen) > self.REMEMBERED:
+            self.seen = {}
+        new = [token for token in types if token not in self.seen]
+        owners, keys = self.keys_of(new, self.alphabet, self.low, self.high)
+        found = _lookup(self.keys, keys)
+        owners, columns = owners[found >= 0], self.order[found[found >= 0]].astype(np.int32)
+        by_token = np.argsort(owners, kind="stable")
+        ends = np.cumsum(np.bincount(owners, minlength=len(new)))
+        self.seen.update(zip(new, np.split(columns[by_token], ends[:-1]), strict=False))
+        return [self.seen[token] for token in types]
 
 
 def _learn_words(tokens: TokenBatch, ngrams: int, min_df: int) -> tuple[list[str], Ints]:
@@ -176,7 +207,7 @@ def _learn_characters(tokens: TokenBatch, low: int, high: int, min_df: int) -> t
     return terms, np.array([found[term] for term in terms], np.int64)
 
 
-class TfidfFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class TfidfFeatures:
     """Word and character n-grams of tokenised posts, each block as scikit-learn's ``TfidfVectorizer`` gives it.
 
     The word block equals ``TfidfVectorizer(ngram_range=(1, word_ngrams), min_df=word_min_df, sublinear_tf=True)`` on the
@@ -208,7 +239,7 @@ class TfidfFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.word_min_df = word_min_df
         self.char_min_df = char_min_df
 
-    def fit(self, X: TokenBatch, y: Any = None) -> Self:
+    def fit(self, X: TokenBatch) -> Self:
         """Learn vocabularies and document frequencies.
 
         Raises
@@ -225,6 +256,10 @@ class TfidfFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"no n-gram stands in {self.word_min_df} of the {len(X)} posts; lower features.word_min_df or give more posts")
         idf = np.log((1 + len(X)) / (1 + np.concatenate([words_df, characters_df]))) + 1
         return self.restore(words, characters, idf.astype(np.float32))
+
+    def fit_transform(self, X: TokenBatch) -> sparse.csr_matrix:
+        """`fit`, then `transform` of the same posts."""
+        return self.fit(X).transform(X)
 
     def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32]) -> Self:
         """Set fitted attributes from stored ones."""
@@ -247,18 +282,16 @@ class TfidfFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         csr_matrix of float32, shape (n_posts, n_features)
             Each block L2-normalised per post.
         """
-        check_is_fitted(self, "idf_")
         blocks, start = [], 0
         for block in self._blocks:
             counts = block.count(X)
             idf = self.idf_[start : start + counts.shape[1]]
             start += counts.shape[1]
             counts.data = (np.log(counts.data) + np.float32(1)) * idf[counts.indices]
-            inplace_csr_row_normalize_l2(counts)
+            _normalise_rows(counts)
             blocks.append(counts)
         return sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
 
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+    def get_feature_names_out(self) -> NDArray[np.object_]:
         """Names of the columns: ``word:…`` and ``char:…``, shape (n_features,)."""
-        check_is_fitted(self, "idf_")
         return np.array([f"word:{term}" for term in self.words_] + [f"char:{term}" for term in self.characters_], object)

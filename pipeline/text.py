@@ -3,14 +3,14 @@
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import emoji
-import ftfy
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from spacy.tokens import Token
 
 Attribute = Literal["ORTH", "NORM", "LEMMA"]
+
+MAX_CHARS = 100_000  # of a post, unless a job is told otherwise
 
 URL, EMAIL, USER, PHONE = "<url>", "<email>", "@user", "<phone>"
 
@@ -39,19 +41,31 @@ _HIDDEN = re.compile(
     "\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")  # more than stream-safe text has in a row (UAX #15)
 _FOREIGN = re.compile(r"[^\W\x00-\u02ff]")
 _MIXED_WORD = re.compile(rf"\b(?=\w*[a-zA-Z])\w*{_FOREIGN.pattern}\w*\b")
 
-_SINGLE = "".join(sorted(found for found in emoji.EMOJI_DATA if len(found) == 1))
+
+def _ranges(characters: Iterable[str]) -> str:
+    """A regular expression's set of the characters; beyond U+FFFF it tries every range, so they are as few as can be."""
+    parts = []
+    for _, pairs in groupby(enumerate(sorted(characters)), lambda pair: ord(pair[1]) - pair[0]):
+        run = [character for _, character in pairs]
+        parts.append(f"{run[0]}-{run[-1]}")
+    return "".join(parts)
+
+
+_SINGLE = _ranges(found for found in emoji.EMOJI_DATA if len(found) == 1)
+_NEAR_EMOJI = "[\u00a9\u00ae\u200d-\u3299\U0001f000-\U0001faff]"  # ruled out first: most characters are none
 _JOINER = "\u200d"
 _EMOJI = (
     r"(?:[0-9#*]\u20e3|[\U0001f1e6-\U0001f1ff]{2}"  # keycaps, flags
-    rf"|[{_SINGLE}][\U0001f3fb-\U0001f3ff]?(?:{_JOINER}[{_SINGLE}][\U0001f3fb-\U0001f3ff]?)*)"  # coloured, joined
+    rf"|(?={_NEAR_EMOJI})[{_SINGLE}][\U0001f3fb-\U0001f3ff]?(?:{_JOINER}[{_SINGLE}][\U0001f3fb-\U0001f3ff]?)*)"  # coloured, joined
 )
-_MAYBE_EMOJI = re.compile("[\u00a9\u00ae\u200d-\u3299\U0001f000-\U0001faff]")
+_MAYBE_EMOJI = re.compile(_NEAR_EMOJI)
 _EMOJI_OR_JOINER = re.compile(f"({_EMOJI})|{_JOINER}")
 
-_RUN = re.compile(r"(.)\1{3}")
+_RUN = re.compile(r"(.)\1\1\1")  # faster than {3}
 _ELONGATED = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
 
 _PLACEHOLDER = re.compile(f"{URL}|{EMAIL}|{PHONE}")
@@ -83,6 +97,13 @@ def _look_alikes() -> dict[int, str]:
     return table
 
 
+@cache
+def _many_marks() -> re.Pattern[str]:
+    """Thirty combining marks and those after them; NFKC sorts marks in quadratic time."""
+    marks = _ranges(filter(unicodedata.combining, map(chr, range(0x300, 0x1F000))))
+    return re.compile(f"([{marks}]{{30}})[{marks}]+")
+
+
 def _is_plain(text: str) -> bool:
     """Whether there is nothing for `_repair` to do."""
     return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text)
@@ -92,9 +113,13 @@ def _repair(text: str) -> str:
     """Take steps 1 to 4 of `normalise` once."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if _MOJIBAKE.search(text):
+        import ftfy
+
         text = ftfy.fix_encoding(text)
     text = html.unescape(text)
     text = _CURLY.sub(lambda found: _STRAIGHT[found[0]], text)
+    if _MAYBE_MARKS.search(text):
+        text = _many_marks().sub(r"\1", text)
     text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text))
     if _FOREIGN.search(text):
         text = _MIXED_WORD.sub(lambda word: word[0].translate(_look_alikes()), text)
@@ -132,7 +157,8 @@ def normalise(text: str) -> str:
     """Bring a post into the form that every later step sees.
 
     1. Repair: lone surrogates become U+FFFD; mojibake is decoded again (ftfy); HTML entities are unescaped.
-    2. Unicode: quotes and dashes become ASCII; NFKC; zero-width, bidirectional and control characters go.
+    2. Unicode: quotes and dashes become ASCII; of combining marks in a row thirty stay; NFKC; zero-width, bidirectional
+       and control characters go.
     3. Look-alikes (Unicode TR39) inside words that also hold a Latin letter become that ASCII letter.
     4. Emoji stand alone, a sequence as one; joiners stay nowhere else.
     5. Lower case; white space becomes single spaces.
@@ -155,9 +181,13 @@ def normalise(text: str) -> str:
     """
     if _is_plain(text) and _is_plain(text := _finish(text)):
         return text
+    finished = False
     for _ in range(_ROUNDS):
-        previous, text = text, _finish(_repair(text))
-        if text == previous or _is_plain(text):
+        repaired = _repair(text)
+        if finished and " ".join(repaired.split()) == text:
+            return text
+        text, finished = _finish(repaired), True
+        if _is_plain(text):
             return text
     return _finish(text.encode("ascii", "ignore").decode().replace("&", ""))
 
@@ -227,18 +257,27 @@ _INFIXES = [
 ]
 
 
+_LONGEST_SUFFIX = 16  # spaCy's longest have five characters in English, nine in other languages
+_LONGEST_CHUNK = 1000
+_PIECE = re.compile(rf"\S{{1,{_LONGEST_CHUNK}}}")
+
+
 def _post_tokenizer(nlp: "Language") -> "Tokenizer":
-    """Spacy's own tokenizer with rules for posts: nothing in `_WHOLE` is split, links are masked already."""
+    """Spacy's own tokenizer with rules for posts: nothing in `_WHOLE` is split, links are masked already.
+
+    It takes suffixes off one by one; to look for each in the whole rest of a chunk makes 10 kB of ``()()()`` take 12 s.
+    """
     from spacy.tokenizer import Tokenizer
     from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 
     defaults = nlp.Defaults
+    suffixes = compile_suffix_regex(defaults.suffixes or ())
     prefixes = [r"#(?!\w)" if rule == "#" else rule for rule in defaults.prefixes or ()]
     return Tokenizer(
         nlp.vocab,
         rules=defaults.tokenizer_exceptions,
         prefix_search=compile_prefix_regex(prefixes).match,
-        suffix_search=compile_suffix_regex(defaults.suffixes or ()).search,
+        suffix_search=lambda chunk: suffixes.search(chunk, max(0, len(chunk) - _LONGEST_SUFFIX)),
         infix_finditer=compile_infix_regex([*(defaults.infixes or ()), *_INFIXES]).finditer,
         token_match=_WHOLE.fullmatch,
         url_match=None,
@@ -258,7 +297,7 @@ class PostTokenizer:
         (its text where the pipeline gives none).
     max_strings : int
         The spaCy pipeline is loaded anew once its string store holds this many strings, since it never
-        forgets one; memory stays bounded however long the stream.
+        forgets one, or so many chunks were seen; memory stays bounded however long the stream.
 
     Raises
     ------
@@ -266,7 +305,7 @@ class PostTokenizer:
         When the pipeline is not installed, or lemmas are asked of a blank pipeline.
     """
 
-    def __init__(self, pipeline: str = "blank", attribute: Attribute = "ORTH", max_strings: int = 250_000) -> None:
+    def __init__(self, pipeline: str = "blank", attribute: Attribute = "ORTH", max_strings: int = 100_000) -> None:
         if pipeline == "blank" and attribute == "LEMMA":
             raise InputError("text.attribute LEMMA needs a trained pipeline: set text.spacy_pipeline or use ORTH or NORM")
         self.pipeline = pipeline
@@ -277,22 +316,24 @@ class PostTokenizer:
 
     def _load(self) -> None:
         import spacy
+        from spacy.lang.en import English
 
-        if self.pipeline == "blank":
-            self._nlp = spacy.blank("en")
-        else:
+        self._nlp: Language
+        if self.pipeline != "blank":
             try:
                 self._nlp = spacy.load(self.pipeline)
             except OSError:
                 message = f"spaCy pipeline {self.pipeline!r} is not installed: install it or set text.spacy_pipeline: blank"
                 raise InputError(message) from None
-        self._nlp.tokenizer = _post_tokenizer(self._nlp)
-        if self.pipeline == "blank":
+            self._nlp.tokenizer = _post_tokenizer(self._nlp)
+        else:
+            self._nlp = English(create_tokenizer=_post_tokenizer)  # spacy.blank("en") makes its own first, which takes as long again
             # Nobody reads the other twenty attributes, and computing them for a new word takes longer than splitting it.
             vocab: Any = self._nlp.vocab
             norm = vocab.strings["NORM"]
             vocab.lex_attr_getters = {norm: vocab.lex_attr_getters[norm]}
-        self._known: dict[str, list[str]] = {}
+        self._tokens: dict[str, int] = {}  # each token ever seen, and its code
+        self._codes: dict[str, list[int]] = {}  # of the tokens of each chunk ever seen
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenise posts.
@@ -305,22 +346,37 @@ class PostTokenizer:
         Returns
         -------
         TokenBatch
-            Of length n_posts; white-space tokens are left out.
+            Of length n_posts; white-space tokens are left out. A run of more than 1,000 characters without a space is
+            taken for several of 1,000, since spaCy's time grows with its square.
         """
-        if len(self._nlp.vocab.strings) > self.max_strings:
+        texts = [text if len(text) <= _LONGEST_CHUNK else " ".join(_PIECE.findall(text)) for text in texts]
+        if max(len(self._nlp.vocab.strings), len(self._codes)) > self.max_strings:
             self._load()
         if self.pipeline == "blank":
-            return TokenBatch.from_lists(self._tokens_by_chunk(texts))
-        docs = self._nlp.pipe(texts)
+            return self._by_chunk(texts)
+        docs = self._nlp.pipe(text[: self._nlp.max_length] for text in texts)  # it refuses longer ones
         return TokenBatch.from_lists([self._read(token) or token.text for token in doc if not token.is_space] for doc in docs)
 
-    def _tokens_by_chunk(self, texts: Sequence[str]) -> Iterator[list[str]]:
-        """Tokens of each post, from those of its chunks between white space: the tokenizer never looks beyond one."""
+    def _by_chunk(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokens of posts from those of their chunks between white space: the tokenizer never looks beyond one."""
         posts = [text.split() for text in texts]
-        new = list({chunk for post in posts for chunk in post if chunk not in self._known})
-        chunks, tokens = iter(new), []
-        for token in self._nlp.tokenizer(" ".join([*new, ""])):
-            tokens.append(self._read(token))
+        self._learn(sorted(set().union(*posts) - self._codes.keys()))
+        chunks = [self._codes[chunk] for chunk in chain.from_iterable(posts)]
+        codes = np.fromiter(chain.from_iterable(chunks), np.int64)
+        tokens_before = np.concatenate([[0], np.cumsum(np.fromiter(map(len, chunks), np.int64))])
+        chunks_before = np.concatenate([[0], np.cumsum(np.fromiter(map(len, posts), np.int64))])
+        # From the codes of all tokens ever seen to those of this batch.
+        seen = np.zeros(len(self._tokens), bool)
+        seen[codes] = True
+        types = np.flatnonzero(seen)
+        code = np.cumsum(seen) - 1
+        tokens = list(self._tokens)
+        return TokenBatch([tokens[number] for number in types.tolist()], code[codes], tokens_before[chunks_before])
+
+    def _learn(self, chunks: Sequence[str]) -> None:
+        """Tokenise chunks that were never seen."""
+        waiting, codes = iter(chunks), list[int]()
+        for token in self._nlp.tokenizer(" ".join([*chunks, ""])):
+            codes.append(self._tokens.setdefault(self._read(token), len(self._tokens)))
             if token.whitespace_:
-                self._known[next(chunks)], tokens = tokens, []
-        return ([token for chunk in post for token in self._known[chunk]] for post in posts)
+                self._codes[next(waiting)], codes = codes, []

@@ -87,12 +87,35 @@ def test_batches_without_any_token_give_rows_of_zeros(posts):
     assert found.nnz == 0
 
 
-def test_each_post_is_transformed_the_same_alone_as_in_company():
-    ours = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS))
+def test_each_post_has_the_same_bits_alone_as_in_company():
+    rng = np.random.default_rng(0)
+    posts = [rng.choice(["me", "too", "#metoo", "😀", "été", "a"], rng.integers(0, 30)).tolist() for _ in range(300)]
+    ours = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(posts))
+    ours.idf_ = (10 ** rng.uniform(-6, 12, len(ours.idf_))).astype(np.float32)  # so that a sum across posts would lose the small ones
 
-    alone = sparse.vstack([ours.transform(encode([post])) for post in POSTS])
+    alone = sparse.vstack([ours.transform(encode([post])) for post in posts])
 
-    np.testing.assert_allclose(alone.toarray(), ours.transform(encode(POSTS)).toarray(), atol=1e-7)
+    np.testing.assert_array_equal(alone.toarray(), ours.transform(encode(posts)).toarray())
+
+
+@given(corpora)
+def test_each_block_of_a_row_has_length_one_or_no_entry(posts):
+    ours = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode([["me", "too"]]))
+
+    found = ours.transform(encode(posts)).toarray()
+
+    for block in np.hsplit(found, [len(ours.words_)]):
+        lengths = np.linalg.norm(block, axis=1)
+        np.testing.assert_allclose(lengths, lengths > 0, atol=1e-6)
+
+
+def test_tokens_that_are_remembered_or_forgotten_count_as_new_ones_do(monkeypatch):
+    fitted = TfidfFeatures(2, (2, 3), 1, 1).fit(encode(POSTS))
+    whole = fitted.transform(encode(POSTS * 3)).toarray()
+    monkeypatch.setattr(features._Characters, "REMEMBERED", 3)
+    fresh = TfidfFeatures(2, (2, 3), 1, 1).restore(fitted.words_, fitted.characters_, fitted.idf_)
+    assert np.array_equal(np.vstack([fresh.transform(encode([post])).toarray() for post in POSTS * 3]), whole)
+    assert len(fresh._blocks[1].seen) <= 3 + 3
 
 
 def test_types_that_no_selected_post_holds_change_nothing():

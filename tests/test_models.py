@@ -1,6 +1,8 @@
 """Classifiers: what they learn, promise and write down."""
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,10 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from models import Classifier
 from models.calibration import CALIBRATORS, Stacked, tune_threshold
-from models.storage import read_model, write_model
-from pipeline.config import Calibration, Features, Model, Thresholds
+from models.storage import read_description, read_model, write_model
+from pipeline.config import ROOT, Calibration, Features, Model, Thresholds
 from pipeline.errors import InputError
-from pipeline.text import TokenBatch
+from pipeline.text import TokenBatch, normalise
 
 KINDS = ["blend", "svm", "nbsvm", "logistic", "most_frequent"]
 EMPTY = TokenBatch.from_lists([])
@@ -115,6 +117,12 @@ class TestFit:
         np.testing.assert_allclose(model.prior_, posts.Y.mean(axis=0))
 
 
+@pytest.fixture(scope="module")
+def company(model) -> tuple[list[str], np.ndarray]:
+    texts = invent(500, seed=1).texts
+    return texts, model.score(texts)
+
+
 class TestPredict:
     def test_empty_batch(self, model):
         assert model.predict_proba(EMPTY).shape == (0, 2)
@@ -125,8 +133,15 @@ class TestPredict:
         assert np.isfinite(probabilities).all()
         assert (probabilities == probabilities[0]).all()
 
-    def test_a_post_is_scored_alike_alone_and_in_a_batch(self, model, posts):
-        np.testing.assert_allclose(model.score(posts.texts[:5]), np.vstack([model.score([text]) for text in posts.texts[:5]]), rtol=1e-6)
+    @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1, 2, 3, 7, 8, 64, 255, 500]))
+    def test_a_post_has_the_same_bits_in_any_batch(self, model, company, seed, size):
+        texts, probabilities = company
+        order = np.random.default_rng(seed).permutation(len(texts))[:size]
+        np.testing.assert_array_equal(model.score([texts[number] for number in order]), probabilities[order])
+
+    def test_normalised_posts_are_scored_as_those_that_came(self, model):
+        came = ["  ZAXA\u200b lu ", "WIKU &amp; @someone", ""]
+        np.testing.assert_array_equal(model.score_normalised([normalise(text) for text in came]), model.score(came))
 
     def test_score_normalises_and_tokenises(self, model):
         assert (model.score(["  ZAXA\u200b lu "]) == model.predict_proba(TokenBatch.from_lists([["zaxa", "lu"]]))).all()
@@ -160,6 +175,10 @@ class TestCalibration:
     def test_restored_calibrator_is_the_same(self, calibrator, scores):
         again = type(calibrator)().restore(calibrator.arrays())
         np.testing.assert_array_equal(again.predict_proba(scores), calibrator.predict_proba(scores))
+
+    @given(order=st.lists(st.integers(0, 239), min_size=1, max_size=300))
+    def test_a_post_has_the_same_bits_in_any_batch(self, calibrator, scores, order):
+        np.testing.assert_array_equal(calibrator.predict_proba(scores[order]), calibrator.predict_proba(scores)[order])
 
     def test_stacked_is_flat_outside_the_range_it_was_fitted_on(self, scores, posts):
         stacked, low, high = Stacked().fit(scores, posts.Y), scores.min(axis=0), scores.max(axis=0)
@@ -275,7 +294,11 @@ class TestStorage:
             Classifier.load(saved)
 
     @pytest.mark.parametrize(
-        "content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 20_000, b'{"digest": "", "format_version": 1, "files": 3}']
+        "content",
+        [
+            *(b"", b"{", b"[]", b"{}", b"\xff", b"[" * 20_000, b'{"digest": "", "format_version": 1, "files": 3}'),
+            b'{"digest": "", "format_version": 1, "files": {}, "note": "\\ud800"}',
+        ],
     )
     def test_model_json_that_is_none(self, saved, refused, content):
         (saved / "model.json").write_bytes(content)
@@ -298,6 +321,13 @@ class TestStorage:
     def test_missing_directory(self, tmp_path, refused):
         with refused(tmp_path / "none", "no model directory", "train.py --out"):
             Classifier.load(tmp_path / "none")
+
+    def test_description_is_read_without_weights_and_vocabulary(self, saved):
+        digest, description, _, _ = read_model(saved)
+        (saved / "weights.safetensors").unlink()
+        (saved / "vocabulary.json").unlink()
+        assert read_description(saved) == (digest, description)
+        assert description["training"] == {"posts": 240}
 
     @pytest.mark.parametrize("change", [{"prior": None}, {"config": {"labels": 3}}])
     def test_description_of_another_release(self, saved, refused, change):
@@ -356,6 +386,20 @@ class TestStorage:
         changed = ({"note": 2}, {"coef": np.ones(3)}, {"words": ["b"]})
         digests = {write_model(tmp_path / "m", *(changed[i] if i == k else parts[i] for i in range(3))) for k in range(4)}
         assert len(digests) == 4
+
+
+def test_a_fresh_process_scores_without_what_only_training_needs(saved):
+    program = """
+import sys
+from pathlib import Path
+from models import Classifier
+Classifier.load(Path(sys.argv[1])).score(["zaxa \\U0001f600 lu"])
+print(*sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", program, saved], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(run.stdout.split())
+    assert {"models.classifier", "spacy", "scipy.sparse"} <= imported
+    assert not imported & {"mlflow", "datasets", "pandas", "matplotlib", "sklearn", "scipy.stats", "scipy.optimize", "scipy.linalg"}
 
 
 def test_held_out_probabilities_come_from_calibrators_that_did_not_see_them():

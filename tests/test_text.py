@@ -1,3 +1,4 @@
+import random
 import re
 import time
 import unicodedata
@@ -123,6 +124,36 @@ def test_time_grows_with_length_only(unit):
     assert normalise(clean) == clean
 
 
+@pytest.mark.parametrize(
+    "characters",
+    ["()", "'\"", ".,", "._", "+(", ":)-", "*,;", "a*", "ab,.!", "1.,", "a", "ab'#", "qwertz", "中文", "😀", "a\u0301\u0323", "\ufdfa"],
+)
+def test_a_post_without_spaces_stops_nobody(tokenizer, characters):
+    long = "".join(random.Random(0).choices(characters, k=20_000))
+    start = time.process_time()
+
+    tokens = tokenizer([normalise(long)]).to_lists()[0]
+
+    assert time.process_time() - start < 2  # in time quadratic to the length, minutes
+    assert max(map(len, tokens)) <= 1000
+
+
+@pytest.mark.parametrize(("given", "kept"), [(20, 20), (30, 30), (31, 30), (60, 30)])
+@pytest.mark.parametrize("between", ["", "\u200b"])
+def test_of_many_combining_marks_in_a_row_thirty_stay(given, kept, between):
+    clean = normalise("q" + between.join(chr(0x0300 + number) for number in range(given)))
+
+    assert normalise(clean) == clean
+    assert sum(unicodedata.combining(character) > 0 for character in unicodedata.normalize("NFD", clean)) == kept
+
+
+def test_every_emoji_of_one_character_stands_alone():
+    singles = [found for found in emoji.EMOJI_DATA if len(found) == 1 and unicodedata.normalize("NFKC", found) == found]
+
+    assert len(singles) > 1000
+    assert [found for found in singles if normalise(f"no{found}no") != f"no {found} no"] == []
+
+
 def test_text_that_does_not_settle_is_reduced_to_ascii():
     nested = "&" + "amp;" * 50 + "lt;é me too"
 
@@ -201,6 +232,30 @@ def test_tokens_are_the_post_without_its_spaces_and_those_of_spacy_on_whole_post
 
     assert ["".join(tokens) for tokens in found] == [post.replace(" ", "") for post in posts]
     assert found == [[token.text for token in doc] for doc in tokenizer._nlp.tokenizer.pipe(posts)]
+
+
+suffixes = st.sampled_from(["5km", "3m²", "10اكواب", "5us$", "...", "'s", "°c.", "e.g.", "a.", "!?", "--", "中", "1.", "wort", " "])
+
+
+@pytest.fixture(scope="module")
+def thorough():
+    nlp = spacy.blank("en")
+    nlp.tokenizer = text._post_tokenizer(nlp)
+    nlp.tokenizer.suffix_search = spacy.util.compile_suffix_regex(nlp.Defaults.suffixes).search
+    return nlp
+
+
+@given(st.lists(suffixes | st.sampled_from(PIECES), max_size=14).map("".join).map(normalise))
+@settings(max_examples=300, deadline=None)
+def test_suffixes_looked_for_at_the_end_only_are_those_of_the_whole_chunk(tokenizer, thorough, post):
+    assert tokenizer([post]).to_lists() == [[token.text for token in thorough(post)]]
+
+
+@given(st.lists(st.text("ab1.,!😀中", min_size=1).map(lambda piece: piece * 300), max_size=3).map(" ".join))
+def test_long_chunks_are_tokenised_in_pieces_of_a_thousand(tokenizer, post):
+    pieces = [chunk[start : start + 1000] for chunk in post.split() for start in range(0, len(chunk), 1000)]
+
+    assert tokenizer([post]).to_lists() == [[token for piece in pieces for token in tokenizer([piece]).to_lists()[0]]]
 
 
 def test_words_after_the_first_batch_are_those_of_a_fresh_tokenizer(tokenizer):
