@@ -18,7 +18,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from pipeline.config import Columns, Data, LabelSet, Split
 from pipeline.errors import InputError
-from pipeline.records import SUFFIXES, BrokenRow, Row, read_rows
+from pipeline.records import FILES, BrokenRow, Row, name_of, read_rows
 from pipeline.text import normalise
 
 SPLITS = ("train", "validation", "test")
@@ -245,12 +245,14 @@ def _folder(path: Path, reader: _Reader, passed_over: list[str]) -> dict[str | N
             raise InputError(f"{path}: not a readable saved data set ({type(error).__name__}); save it again") from None
     loaded: dict[str | None, list[Record]] = {}
     for file in sorted(path.iterdir()):
-        if file.suffix in SUFFIXES and (split := _split_of(file.stem)):
+        if not (name := name_of(file)):
+            continue
+        if split := _split_of(name[0]):
             loaded.setdefault(split, []).extend(reader.records(file))
-        elif file.suffix in SUFFIXES:
+        else:
             passed_over.append(str(file))
     if not loaded:
-        raise InputError(f"{path}: no file named train, validation or test (.jsonl, .csv, .parquet); give files, as in train=FILE")
+        raise InputError(f"{path}: no file named train, validation or test ({FILES}); give files, as in train=FILE")
     return loaded
 
 

@@ -1,7 +1,14 @@
 """Rows of files, whole and broken."""
 
 import csv
+import gzip
 import json
+import random
+import subprocess
+import sys
+import tracemalloc
+from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,8 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import BrokenRow, Row, read_rows
+from pipeline import records
+from pipeline.errors import DamagedError
+from pipeline.records import UNCLOSED, BrokenRow, Row, batch_rows, csv_spans, parquet_batches, read_rows
 
+TOO_LONG = "record is longer than 16 MiB"
+UNREADABLE = "not UTF-8, or a date out of range"
+COMPRESS = {"gz": lambda content: gzip.compress(content, mtime=0), "zst": lambda content: pa.compress(content, codec="zstd", asbytes=True)}
 COLUMNS = ["id", "text"]
 FIELDS = st.fixed_dictionaries({"id": st.text(min_size=1), "text": st.text()})
 CLEAN = b'{"id": "1", "text": "caf\xc3\xa9"}\n'
@@ -134,9 +146,17 @@ def test_half_an_emoji_becomes_a_replacement_character(folder):
     assert read(path) == [Row(1, {"id": "😀", "text": "cut \ufffd", "labels": ["\\ud83d", "\ufffdx"]})]
 
 
-def test_unclosed_quote_says_that_it_takes_the_rest(folder):
-    rows = read(written(folder, "quote.csv", b'id,text\n1,good\n2,"open\n3,lost\n'))
-    assert rows == [Row(1, {"id": "1", "text": "good"}), BrokenRow(2, "a quote is never closed, to the end of the file")]
+def test_quote_left_open_ends_the_file(folder):
+    rows = read(written(folder, "quote.csv", b'id,text\n1,good\n2,"open\n3,may be her words\n'))
+    assert rows == [Row(1, {"id": "1", "text": "good"}), BrokenRow(2, UNCLOSED)]
+
+
+def test_quote_closed_by_a_later_rows_quote_is_told_from_a_broken_line(folder):
+    rows = read(written(folder, "quote.csv", b'id,text\n1,"open\n2,x\n3,"y"\n4,"a"b\n5,z\n'))
+    assert [row.number for row in rows] == [1, 2, 3]
+    assert rows[0].reason.endswith("a quote that spans lines)")
+    assert rows[1].reason == "not valid CSV (',' expected after '\"')"
+    assert rows[2] == Row(3, {"id": "5", "text": "z"})
 
 
 @pytest.mark.parametrize("keep", [4, 100, -1])
@@ -167,14 +187,14 @@ def test_damaged_parquet_page_is_refused_after_the_rows_before_it(folder, refuse
         ("empty.csv", b"", "empty, no rows"),
         ("header.csv", b"id,text\n", "empty, no rows"),
         ("empty.parquet", b"", "row 1: not readable as Parquet"),
-        ("post.txt", b"x", "got a .txt file, allowed are .jsonl, .csv, .parquet"),
-        ("nameless", b"x", "got a nameless file, allowed are .jsonl, .csv, .parquet"),
+        ("post.txt", b"x", "got a .txt file, allowed are .jsonl, .csv (both also .gz or .zst) and .parquet"),
+        ("nameless", b"x", "got a nameless file, allowed are .jsonl, .csv (both also .gz or .zst) and .parquet"),
         ("column.jsonl", b'{"id": "1", "txt": "x"}', "row 1: no column 'text', found 'id', 'txt'"),
         ("column.csv", b"id,txt\n1,x\n", "row 1: no column 'text', found 'id', 'txt'"),
         ("later.jsonl", b'oops\n{"txt": "x"}', "row 2: no column 'id', found 'txt'"),
         ("twice.csv", b"id,text,text\n1,x,y\n", "header: column 'text' stands twice"),
         ("latin.csv", b"id,text,caf\xe9\n1,x,y\n", "header: not UTF-8"),
-        ("quote.csv", b'id,"text\n1,x\n', "header: not valid CSV"),
+        ("quote.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
     ],
 )
 def test_unusable_file_is_refused(folder, name, content, reason, refused):
@@ -201,11 +221,199 @@ def test_missing_file_and_folder_are_told_apart(folder, refused):
 
 
 def test_post_that_stands_where_the_header_should_is_not_shown(folder, refused):
-    with refused("found '1', 'Nobody e…'"):
-        read(written(folder, "headless.csv", b"1,Nobody else was meant to read these words\n2,other\n"))
+    with refused("no column 'id', found 'source', 3 of another kind (a file without a header?)"):
+        read(written(folder, "headless.csv", b"1,Nobody else was meant to read this,@survivor,source\n2,other,x,y\n"))
 
 
 def test_rows_are_read_as_they_are_asked_for(folder):
     rows = read_rows(written(folder, "lazy.jsonl", CLEAN + b"broken\n"), COLUMNS)
     assert isinstance(next(rows), Row)
     assert next(rows) == BrokenRow(2, "not valid JSON")
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@given(lines=st.lists(st.sampled_from([*JSONL_LINES, *CSV_ROWS])))
+def test_compressed_file_is_read_as_the_plain_one(folder, ending, lines):
+    for name, content in ("plain.jsonl", b"\n".join(lines)), ("plain.csv", b"\n".join([b"id,text", *lines])):
+        plain = list(read_rows(written(folder, name, content), [], may_be_empty=True))
+        assert list(read_rows(written(folder, f"{name}.{ending}", COMPRESS[ending](content)), [], may_be_empty=True)) == plain
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_compressed_files_strung_together_are_one(folder, ending):
+    members = [COMPRESS[ending](b'{"id": %d, "text": "x"}\n' % number) for number in range(3)]
+    assert [row.fields["id"] for row in read(written(folder, f"members.jsonl.{ending}", b"".join(members)))] == [0, 1, 2]
+
+
+MANY = [{"id": str(number), "text": random.Random(number).randbytes(30).hex()} for number in range(5000)]
+DAMAGE = {
+    "cut": lambda content: content[:-200],
+    "cut in its last byte": lambda content: content[:-1],
+    "followed by something else": lambda content: content + b"\0" * 99,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("write", [write_jsonl, write_csv])
+def test_damaged_compressed_file_is_refused_after_the_rows_before(folder, write, ending, damage):
+    kind = write.__name__.removeprefix("write_")
+    content = COMPRESS[ending](write(folder / f"many.{kind}", MANY).read_bytes())
+    rows = []
+    with pytest.raises(DamagedError) as error:
+        for row in read_rows(written(folder, f"many.{kind}.{ending}", DAMAGE[damage](content)), COLUMNS):
+            rows.append(row)
+    assert f"many.{kind}.{ending}, row {len(rows) + 1}: damaged or truncated" in str(error.value)
+    assert str(error.value).endswith("; copy or write the file again")
+    assert len(rows) > 3000
+    assert rows == [Row(number, fields) for number, fields in enumerate(MANY[: len(rows)], 1)]
+
+
+def test_flipped_bit_in_gzip_is_noticed(folder, refused):
+    content = bytearray(COMPRESS["gz"](b"".join(json.dumps(row).encode() + b"\n" for row in MANY)))
+    content[-6] ^= 1
+    with refused("flipped.jsonl.gz, row", "incorrect data check"):
+        read(written(folder, "flipped.jsonl.gz", bytes(content)))
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_plain_file_with_the_ending_of_a_compressed_one_is_refused(folder, kind, ending, refused):
+    with refused(f"plain.{kind}.{ending}, row 1: damaged or truncated"):
+        read(written(folder, f"plain.{kind}.{ending}", b"id,text\n1,x\n"))
+
+
+def test_compressed_parquet_is_refused(folder, refused):
+    with refused("got a .gz file", ".parquet; convert it"):
+        read(written(folder, "x.parquet.gz", b"x"))
+
+
+LIMIT = 60  # a stand-in for 16 MiB
+LENGTHS = st.lists(
+    st.sampled_from([30, LIMIT - 1, LIMIT, LIMIT + 1, LIMIT + 2, 2 * LIMIT, 2 * LIMIT + 1, 5 * LIMIT]), min_size=1, max_size=5
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "opening", "closing"),
+    [
+        ("long.jsonl", b"", b'{"id": "1", "text": "', b'"}'),
+        ("long.csv", b"id,text\n", b"1,", b""),
+        ("quoted.csv", b"id,text\n", b'1,"', b'"'),
+    ],
+)
+@given(lengths=LENGTHS, last=st.booleans(), skipped=st.sampled_from([7, LIMIT, 1000]))
+def test_too_long_record_spoils_only_itself(folder, name, header, opening, closing, lengths, last, skipped):
+    lines = [opening + b"x" * (length - len(opening + closing)) + closing for length in lengths]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "MAX_RECORD", LIMIT)
+        patch.setattr(records, "_SKIPPED", skipped)
+        rows = read(written(folder, name, header + b"\n".join(lines) + b"\n" * last))
+    assert [row.number for row in rows] == list(range(1, len(lines) + 1))
+    assert [getattr(row, "reason", None) for row in rows] == [TOO_LONG if length > LIMIT else None for length in lengths]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("50mb.jsonl", b'{"id": "1", "text": "%s"}\n'), ("50mb.csv", b"1,%s\n"), ("50mb.jsonl.zst", b'{"id": "%s"}\n')]
+)
+def test_line_of_50_mb_is_never_held(folder, name, rows):
+    content = b"id,text\n" * name.endswith("csv") + b"".join(rows % text for text in (b"x", b"x" * 50_000_000, b"x"))
+    path = written(folder, name, COMPRESS["zst"](content) if name.endswith("zst") else content)
+    del content
+    tracemalloc.start()
+    kinds = [type(row) for row in read_rows(path, ["id"])]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kinds == [Row, BrokenRow, Row]
+    assert peak < 2.2 * records.MAX_RECORD
+
+
+def test_nul_is_no_json_but_a_character_in_csv(folder):
+    assert read(written(folder, "nul.jsonl", CLEAN + b'{"id": "2", "text": "a\0b"}\n\0\n' + CLEAN))[1:3] == [
+        BrokenRow(2, "not valid JSON"),
+        BrokenRow(3, "not valid JSON"),
+    ]
+    assert read(written(folder, "nul.csv", b'id,text\n1,a\0b\n2,"\0"\n')) == [
+        Row(1, {"id": "1", "text": "a\0b"}),
+        Row(2, {"id": "2", "text": "\0"}),
+    ]
+
+
+@pytest.mark.parametrize("end", [b'2,"open', b'2,"open\n', b'2,"', b'"', b'2,"open""\n', b'2,"open' + b"\n3,x" * LIMIT])
+def test_open_quote_ends_the_file_wherever_it_is(folder, end, monkeypatch):
+    monkeypatch.setattr(records, "MAX_RECORD", LIMIT)
+    rows = read(written(folder, "open.csv", b"id,text\n1,good\n" + end))
+    assert rows == [Row(1, {"id": "1", "text": "good"}), BrokenRow(2, UNCLOSED)]
+
+
+def test_huge_file_is_not_read_on_after_an_open_quote(monkeypatch):
+    monkeypatch.setattr(records, "MAX_RECORD", LIMIT)
+    lines = iter(['1,"open\n', *["2,x\n"] * 100])
+    assert [values for _, values in csv_spans(lines)] == [UNCLOSED]
+    assert len(list(lines)) > 80
+
+
+@given(size=st.integers(1, 30), group=st.integers(1, 20), batch=st.integers(1, 4))
+def test_row_groups_and_batches_of_a_parquet_file_do_not_show(folder, size, group, batch):
+    rows = [{"id": str(number), "text": "x" * number} for number in range(size)]
+    path = folder / "groups.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "_PARQUET_BATCH", batch)
+        assert read(path) == [Row(number, row) for number, row in enumerate(rows, 1)]
+
+
+def test_parquet_cell_that_python_cannot_hold_spoils_only_its_row(folder):
+    texts = pa.array([b"a", b"\xff", b"c", b"d"], pa.binary()).view(pa.string())
+    days = pa.array([0, 0, 2**30, None], pa.date32())
+    path = folder / "cells.parquet"
+    pq.write_table(pa.table({"id": ["1", "2", "3", "4"], "text": texts, "day": days}), path)
+    assert read(path) == [
+        Row(1, {"id": "1", "text": "a", "day": date(1970, 1, 1)}),
+        BrokenRow(2, UNREADABLE),
+        BrokenRow(3, UNREADABLE),
+        Row(4, {"id": "4", "text": "d", "day": None}),
+    ]
+
+
+def test_only_the_wanted_columns_of_a_parquet_file_are_read(folder):
+    path = folder / "wanted.parquet"
+    pq.write_table(pa.table({"other": pa.array([b"\xff"], pa.binary()).view(pa.string()), "text": ["a"], "id": ["1"]}), path)
+    assert list(batch_rows(parquet_batches(path, ["id", "text", "absent"]))) == [Row(1, {"text": "a", "id": "1"})]
+
+
+def test_categorical_column_is_read_as_its_values(folder):
+    path = folder / "categories.parquet"
+    pq.write_table(pa.table({"id": ["1", "2", "3"], "text": pa.array(["a", None, "a"]).dictionary_encode()}), path)
+    assert isinstance(pq.read_schema(path).field("text").type, pa.DictionaryType)
+    assert [row.fields["text"] for row in read(path)] == ["a", None, "a"]
+
+
+def test_small_parquet_file_of_a_hundred_gigabytes_is_read_in_bounded_memory(folder):
+    path = folder / "bomb.parquet"
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 1_000_000]))
+    pq.write_table(pa.table({"id": range(100_000), "text": text}), path, store_schema=False)
+    assert path.stat().st_size < 1_000_000
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from pipeline.records import batch_rows, parquet_batches
+        print(sum(len(row.fields["text"]) for row, _ in zip(batch_rows(parquet_batches(Path(sys.argv[1]))), range(1000))))
+        print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
+    """
+    done = subprocess.run([sys.executable, "-c", code, path], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    chars, peak = map(int, done.stdout.split())
+    assert chars == 1000 * 1_000_000
+    assert peak < 800 * 1024  # KiB
+
+
+def test_path_that_the_system_refuses_is_a_user_error(folder, refused):
+    with refused("cannot be read (File name too long)"):
+        read(folder / f"{'x' * 300}.jsonl")
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(folder, refused):
+    path = folder / "twice.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["1"]), pa.array(["x"]), pa.array(["y"])], names=["id", "text", "text"]), path)
+    with refused(f"{path}: column 'text' stands twice; rename one"):
+        read(path)
