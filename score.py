@@ -1,73 +1,187 @@
 #!/usr/bin/env python3
 """Score files of posts with a model."""
 
+import gc
+import os
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pipeline import terminal
+from pipeline.errors import InputError
+from pipeline.predictions import Format
+from pipeline.scoring.options import Options, OverLong
+from pipeline.scoring.processes import GC_THRESHOLD
+from pipeline.text import MAX_CHARS
 
 if TYPE_CHECKING:
-    from pipeline.scoring import Summary
+    from pipeline.scoring import Progress, Summary
 
 DEFAULT_OUT = Path("scores")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def score(
-    inputs: Sequence[Path],
-    model: Path,
-    out: Path = DEFAULT_OUT,
+    inputs: Sequence[str | Path],
+    model: str | Path,
+    out: str | Path = DEFAULT_OUT,
+    options: Options | None = None,
     *,
-    id_column: str = "id",
-    text_column: str = "text",
-    progress: Callable[[int], None] = lambda posts: None,
+    workers: int = 1,
+    start_over: bool = False,
+    progress: "Callable[[Progress], Any]" = lambda state: None,
 ) -> "Summary":
-    """Score files in bounded memory; see `pipeline.scoring.score_files`.
+    """Score files in bounded memory; run again, it goes on where it was stopped. See `pipeline.scoring.score_files`.
 
     Parameters
     ----------
-    inputs : sequence of Path
-        JSONL, CSV or Parquet.
-    model : Path
+    inputs : sequence of str or Path
+        JSONL, CSV or Parquet files, folders of them, globs.
+    model : str or Path
         Model directory.
-    out : Path
+    out : str or Path
         Output folder.
-    id_column, text_column : str
-        Columns of the inputs.
+    options : Options, optional
+        Columns, format, what to do with odd texts.
+    workers : int
+        Processes, at most. With more than one, a script that calls this must do so under ``if __name__ == "__main__":``.
+    start_over : bool
+        Remove first what an earlier job wrote to `out`.
     progress : callable, optional
-        Told the number of posts after each batch.
+        Told how far the job is.
 
     Raises
     ------
     InputError
-        For a model, file or folder that cannot be used.
+        For a model, file or folder that cannot be used; nothing was done then.
+    IncompleteError
+        When something could not be read or scored; the rest was done.
     """
     from models import Classifier
-    from pipeline.scoring import score_files
+    from models.storage import read_description
+    from pipeline.scoring import ModelSource, score_files
 
-    return score_files(Classifier.load(model), inputs, out, id_column=id_column, text_column=text_column, progress=progress)
+    folder = Path(model)
+    digest, description = read_description(folder)
+    labels = [label["name"] for label in description["config"]["labels"]["labels"]]
+    source = ModelSource(digest, labels, partial(Classifier.load, folder))
+    return score_files(source, inputs, Path(out), options or Options(), workers=workers, start_over=start_over, progress=progress)
 
 
-def main(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="JSONL, CSV or Parquet files.")],
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")] = Path("runs/model"),
-    out: Annotated[Path, typer.Option(help="Folder for part-*.parquet, rejects.jsonl and manifest.json.")] = DEFAULT_OUT,
-    id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
-    text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
-) -> None:
-    """Score posts: id, a probability per label, the labels decided and the model's digest; never a text."""
-    with terminal.counter("scoring") as progress:
-        summary = score(inputs, model, out, id_column=id_column, text_column=text_column, progress=progress)
-    rate = summary.scored / summary.seconds if summary.seconds else 0.0
-    print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}, {rate:,.0f} posts/s")
+def score_on_spark(
+    inputs: Sequence[str | Path],
+    model: str | Path,
+    out: str | Path = DEFAULT_OUT,
+    options: Options | None = None,
+    *,
+    master: str = "local[*]",
+) -> "Summary":
+    """Score files with Spark, which reads and writes them; see `pipeline.scoring.spark` for data frames.
+
+    Parameters
+    ----------
+    inputs, model, options
+        As for `score`.
+    out : str or Path
+        New folder.
+    master : str
+        Where Spark runs.
+
+    Raises
+    ------
+    InputError
+        When anything cannot be used or the job fails; then there is no output.
+    """
+    from models import Classifier
+    from pipeline.scoring.inputs import find_inputs
+    from pipeline.scoring.spark_files import score_with_spark
+
+    return score_with_spark(find_inputs(inputs), Path(model), Classifier.load, Path(out), master=master, options=options)
+
+
+def _band(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        raise InputError(f"--abstain {text}: must be LOW:HIGH, such as 0.3:0.7") from None
+    return low, high
+
+
+def _show(summary: "Summary", out: Path) -> None:
+    rate = f", {summary.posts_per_second:,.0f} posts/s a worker" if summary.posts_per_second else ""
+    print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
+    if summary.kept_shards:
+        print(f"  {summary.kept_shards:,} of {summary.shards:,} shards stood already")
     for reason, count in sorted(summary.reasons.items()):
         print(f"  rejected, {reason}: {count:,}")
     for label, count in summary.labels.items():
-        print(f"  {label}: {count:,} ({count / max(summary.scored, 1):.1%})")
+        print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
+    if summary.options["abstain"] is not None:
+        print(f"  for review: {summary.review:,} ({summary.review / max(summary.scored, 1):.1%})")
     print(f"scores   {out}")
 
 
+def main(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="JSONL, CSV (both also .gz, .zst) or Parquet files, folders, globs; - is JSONL on standard input."
+        ),
+    ],
+    model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")] = Path("runs/model"),
+    out: Annotated[Path, typer.Option(help="Folder for part-* files, rejects.jsonl and manifest.json.")] = DEFAULT_OUT,
+    id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
+    text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
+    keep: Annotated[
+        list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output, even if it is the text or the author.")
+    ] = [],  # noqa: B006
+    format_: Annotated[Format, typer.Option("--format", help="Of the output.")] = "parquet",
+    abstain: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="List labels with a probability from LOW to HIGH in the column review.")
+    ] = None,
+    max_chars: Annotated[int, typer.Option(min=1, help="Longest text.")] = MAX_CHARS,
+    over_long: Annotated[OverLong, typer.Option(help="What becomes of longer ones.")] = "reject",
+    max_reject_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 3 if a greater share of the posts was rejected; the scores stand all the same.")
+    ] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, at most.", show_default="the cores")] = CORES,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Remove what an earlier job wrote to --out, and begin anew.")] = False,
+    engine: Annotated[
+        Literal["local", "spark"], typer.Option(help="What does the work; Spark needs the extra spark and Java 17.")
+    ] = "local",
+    master: Annotated[str, typer.Option(metavar="URL", help="Where Spark runs.")] = "local[*]",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a summary, and progress as JSON lines.")] = False,
+) -> None:
+    """Score posts: id, a probability per label, the labels decided and the model's digest; a text only if asked for by --keep.
+
+    Stopped or killed, the same command goes on where it was. Exit codes: 0 done; 2 usage or input error, nothing done; 3 too many posts
+    rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
+    """
+    options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain))
+    if engine == "spark":
+        if start_over:
+            raise InputError("--start-over: Spark writes a new folder; remove the old one or choose another --out")
+        summary = score_on_spark(inputs, model, out, options, master=master)
+    else:
+        gc.set_threshold(GC_THRESHOLD)
+        with terminal.job_progress(as_json=as_json) as progress:
+            summary = score(inputs, model, out, options, workers=workers, start_over=start_over, progress=progress)
+    if as_json:
+        print(summary.to_json())
+    else:
+        _show(summary, out)
+    if summary.rejected > max_reject_rate * summary.read:
+        share, reasons = summary.rejected / summary.read, "the column error" if engine == "spark" else f"{out}/rejects.jsonl"
+        message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {max_reject_rate}: see {reasons}"
+        print(f"error: {message}", file=sys.stderr)
+        raise typer.Exit(terminal.TOO_MANY_REJECTS)
+
+
 if __name__ == "__main__":
-    terminal.run(main)
+    terminal.run(main, stopped="stopped; run again to go on")

@@ -1,26 +1,53 @@
 """The table of predictions that every output is: ids, probabilities, labels, model; never a text."""
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+Format = Literal["parquet", "jsonl", "csv"]
+
+
+def _array(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    """Numbers as an Arrow array. `pyarrow.array` would import pandas, which takes half a second."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _strings(values: Sequence[str | None]) -> pa.StringArray:
+    """Strings as an Arrow array (see `_array`)."""
+    encoded = [b"" if value is None else value.encode("utf-8", "replace") for value in values]
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in encoded], out=offsets[1:])
+    present = np.packbits(np.array([value is not None for value in values], bool), bitorder="little")
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)), pa.py_buffer(present))
+
 
 def _label_lists(decided: NDArray[np.generic], labels: Sequence[str]) -> pa.ListArray:
     """Rows of 0 and 1 to lists of names, without a Python object per post."""
     _, columns = np.nonzero(decided)
     offsets = np.concatenate([[0], np.cumsum((decided != 0).sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(labels, pa.string()).take(pa.array(columns)))
+    return pa.ListArray.from_arrays(_array(offsets, pa.int32()), _strings(labels).take(_array(columns, pa.int64())))
 
 
-def prediction_schema(labels: Sequence[str]) -> pa.Schema:
-    """Columns of a scored file: ``id``, ``prob_<label>`` (float32), ``labels`` (list of string), ``model``."""
-    probabilities = [pa.field(f"prob_{label}", pa.float32()) for label in labels]
+def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False) -> pa.Schema:
+    """Columns of a scored file.
+
+    ``id`` (string), the columns kept from the input (string), ``prob_<label>`` (float32), ``labels`` (list of string), with `review`
+    the column ``review`` (list of string), ``model`` (string).
+    """
+    names = pa.list_(pa.string())
     return pa.schema(
-        [pa.field("id", pa.string()), *probabilities, pa.field("labels", pa.list_(pa.string())), pa.field("model", pa.string())]
+        [pa.field(name, pa.string()) for name in ("id", *kept)]
+        + [pa.field(f"prob_{label}", pa.float32()) for label in labels]
+        + [pa.field("labels", names), *([pa.field("review", names)] if review else []), pa.field("model", pa.string())]
     )
 
 
@@ -30,6 +57,9 @@ def prediction_table(
     decided: NDArray[np.bool_],
     labels: Sequence[str],
     digest: str,
+    *,
+    kept: Mapping[str, Sequence[str | None]] | None = None,
+    review: NDArray[np.bool_] | None = None,
     truth: NDArray[np.int8] | None = None,
 ) -> pa.Table:
     """Arrange predictions by `prediction_schema`.
@@ -42,15 +72,70 @@ def prediction_table(
     labels : sequence of str, length n_labels
     digest : str
         Of the model.
+    kept : dict of str to sequence of str or None, each of length n_posts, optional
+        Columns of the input that go along.
+    review : ndarray of bool, shape (n_posts, n_labels), optional
+        Labels that a person should decide: the column ``review``.
     truth : ndarray of 0 and 1, shape (n_posts, n_labels), optional
         Adds the column ``true_labels``.
     """
-    model = pa.repeat(pa.scalar(digest, pa.string()), len(ids))
-    columns = [pa.array(ids, pa.string()), *map(pa.array, np.ascontiguousarray(probabilities.T)), _label_lists(decided, labels), model]
-    table = pa.Table.from_arrays(columns, schema=prediction_schema(labels))
+    kept = kept or {}
+    columns = [_strings(ids), *map(_strings, kept.values())]
+    columns += [_array(column, pa.float32()) for column in probabilities.T]
+    columns += [_label_lists(marked, labels) for marked in (decided, review) if marked is not None]
+    columns.append(_strings([digest]).take(_array(np.zeros(len(ids), np.int64), pa.int64())))
+    table = pa.Table.from_arrays(columns, schema=prediction_schema(labels, list(kept), review=review is not None))
     return table if truth is None else table.append_column("true_labels", _label_lists(truth, labels))
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table with the compression of every output."""
     pq.write_table(table, path, compression="zstd")
+
+
+def _plain(table: pa.Table) -> Iterator[list[object]]:
+    """Rows of a table; a float32 becomes the shortest float that it can be told by."""
+    columns = []
+    for column in table.columns:
+        values = column.to_pylist()
+        if column.type == pa.float32():
+            values = [float(text) for text in np.array(values, np.float32).astype(str)]
+        columns.append(values)
+    return map(list, zip(*columns, strict=True))
+
+
+@contextmanager
+def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Write tables of one schema to a file, one after another.
+
+    Parameters
+    ----------
+    file : binary file
+    kind : {"parquet", "jsonl", "csv"}
+        In CSV the names in a list are joined by ``;`` and an empty cell is also a null.
+    schema : pyarrow.Schema
+
+    Yields
+    ------
+    callable
+        Writes a table.
+    """
+    if kind == "parquet":
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            yield writer.write_table
+        return
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    rows = csv.writer(text)  # a lone carriage return is quoted only where lines end with one
+    if kind == "csv":
+        rows.writerow(schema.names)
+
+    def write(table: pa.Table) -> None:
+        for row in _plain(table):
+            if kind == "jsonl":
+                text.write(json.dumps(dict(zip(schema.names, row, strict=True)), ensure_ascii=False) + "\n")
+            else:
+                rows.writerow(";".join(cell) if isinstance(cell, list) else cell for cell in row)
+
+    yield write
+    text.flush()
+    text.detach()

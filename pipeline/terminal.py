@@ -1,19 +1,26 @@
 """What the command lines share: consoles, progress, and errors as one line with an exit code."""
 
+import json
 import logging
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
-from pipeline.errors import InputError
+from pipeline.errors import IncompleteError, InputError
 
-USAGE_ERROR = 2
+if TYPE_CHECKING:
+    from pipeline.scoring import Progress as JobProgress
+
+USAGE_ERROR, TOO_MANY_REJECTS, INCOMPLETE, STOPPED = 2, 3, 4, 130
+LOG_EVERY = 30.0  # seconds
 
 
 def output() -> Console:
@@ -41,16 +48,59 @@ def steps() -> Iterator[Callable[[str], None]]:
         yield lambda step: status.update(f"{step} …")
 
 
-@contextmanager
-def counter(title: str) -> Iterator[Callable[[int], None]]:
-    """Count posts on standard error: a rate on a terminal, nothing in a log."""
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+class _Rate:
+    """How fast a job goes."""
 
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when the first shard was done, and how much of the files that and earlier runs did
+
+    def state(self, progress: "JobProgress") -> dict[str, float | None]:
+        """Posts, share done, posts per second and seconds left, as far as they can be told."""
+        now = time.monotonic()
+        self.first = self.first or (now, progress.done)
+        seconds, done = now - self.first[0], progress.done - self.first[1]
+        left = (progress.total - progress.done) * seconds / done if progress.total and done else None
+        share = progress.done / progress.total if progress.total else None
+        return {"posts": progress.posts, "share": share, "posts_per_second": progress.posts / (now - self.started), "seconds_left": left}
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:,.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
+
+
+def _log_line(state: dict[str, float | None]) -> str:
+    share = "" if state["share"] is None else f"{state['share']:.1%}"
+    posts, rate = f"{state['posts']:,.0f} posts", f"{state['posts_per_second']:,.0f} posts/s"
+    return ", ".join(filter(None, [share, posts, rate, _left(state["seconds_left"])]))
+
+
+@contextmanager
+def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
+    """Show on standard error how far a job is: a bar on a terminal, a line every half minute in a log, JSON for machines."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    rate = _Rate()
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn(title), MofNCompleteColumn(), TextColumn("posts"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda posts: bar.advance(task, posts)
+    if as_json or not console.is_terminal:
+        told = rate.started
+
+        def tell(progress: "JobProgress") -> None:
+            nonlocal told
+            state = rate.state(progress)
+            if time.monotonic() - told >= LOG_EVERY:
+                told = time.monotonic()
+                print(json.dumps(state) if as_json else _log_line(state), file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    with Progress(TextColumn("scoring"), BarColumn(), TextColumn("{task.fields[line]}"), console=console, transient=True) as bar:
+        task = bar.add_task("scoring", total=None, line="starting")
+
+        def show(progress: "JobProgress") -> None:
+            bar.update(task, completed=progress.done, total=progress.total or None, line=_log_line(rate.state(progress)))
+
+        yield show
 
 
 def command_line(command: Callable[..., None]) -> typer.Typer:
@@ -60,12 +110,18 @@ def command_line(command: Callable[..., None]) -> typer.Typer:
     return app
 
 
-def run(command: Callable[..., None]) -> None:
-    """Run a function's command line; an `InputError` is one line on standard error and exit code 2."""
+def run(command: Callable[..., None], stopped: str = "stopped") -> None:
+    """Run a function's command line; an `InputError` (exit code 2), `IncompleteError` (4) or Ctrl-C (130) is one line on standard error."""
     warnings.simplefilter("ignore")  # for users; the tests run with warnings as errors
     logging.getLogger().setLevel(logging.ERROR)
     try:
         command_line(command)()
-    except InputError as error:
+    except (InputError, IncompleteError) as error:
+        for reason in error.reasons[1:] if isinstance(error, IncompleteError) else ():
+            print(f"also: {reason}", file=sys.stderr)
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        sys.exit(USAGE_ERROR if isinstance(error, InputError) else INCOMPLETE)
+    except SystemExit as end:
+        if end.code == STOPPED:  # what typer makes of Ctrl-C, without a word
+            print(stopped, file=sys.stderr)
+        raise

@@ -1,25 +1,78 @@
-"""`score.py` as its users run it: a process, its exit code and what it prints."""
+"""`score.py` as its users run it: what it prints, its exit code, and an earlier output that no failure touches."""
 
+import gzip
 import json
+import logging
 import os
 import pty
+import random
 import re
+import resource
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import score
+from pipeline import terminal
+from pipeline.scoring import Progress
+
 ROOT = Path(__file__).parent.parent
-OUTPUT = ["manifest.json", "part-00000.parquet", "rejects.jsonl"]
+POSTS = [{"id": 1, "text": "zaxa bade"}, {"id": 2, "text": None}, {"id": 3, "text": "wiku lumane"}, {"id": 4, "text": ""}]
 
 
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, ROOT / "score.py", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object, cwd: Path, **options) -> Done:
+    """Run score.py in a process of its own."""
+    # Coverage could not write its data to a disk that is full.
+    uncovered = {} if "preexec_fn" not in options else {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **uncovered}
+    command = [sys.executable, ROOT / "score.py", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def cli(folder, monkeypatch, capsys) -> Callable[..., Done]:
+    """``cli("in.jsonl", "--json")`` runs it in this process, with the saved model, where the test's files are."""
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)  # terminal.run changes it
+
+    def call(*arguments: object) -> Done:
+        given = ["--model", folder / "runs" / "model", "--workers", 1, *arguments]
+        monkeypatch.setattr(sys, "argv", ["score.py", *map(str, given)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            terminal.run(score.main)
+        return Done(caught.value.code or 0, *capsys.readouterr())
+
+    return call
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def ids(out: Path) -> list[str]:
+    """Of all posts scored, by the order of the manifest."""
+    files = json.loads((out / "manifest.json").read_text())["files"]
+    return [found for file in files.values() for part in file["parts"] for found in pq.read_table(out / part)["id"].to_pylist()]
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -27,75 +80,333 @@ def folder(model, tmp_path_factory) -> Path:
     """A saved model beside posts."""
     folder = tmp_path_factory.mktemp("cli")
     model.save(folder / "runs" / "model")
-    rows = [{"id": 1, "text": "zaxa bade"}, {"id": 2, "text": None}, {"id": 3, "text": "wiku lumane"}, {"id": 4, "text": ""}]
-    (folder / "posts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(folder / "posts.jsonl", POSTS)
     return folder
 
 
 @pytest.fixture(scope="module")
-def scored(folder) -> subprocess.CompletedProcess[str]:
+def scored(folder) -> Done:
     return run("posts.jsonl", cwd=folder)
 
 
 def test_scores_prints_a_summary_and_is_quiet_in_a_log(scored, folder, model):
-    assert (scored.returncode, scored.stderr) == (0, "")
-    summary, *counts, where = scored.stdout.splitlines()
-    assert re.fullmatch(r"read 4 posts, scored 2, rejected 2, [\d,]+ posts/s", summary)
+    assert (scored.code, scored.err) == (0, "")
+    summary, *counts, where = scored.out.splitlines()
+    assert re.fullmatch(r"read 4 posts, scored 2, rejected 2, [\d,]+ posts/s a worker", summary)
     assert counts[:2] == ["  rejected, text is empty: 1", "  rejected, text is null: 1"]
     assert [re.fullmatch(r"  (\w+): [012] \([\d.]+%\)", line)[1] for line in counts[2:]] == model.labels
     assert where == "scores   scores"
-    assert sorted(path.name for path in (folder / "scores").iterdir()) == OUTPUT
-    assert pq.read_table(folder / "scores" / "part-00000.parquet")["id"].to_pylist() == ["1", "3"]
+    assert ids(folder / "scores") == ["1", "3"]
+    assert sorted(path.name for path in folder.iterdir()) == ["posts.jsonl", "runs", "scores"]
 
 
-def test_options_name_model_folder_and_columns(folder, tmp_path):
-    (tmp_path / "in.csv").write_text("key,body\n7,wiku\n")
-    options = ["--model", folder / "runs" / "model", "--out", "there", "--id-column", "key", "--text-column", "body"]
-    assert run("in.csv", *options, cwd=tmp_path).returncode == 0
-    assert pq.read_table(tmp_path / "there" / "part-00000.parquet")["id"].to_pylist() == ["7"]
+def test_library_does_the_same(scored, folder, tmp_path):
+    told = []
+    summary = score.score([folder / "posts.jsonl"], folder / "runs" / "model", tmp_path / "out", progress=told.append)
+    assert (summary.read, summary.rejected, told[-1].posts) == (4, 2, 4)
+    (part,), (other,) = (list(out.glob("part-*")) for out in (tmp_path / "out", folder / "scores"))
+    assert part.read_bytes() == other.read_bytes()
+
+
+def test_second_run_says_what_stood_already(folder, cli, tmp_path):
+    assert "stood already" not in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
+    assert "  1 of 1 shards stood already\n" in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
+
+
+def test_options_name_columns_and_what_goes_along(cli, tmp_path):
+    (tmp_path / "in.csv").write_text("key,body,lang,place\n7,wiku\n8,wiku,en,here\n9,wiku baba zaxa,en,there\n")
+    options = ["--id-column", "key", "--text-column", "body", "--keep", "place", "--keep", "lang", "--format", "jsonl"]
+    options += ["--max-chars", 4, "--over-long", "truncate", "--abstain", "0:1", "--out", tmp_path / "out"]
+    done = cli(tmp_path / "in.csv", *options)
+    assert (done.code, done.err) == (0, "")
+    assert "  for review: 2 (100.0%)\n" in done.out
+    (part,) = (tmp_path / "out").glob("part-*.jsonl")
+    first, second = map(json.loads, part.read_text().splitlines())
+    assert list(first) == ["id", "place", "lang", "prob_alpha", "prob_beta", "labels", "review", "model"]
+    assert (first["id"], first["place"], first["lang"], first["review"]) == ("8", "here", "en", ["alpha", "beta"])
+    assert (second["id"], second["prob_alpha"]) == ("9", first["prob_alpha"])  # cut to the same text
+
+
+def test_standard_input_is_jsonl(scored, folder):
+    done = run("-", "--out", "piped", cwd=folder, input=(folder / "posts.jsonl").read_text())
+    assert (done.code, done.err) == (0, "")
+    assert ids(folder / "piped") == ["1", "3"]
+
+
+def test_json_is_the_manifest_alone(folder, cli, tmp_path):
+    done = cli(folder / "posts.jsonl", "--json", "--out", tmp_path / "out")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (tmp_path / "out" / "manifest.json").read_text()
+    manifest = json.loads(done.out)
+    assert (manifest["read"], manifest["scored"], manifest["reasons"]) == (4, 2, {"text is null": 1, "text is empty": 1})
+
+
+def test_a_log_gets_a_line_now_and_then(folder, cli, tmp_path, monkeypatch):
+    inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
+    monkeypatch.setattr(terminal, "LOG_EVERY", 0)
+    lines = cli(*inputs, "--out", tmp_path / "out").err.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"50\.0%, 4 posts, [\d,]+ posts/s", lines[0])
+    assert re.fullmatch(r"100\.0%, 8 posts, [\d,]+ posts/s, 0 s left", lines[1])
+    done = cli(*inputs, "--json", "--out", tmp_path / "more")
+    first, second = map(json.loads, done.err.splitlines())
+    assert set(first) == {"posts", "share", "posts_per_second", "seconds_left"}
+    assert (first["posts"], first["share"], second["posts"], second["share"], second["seconds_left"]) == (4, 0.5, 8, 1, 0)
+    json.loads(done.out)
+
+
+def test_time_left_counts_only_what_this_run_did(monkeypatch, capsys):
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(terminal, "time", clock)
+    monkeypatch.setattr(terminal, "LOG_EVERY", 15)
+    with terminal.job_progress(as_json=False) as tell:
+        for seconds, state in (
+            (10, (0, 500, 1000)),
+            (10, (400, 600, 1000)),
+            (10, (600, 600, 1000)),
+            (10, (800, 610, 4000)),
+            (20, (1200, 9, 0)),
+        ):
+            clock.now += seconds
+            tell(Progress(*state))
+    expected = ["60.0%, 400 posts, 20 posts/s, 40 s left", "15.2%, 800 posts, 20 posts/s, 15 min left", "1,200 posts, 20 posts/s"]
+    assert capsys.readouterr().err.splitlines() == expected
+
+
+STEP = "from pipeline import terminal\nwith terminal.steps() as step: step('reading the data')"
+PROGRESS = """
+from pipeline import terminal
+from pipeline.scoring import Progress
+with terminal.job_progress(as_json=False) as tell: tell(Progress(4096, 30, 40))
+"""
+
+
+def test_a_log_gets_plain_lines_for_steps_and_none_for_a_short_job():
+    for code, expected in ((PROGRESS, ""), (STEP, "reading the data\n")):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("", expected)
+
+
+@pytest.mark.parametrize(("code", "shown"), [(PROGRESS, ["scoring", "75.0%, 4,096 posts"]), (STEP, ["reading the data …"])])
+def test_a_terminal_shows_progress(code, shown):
+    master, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=terminal, check=True)
+    os.close(terminal)
+    seen = os.read(master, 100_000).decode()
+    os.close(master)
+    assert all(part in seen for part in shown)
+
+
+# Exit codes
 
 
 def test_help_names_each_option(tmp_path):
     done = run("--help", cwd=tmp_path)
-    assert done.returncode == 0
-    for option in ("INPUT...", "--model DIR", "--out", "--id-column", "--text-column"):
-        assert option in done.stdout
+    assert done.code == 0
+    for option in (
+        *("INPUT...", "--model DIR", "--out", "--id-column", "--text-column", "--keep COLUMN", "--format", "--abstain LOW:HIGH"),
+        *("--max-chars", "--over-long", "--max-reject-rate", "--workers", "--start-over", "--json", "Exit codes: 0"),
+    ):
+        assert option in done.out
 
 
-def damaged(folder: Path, tmp_path: Path) -> Path:
+@pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
+def test_wrong_usage_is_exit_code_2_without_traceback(tmp_path, arguments):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert "--help" in done.err
+
+
+@pytest.mark.parametrize(("rate", "code"), [(0.49, 3), (0.5, 0), (0, 3), (1, 0)])
+def test_too_many_rejects_are_exit_code_3_and_the_output_stands(folder, cli, tmp_path, rate, code):
+    done = cli(folder / "posts.jsonl", "--out", tmp_path / "out", "--max-reject-rate", rate)
+    assert done.code == code
+    expected = f"error: 50.0% of the posts were rejected, more than --max-reject-rate {float(rate)}: see {tmp_path}/out/rejects.jsonl\n"
+    assert done.err == (expected if code else "")
+    assert done.out.startswith("read 4 posts, scored 2, rejected 2")
+    assert ids(tmp_path / "out") == ["1", "3"]
+
+
+@pytest.fixture
+def earlier(cli, tmp_path) -> Path:
+    """A good output of good.jsonl."""
+    assert cli(write(tmp_path / "good.jsonl", POSTS), "--out", tmp_path / "out").code == 0
+    return tmp_path / "out"
+
+
+def assert_one_line(done: Done, code: int, *parts: object) -> None:
+    assert (done.code, done.out) == (code, "")
+    assert re.fullmatch(r"error: .+\n", done.err)
+    for part in parts:
+        assert str(part) in done.err
+
+
+UNUSABLE = {
+    "nowhere.jsonl": None,
+    "column.csv": b"id,body\n1,x\n",
+    "column.jsonl": b'{"id": 1, "words": "x"}\n',
+    "header.csv": b"id,text,id\n1,x,2\n",
+    "utf16.jsonl": '{"id": 1, "text": "x"}\n'.encode("utf-16"),
+    "notes.txt": b"x",
+    "*.zst": None,
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_input_that_cannot_be_used_is_exit_code_2_and_nothing_is_done(earlier, cli, tmp_path, name):
+    before = contents(earlier)
+    if UNUSABLE[name] is not None:
+        (tmp_path / name).write_bytes(UNUSABLE[name])
+    assert_one_line(cli(tmp_path / "good.jsonl", tmp_path / name, "--out", earlier, "--format", "csv", "--start-over"), 2, name)
+    assert contents(earlier) == before
+
+
+@pytest.mark.parametrize(
+    "mistake", ["--model", "--abstain", "--keep", "below a file", "a file", "too long", "something else", "other inputs"]
+)
+def test_other_mistakes_are_exit_code_2_and_nothing_is_done(earlier, cli, tmp_path, mistake):
+    before = contents(earlier)
+    arguments = {
+        "--model": ["--model", tmp_path / "nowhere"],
+        "--abstain": ["--abstain", "0.7"],
+        "--keep": ["--keep", "labels"],
+        "below a file": ["--out", tmp_path / "good.jsonl" / "out"],
+        "a file": ["--out", tmp_path / "good.jsonl"],
+        "too long": ["--out", tmp_path / ("x" * 300)],
+        "something else": ["--out", tmp_path],
+        "other inputs": [write(tmp_path / "other.jsonl", POSTS)],
+    }[mistake]
+    inputs = [] if mistake == "other inputs" else [tmp_path / "good.jsonl"]
+    named = earlier if mistake == "other inputs" else arguments[1]
+    assert_one_line(cli(*inputs, "--out", earlier, *arguments), 2, named)
+    assert contents(earlier) == before
+
+
+def test_empty_input_is_exit_code_2(earlier, cli, tmp_path):
+    before = contents(earlier)
+    (tmp_path / "good.jsonl").write_text("")
+    assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 2, "good.jsonl", "no rows")
+    assert contents(earlier) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_that_may_not_be_written_is_exit_code_2(cli, tmp_path):
+    (tmp_path / "shut").mkdir(mode=0o500)
+    assert_one_line(cli(write(tmp_path / "in.jsonl", POSTS), "--out", tmp_path / "shut"), 2, "shut")
+
+
+def test_damaged_model_is_exit_code_2(earlier, cli, folder, tmp_path):
+    before = contents(earlier)
     copy = tmp_path / "damaged"
     copy.mkdir()
     for path in (folder / "runs" / "model").iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    weights = copy / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    return copy
+        (copy / path.name).write_bytes(path.read_bytes()[: -1 if path.suffix == ".safetensors" else None])
+    done = cli(tmp_path / "good.jsonl", "--out", earlier, "--model", copy, "--format", "csv")
+    assert_one_line(done, 2, copy / "weights.safetensors")
+    assert contents(earlier) == before
 
 
-@pytest.mark.parametrize("mistake", ["input", "model", "out"])
-def test_mistake_is_one_line_exit_code_2_and_nothing_written(folder, tmp_path, mistake):
-    arguments = [folder / "posts.jsonl", "--model", folder / "runs" / "model", "--out", tmp_path / "out"]
-    if mistake == "input":
-        named = arguments[0] = tmp_path / "nowhere.jsonl"
-    elif mistake == "model":
-        named = arguments[2] = damaged(folder, tmp_path)
+def damaged_parquet(path: Path) -> Path:
+    """One whose footer is whole: the damage shows midway."""
+    pq.write_table(pa.table({"id": list(map(str, range(20_000))), "text": [f"post {n}" for n in range(20_000)]}), path, compression="none")
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 2000)
+    return path
+
+
+GOOD_LINES = "".join(f'{{"id": {number}, "text": "{random.Random(number).randbytes(40).hex()}"}}\n' for number in range(1000)).encode()
+DAMAGED = {
+    "cut.jsonl.gz": gzip.compress(GOOD_LINES)[:-9],
+    "cut.csv.gz": gzip.compress(b"id,text\n" + GOOD_LINES.translate(None, b'{"').replace(b"}", b""))[:30_000],
+    "no.jsonl.gz": GOOD_LINES,
+    "no.jsonl.zst": GOOD_LINES,
+    "quote.csv": b'id,text\n1,x\n2,"never closed\n3,y\n4,z\n',
+    "cut.parquet": b"PAR1 and no more",
+    "midway.parquet": None,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_input_is_exit_code_4_and_costs_no_other_file(earlier, cli, tmp_path, name):
+    before = contents(earlier)
+    if DAMAGED[name]:
+        (tmp_path / name).write_bytes(DAMAGED[name])
     else:
-        named = arguments[4] = folder  # holds the model and the posts
-    before = sorted(tmp_path.rglob("*")), sorted(folder.rglob("*"))
-    done = run(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"error: .+\n", done.stderr)
-    assert str(named) in done.stderr
-    assert (sorted(tmp_path.rglob("*")), sorted(folder.rglob("*"))) == before
+        damaged_parquet(tmp_path / name)
+    inputs = [tmp_path / "good.jsonl", tmp_path / name, write(tmp_path / "later.jsonl", POSTS)]
+    done = cli(*inputs, "--out", earlier)
+    assert_one_line(done, 4, name, "incomplete", "run again")
+    assert "never closed\n" not in done.err
+    after = contents(earlier)
+    assert after.items() >= {path: content for path, content in before.items() if path != "manifest.json"}.items()
+    assert "manifest.json" not in after
+    records = [json.loads(content) for path, content in after.items() if path.endswith(".json")]
+    assert str(inputs[2]) in {record["file"] for record in records}
+    assert (str(inputs[1]) in {record["file"] for record in records}) == (name in ("cut.jsonl.gz", "cut.csv.gz", "quote.csv"))
+    # Mended, or taken out:
+    if ".parquet" in name:
+        pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), tmp_path / name)
+    else:
+        whole = b"id,text\n1,x\n" if ".csv" in name else GOOD_LINES
+        with pa.output_stream(str(tmp_path / name)) as file:
+            file.write(whole)
+    assert cli(*inputs, "--out", earlier).code == 0
+    assert cli(*inputs, "--out", tmp_path / "fresh").code == 0
+    assert ids(earlier) == ids(tmp_path / "fresh")
+    assert (earlier / "rejects.jsonl").read_bytes() == (tmp_path / "fresh" / "rejects.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"]])
-def test_wrong_usage_is_exit_code_2_without_traceback(tmp_path, arguments):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "--help" in done.stderr
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, folder, tmp_path, form):
+    before = contents(earlier)
 
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+
+    posts = write(tmp_path / "good.jsonl", [{"id": f"new {number}", "text": f"x {number}"} for number in range(500)])
+    arguments = [posts, "--model", folder / "runs" / "model", "--out", earlier, "--format", form]
+    done = run(*arguments, "--workers", 1, cwd=tmp_path, preexec_fn=little_room)
+    assert_one_line(done, 4, earlier, "cannot be written (File too large)", "run again")
+    assert contents(earlier) == before
+    assert cli(*arguments).code == 0
+
+
+# Records that are bombs
+
+
+def peak(*arguments: object, cwd: Path) -> tuple[Done, int]:
+    """Run score.py and say how many bytes it took at most."""
+    code = "import os, sys\nos.wait4(os.spawnv(os.P_NOWAIT, sys.executable, sys.argv[1:]), 0)\nimport resource\n"
+    code += "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    command = [sys.executable, "-c", code, sys.executable, ROOT / "score.py", *arguments]
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
+    printed, _, size = done.stdout.rpartition("PEAK")
+    return Done(done.returncode, printed, done.stderr), int(size)
+
+
+def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, scored):
+    squeeze = zlib.compressobj(1, wbits=31)
+    zeros = bytes(5 * 2**20)
+    line = b'{"id": %d, "text": "wiku"}\n'
+    bomb = [squeeze.compress(piece) for piece in [line % 1, *[zeros] * 100, b"\n", line % 2]]
+    (tmp_path / "bomb.jsonl.gz").write_bytes(b"".join(bomb) + squeeze.flush())
+    assert (tmp_path / "bomb.jsonl.gz").stat().st_size < 4 * 2**20
+    (tmp_path / "long.jsonl").write_bytes(line % 3 + b'{"id": 9, "text": "' + b"x" * 50 * 2**20 + b'"}\n' + line % 4)
+    model = ["--model", folder / "runs" / "model", "--workers", 1]
+    done, size = peak(tmp_path / "bomb.jsonl.gz", tmp_path / "long.jsonl", *model, "--out", "out", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert ids(tmp_path / "out") == ["1", "2", "3", "4"]
+    found = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    reason = "record is longer than 16 MiB"
+    assert found == [{"file": str(tmp_path / name), "row": 2, "reason": reason} for name in ("bomb.jsonl.gz", "long.jsonl")]
+    _, usual = peak(folder / "posts.jsonl", *model, "--out", "usual", cwd=tmp_path)
+    assert size < usual + 150 * 2**20
+
+
+# What a start costs
 
 LOADED = """
 import runpy, sys
@@ -106,6 +417,7 @@ try:
 finally:
     print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
+ONLY_TO_TRAIN = {"mlflow", "datasets", "pandas", "matplotlib", "sklearn", "torch", "pyspark"}
 
 
 def loaded(*arguments: object, cwd: Path) -> set[str]:
@@ -115,38 +427,25 @@ def loaded(*arguments: object, cwd: Path) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
-def test_a_run_over_its_own_output_repeats_it_and_imports_nothing_that_only_training_needs(scored, folder):
-    first = (folder / "scores" / "part-00000.parquet").read_bytes()
-    packages = loaded("posts.jsonl", cwd=folder)
-    assert {"spacy", "pyarrow"} <= packages
-    assert not packages & {"mlflow", "datasets", "matplotlib", "torch"}
-    assert (folder / "scores" / "part-00000.parquet").read_bytes() == first
-    assert sorted(path.name for path in (folder / "scores").iterdir()) == OUTPUT
-    assert sorted(path.name for path in folder.iterdir()) == ["posts.jsonl", "runs", "scores"]
+@pytest.mark.parametrize(("ending", "options"), [(".jsonl", []), (".parquet", ["--abstain", "0:1"]), (".csv.gz", ["--format", "csv"])])
+def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_path, ending, options):
+    source = tmp_path / f"in{ending}"
+    if ending == ".parquet":
+        pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), source)
+    else:
+        source.write_bytes(gzip.compress(b"id,text\n1,x\n") if ending == ".csv.gz" else b'{"id": "1", "text": "x"}\n')
+    packages = loaded(source, "--model", folder / "runs" / "model", *options, cwd=tmp_path)
+    assert {"spacy", "pyarrow", "numpy"} <= packages
+    assert not packages & ONLY_TO_TRAIN
+    assert len(list((tmp_path / "scores").glob("part-*"))) == 1
 
 
 def test_help_imports_next_to_nothing(tmp_path):
     packages = loaded("--help", cwd=tmp_path)
     assert "typer" in packages
-    assert not packages & {"numpy", "spacy", "sklearn", "pyarrow", "models"}
+    assert not packages & {"spacy", "models", "scipy", "safetensors", *ONLY_TO_TRAIN}
 
 
-COUNT = "from pipeline import terminal\nwith terminal.counter('scoring') as count: count(4096)"
-STEP = "from pipeline import terminal\nwith terminal.steps() as step: step('reading the data')"
-
-
-def test_a_log_gets_plain_lines_for_steps_and_none_for_counts():
-    for code, expected in ((COUNT, ""), (STEP, "reading the data\n")):
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert (done.stdout, done.stderr) == ("", expected)
-
-
-@pytest.mark.parametrize(("code", "shown"), [(COUNT, ["scoring", "4096", "posts"]), (STEP, ["reading the data …"])])
-def test_a_terminal_shows_progress(code, shown):
-    master, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=terminal, check=True)
-    os.close(terminal)
-    seen = os.read(master, 100_000).decode()
-    os.close(master)
-    assert all(part in seen for part in shown)
+def test_starting_over_is_not_for_spark(cli, tmp_path):
+    done = cli("in.jsonl", "--engine", "spark", "--start-over", "--out", tmp_path / "out")
+    assert_one_line(done, 2, "--start-over", "remove the old one")

@@ -1,118 +1,179 @@
-"""Scoring: files of posts in, predictions by the contract out, and nothing of a post's text with them."""
+"""Scoring: files of posts in, predictions by the contract out, nothing of a post's text with them, and nothing done twice."""
 
+import csv
+import gzip
+import io
 import json
 import os
+import random
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import scoring
-from pipeline.scoring import score_files
+from pipeline import records
+from pipeline.errors import IncompleteError, InputError
+from pipeline.scoring import ModelSource, Options, Progress, Summary, score_files, shards
+from pipeline.text import normalise
 
-DIGEST = "d1" * 32
 SECRET = "zanzibarquartz"
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("prob_long", pa.float32()),
-        ("prob_loud", pa.float32()),
-        ("labels", pa.list_(pa.string())),
-        ("model", pa.string()),
-    ]
-)
+NAMES = pa.list_(pa.string())
+POSTS = [{"id": f"p{number}", "text": "LOUD" if number % 2 else "quiet " * 10 + f"\nand {SECRET}"} for number in range(5)]
 
 
 class Fake:
-    """Long posts and loud posts."""
+    """Long posts and loud posts; remembers what it was asked."""
 
     labels = ["long", "loud"]
-    digest_ = DIGEST
 
-    def score(self, texts):
+    def __init__(self, digest: str = "d1" * 32) -> None:
+        self.digest_ = digest
+        self.asked: list[str] = []
+
+    def score_normalised(self, texts: Sequence[str]) -> np.ndarray:
         assert len(set(texts)) == len(texts) > 0  # each distinct text once
-        return np.array([[min(len(text) / 100, 1), sum(map(str.isupper, text)) / len(text)] for text in texts], np.float32)
+        self.asked += texts
+        return np.array([[min(len(text) / 100, 1), "loud" in text] for text in texts], np.float32)
 
-    def decide(self, probabilities):
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
         return probabilities >= 0.5
 
 
-def part(folder: Path, number: int = 0) -> pa.Table:
-    return pq.read_table(folder / f"part-{number:05d}.parquet")
+@pytest.fixture(scope="module", autouse=True)
+def _many_shards() -> Iterator[None]:
+    """A few rows are a shard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "SHARD_BYTES", 150)
+        patch.setattr(records, "_PARQUET_BATCH", 3)
+        yield
 
 
-def rejects(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
+def run(inputs: Sequence[object], out: Path, model: object = None, *, start_over: bool = False, progress=lambda state: None, **options):
+    model = model or Fake()
+    source = ModelSource(model.digest_, model.labels, lambda: model)
+    return score_files(source, inputs, out, Options(**options), start_over=start_over, progress=progress)
+
+
+def manifest(out: Path) -> dict:
+    return json.loads((out / "manifest.json").read_text())
+
+
+def predictions(out: Path, file: object = None) -> list[dict]:
+    """All rows of an output, or those of one file, in their order."""
+    found = []
+    for name, summary in manifest(out)["files"].items():
+        for part in map(out.joinpath, summary["parts"] if file is None or name == str(file) else ()):
+            if part.suffix == ".parquet":
+                found += pq.read_table(part).to_pylist()
+            elif part.suffix == ".jsonl":
+                found += map(json.loads, part.read_text().splitlines())
+            else:
+                found += csv.DictReader(io.StringIO(part.read_bytes().decode(), newline=""))
+    return found
+
+
+def ids(out: Path, file: object = None) -> list[str]:
+    return [row["id"] for row in predictions(out, file)]
+
+
+def rejects(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".csv":
-        pa.csv.write_csv(pa.Table.from_pylist(rows), path)
-    else:
+    if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    text = io.StringIO(newline="")
+    if ".csv" in path.name:
+        writer = csv.DictWriter(text, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        text.write("".join(json.dumps(row) + "\n" for row in rows))
+    with pa.output_stream(str(path), compression={".gz": "gzip", ".zst": "zstd"}.get(path.suffix)) as file:
+        file.write(text.getvalue().encode())
     return path
 
 
-FORMATS = pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
-POSTS = [{"id": f"p{number}", "text": "LOUD" if number % 2 else "x" * 60 + f", quiet\nand {SECRET}"} for number in range(5)]
+ENDINGS = pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.zst"])
 
 
-@FORMATS
-def test_output_is_the_contract(tmp_path, suffix):
+@ENDINGS
+def test_output_is_the_contract(tmp_path, ending):
     out = tmp_path / "out"
-    summary = score_files(Fake(), [write_rows(tmp_path / f"in{suffix}", POSTS)], out)
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "part-00000.parquet", "rejects.jsonl"]
-    table = part(out)
-    assert table.schema.equals(SCHEMA)
-    assert table["id"].to_pylist() == [f"p{number}" for number in range(5)]
-    assert table["labels"].to_pylist() == [["long"], ["loud"], ["long"], ["loud"], ["long"]]
-    assert table["prob_loud"].to_pylist()[1] == 1
-    assert set(table["model"].to_pylist()) == {DIGEST}
+    summary = run([write_rows(tmp_path / f"in{ending}", POSTS)], out)
+    parts = summary.files[str(tmp_path / f"in{ending}")].parts
+    assert sorted(path.name for path in out.iterdir()) == sorted([*parts, "_shards", "manifest.json", "rejects.jsonl"])
+    assert summary.shards == len(parts) >= 2
+    for part in parts:
+        assert pq.read_table(out / part).schema == pa.schema(
+            [("id", pa.string()), ("prob_long", pa.float32()), ("prob_loud", pa.float32()), ("labels", NAMES), ("model", pa.string())]
+        )
+    rows = predictions(out)
+    assert [row["id"] for row in rows] == [f"p{number}" for number in range(5)]
+    assert [row["labels"] for row in rows] == [["long"], ["loud"], ["long"], ["loud"], ["long"]]
+    assert [row["prob_loud"] for row in rows] == [0, 1, 0, 1, 0]
+    assert {row["model"] for row in rows} == {"d1" * 32}
     assert rejects(out) == []
-    assert (summary.read, summary.scored, summary.rejected, summary.labels) == (5, 5, 0, {"long": 3, "loud": 2})
+    assert (summary.read, summary.scored, summary.rejected, summary.reused) == (5, 5, 0, 3)
+    assert (summary.labels, summary.rates) == ({"long": 3, "loud": 2}, {"long": 0.6, "loud": 0.4})
 
 
-def test_a_real_model_gives_the_probabilities_of_its_own_score(tmp_path, model, posts):
-    rows = [{"id": number, "text": text} for number, text in enumerate(posts.texts[:30])]
-    score_files(model, [write_rows(tmp_path / "in.parquet", rows)], tmp_path / "out")
-    table = part(tmp_path / "out")
-    expected = model.score(posts.texts[:30])
-    assert np.column_stack([table[f"prob_{label}"].to_numpy() for label in model.labels]).tolist() == expected.tolist()
-    decided = [[label for label, given in zip(model.labels, row, strict=True) if given] for row in model.decide(expected)]
-    assert table["labels"].to_pylist() == decided
-    assert table["id"].to_pylist() == [str(number) for number in range(30)]
+def test_manifest_is_the_summary_and_knows_its_parts(tmp_path):
+    summary = run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out")
+    assert manifest(tmp_path / "out") == json.loads(summary.to_json())
+    assert set(summary.software) == {"disclosure-pipeline", "python", "numpy", "pyarrow", "scipy", "spacy"}
+    (file,) = summary.files.values()
+    for part, digest in file.parts.items():
+        assert subprocess.check_output(["sha256sum", tmp_path / "out" / part], text=True).split()[0] == digest
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def saved(model, tmp_path_factory):
     """The model has a digest once it is saved."""
     model.save(tmp_path_factory.mktemp("model") / "m")
+    return model
 
 
-@FORMATS
-def test_no_text_anywhere_in_the_output(tmp_path, suffix):
-    rows = [{"id": "1", "author": SECRET, "text": f"{SECRET} {SECRET.upper()}"}, {"id": None, "author": SECRET, "text": SECRET}]
-    source = write_rows(tmp_path / f"in{suffix}", rows)
-    if suffix != ".parquet":
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_a_real_model_gives_the_probabilities_of_its_own_score(tmp_path, saved, posts, form):
+    rows = [{"id": number, "text": text} for number, text in enumerate(posts.texts[:30])]
+    run([write_rows(tmp_path / "in.parquet", rows)], tmp_path / "out", saved, format=form)
+    expected = saved.score(posts.texts[:30])
+    found = predictions(tmp_path / "out")
+    probabilities = [[np.float32(row[f"prob_{label}"]) for label in saved.labels] for row in found]
+    assert np.array(probabilities, np.float32).tobytes() == expected.tobytes()
+    decided = [[label for label, given in zip(saved.labels, row, strict=True) if given] for row in saved.decide(expected)]
+    assert any(decided)
+    assert [row["labels"] for row in found] == [";".join(row) if form == "csv" else row for row in decided]
+    assert [row["id"] for row in found] == [str(number) for number in range(30)]
+    assert {row["model"] for row in found} == {saved.digest_}
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+@ENDINGS
+def test_no_text_anywhere_in_the_output(tmp_path, ending, form):
+    rows = [{"id": "1", "author": SECRET, "text": f"{SECRET} {SECRET.upper()}"}, {"id": "", "author": SECRET, "text": SECRET}]
+    source = write_rows(tmp_path / f"in{ending}", rows)
+    if ending in (".jsonl", ".csv"):
         with source.open("ab") as file:
-            file.write(
-                f'{{"id": "9", "text": "{SECRET}\n"{SECRET}" {SECRET}, "b"c,\n{SECRET}\n'.encode()
-                + b"\xff"
-                + SECRET.encode()
-                + b",\xff,\xff\n"
-            )
+            file.write(f'{{"id": "9", "text": "{SECRET}\n"{SECRET}"{SECRET}, c\n{SECRET}\n'.encode())
+            file.write(b"\xff" + SECRET.encode() + b",\xff,\xff\n")
     out = tmp_path / "out"
-    assert score_files(Fake(), [source], out).rejected > 0
-    for path in out.iterdir():
+    summary = run([source], out, format=form, max_chars=200)
+    assert summary.rejected > 0
+    everything = [path for path in out.rglob("*") if path.is_file()]
+    assert out / "_shards" in {path.parent for path in everything}
+    for path in everything:
         content = path.read_bytes() + (str(pq.read_table(path).to_pylist()).encode() if path.suffix == ".parquet" else b"")
         assert SECRET.encode() not in content.lower()
 
@@ -128,219 +189,665 @@ BAD_JSONL = {
     '{"id": "", "text": "x"}': "id missing or neither string nor integer",
     '{"id": true, "text": "x"}': "id missing or neither string nor integer",
     '{"id": 1.5, "text": "x"}': "id missing or neither string nor integer",
+    '{"id": ["a"], "text": "x"}': "id missing or neither string nor integer",
+    '{"id": "a", "text": "123456789 123456789 123456789 1"}': "text is longer than 30 characters",
     '{"id": "a", "text": "x"': "not valid JSON",
-    '["a", "x"]': "not a JSON object",
-    "caf\udce9": "not UTF-8",
+    "\0": "not valid JSON",
+    "[1]": "not a JSON object",
+    "null": "not a JSON object",
+    '{"id": "a", "text": "\udcff"}': "not UTF-8",
 }
 
 
-def test_bad_json_rows_are_rejected_by_line_and_reason_and_the_good_go_on(tmp_path):
-    good = '{"id": "good \\ud83d", "text": "half an emoji \\ud83d"}'
+def test_each_kind_of_bad_line_is_rejected_with_its_number_and_reason_and_counted(tmp_path):
     source, out = tmp_path / "in.jsonl", tmp_path / "out"
-    source.write_bytes("\n".join([good, "", *BAD_JSONL, good]).encode("utf-8", "surrogateescape"))
-    summary = score_files(Fake(), [source], out)
-    expected = [{"file": str(source), "row": row, "reason": reason} for row, reason in enumerate(BAD_JSONL.values(), 3)]
-    assert rejects(out) == expected
-    assert part(out)["id"].to_pylist() == ["good \ufffd"] * 2
+    lines = ['{"id": "first", "text": "x"}', *BAD_JSONL, '{"id": "last", "text": "123456789 123456789 123456789 "}']
+    source.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    summary = run([source], out, max_chars=30)
+    assert rejects(out) == [{"file": str(source), "row": row, "reason": reason} for row, reason in enumerate(BAD_JSONL.values(), 2)]
+    assert ids(out) == ["first", "last"]
+    assert summary.reasons["text is null"] == 2
     assert sum(summary.reasons.values()) == summary.rejected == len(BAD_JSONL)
 
 
-def test_bad_csv_rows_are_rejected(tmp_path):
-    source, out = tmp_path / "in.csv", tmp_path / "out"
-    rows = ["id,text", "1,fine", "2,", ",x", "3,a,b", '4,"x"y', "5,\udce9", '6,"two\nlines"', "7,007"]
-    source.write_bytes("\r\n".join(rows).encode("utf-8", "surrogateescape"))
-    score_files(Fake(), [source], out)
-    assert part(out)["id"].to_pylist() == ["1", "6", "7"]
-    reasons = {reject["row"]: reject["reason"] for reject in rejects(out)}
-    assert sorted(reasons) == [2, 3, 4, 5, 6]
-    assert (reasons[2], reasons[3], reasons[6]) == ("text is empty", "id missing or neither string nor integer", "not UTF-8")
+def test_texts_with_nul_bytes_are_scored(tmp_path):
+    run([write_rows(tmp_path / "in.jsonl", [{"id": "a\0b", "text": "\0LOUD\0"}])], tmp_path / "out")
+    assert ids(tmp_path / "out") == ["a\0b"]
 
 
-def test_bad_parquet_rows_are_rejected(tmp_path):
-    table = pa.table({"id": pa.array([1, None, 3, 4], pa.int64()), "text": ["a", "b", None, ""]})
-    pq.write_table(table, tmp_path / "in.parquet")
-    score_files(Fake(), [tmp_path / "in.parquet"], tmp_path / "out")
-    assert part(tmp_path / "out")["id"].to_pylist() == ["1"]
-    assert [(reject["row"], reject["reason"]) for reject in rejects(tmp_path / "out")] == [
-        (2, "id missing or neither string nor integer"),
-        (3, "text is null"),
-        (4, "text is empty"),
-    ]
+def test_all_rejected_is_parts_without_rows(tmp_path):
+    summary = run([write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": None}])], tmp_path / "out")
+    (part,) = (tmp_path / "out").glob("part-*")
+    assert (pq.read_table(part).num_rows, pq.read_table(part).schema.names[0]) == (0, "id")
+    assert (summary.scored, summary.labels, summary.rates) == (0, {"long": 0, "loud": 0}, {"long": 0, "loud": 0})
 
 
-def test_all_rejected_is_an_empty_part_with_the_schema(tmp_path, jsonl):
-    summary = score_files(Fake(), [jsonl("in.jsonl", [{"id": "1", "text": None}])], tmp_path / "out")
-    assert (part(tmp_path / "out").num_rows, part(tmp_path / "out").schema) == (0, SCHEMA)
-    assert (summary.scored, summary.labels) == (0, {"long": 0, "loud": 0})
+def test_integers_become_strings_exactly(tmp_path):
+    numbers = [0, -5, 2**53 + 1, 929292929292929292929]
+    run([write_rows(tmp_path / "in.jsonl", [{"id": number, "text": "x"} for number in numbers])], tmp_path / "out")
+    assert ids(tmp_path / "out") == [str(number) for number in numbers]
 
 
-def cells(*odd):
-    return st.one_of(st.text(max_size=5), st.sampled_from(["post", "ONE MORE", "", " "]), *odd)
+# What one line can be, and whether it is a post: (id, text), or bytes that are no row of its format.
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=5) | st.sampled_from(["post", "ONE MORE", "two\nlines", 'said "no"', "", " ", "\0"])
+BROKEN = {
+    ".jsonl": [b"{", b"\xff\xff", b"[1]", b"null", b'"x"', b"\0", b'{"id": "1", "text": "\xff"}', b'{"id": "1", "text": "a"} b'],
+    ".csv": [b"one", b"a,b,c", b'"a"b,c', b"\xff,x", b"x,\xff", b","],
+    ".parquet": [b"\xff", b"x\xff"],
+}
+ODD = {".jsonl": st.none() | st.integers() | st.booleans() | st.floats(), ".csv": st.nothing(), ".parquet": st.none()}
 
 
-@settings(max_examples=40)
-@given(
-    rows=st.lists(st.tuples(cells(st.none(), st.integers()), cells(st.none())), min_size=1, max_size=12),
-    broken=st.lists(st.binary(max_size=12).filter(lambda line: line.strip() and b"\n" not in line and b'"' not in line), max_size=3),
-    suffix=st.sampled_from([".jsonl", ".csv", ".parquet"]),
-)
-def test_every_row_is_scored_or_rejected(rows, broken, suffix):
+def row_of(kind: str):
+    return st.tuples(TEXTS | ODD[kind], TEXTS | ODD[kind]) | st.sampled_from(BROKEN[kind])
+
+
+FILES = st.lists(
+    st.sampled_from([".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst", ".parquet"]).flatmap(
+        lambda ending: st.tuples(st.just(ending), st.lists(row_of(f".{ending.split('.')[1]}"), max_size=12))
+    ),
+    min_size=1,
+    max_size=3,
+).filter(lambda files: any(rows for _, rows in files))
+
+
+def write_mixed(path: Path, kind: str, rows: list) -> None:
+    if kind == ".parquet":
+        cells = zip(*[(b"bad", row) if isinstance(row, bytes) else row for row in rows], strict=True) if rows else [(), ()]
+        columns = [pa.array([cell.encode() if isinstance(cell, str) else cell for cell in column], pa.binary()) for column in cells]
+        pq.write_table(pa.table({name: column.view(pa.string()) for name, column in zip(["id", "text"], columns, strict=True)}), path)
+        return
+    lines = [b"id,text\n"] if kind == ".csv" else []
+    for row in rows:
+        if isinstance(row, bytes):
+            lines.append(row + b"\n")
+        elif kind == ".csv":
+            line = io.StringIO(newline="")
+            csv.writer(line).writerow(row)
+            lines.append(line.getvalue().encode())
+        else:
+            lines.append(json.dumps(dict(zip(["id", "text"], row, strict=True)), ensure_ascii=False).encode() + b"\n")
+    with pa.output_stream(str(path), compression={".gz": "gzip", ".zst": "zstd"}.get(path.suffix)) as file:
+        file.write(b"".join(lines))
+
+
+def is_post(row: object) -> bool:
+    if isinstance(row, bytes):
+        return False
+    identifier, text = row
+    known = bool(identifier) if isinstance(identifier, str) else isinstance(identifier, int) and not isinstance(identifier, bool)
+    return known and isinstance(text, str) and bool(text.strip())
+
+
+@settings(max_examples=80)
+@given(files=FILES)
+def test_any_mix_of_rows_is_scored_or_rejected_in_order(files):
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / f"in{suffix}", Path(folder) / "out"
-        # A column of a Parquet or CSV file has one type.
-        write_rows(source, [{"id": i if suffix == ".jsonl" or i is None else str(i), "text": t} for i, t in rows])
-        extra = 0
-        if suffix == ".jsonl":
-            with source.open("ab") as file:
-                file.write(b"".join(line + b"\n" for line in broken))
-            extra = len(broken)
-        summary = score_files(Fake(), [source], out)
-        assert summary.read == summary.scored + summary.rejected == len(rows) + extra
-        assert part(out).num_rows == summary.scored
-        assert len(rejects(out)) == summary.rejected
-        good = [str(i) for i, t in rows if i is not None and i != "" and t and t.strip()]
-        assert part(out)["id"].to_pylist() == good
+        out = Path(folder) / "out"
+        paths = [Path(folder) / f"{number}{ending}" for number, (ending, _) in enumerate(files)]
+        for path, (ending, rows) in zip(paths, files, strict=True):
+            write_mixed(path, f".{ending.split('.')[1]}", rows)
+        summary = run(paths, out)
+        assert summary.read == summary.scored + summary.rejected == sum(len(rows) for _, rows in files)
+        expected = []
+        for path, (_, rows) in zip(paths, files, strict=True):
+            posts = [row for row in rows if is_post(row)]
+            expected += [{"file": str(path), "row": number} for number, row in enumerate(rows, 1) if not is_post(row)]
+            assert ids(out, path) == [str(identifier) for identifier, _ in posts]
+            file = summary.files[str(path)]
+            assert (file.read, file.scored, file.rejected) == (len(rows), len(posts), len(rows) - len(posts))
+            if posts:
+                scores = Fake().score_normalised(list(dict.fromkeys(normalise(text) for _, text in posts)))
+                by_text = dict(zip(dict.fromkeys(normalise(text) for _, text in posts), scores.tolist(), strict=True))
+                found = [[row["prob_long"], row["prob_loud"]] for row in predictions(out, path)]
+                assert found == [by_text[normalise(text)] for _, text in posts]
+        assert [{"file": row["file"], "row": row["row"]} for row in rejects(out)] == expected
+        again = Fake()
+        assert run(paths, out, again).kept_shards == summary.shards
+        assert again.asked == []
 
 
-def test_integers_become_strings_exactly(tmp_path, jsonl):
-    ids = [0, -5, 2**53 + 1, 929292929292929292929]
-    score_files(Fake(), [jsonl("in.jsonl", [{"id": number, "text": "x"} for number in ids])], tmp_path / "out")
-    assert part(tmp_path / "out")["id"].to_pylist() == [str(number) for number in ids]
+def test_size_of_shards_and_batches_does_not_show(tmp_path, monkeypatch, saved, posts):
+    rows = [{"id": str(number), "text": None if number % 5 == 3 else text} for number, text in enumerate(posts.texts[:40])]
+    sources = [write_rows(tmp_path / name, rows) for name in ("a.jsonl", "b.csv", "c.parquet")]
+    run(sources, tmp_path / "tiny", saved)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)
+    monkeypatch.setattr("pipeline.scoring.posts.BATCH_POSTS", 7)
+    assert run(sources, tmp_path / "whole", saved).shards == 3
+    assert predictions(tmp_path / "tiny") == predictions(tmp_path / "whole")
+    assert rejects(tmp_path / "tiny") == rejects(tmp_path / "whole")
+    run(sources, tmp_path / "tiny", saved)  # over shards of the other size
+    assert predictions(tmp_path / "tiny") == predictions(tmp_path / "whole")
 
 
-def test_several_inputs_give_a_part_each_in_order(tmp_path):
-    sources = [write_rows(tmp_path / f"{name}{suffix}", POSTS[n:]) for n, (name, suffix) in enumerate([("b", ".csv"), ("a", ".jsonl")])]
-    summary = score_files(Fake(), sources, tmp_path / "out")
-    assert summary.files == {str(sources[0]): "part-00000.parquet", str(sources[1]): "part-00001.parquet"}
-    assert [part(tmp_path / "out", number)["id"].to_pylist()[0] for number in (0, 1)] == ["p0", "p1"]
-    assert summary.read == 9
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest == vars(summary)
+def test_progress_ends_with_all_posts_and_bytes(tmp_path):
+    sources = [write_rows(tmp_path / name, POSTS * 3) for name in ("a.jsonl", "b.csv.gz", "c.parquet")]
+    told: list[Progress] = []
+    run(sources, tmp_path / "out", progress=told.append)
+    size = sum(path.stat().st_size for path in sources)
+    assert told[-1] == Progress(45, size, size)
+    assert told == sorted(told)
+    with sources[0].open("a") as file:
+        file.write('{"id": "new", "text": "x"}\n')
+    told.clear()
+    run(sources, tmp_path / "out", progress=told.append)
+    assert (told[-1].posts, told[-1].done) == (2, size + 27)  # of its shard; what stood already is done, too
 
 
-def test_input_given_twice_is_refused(tmp_path, jsonl, refused):
-    source = jsonl("in.jsonl", POSTS)
-    with refused(source, "given 2 times"):
-        score_files(Fake(), [source, source], tmp_path / "out")
+# Options
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_batches_do_not_show(tmp_path, monkeypatch, model, posts, size):
-    rows = [{"id": number, "text": None if number % 5 == 3 else text} for number, text in enumerate(posts.texts[:23])]
-    source = write_rows(tmp_path / "in.jsonl", rows)
-    score_files(model, [source], tmp_path / "whole")
-    monkeypatch.setattr(scoring, "BATCH", size)
-    counts: list[int] = []
-    score_files(model, [source], tmp_path / "pieces", progress=counts.append)
-    assert part(tmp_path / "pieces").equals(part(tmp_path / "whole"))
-    assert rejects(tmp_path / "pieces") == rejects(tmp_path / "whole")
-    assert (sum(counts), max(counts)) == (23, min(size, 23))
+def test_kept_columns_go_along_as_strings(tmp_path):
+    values = ["é", 7, None, ["a", 1], {"b": None}, True, 0.5]
+    source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": "x", "extra": value} for value in values] + [{"id": "1", "text": "x"}])
+    run([source], tmp_path / "out", keep=("extra", "text"))
+    rows = predictions(tmp_path / "out")
+    assert list(rows[0]) == ["id", "extra", "text", "prob_long", "prob_loud", "labels", "model"]
+    assert [row["extra"] for row in rows] == ["é", "7", None, '["a", 1]', '{"b": null}', "true", "0.5", None]
+    assert {row["text"] for row in rows} == {"x"}
 
 
-def test_repeated_texts_get_equal_probabilities(tmp_path, jsonl, model, posts):
-    texts = [posts.texts[0], posts.texts[1], posts.texts[0]]
-    score_files(model, [jsonl("in.jsonl", [{"id": n, "text": text} for n, text in enumerate(texts)])], tmp_path / "out")
-    first, other, again = part(tmp_path / "out").drop_columns("id").to_pylist()
-    assert first == again != other
+def test_kept_column_that_the_output_has_is_refused(tmp_path, refused):
+    source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": "x", "labels": "y"}])
+    for name in ("id", "labels", "prob_loud", "model"):
+        with refused(f"keep '{name}'", "rename"):
+            run([source], tmp_path / "out", keep=(name,))
+    with refused("keep 'review'"):
+        run([source], tmp_path / "out", keep=("review",), abstain=(0, 1))
+    source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": "x", "review": "y"}])
+    assert run([source], tmp_path / "out", keep=("review",)).scored == 1
 
 
-def test_rows_are_read_no_more_than_a_batch_ahead(tmp_path, monkeypatch):
-    read = scored = ahead = 0
+def test_column_to_keep_that_no_input_has_is_refused(tmp_path, refused):
+    sources = [write_rows(tmp_path / f"{name}.jsonl", [{"id": name, "text": "x", name: "y"}]) for name in "ab"]
+    with refused("no column 'sorce' to keep"):
+        run(sources, tmp_path / "out", keep=("a", "sorce"))
+    assert run(sources, tmp_path / "out", keep=("a", "b")).scored == 2
 
-    def rows(path, columns):
-        nonlocal read
-        read = 0
-        for number in range(50):
-            read += 1
-            yield SimpleNamespace(number=number, fields={"id": number, "text": f"post {number}"})
 
-    def progress(posts):
-        nonlocal scored, ahead
-        ahead = max(ahead, read - scored)
-        scored += posts
+def test_starting_over_on_nothing_leaves_the_earlier_output(out, sources, refused):
+    before = state(out)
+    for source in sources:
+        source.unlink()
+    sources[0].touch()
+    with refused("empty, no rows"):
+        run(sources[:1], out, start_over=True)
+    assert state(out) == before
 
-    monkeypatch.setattr(scoring, "read_rows", rows)
-    monkeypatch.setattr(scoring, "BATCH", 8)
-    score_files(Fake(), [Path("in.jsonl")], tmp_path / "out", progress=progress)
-    assert (scored, ahead) == (50, 8)
+
+def test_each_damaged_file_is_told(tmp_path):
+    sources = [tmp_path / f"{name}.jsonl.gz" for name in "abc"]
+    for source in sources:
+        source.write_bytes(b"no gzip")
+    with pytest.raises(IncompleteError, match="and 2 more") as caught:
+        run(sources, tmp_path / "out")
+    assert [source.name in reason for source, reason in zip(sources, caught.value.reasons, strict=True)] == [True] * 3
+
+
+def test_row_that_cannot_be_kept_is_rejected_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)
+    lines = [f'{{"id": "{depth}", "text": "x", "deep": {"[" * depth}{"]" * depth}}}' for depth in range(800, 1000)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    summary = run([tmp_path / "in.jsonl"], tmp_path / "out", keep=("deep",))
+    assert summary.scored > 0
+    assert summary.reasons["not valid JSON"] > 0
+    assert summary.read == 200
+
+
+def test_large_kept_values_do_not_wait_for_a_full_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)
+    monkeypatch.setattr("pipeline.scoring.posts.BATCH_CHARS", 1000)
+    source = write_rows(tmp_path / "in.parquet", [{"id": str(number), "text": "x", "page": "y" * 400} for number in range(60)])
+    run([source], tmp_path / "out", keep=("page",))
+    (part,) = (tmp_path / "out").glob("part-*")
+    assert pq.read_metadata(part).num_row_groups == 20
+
+
+def test_labels_within_the_band_are_for_review_bounds_included(tmp_path):
+    source = write_rows(tmp_path / "in.jsonl", [{"id": str(size), "text": ("xy" * 40)[:size]} for size in (29, 30, 50, 70, 71)])
+    summary = run([source], tmp_path / "out", abstain=(0.3, 0.7))
+    found = {row["id"]: row["review"] for row in predictions(tmp_path / "out")}
+    assert found == {"29": [], "30": ["long"], "50": ["long"], "70": ["long"], "71": []}
+    assert (summary.review, summary.labels["long"]) == (3, 3)  # the decision stands
+    run([source], tmp_path / "plain")
+    assert "review" not in predictions(tmp_path / "plain")[0]
+
+
+def test_over_long_text_is_rejected_or_scored_in_part(tmp_path):
+    source = write_rows(tmp_path / "in.jsonl", [{"id": str(times), "text": "xy" * times} for times in (5, 6, 20)])
+    assert run([source], tmp_path / "out", max_chars=10).reasons == {"text is longer than 10 characters": 2}
+    model = Fake()
+    assert run([source], tmp_path / "out", model, max_chars=10, over_long="truncate").scored == 3
+    assert set(model.asked) == {"xy" * 5}
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"format": "xml"}, ["'xml'", "parquet, jsonl, csv"]),
+        ({"over_long": "cut"}, ["'cut'", "reject, truncate"]),
+        ({"max_chars": 0}, ["max_chars 0", "1 or more"]),
+        ({"abstain": (0.7, 0.3)}, ["0.7:0.3", "LOW <= HIGH"]),
+        ({"abstain": (0.2, 1.5)}, ["0.2:1.5"]),
+        ({"abstain": (float("nan"), 0.5)}, ["nan:0.5"]),
+        ({"keep": ("a", "b", "a")}, ["'a'", "twice"]),
+    ],
+)
+def test_option_that_is_not_allowed_is_refused(refused, options, parts):
+    with refused(*parts):
+        Options(**options)
+
+
+def test_number_of_workers_is_checked(tmp_path, refused):
+    with refused("workers 0"):
+        score_files(ModelSource("d1", ["long"], Fake), [tmp_path], tmp_path / "out", Options(), workers=0)
+
+
+# Restarts
 
 
 @pytest.fixture
-def earlier(tmp_path, jsonl) -> Path:
-    """An earlier output."""
-    score_files(Fake(), [jsonl("earlier.jsonl", POSTS)], tmp_path / "out")
+def sources(tmp_path) -> list[Path]:
+    """Files of several shards each, with repetitions and rejects."""
+    rows = [{"id": f"{number}", "text": "" if number % 6 == 5 else f"some POST, number {number % 9}"} for number in range(13)]
+    return [write_rows(tmp_path / name, rows) for name in ("a.jsonl", "b.csv.gz", "c.parquet")]
+
+
+@pytest.fixture
+def out(tmp_path, sources) -> Path:
+    """The output of a whole job."""
+    assert run(sources, tmp_path / "out").shards > 10
     return tmp_path / "out"
 
 
-def test_output_replaces_an_earlier_one_whole(earlier, tmp_path, jsonl):
-    score_files(Fake(), [jsonl("a.jsonl", POSTS[:1]), jsonl("b.jsonl", POSTS[:1])], earlier)
-    score_files(Fake(), [jsonl("a.jsonl", POSTS[:1])], earlier)
-    assert sorted(path.name for path in earlier.iterdir()) == ["manifest.json", "part-00000.parquet", "rejects.jsonl"]
-    assert part(earlier).num_rows == 1
+TIMES = ("seconds", "posts_per_second")
 
 
-def unreadable(folder: Path, kind: str) -> Path:
-    path = folder / ("bad.csv" if kind == "no column" else "bad.parquet" if "parquet" in kind else "bad.jsonl")
-    if kind == "truncated parquet":
-        pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), path)
-        os.truncate(path, path.stat().st_size - 8)
-    elif kind == "damaged parquet":  # its footer is whole: the damage shows midway
-        pq.write_table(
-            pa.table({"id": list(map(str, range(20_000))), "text": [f"post {n}" for n in range(20_000)]}), path, compression="none"
-        )
-        with path.open("r+b") as file:
-            file.seek(path.stat().st_size // 2)
-            file.write(b"\xff" * 2000)
-    elif kind != "missing":
-        path.write_text("id,body\n1,x\n" if kind == "no column" else "")
-    return path
+def state(folder: Path) -> dict[str, object]:
+    """Content of each file, as far as it does not tell how long the work took."""
+    found: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = content = path.read_bytes()
+            if path.suffix == ".json":
+                found[str(path.relative_to(folder))] = {
+                    key: value for key, value in json.loads(content).items() if key not in (*TIMES, "kept_shards", "reused")
+                }
+    return found
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "no column", "truncated parquet", "damaged parquet"])
-def test_unreadable_input_midway_leaves_the_earlier_output_and_no_scratch(earlier, tmp_path, jsonl, refused, kind):
-    before = {path.name: path.read_bytes() for path in earlier.iterdir()}
-    bad, good = unreadable(tmp_path, kind), jsonl("good.jsonl", POSTS[:2])
-    files = sorted(path.name for path in tmp_path.iterdir())
-    with refused(bad):
-        score_files(Fake(), [good, bad], earlier)
-    assert {path.name: path.read_bytes() for path in earlier.iterdir()} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == files
+def numbers(folder: Path) -> dict[str, int]:
+    """The inode of each part: another when it was written anew."""
+    return {path.name: path.stat().st_ino for path in folder.glob("part-*")}
 
 
-def test_every_input_is_looked_at_before_any_is_scored(tmp_path, jsonl, refused, monkeypatch):
-    monkeypatch.setattr(Fake, "score", lambda self, texts: pytest.fail("scored"))
+def parts_of(out: Path, path: Path) -> list[str]:
+    return list(manifest(out)["files"][str(path)]["parts"])
+
+
+def test_second_run_does_nothing_again(out, sources):
+    before, written, model = state(out), numbers(out), Fake()
+    summary = run(sources, out, model)
+    assert model.asked == []
+    assert summary.kept_shards == summary.shards
+    assert (state(out), numbers(out)) == (before, written)
+
+
+def test_a_run_that_does_nothing_does_not_load_the_model(out, sources):
+    source = ModelSource("d1" * 32, Fake.labels, lambda: pytest.fail("loaded"))
+    assert score_files(source, sources, out, Options()).scored == 33
+
+
+def again(sources: list[Path], out: Path) -> tuple[Summary, set[str]]:
+    """Run, and name the parts that were written; the output is that of a fresh run."""
+    written = numbers(out)
+    summary = run(sources, out)
+    run(sources, out.with_name("fresh"))
+    assert state(out) == state(out.with_name("fresh"))
+    now = numbers(out)
+    changed = {name for name in now if now[name] != written.get(name)}
+    assert summary.shards - summary.kept_shards == len(changed)
+    return summary, changed
+
+
+def test_appended_rows_redo_the_last_shard_only(out, sources):
+    before = parts_of(out, sources[0])
+    with sources[0].open("a") as file:
+        file.write('{"id": "new", "text": "x"}\n')
+    _, changed = again(sources, out)
+    assert changed == {before[-1]}
+
+
+def test_edited_row_redoes_its_shard_only(out, sources):
+    content = sources[0].read_bytes()
+    sources[0].write_bytes(content.replace(b'"id": "4"', b'"id": "X"'))
+    _, changed = again(sources, out)
+    assert changed == {parts_of(out, sources[0])[1]}
+
+
+def test_row_put_in_front_redoes_all_shards_of_its_file_and_no_others(out, sources):
+    write_rows(sources[2], [{"id": "z", "text": "z"}, *pq.read_table(sources[2]).to_pylist()])
+    _, changed = again(sources, out)
+    assert changed == set(parts_of(out, sources[2]))
+
+
+def test_shrunk_file_leaves_no_stale_parts(out, sources):
+    kept = parts_of(out, sources[0])[0]
+    sources[0].write_text("".join(sources[0].read_text().splitlines(keepends=True)[:4]))
+    gone = set(parts_of(out, sources[0])[1:])
+    summary, changed = again(sources, out)
+    assert (changed, list(summary.files[str(sources[0])].parts)) == (set(), [kept])
+    assert not any((out / name).exists() for name in gone)
+
+
+def test_file_that_became_empty_leaves_no_parts(out, sources):
+    sources[0].write_text("")
+    summary, _ = again(sources, out)
+    assert summary.files[str(sources[0])].parts == {}
+
+
+def test_further_file_leaves_the_others_alone(out, sources, tmp_path):
+    further = write_rows(tmp_path / "0.jsonl", POSTS)
+    written = numbers(out)
+    run([further, *sources], out)
+    assert numbers(out).items() >= written.items()
+    assert ids(out)[:5] == [post["id"] for post in POSTS]
+
+
+@pytest.mark.parametrize("options", [{"abstain": (0.1, 0.9)}, {"format": "csv"}, {"keep": ("text",)}, {"max_chars": 18}])
+def test_other_options_redo_all(out, sources, options):
+    written = numbers(out)
+    assert run(sources, out, **options).kept_shards == 0
+    run(sources, out.with_name("fresh"), **options)
+    assert state(out) == state(out.with_name("fresh"))
+    assert not set(written.values()) & set(numbers(out).values())
+
+
+def remove_record(part: Path) -> None:
+    (part.parent / "_shards" / f"{part.stem.removeprefix('part-')}.json").unlink()
+
+
+def damage_record(part: Path) -> None:
+    (part.parent / "_shards" / f"{part.stem.removeprefix('part-')}.json").write_bytes(b'{"file": "a')
+
+
+def other_content(part: Path) -> None:
+    """As a job with other options leaves it when it is killed before it writes the record."""
+    part.write_bytes(sorted(part.parent.glob("part-*"))[-1].read_bytes() + b"x")
+
+
+def truncate(part: Path) -> None:
+    os.truncate(part, part.stat().st_size - 1)
+
+
+def flip(part: Path) -> None:
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [remove_record, damage_record, other_content, truncate, flip, Path.unlink])
+def test_harmed_part_or_record_is_redone_alone(out, sources, harm):
+    part = sorted(out.glob("part-*"))[2]
+    harm(part)
+    summary, _ = again(sources, out)
+    assert summary.kept_shards == summary.shards - 1
+
+
+def stop_after(shards_done: int):
+    told = 0
+
+    def progress(_: Progress) -> None:
+        nonlocal told
+        told += 1
+        if told == shards_done:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("others", [{"abstain": (0.1, 0.9)}, {"format": "jsonl"}])
+def test_other_options_stopped_halfway_leave_no_row_once_the_first_are_back(out, sources, others):
+    before = state(out)
+    with pytest.raises(KeyboardInterrupt):
+        run(sources, out, progress=stop_after(5), **others)
+    assert not (out / "manifest.json").exists()
+    run(sources, out)
+    assert state(out) == before
+
+
+def test_stopped_job_goes_on_where_it_was(tmp_path, sources, out):
+    model = Fake()
+    with pytest.raises(KeyboardInterrupt):
+        run(sources, tmp_path / "stopped", model, progress=stop_after(7))
+    assert not (tmp_path / "stopped" / "manifest.json").exists()
+    assert run(sources, tmp_path / "stopped").kept_shards == 7
+    assert state(tmp_path / "stopped") == state(out)
+
+
+def test_manifest_is_gone_from_the_first_shard_replaced_to_the_last(out, sources):
+    there = []
+    run(sources, out, max_chars=1000, progress=lambda _: there.append((out / "manifest.json").exists()))
+    assert set(there) == {False}
+    assert (out / "manifest.json").exists()
+
+
+def test_what_was_left_unfinished_is_removed(out, sources):
+    before = state(out)
+    left = [out / "part-000000000000-00000.parquet.77.unfinished", out / "_shards" / "x.json.77.unfinished"]
+    for path in left:
+        path.write_text("x")
+    run(sources, out)
+    assert state(out) == before
+
+
+def test_other_model_is_refused_unless_told_to_start_over(out, sources, refused):
+    before, other = state(out), Fake("e2" * 32)
+    with refused(out, "model d1d1d1d1d1d1", "not e2e2e2e2e2e2", "--start-over"):
+        run(sources, out, other)
+    assert state(out) == before
+    run(sources, out, other, start_over=True)
+    assert {row["model"] for row in predictions(out)} == {"e2" * 32}
+    assert len(ids(out)) == 33
+
+
+def test_starting_over_with_a_model_that_cannot_be_loaded_leaves_the_earlier_output(out, sources, refused):
+    def load():
+        raise InputError("weights: damaged")
+
+    before = state(out)
+    with refused("weights: damaged"):
+        score_files(ModelSource("e2" * 32, Fake.labels, load), sources, out, Options(), start_over=True)
+    assert state(out) == before
+
+
+def test_inputs_without_one_that_was_scored_are_refused_unless_told_to_start_over(out, sources, refused):
+    before = state(out)
+    with refused(out, sources[2], "not among the inputs", "--start-over"):
+        run(sources[:2], out)
+    assert state(out) == before
+    assert run(sources[:2], out, start_over=True).kept_shards == 0
+    assert len(list(out.glob("part-*"))) == len(list((out / "_shards").glob("*.json"))) == manifest(out)["shards"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from pipeline.scoring.output import Output
+with Output(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_second_job_at_the_same_time_is_refused(out, sources, refused):
+    before = state(out)
+    command = [sys.executable, "-c", HOLD, out]
+    with subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with refused(out, "another job"):
+            run(sources, out, start_over=True)
+        other.kill()
+    assert state(out) == before
+    assert run(sources, out).kept_shards > 0  # who is killed holds nothing
+
+
+# Failures
+
+
+def test_every_input_is_looked_at_before_any_is_scored(tmp_path, sources, refused):
+    model = Fake()
     with refused(tmp_path / "nowhere.csv"):
-        score_files(Fake(), [jsonl("in.jsonl", POSTS), tmp_path / "nowhere.csv"], tmp_path / "out")
+        run([*sources, tmp_path / "nowhere.csv"], tmp_path / "out", model)
+    assert (model.asked, (tmp_path / "out").exists()) == ([], False)
 
 
-def test_missing_column_names_what_there_is(tmp_path, jsonl, refused):
-    source = jsonl("in.jsonl", [{"key": 1, "body": "x"}])
+def test_missing_column_names_what_there_is(tmp_path, refused):
+    source = write_rows(tmp_path / "in.jsonl", [{"key": 1, "body": "x"}])
     with refused(source, "'id'", "body", "key"):
-        score_files(Fake(), [source], tmp_path / "out")
-    summary = score_files(Fake(), [source], tmp_path / "out", id_column="key", text_column="body")
-    assert summary.scored == 1
+        run([source], tmp_path / "out")
+    assert run([source], tmp_path / "out", id_column="key", text_column="body").scored == 1
 
 
-def test_csv_with_byte_order_mark(tmp_path):
-    (tmp_path / "in.csv").write_bytes("\ufeffid,text\r\né,ça va\r\n".encode())
-    score_files(Fake(), [tmp_path / "in.csv"], tmp_path / "out")
-    assert part(tmp_path / "out")["id"].to_pylist() == ["é"]
+def test_empty_files_are_refused_only_when_there_are_no_others(tmp_path, refused):
+    empty = [tmp_path / name for name in ("a.jsonl", "b.csv", "c.jsonl.gz", "d.csv")]
+    for path in empty:
+        path.write_bytes({"c.jsonl.gz": gzip.compress(b""), "d.csv": b"id,text\n"}.get(path.name, b""))
+    with refused(empty[0], "and all others", "no rows"):
+        run(empty, tmp_path / "out")
+    assert run([*empty, write_rows(tmp_path / "full.jsonl", POSTS)], tmp_path / "out").scored == 5
 
 
-def test_folder_with_something_else_is_refused(tmp_path, jsonl, refused):
+@pytest.mark.parametrize("name", ["notes.txt", "manifest.json", "part-00000.parquet"])
+def test_folder_with_something_else_is_refused(tmp_path, refused, name):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    with refused(tmp_path / "out", "something else"):
-        score_files(Fake(), [jsonl("in.jsonl", POSTS)], tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+    (tmp_path / "out" / name).write_text("mine")
+    for start_over in (False, True):
+        with refused(tmp_path / "out", "something else", name):
+            run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out", start_over=start_over)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, "mine")]
 
 
-def test_input_inside_the_output_is_refused_and_stays(tmp_path, jsonl, refused):
-    posts = [{"id": "1", "text": "loud"}]
-    out = tmp_path / "out"
-    score_files(Fake(), [jsonl("first.jsonl", posts)], out)
-    inside = out / "rejects.jsonl"
-    inside.write_text('{"id": "1", "text": "loud"}\n')
-    with refused(inside, "lies in the output folder"):
-        score_files(Fake(), [inside], out)
-    assert inside.exists()
+def test_input_inside_the_output_is_refused_and_stays(out, sources, refused):
+    before = state(out)
+    with refused(out / "rejects.jsonl", "lies in the output folder"):
+        run([out / "rejects.jsonl"], out)
+    assert state(out) == before
+
+
+def test_full_disk_stops_the_job_and_leaves_what_stands(out, sources, monkeypatch):
+    before = state(out)
+
+    def full(_: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(IncompleteError, match=r"cannot be written \(No space left on device\).* run again$"):
+            run(sources, out, max_chars=1000)
+    assert state(out) == before
+
+
+@pytest.mark.parametrize("after", range(0, 43, 6))
+def test_disk_that_fills_up_midway_costs_nothing_once_there_is_room(out, sources, monkeypatch, after):
+    fsync, calls = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise OSError(28, os.strerror(28))
+        fsync(descriptor)
+
+    before = state(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(IncompleteError):
+            run(sources, out, abstain=(0.1, 0.9))
+        assert not list(out.rglob("*.unfinished"))
+    run(sources, out)
+    assert state(out) == before
+
+
+def test_what_start_over_cannot_remove_is_one_line(out, sources):
+    (out / "part-000000000000-00000.parquet").mkdir()
+    with pytest.raises(IncompleteError, match="cannot be written"):
+        run(sources, out, start_over=True)
+
+
+def test_parquet_file_that_is_overwritten_while_it_is_scored_fails_alone(tmp_path, sources):
+    def meddle(state: Progress) -> None:
+        if state.posts == 3:  # one shard
+            write_rows(sources[2], POSTS)
+
+    rows = pa.table({"id": list(map(str, range(900))), "text": [f"post {number}" for number in range(900)]})
+    pq.write_table(rows, sources[2], row_group_size=300)
+    with pytest.raises(IncompleteError, match=r"c\.parquet: was changed while it was scored; run again") as caught:
+        run([sources[2], sources[0]], tmp_path / "out", progress=meddle)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    summary = run([sources[2], sources[0]], tmp_path / "out")
+    assert summary.kept_shards == len(summary.files[str(sources[0])].parts)
+    assert ids(tmp_path / "out", sources[2]) == [post["id"] for post in POSTS]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_text_file_that_is_replaced_while_it_is_scored_is_scored_as_it_was(tmp_path, sources, number):
+    def meddle(state: Progress) -> None:
+        if fresh.exists():
+            fresh.replace(sources[number])
+
+    fresh = write_rows(sources[number].with_name(f"fresh-{sources[number].name}"), POSTS)
+    run([sources[number]], tmp_path / "out", progress=meddle)
+    assert len(ids(tmp_path / "out")) == 11
+    run([sources[number]], tmp_path / "out")
+    assert ids(tmp_path / "out") == [post["id"] for post in POSTS]
+
+
+def test_input_that_vanishes_while_others_are_scored_fails_alone(tmp_path, sources):
+    with pytest.raises(IncompleteError, match=r"b\.csv\.gz: cannot be read"):
+        run(sources, tmp_path / "out", progress=lambda _: sources[1].unlink(missing_ok=True))
+    write_rows(sources[1], POSTS)
+    run(sources, tmp_path / "out")
+    assert (len(ids(tmp_path / "out", sources[0])), len(ids(tmp_path / "out", sources[1]))) == (11, 5)
+
+
+def test_truncated_gzip_keeps_the_rows_before_and_the_other_files(tmp_path, sources):
+    rows = [{"id": str(number), "text": random.Random(number).randbytes(30).hex()} for number in range(200)]
+    damaged = write_rows(tmp_path / "0.jsonl.gz", rows)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IncompleteError, match=r"0\.jsonl\.gz, after row \d+: damaged or truncated"):
+        run([damaged, *sources], tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    damaged.write_bytes(whole)
+    summary = run([damaged, *sources], tmp_path / "out")
+    assert 20 < summary.kept_shards < summary.shards
+    run([damaged, *sources], tmp_path / "fresh")
+    assert state(tmp_path / "out") == state(tmp_path / "fresh")
+
+
+def test_unexpected_error_does_not_tell_the_text(tmp_path):
+    class Broken(Fake):
+        def score_normalised(self, texts: Sequence[str]) -> np.ndarray:
+            if any(SECRET in text for text in texts):
+                raise RuntimeError(f"cannot score {texts}")
+            return super().score_normalised(texts)
+
+    source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": SECRET + "x" * 150}, *[{"id": "2", "text": "fine"}] * 9])
+    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row 1: RuntimeError while scoring; report it") as caught:
+        run([source], tmp_path / "out", Broken())
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert all(SECRET.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path != source)
+    assert run([source], tmp_path / "out").kept_shards > 0
+
+
+def test_thousands_of_tiny_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # 8,000 of them are the disk's time, not ours
+    (tmp_path / "in").mkdir()
+    for number in range(2000):
+        (tmp_path / "in" / f"{number:05d}.jsonl").write_text(f'{{"id": {number}, "text": "post {number}"}}\n')
+    summary = run([tmp_path / "in"], tmp_path / "out")
+    assert (summary.read, summary.shards) == (2000, 2000)
+    assert ids(tmp_path / "out") == [str(number) for number in range(2000)]

@@ -1,0 +1,8 @@
+"""Files of posts to files of predictions: on one machine in processes that may die, or on Spark."""
+
+from pipeline.scoring.job import Progress, score_files
+from pipeline.scoring.options import Options
+from pipeline.scoring.parts import ModelSource
+from pipeline.scoring.summary import FileSummary, Summary
+
+__all__ = ["FileSummary", "ModelSource", "Options", "Progress", "Summary", "score_files"]

@@ -1,0 +1,75 @@
+"""Each distinct text scored once: most of a real stream is repetition."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.text import normalise
+
+REMEMBERED = 2**17  # texts
+REMEMBERED_CHARS = 500  # of a text at most: long ones seldom come again, and take room
+
+
+class Scorer(Protocol):
+    """What scoring asks of a classifier."""
+
+    labels: list[str]
+    digest_: str
+
+    def score_normalised(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Normalised posts to probabilities, shape (n_posts, n_labels), each independent of the others."""
+
+    def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Probabilities to decisions, shape (n_posts, n_labels)."""
+
+
+class DistinctScorer:
+    """Scores texts as a `Scorer` does, but none twice that it remembers.
+
+    Remembers the answers to the last `REMEMBERED` / 2 short texts at least, as they came; texts of one batch that are equal once
+    normalised are computed once, too.
+
+    Parameters
+    ----------
+    model : Scorer
+
+    Attributes
+    ----------
+    computed : int
+        Texts that the model has scored.
+    """
+
+    def __init__(self, model: Scorer) -> None:
+        self.model = model
+        self.computed = 0
+        # Two generations: when the new one is full it becomes the old one, whose answers are forgotten unless asked for again.
+        self._new: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}
+
+    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Posts as they came to probabilities, shape (n_posts, n_labels)."""
+        answers: dict[str, bytes] = {}
+        missing: list[str] = []
+        for text in dict.fromkeys(texts):
+            answer = self._new.get(text) or self._old.get(text)
+            if answer is None:
+                missing.append(text)
+            else:
+                answers[text] = answer
+        answers |= self._compute(missing)
+        self._new |= {text: answer for text, answer in answers.items() if len(text) <= REMEMBERED_CHARS}
+        if len(self._new) >= REMEMBERED // 2:
+            self._old, self._new = self._new, {}
+        rows = b"".join([answers[text] for text in texts])
+        return np.frombuffer(rows, np.float32).reshape(len(texts), len(self.model.labels))
+
+    def _compute(self, texts: list[str]) -> dict[str, bytes]:
+        if not texts:
+            return {}
+        normalised = [normalise(text) for text in texts]
+        place = {text: number for number, text in enumerate(dict.fromkeys(normalised))}
+        self.computed += len(place)
+        probabilities = self.model.score_normalised(list(place))
+        return {text: probabilities[place[form]].tobytes() for text, form in zip(texts, normalised, strict=True)}

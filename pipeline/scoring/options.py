@@ -1,0 +1,71 @@
+"""What a scoring job may be asked for beyond files and a model."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from pipeline import __version__
+from pipeline.errors import InputError
+from pipeline.predictions import Format
+from pipeline.text import MAX_CHARS
+
+OverLong = Literal["reject", "truncate"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """All that decides, with the model, what stands in the output.
+
+    Attributes
+    ----------
+    id_column, text_column : str
+        Columns of the inputs.
+    keep : tuple of str
+        Further columns of the inputs that go along as strings: what is no string, as JSON; what a row lacks, as null.
+    format : {"parquet", "jsonl", "csv"}
+        Of the output.
+    max_chars : int
+        Longest text.
+    over_long : {"reject", "truncate"}
+        What becomes of longer ones.
+    abstain : (float, float) or None
+        A label whose probability lies between the two, both included, is listed in the column ``review``.
+
+    Raises
+    ------
+    InputError
+        For a value that is not allowed.
+    """
+
+    id_column: str = "id"
+    text_column: str = "text"
+    keep: tuple[str, ...] = ()
+    format: Format = "parquet"
+    max_chars: int = MAX_CHARS
+    over_long: OverLong = "reject"
+    abstain: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
+            raise InputError(f"keep {self.keep!r}: must be several names, such as ({self.keep!r},)")
+        for name, allowed in (("format", get_args(Format)), ("over_long", get_args(OverLong))):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} {getattr(self, name)!r}: allowed are {', '.join(allowed)}; choose one")
+        if self.max_chars < 1:
+            raise InputError(f"max_chars {self.max_chars}: must be 1 or more; leave it out for {MAX_CHARS:,}")
+        if self.abstain is not None and not 0 <= self.abstain[0] <= self.abstain[1] <= 1:
+            low, high = self.abstain
+            raise InputError(f"abstain {low}:{high}: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7")
+        if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
+            raise InputError(f"keep {repeated[0]!r}: given twice; name each column once")
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that are read."""
+        return list(dict.fromkeys([self.id_column, self.text_column, *self.keep]))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the options and the release of the pipeline: with the same model and input, the same output."""
+        return hashlib.sha256(json.dumps([__version__, asdict(self)]).encode()).hexdigest()

@@ -1,0 +1,100 @@
+"""One shard scored and written."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import InputError
+from pipeline.predictions import prediction_schema, prediction_table, prediction_writer
+from pipeline.scoring.distinct import DistinctScorer, Scorer
+from pipeline.scoring.options import Options
+from pipeline.scoring.output import Completion, Output
+from pipeline.scoring.posts import Post, batches
+from pipeline.scoring.shards import Shard, read_shard
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that each process loads for itself.
+
+    Attributes
+    ----------
+    digest : str
+    labels : list of str
+    load : callable
+        Gives the model; can be pickled, as the names of a function and its arguments.
+    """
+
+    digest: str
+    labels: list[str]
+    load: Callable[[], Scorer]
+
+
+class PartWriter:
+    """Scores shards and writes their parts.
+
+    Parameters
+    ----------
+    source : ModelSource
+    options : Options
+    folder : Path
+        Of the output.
+
+    Raises
+    ------
+    InputError
+        When the model cannot be loaded, or was replaced since the job began.
+    """
+
+    def __init__(self, source: ModelSource, options: Options, folder: Path) -> None:
+        self.options = options
+        self.output = Output(folder)
+        self.model = source.load()
+        if self.model.digest_ != source.digest:
+            raise InputError("the model was replaced while the job ran; run it again with --start-over or another --out")
+        self.scorer = DistinctScorer(self.model)
+        self.schema = prediction_schema(self.model.labels, options.keep, review=options.abstain is not None)
+
+    def __call__(self, shard: Shard) -> Completion:
+        """Score a shard, write its part and record that it is done.
+
+        Raises
+        ------
+        InputError
+            When the shard cannot be read.
+        OutputError
+            When the part cannot be written.
+        """
+        started, computed = time.perf_counter(), self.scorer.computed
+        done = Completion.of(shard, self.model.digest_, self.options.digest, self.options.format)
+        done.labels = dict.fromkeys(self.model.labels, 0)
+        rows = read_shard(shard)
+        with self.output.part(done) as file:
+            with prediction_writer(file, self.options.format, self.schema) as write:
+                for posts, broken in batches(rows, self.options):
+                    if posts:
+                        write(self._table(posts, done))
+                    done.scored += len(posts)
+                    done.read += len(posts) + len(broken)
+                    done.rejects += [(row.number, row.reason) for row in broken]
+            done.reused = done.scored - (self.scorer.computed - computed)
+            done.seconds = round(time.perf_counter() - started, 3)
+        return done
+
+    def _table(self, posts: list[Post], done: Completion) -> pa.Table:
+        """Predictions for posts; counts their labels."""
+        ids, texts, kept = zip(*posts, strict=True)
+        probabilities = self.scorer.score(texts)
+        decided, review = self.model.decide(probabilities), None
+        if self.options.abstain is not None:
+            low, high = self.options.abstain
+            review = (probabilities >= np.float32(low)) & (probabilities <= np.float32(high))
+            done.review += int(review.any(axis=1).sum())
+        for label, count in zip(self.model.labels, decided.sum(axis=0).tolist(), strict=True):
+            done.labels[label] += count
+        columns = dict(zip(self.options.keep, zip(*kept, strict=True), strict=True))
+        return prediction_table(ids, probabilities, decided, self.model.labels, self.model.digest_, kept=columns, review=review)

@@ -1,0 +1,177 @@
+"""Shards worked on by several processes, of which any may die."""
+
+import gc
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from threading import Thread
+
+from pipeline.errors import IncompleteError, InputError
+from pipeline.scoring.output import Completion, OutputError
+from pipeline.scoring.shards import Shard
+
+Work = Callable[[Shard], Completion]
+
+GC_THRESHOLD = 50_000  # scoring makes no cycles, and to look for them as often as Python does takes a tenth of the time
+FALSE_STARTS = 4  # of one worker, one after another
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A shard, or the rest of a file, that could not be scored, and why."""
+
+    reason: str
+
+
+Outcome = Completion | Failure
+
+
+def attempt(work: Work, shard: Shard) -> Outcome:
+    """Work on a shard; what is wrong with it is an outcome, what is wrong with the disk is raised."""
+    try:
+        return work(shard)
+    except OutputError:
+        raise
+    except InputError as error:
+        return Failure(str(error))
+    except Exception as error:  # its message could hold a text
+        return Failure(f"{shard.file}, from row {shard.first_row}: {type(error).__name__} while scoring; report it")
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # noqa: S101
+    parent.join()
+    os._exit(1)
+
+
+def _serve(connection: Connection, start: Callable[[], Work]) -> None:
+    """Say that all is ready, then take shards and give outcomes until nobody asks any more."""
+    Thread(target=_die_with_parent, daemon=True).start()
+    gc.set_threshold(GC_THRESHOLD)
+    try:
+        work = start()
+        connection.send(None)
+        while True:
+            connection.send(attempt(work, connection.recv()))
+    except (InputError, OutputError) as error:
+        connection.send(error)
+    except EOFError:
+        return
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process that Ctrl-C does not reach: what it means is for this one to say."""
+    resource_tracker.ensure_running()  # as it starts, it lets interrupts through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process.start()
+
+
+class _Worker:
+    """A process, and the shard that it has."""
+
+    def __init__(self, start: Callable[[], Work]) -> None:
+        self._start = start
+        self.shard: Shard | None = None
+        self._tries = 0
+        self._false_starts = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        context = get_context("spawn")  # forking a process that has threads, as Arrow does, can hang
+        self.connection, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, self._start), daemon=True)
+        with ThreadPoolExecutor(1) as thread:  # Ctrl-C is raised in the main thread, and must not leave half a process
+            thread.submit(_start, self.process).result()
+        theirs.close()
+        self._ready = False
+
+    def give(self, shard: Shard) -> None:
+        """Hand a shard over, at once or when the process is ready."""
+        self.shard, self._tries = shard, self._tries + 1
+        if self._ready:
+            self._send()
+
+    def _send(self) -> None:
+        with suppress(OSError):  # it died just now: `receive` will see
+            self.connection.send(self.shard)
+
+    def receive(self) -> Outcome | None:
+        """What became of the shard; None when the process, perhaps a new one, has yet to say."""
+        assert self.shard is not None  # noqa: S101
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            return self._died(self.shard)
+        if isinstance(message, Exception):
+            raise message
+        if message is None:
+            self._ready, self._false_starts = True, 0
+            self._send()
+        else:
+            self.shard, self._tries = None, 0
+        return message  # type: ignore[no-any-return]
+
+    def _died(self, shard: Shard) -> Outcome | None:
+        self._false_starts += not self._ready
+        if self._false_starts == FALSE_STARTS:
+            hint = 'too little memory for so many workers, or a script that scores without `if __name__ == "__main__":`'
+            raise IncompleteError(f"worker processes die as they start ({hint}); what is done is kept, mend that and run again")
+        self.stop()
+        self._begin()
+        if self._tries == 1:
+            self.give(shard)
+            return None
+        self.shard, self._tries = None, 0
+        return Failure(f"{shard.file}, from row {shard.first_row}: the process that scored it died, twice (out of memory?)")
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def in_processes(start: Callable[[], Work], shards: Iterator[Shard], workers: int) -> Iterator[tuple[Shard, Outcome]]:
+    """Work on shards in several processes, and give outcomes as they come.
+
+    Parameters
+    ----------
+    start : callable
+        Called once in each process, gives what is done to a shard; can be pickled.
+    shards : iterator of Shard
+        Read one ahead.
+    workers : int
+        Processes, at most.
+
+    Raises
+    ------
+    InputError, OutputError, IncompleteError
+        When no process can do its work, as when the disk is full.
+    """
+    crew: list[_Worker] = []
+    upcoming = next(shards, None)
+    try:
+        while upcoming or any(worker.shard for worker in crew):
+            idle = next((worker for worker in crew if not worker.shard), None)
+            if upcoming and (idle or len(crew) < workers):
+                if idle is None:
+                    crew.append(idle := _Worker(start))
+                idle.give(upcoming)
+                upcoming = next(shards, None)
+                continue
+            busy = {worker.connection: worker for worker in crew if worker.shard}
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                shard = worker.shard
+                if shard and (outcome := worker.receive()):
+                    yield shard, outcome
+    finally:
+        for worker in crew:
+            worker.stop()

@@ -1,0 +1,139 @@
+"""Whatever is killed, and whenever: run again, a job ends with the output of one that nobody disturbed.
+
+``make chaos`` runs this over 300,000 posts with 20 kills.
+"""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
+FILES = 20
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".parquet")
+
+# Small shards, so that there is much to be killed in.
+JOB = f"""
+import sys
+from pipeline.scoring import shards
+shards.SHARD_BYTES = {POSTS // FILES * 12}
+if __name__ == "__main__":
+    from pipeline import terminal
+    import score
+    terminal.run(score.main)
+"""
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Rows with, now and then, one that cannot be scored."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows, pa.schema([("id", pa.string()), ("text", pa.string())])), path, row_group_size=977)
+        return
+    if ".csv" in path.name:
+        whole = b"id,text\r\n" + b"".join(b'%s,"%s"\r\n' % (row["id"].encode(), (row["text"] or "").encode()) for row in rows)
+    else:
+        whole = b"".join(json.dumps(row).encode() + b"\n" if number % 97 else b'{"cut off\n' for number, row in enumerate(rows))
+    if path.suffix == ".gz":
+        whole = gzip.compress(whole)
+    if path.suffix == ".zst":
+        with pa.output_stream(str(path), compression="zstd") as file:
+            file.write(whole)
+    else:
+        path.write_bytes(whole)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    rng = random.Random(0)
+    folder = tmp_path_factory.mktemp("chaos") / "in"
+    folder.mkdir()
+    words = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 9))) for _ in range(5000)] + ["zaxa", "wiku", "zaxo\n", "🙏"]
+    texts = [" ".join(rng.choices(words, k=rng.randint(1, 30))) for _ in range(POSTS // 2)]
+    for number in range(FILES):
+        size = POSTS // FILES
+        rows = [{"id": f"{number}-{row}", "text": rng.choice(texts) if row % 101 else None} for row in range(size)]
+        write_rows(folder / f"posts-{number:02d}{SUFFIXES[number % len(SUFFIXES)]}", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("chaos-model") / "model"
+    model.save(folder)
+    return folder
+
+
+def start(inputs: Path, model: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", JOB, str(inputs), "--model", str(model), "--out", str(out), "--workers", "2"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def children(pid: int) -> list[int]:
+    """Worker processes: those of them that were started by ``multiprocessing.spawn``."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            found.append(int(child))
+    return found
+
+
+def victims(job: subprocess.Popen[str], out: Path, rng: random.Random) -> Iterator[dict[str, int]]:
+    """Give, at random moments of the work, the parent and one of its workers, until the job has ended."""
+    records = out / "_shards"
+    while job.poll() is None:
+        wanted = len(list(records.glob("*.json"))) + rng.randint(1, 4)
+        while job.poll() is None and len(list(records.glob("*.json"))) < wanted:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.05)
+        if job.poll() is None:
+            try:
+                yield {"parent": job.pid, "worker": rng.choice(children(job.pid))}
+            except (OSError, IndexError):  # it ended just now, or has no worker at this moment
+                continue
+
+
+def data(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.name.startswith("part-") or path.name == "rejects.jsonl"}
+
+
+def finished(job: subprocess.Popen[str]) -> int:
+    printed, errors = job.communicate(timeout=600)
+    assert job.returncode == 0, errors
+    assert "Traceback" not in errors
+    return int(printed.split("read ")[1].split(" ")[0].replace(",", ""))
+
+
+def test_killed_at_random_a_job_ends_as_if_undisturbed(inputs, saved, tmp_path):
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    assert finished(start(inputs, saved, undisturbed)) == POSTS
+    rng = random.Random(1)
+    kills = {"parent": 0, "worker": 0}
+    while sum(kills.values()) < KILLS:
+        job = start(inputs, saved, out)
+        for alive in victims(job, out, rng):
+            unseen = [kind for kind in kills if not kills[kind]]
+            kind = unseen[0] if unseen and sum(kills.values()) >= KILLS - 2 else rng.choice(list(kills))
+            os.kill(alive[kind], signal.SIGKILL)
+            kills[kind] += 1
+            if kind == "parent" or sum(kills.values()) == KILLS:
+                break
+        job.kill()  # unless it has ended: the last run is to heal it
+        job.communicate()
+        assert not (out / "manifest.json").exists(), f"ended before {KILLS} kills: {kills}"
+    assert min(kills.values()) > 0
+    assert finished(start(inputs, saved, out)) == POSTS
+    assert data(out) == data(undisturbed)
+    leftovers = [path.name for path in out.rglob("*") if "unfinished" in path.name]
+    assert leftovers == []

@@ -1,0 +1,377 @@
+"""Which files a job reads, which of their rows are posts, and how often the model is asked."""
+
+import zlib
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.records import STDIN, BrokenRow, Row
+from pipeline.scoring import Options, distinct, posts
+from pipeline.scoring.distinct import DistinctScorer
+from pipeline.scoring.inputs import check_inputs, find_inputs
+from pipeline.scoring.posts import Post, batches, to_post
+from pipeline.text import MAX_CHARS, normalise
+
+COLUMNS = ["id", "text"]
+LINE = b'{"id": "1", "text": "x"}\n'
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """``place("a.jsonl", "deep/b.csv")`` makes files below the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*names, content=LINE):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return tmp_path
+
+    return make
+
+
+def found(*given):
+    return [str(path) for path in find_inputs(given)]
+
+
+def test_files_are_read_in_the_order_given(place):
+    place("b.jsonl", "a.csv.gz")
+    assert found("b.jsonl", "a.csv.gz", "-", "absent.parquet") == ["b.jsonl", "a.csv.gz", "-", "absent.parquet"]
+
+
+def test_folder_gives_its_data_files_at_any_depth_sorted(place):
+    place("in/b.jsonl.zst", "in/deep/er/c.csv", "in/a.parquet")
+    place("in/.hidden.jsonl", "in/_SUCCESS", "in/_temporary/d.jsonl", "in/.git/e.txt", "in/deep/.f.crc")
+    assert found("in") == ["in/a.parquet", "in/b.jsonl.zst", "in/deep/er/c.csv"]
+
+
+def test_folder_below_a_hidden_one_counts(place):
+    place(".cache/_in/a.jsonl")
+    assert found(".cache/_in") == [".cache/_in/a.jsonl"]
+
+
+def test_glob_gives_the_files_it_fits_sorted(place):
+    place("in/b.jsonl", "in/a.jsonl", "in/a.csv", "in/deep/er/c.jsonl", "in/d.jsonl/e.jsonl")
+    assert found("in/*.jsonl") == ["in/a.jsonl", "in/b.jsonl"]
+    assert found("in/**/*.jsonl") == ["in/a.jsonl", "in/b.jsonl", "in/d.jsonl/e.jsonl", "in/deep/er/c.jsonl"]
+    assert found("in/[ab].?sv") == ["in/a.csv"]
+
+
+def test_glob_may_be_absolute(place):
+    folder = place("a.jsonl", "b.jsonl")
+    assert found(f"{folder}/*.jsonl") == [f"{folder}/a.jsonl", f"{folder}/b.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["what[1].jsonl", "all*.csv", "why?.parquet"])
+def test_file_whose_name_looks_like_a_glob_is_that_file(place, name):
+    place(name, "what1.jsonl", "all1.csv", "why1.parquet")
+    assert found(name) == [name]
+
+
+def test_folder_whose_name_looks_like_a_glob_is_that_folder(place):
+    place("[ab]/x.jsonl", "a/y.jsonl")
+    assert found("[ab]") == ["[ab]/x.jsonl"]
+
+
+def test_files_folders_and_globs_mix(place):
+    place("z.csv", "in/a.jsonl", "more/b.parquet", "more/c.txt")
+    assert found("z.csv", "more/*.parquet", "in") == ["z.csv", "more/b.parquet", "in/a.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ([], "no inputs; give files, folders or globs"),
+        (["none"], "none: no files in it; give a folder with .jsonl"),
+        (
+            ["mixed"],
+            "mixed/notes.txt: not one of .jsonl, .csv (both also .gz or .zst) and .parquet; move it away, or choose files by a glob",
+        ),
+        (["*.xml"], "*.xml: no file fits this glob; check it"),
+        (["no[n]e"], "no[n]e: no file fits this glob"),
+        (["mixed/*"], "mixed/notes.txt: got a .txt file, allowed are"),
+        (["notes.doc"], "notes.doc: got a .doc file, allowed are"),
+        (["a.jsonl", "b.jsonl", "a.jsonl"], "a.jsonl: given twice; name each file once"),
+        (["a.jsonl", "*.jsonl"], "a.jsonl: given twice"),
+        (["mixed/../a.jsonl", "./a.jsonl"], "a.jsonl: given twice"),
+        (["a.jsonl", "link.jsonl"], "link.jsonl: given twice"),
+        (["-", "-"], "-: given twice"),
+        (["x" * 300 + ".jsonl"], "cannot be read (File name too long); check its permissions"),
+    ],
+)
+def test_inputs_that_cannot_be_meant_are_refused(place, inputs, reason, refused):
+    folder = place("a.jsonl", "b.jsonl", "mixed/a.jsonl", "mixed/notes.txt", "none/_SUCCESS")
+    (folder / "link.jsonl").symlink_to(folder / "a.jsonl")
+    with refused(reason):
+        find_inputs(inputs)
+
+
+def check(folder, *names, out="out", columns=COLUMNS):
+    check_inputs([folder / name for name in names], Options(*columns), folder / out)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; name the right column"),
+        ("column.csv", b"id,words\n1,x\n", "row 1: no column 'text'"),
+        ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
+        ("wide.jsonl", LINE.decode().encode("utf-16"), "is UTF-16; save the file as UTF-8"),
+        ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
+        ("out/part.jsonl", LINE, "lies in the output folder"),
+        ("out/deep/part.jsonl", LINE, "lies in the output folder"),
+    ],
+)
+def test_unusable_input_is_refused_before_any_work(place, name, content, reason, refused):
+    folder = place("good.jsonl")
+    place(name, content=content)
+    with refused(name, reason):
+        check(folder, "good.jsonl", name)
+
+
+def test_missing_input_is_refused_before_any_work(place, refused):
+    with refused("gone.csv: no such file"):
+        check(place("good.jsonl"), "good.jsonl", "gone.csv")
+
+
+def test_input_that_links_into_the_output_folder_is_refused(place, refused):
+    folder = place("out/part.jsonl")
+    (folder / "link.jsonl").symlink_to(folder / "out/part.jsonl")
+    with refused("link.jsonl: lies in the output folder"):
+        check(folder, "link.jsonl")
+
+
+def test_inputs_to_make_the_best_of_are_let_pass(place):
+    folder = place("good.jsonl", "outer/good.jsonl")
+    place("damaged.jsonl.gz", "damaged.parquet", content=b"no such thing")
+    place("broken.jsonl", content=b"oops\n" * 500)
+    place("empty.jsonl", "empty.csv", content=b"")
+    place("open.csv", content=b'id,text\n1,"open\n')
+    check(
+        folder,
+        "good.jsonl",
+        "outer/good.jsonl",
+        "damaged.jsonl.gz",
+        "damaged.parquet",
+        "broken.jsonl",
+        "empty.jsonl",
+        "empty.csv",
+        "open.csv",
+    )
+    check_inputs([STDIN], Options(keep=("any",)), folder / "out")
+
+
+def test_file_that_is_not_there_behind_a_link_is_not_passed_over(place, refused):
+    folder = place("a.jsonl")
+    (folder / "gone.jsonl").symlink_to(folder / "nowhere")
+    for name in (str(folder), f"{folder}/*.jsonl"):
+        with refused("gone.jsonl: no such file"):
+            check_inputs(find_inputs([name]), Options(), folder.parent / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": "xml"}, "format 'xml': allowed are parquet, jsonl, csv; choose one"),
+        ({"over_long": "split"}, "over_long 'split': allowed are reject, truncate; choose one"),
+        ({"max_chars": 0}, "max_chars 0: must be 1 or more; leave it out for 100,000"),
+        ({"abstain": (0.7, 0.3)}, "abstain 0.7:0.3: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7"),
+        ({"abstain": (-0.1, 0.3)}, "abstain -0.1:0.3: must be"),
+        ({"abstain": (0.1, 1.3)}, "abstain 0.1:1.3: must be"),
+        ({"abstain": (float("nan"), 1.0)}, "abstain nan:1.0: must be"),
+        ({"keep": ("a", "b", "a")}, "keep 'a': given twice; name each column once"),
+    ],
+)
+def test_option_out_of_range_is_refused(change, reason, refused):
+    with refused(reason):
+        Options(**change)
+
+
+def test_extreme_options_are_allowed():
+    assert Options(max_chars=1, abstain=(0.0, 1.0)).abstain == (0.0, 1.0)
+    assert Options(abstain=(0.5, 0.5)).max_chars == MAX_CHARS
+
+
+def test_options_read_each_column_once():
+    assert Options().columns == ["id", "text"]
+    assert Options(id_column="key", keep=("lang", "text", "key")).columns == ["key", "text", "lang"]
+
+
+def test_digest_tells_any_two_options_apart():
+    changes = [
+        {},
+        {"id_column": "key"},
+        {"text_column": "key"},
+        {"keep": ("a", "b")},
+        {"keep": ("b", "a")},
+        {"keep": ("a,b",)},
+        {"format": "csv"},
+        {"max_chars": 7},
+        {"over_long": "truncate"},
+        {"abstain": (0.3, 0.7)},
+    ]
+    assert len({Options(**change).digest for change in changes}) == len(changes)
+    assert Options().digest == replace(Options(max_chars=7), max_chars=MAX_CHARS).digest
+
+
+OPTIONS = Options(max_chars=5, keep=("extra",))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"text": "x"}, "id missing or neither string nor integer"),
+        ({"id": None, "text": "x"}, "id missing or neither string nor integer"),
+        ({"id": "", "text": "x"}, "id missing or neither string nor integer"),
+        ({"id": True, "text": "x"}, "id missing or neither string nor integer"),
+        ({"id": 1.5, "text": "x"}, "id missing or neither string nor integer"),
+        ({"id": ["1"], "text": "x"}, "id missing or neither string nor integer"),
+        ({"id": "1"}, "text is null"),
+        ({"id": "1", "text": None}, "text is null"),
+        ({"id": "1", "text": 7}, "text is no string"),
+        ({"id": "1", "text": b"x"}, "text is no string"),
+        ({"id": "1", "text": ""}, "text is empty"),
+        ({"id": "1", "text": " \n\t\u3000"}, "text is empty"),
+        ({"id": "1", "text": "123456"}, "text is longer than 5 characters"),
+    ],
+)
+def test_row_that_is_no_post_is_refused(fields, reason):
+    assert to_post(Row(9, fields), OPTIONS) == BrokenRow(9, reason)
+
+
+def test_broken_row_stays_as_it_is():
+    assert to_post(BrokenRow(9, "not UTF-8"), OPTIONS) == BrokenRow(9, "not UTF-8")
+
+
+@pytest.mark.parametrize("over_long", ["reject", "truncate"])
+def test_longest_text_is_taken_whole(over_long):
+    assert to_post(Row(1, {"id": 0, "text": "12345"}), replace(OPTIONS, over_long=over_long)) == Post("0", "12345", (None,))
+
+
+def test_longer_text_is_cut_when_asked_for():
+    cutting = replace(OPTIONS, over_long="truncate")
+    assert to_post(Row(1, {"id": "1", "text": "123456"}), cutting).text == "12345"
+    assert to_post(Row(1, {"id": "1", "text": "     6"}), cutting) == BrokenRow(1, "text is empty")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("as is \u2603", "as is \u2603"),
+        ("", ""),
+        (None, None),
+        (7, "7"),
+        (0.5, "0.5"),
+        (True, "true"),
+        (["é", None], '["é", null]'),
+        ({"a": {"b": 1}}, '{"a": {"b": 1}}'),
+        (date(2017, 10, 15), "2017-10-15"),
+        (datetime(2017, 10, 15, 20, 21, tzinfo=UTC), "2017-10-15T20:21:00+00:00"),
+        ([date(2017, 10, 15)], '["2017-10-15"]'),
+        (time(20, 21), '"20:21:00"'),
+    ],
+)
+def test_kept_value_becomes_a_string(value, kept):
+    assert to_post(Row(1, {"id": "1", "text": "x", "extra": value}), OPTIONS).kept == (kept,)
+
+
+def test_kept_columns_come_in_the_order_asked_for_and_null_where_missing():
+    options = Options(keep=("b", "missing", "text", "a"))
+    assert to_post(Row(1, {"id": "1", "text": "x", "a": "A", "b": "B"}), options).kept == ("B", None, "x", "A")
+
+
+ROWS = st.lists(st.one_of(st.text("x", max_size=40), st.just(BrokenRow(0, "not UTF-8"))))
+
+
+@given(rows=ROWS, most_posts=st.integers(1, 6), most_chars=st.integers(1, 100))
+def test_batches_are_bounded_and_lose_nothing(rows, most_posts, most_chars):
+    rows = [
+        Row(number, {"id": str(number), "text": row, "k": row}) if isinstance(row, str) else replace(row, number=number)
+        for number, row in enumerate(rows)
+    ]
+    options = Options(keep=("k",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(posts, "BATCH_POSTS", most_posts)
+        patch.setattr(posts, "BATCH_CHARS", most_chars)
+        made = list(batches(rows, options))
+    wanted = [to_post(row, options) for row in rows]
+    assert [post for scored, _ in made for post in scored] == [post for post in wanted if isinstance(post, Post)]
+    assert [row for _, broken in made for row in broken] == [row for row in wanted if isinstance(row, BrokenRow)]
+    for scored, broken in made:
+        assert 1 <= len(scored) + len(broken) <= most_posts
+        assert sum(len(post.text) for post in scored[:-1]) < most_chars
+
+
+class Fake:
+    """A scorer whose answers tell all texts apart."""
+
+    labels = ["alpha", "beta"]
+    digest_ = "fake"
+
+    def __init__(self):
+        self.asked = []
+
+    def score_normalised(self, texts):
+        self.asked += texts
+        return np.array([[zlib.crc32(text.encode()) / 2**32, len(text) / 99] for text in texts], np.float32).reshape(-1, 2)
+
+    def decide(self, probabilities):
+        return probabilities > 0.5
+
+
+TEXTS = ["Me too", "me too", "ME  TOO", "Me\u200b too", "", "a", "A", "b", "c", "é", "e\u0301", "\ud83d", "😀"]
+
+
+@given(stream=st.lists(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=8), max_size=8), remembered=st.integers(0, 12))
+def test_answers_are_those_of_the_model_however_little_is_remembered(stream, remembered):
+    model = Fake()
+    scorer = DistinctScorer(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distinct, "REMEMBERED", remembered)
+        for texts in stream:
+            asked = len(model.asked)
+            answers = scorer.score(texts)
+            assert sorted(set(model.asked[asked:])) == sorted(model.asked[asked:])
+            assert answers.dtype == np.float32
+            np.testing.assert_array_equal(answers, Fake().score_normalised([normalise(text) for text in texts]))
+            assert len(scorer._new) + len(scorer._old) < remembered + 2 * 8 + 2
+    assert scorer.computed == len(model.asked)
+
+
+def test_texts_that_are_equal_once_normalised_are_computed_once():
+    model = Fake()
+    DistinctScorer(model).score(["same  words", "other", "same words", "other"])
+    assert model.asked == [normalise("same words"), "other"]
+
+
+def test_texts_of_earlier_batches_are_not_computed_again():
+    scorer = DistinctScorer(Fake())
+    for texts in (["a", "b"], ["b", "c"], ["a", "b", "c"]):
+        scorer.score(texts)
+    assert scorer.computed == 3
+
+
+@given(stream=st.lists(st.sampled_from("abcdefgh"), max_size=40), remembered=st.integers(2, 12))
+def test_half_of_what_may_be_remembered_always_is(stream, remembered):
+    scorer = DistinctScorer(Fake())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distinct, "REMEMBERED", remembered)
+        for number, text in enumerate(stream):
+            computed = scorer.computed
+            scorer.score([text])
+            recent = list(dict.fromkeys(reversed(stream[:number])))[: remembered // 2]
+            if text in recent:
+                assert scorer.computed == computed
+
+
+def test_old_texts_are_forgotten(monkeypatch):
+    monkeypatch.setattr(distinct, "REMEMBERED", 4)
+    scorer = DistinctScorer(Fake())
+    for text in "abcdefa":
+        scorer.score([text])
+    assert scorer.computed == 7
