@@ -1,0 +1,332 @@
+"""A real local Spark session: the answers of the classifier itself, and no row lost."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models import Classifier
+from pipeline.scoring.distinct import DistinctScorer
+from pipeline.scoring.options import Options
+from pipeline.scoring.spark import _score_batch, score_frame
+from pipeline.scoring.spark_files import _parse, score_with_spark, spark_session
+
+pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
+
+BAD_ID = "id missing or neither string nor integer"
+SECRET = "zyzzyva"
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory):
+    if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17, and there is no Java here")
+    with pytest.MonkeyPatch.context() as patch:
+        # Executors start here, and so find the project only in what they are sent.
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        patch.setenv("PYTHONPATH", "")
+        # For jobs this small, no compiling is quickest.
+        patch.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        settings = ["shuffle.partitions=2", "codegen.wholeStage=false", "codegen.factoryMode=NO_CODEGEN"]
+        patch.setenv("PYSPARK_SUBMIT_ARGS", " ".join([*(f"--conf spark.sql.{setting}" for setting in settings), "pyspark-shell"]))
+        with spark_session("local[2]") as session:
+            yield session
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory) -> Path:
+    """The model's directory."""
+    place = tmp_path_factory.mktemp("model") / "m"
+    model.save(place)
+    return place
+
+
+def expected(model: Classifier, ids: list[str], texts: list[str]) -> dict[str, tuple[list[float], list[str]]]:
+    """Probabilities and labels by id, from the classifier itself."""
+    probabilities = model.score(texts)
+    decided = model.decide(probabilities)
+    names = np.array(model.labels)
+    return {i: (p.tolist(), names[d].tolist()) for i, p, d in zip(ids, probabilities, decided, strict=True)}
+
+
+def assert_scored(rows: list[dict], wanted: dict[str, tuple[list[float], list[str]]]) -> None:
+    """Rows are those that the classifier gives: the same ids and labels, probabilities to 1e-6."""
+    assert sorted(row["id"] for row in rows) == sorted(wanted)
+    for row in rows:
+        probabilities, labels = wanted[row["id"]]
+        assert [row["prob_alpha"], row["prob_beta"]] == pytest.approx(probabilities, abs=1e-6)
+        assert (row["labels"], row["error"]) == (labels, None)
+
+
+def collected(frame) -> list[dict]:
+    return [row.asDict() for row in frame.collect()]
+
+
+def write_csv(path: Path, rows: list[list[str]], rest: str = "") -> None:
+    file = io.StringIO()
+    csv.writer(file).writerows(rows)
+    with pa.output_stream(str(path), compression="detect") as raw:
+        raw.write((file.getvalue() + rest).encode())
+
+
+def write_inputs(folder: Path, texts: list[str]) -> tuple[list[Path], list[str]]:
+    """Five files of every kind with two of the texts each, the first of them with rows that cannot be read too."""
+    parts = [[(f"{part}-{n}", text) for n, text in enumerate(texts[2 * part : 2 * part + 2])] for part in range(5)]
+    lines = [[json.dumps({"id": i, "text": text, "likes": [1]}) for i, text in rows] for rows in parts]
+    paths = [folder / name for name in ("[a]{b}*.jsonl", "b.jsonl.gz", "c.csv", "d.csv.zst", "e.parquet")]
+    broken = ['{"id": "x", "text": "' + SECRET, "[1]", '{"id": "n", "text": null}', '{"id": 1.5, "text": "x"}', '{"id": 7, "text": 7}', ""]
+    paths[0].write_bytes("\n".join(["\ufeff" + lines[0][0], *broken, lines[0][1]]).encode() + b"\n\xff\xfe\n")
+    paths[1].write_bytes(gzip.compress("\n".join(lines[1]).encode()))
+    odd = ' "5",\n '
+    write_csv(
+        paths[2], [["", "id", "text", "likes"], *(["", i, text, odd] for i, text in parts[2])], f"1,y,{SECRET}\r\n,,text,\r\n3,z,,\r\n"
+    )
+    write_csv(paths[3], [["text", "id", "likes"], *([text, i, odd] for i, text in parts[3])])
+    table = pa.table({"id": [i for i, _ in parts[4]], "text": [t for _, t in parts[4]], "likes": [5, None]})
+    pq.write_table(table.append_column("at", pa.array([0, 1], pa.timestamp("ns"))), paths[4])
+    return paths, [i for rows in parts for i, _ in rows]
+
+
+READERS = {
+    "parquet": lambda folder: pq.read_table(folder).to_pylist(),
+    "jsonl": lambda folder: [json.loads(line) for path in folder.glob("*.json") for line in path.read_text().splitlines()],
+    "csv": lambda folder: [row for path in folder.glob("*.csv") for row in csv.DictReader(path.read_text().splitlines(True))],
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_mixed_files_give_one_folder_and_the_counts_of_it(spark, model, folder, posts, tmp_path, kind, capfd):
+    texts = [f'{text}, "{text}"\n{text}' for text in posts.texts[:10]]
+    paths, ids = write_inputs(tmp_path, texts)
+    wanted = expected(model, ids, texts)
+    out = tmp_path / "deep" / "out"
+    options = Options(keep=("likes",), format=kind)
+    counts = score_with_spark(paths, folder, Classifier.load, out, master="local[2]", options=options)
+    reasons = {
+        BAD_ID: 2,
+        "not UTF-8": 1,
+        "not a JSON object": 1,
+        "not the 4 cells of the header": 1,
+        "not valid JSON": 1,
+        "text is empty": 1,
+        "text is no string": 1,
+        "text is null": 1,
+    }
+    assert (counts.read, counts.scored, counts.rejected, counts.reasons) == (19, 10, 9, reasons)
+    given = Counter(label for _, labels in wanted.values() for label in labels)
+    assert (counts.labels, counts.model) == ({label: given[label] for label in model.labels}, model.digest_)
+    found = READERS[kind](out)
+    assert len(found) == 19
+    if kind == "csv":
+        found = [
+            {name: float(cell) if cell and name.startswith("prob") else cell or None for name, cell in row.items()}
+            | {"labels": row["labels"].split(";") if row["labels"] else []}
+            for row in found
+        ]
+    scored = [row for row in found if row["error"] is None]
+    assert_scored(scored, wanted)
+    likes = {row["id"]: row["likes"] for row in scored}
+    assert [likes[i] for i in ("0-1", "1-0", "2-1", "3-0", "4-0", "4-1")] == ["[1]", "[1]", ' "5",\n ', ' "5",\n ', "5", None]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_frame_is_scored_as_by_the_classifier_from_the_archive_alone(spark, model, folder, posts, tmp_path):
+    texts = posts.texts[:60] + posts.texts[:20]
+    rows = [(number, text, number % 3 == 0, f"u{number}") for number, text in enumerate(texts)]
+    frame = spark.createDataFrame(rows, "number long, `a post` string, flag boolean, `dotted.name` string").repartition(3)
+    shutil.copytree(folder, tmp_path / "copy")
+    options = Options(id_column="number", text_column="a post", keep=("flag", "dotted.name", "number"))
+    scored = score_frame(frame, tmp_path / "copy", Classifier.load, options)
+    shutil.rmtree(tmp_path / "copy")
+    assert scored.columns == ["id", "flag", "dotted.name", "number", "prob_alpha", "prob_beta", "labels", "model", "error"]
+    assert dict(scored.dtypes)["prob_alpha"] == "float"
+    found = collected(scored)
+    assert_scored(found, expected(model, list(map(str, range(80))), texts))
+    assert {row["model"] for row in found} == {model.digest_}
+    assert {row["id"]: (row["flag"], row["dotted.name"], row["number"]) for row in found} == {
+        str(number): (str(number % 3 == 0).lower(), f"u{number}", str(number)) for number in range(80)
+    }
+
+
+def test_executors_run_the_code_that_they_were_sent(spark, folder):
+    score_frame(spark.createDataFrame([("1", "x")], "id string, text string"), folder, Classifier.load)
+    files = spark.sparkContext.parallelize([0], 1).map(lambda _: [__import__(name).__file__ for name in ("pipeline", "models")])
+    pipeline, models = files.collect()[0]
+    assert "pipeline.zip" in pipeline
+    assert "models.zip" in models
+
+
+def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, posts):
+    good = posts.texts[0]
+    rows = {
+        "fine": (good, None),
+        "null": (None, "text is null"),
+        "empty": ("", "text is empty"),
+        "blank": (" \n\u2003", "text is empty"),
+        "long": ("x" * 1001, "text is longer than 1000 characters"),
+    }
+    frame = spark.createDataFrame([(name, text) for name, (text, _) in rows.items()] + [(None, good), ("", good)], "id string, text string")
+    frame = frame.union(spark.sql("select 'bytes', cast(x'61ff' as string)"))
+    found = collected(score_frame(frame, folder, Classifier.load, Options(max_chars=1000)))
+    assert {row["id"]: row["error"] for row in found if row["id"]} == {name: error for name, (_, error) in rows.items()} | {
+        "bytes": "not UTF-8"
+    }
+    assert [row["error"] for row in found if not row["id"]] == [BAD_ID, BAD_ID]
+    assert len(found) == 8
+    for row in found:
+        assert (row["prob_alpha"] is None, row["labels"] is None) == (row["error"] is not None,) * 2
+    assert_scored([row for row in found if row["id"] == "fine"], expected(model, ["fine"], [good]))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "found"),
+    [
+        ("id decimal(20,0), text string", (Decimal(2**64 - 1), "x"), (str(2**64 - 1), None)),
+        ("id double, text string", (1.0, "x"), (None, BAD_ID)),
+        ("id boolean, text string", (True, "x"), (None, BAD_ID)),
+        ("id string, text int", ("a", 7), ("a", "text is no string")),
+        ("id string, text int", ("a", None), ("a", "text is null")),
+    ],
+)
+def test_columns_of_other_types_do_not_fail_the_job(spark, folder, schema, value, found):
+    (row,) = collected(score_frame(spark.createDataFrame([value], schema), folder, Classifier.load))
+    assert (row["id"], row["error"]) == found
+
+
+def test_long_texts_are_cut_and_uncertain_labels_marked_when_asked(spark, model, folder, posts):
+    text = posts.texts[0]
+    frame = spark.createDataFrame([("1", text + " wiku" * 50)], "id string, text string")
+    options = Options(max_chars=len(text), over_long="truncate", abstain=(0.0, 1.0))
+    found = collected(score_frame(frame, folder, Classifier.load, options))
+    assert_scored(found, expected(model, ["1"], [text]))
+    assert found[0]["review"] == ["alpha", "beta"]
+
+
+def test_damaged_model_is_refused_before_any_job(spark, folder, refused, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    weights = tmp_path / "copy" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with refused(weights, "digest differs"):
+        score_frame(spark.range(1), tmp_path / "copy", Classifier.load)
+
+
+def test_columns_that_are_missing_or_stand_twice_are_refused(spark, folder, refused):
+    frame = spark.createDataFrame([("1", "x", "y")], "id string, text string, prob_alpha string")
+    with refused("'body'"):
+        score_frame(frame, folder, Classifier.load, Options(text_column="body"))
+    with refused("'prob_alpha'", "rename"):
+        score_frame(frame, folder, Classifier.load, Options(keep=("prob_alpha",)))
+
+
+def batch(*rows: tuple[str | None, str | None, str | None]) -> pa.RecordBatch:
+    names = ["id", "text", "error"]
+    return pa.RecordBatch.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in rows], pa.schema([(name, pa.string()) for name in names])
+    )
+
+
+def test_each_text_of_a_batch_is_scored_once_and_batches_without_a_good_one_pass(model, folder, posts):
+    scorer = DistinctScorer(model)
+    first, second = posts.texts[:2]
+    scored = _score_batch(batch(("1", first, None), ("2", None, None), ("3", second, None), ("4", first, None)), scorer, Options())
+    found = scored.to_pylist()
+    assert scorer.computed == 2
+    assert found[1]["error"] == "text is null"
+    assert_scored([found[0], *found[2:]], expected(model, ["1", "3", "4"], [first, second, first]))
+    for rows in ([], [(None, None, None)], [("1", "x", "not valid JSON")]):
+        rejected = _score_batch(batch(*rows), scorer, Options())
+        assert (rejected.num_rows, rejected.schema) == (len(rows), scored.schema)
+        assert rejected["labels"].null_count == len(rows)
+
+
+def test_lines_become_posts_or_errors():
+    lines = [
+        b'{"id": 2, "text": "half \\ud83d", "to keep": true}',
+        b"\r",
+        b'{"text": "x", "to keep": null}',
+        b"\xff",
+        b'{"id": "a", "text": []}',
+    ]
+    source = pa.RecordBatch.from_arrays([pa.array(lines, pa.binary())], ["value"])
+    (parsed,) = _parse([source], Options(keep=("to keep",)))
+    rows = [
+        ("2", "half \ufffd", None, "true"),
+        (None, None, BAD_ID, None),
+        (None, None, "not UTF-8", None),
+        ("a", None, "text is no string", None),
+    ]
+    assert list(zip(*(column.to_pylist() for column in parsed.columns), strict=True)) == rows
+
+
+def test_kept_column_that_a_file_lacks_is_refused(spark, folder, refused, tmp_path):
+    (tmp_path / "in.csv").write_text("id,text\n1,x\n")
+    with refused(tmp_path / "in.csv", "'lang'"):
+        score_with_spark(
+            [tmp_path / "in.csv"], folder, Classifier.load, tmp_path / "out", master="local[2]", options=Options(keep=("lang",))
+        )
+
+
+def test_existing_output_is_refused_and_stays(folder, jsonl, refused, tmp_path):
+    (tmp_path / "out").mkdir()
+    with refused(tmp_path / "out", "exists"):
+        score_with_spark([jsonl("in.jsonl", [])], folder, Classifier.load, tmp_path / "out", master="local[2]")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_failing_job_is_one_line_without_posts_and_leaves_nothing(spark, folder, refused, tmp_path, capfd):
+    whole = gzip.compress("".join(json.dumps({"id": n, "text": f"{SECRET} {n * n * n}"}) + "\n" for n in range(20_000)).encode())
+    (tmp_path / "in.jsonl.gz").write_bytes(whole[:-100])
+    with refused("Spark's job failed", "EOFException"):
+        score_with_spark([tmp_path / "in.jsonl.gz"], folder, Classifier.load, tmp_path / "out", master="local[2]")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl.gz"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["_in.jsonl", ".in.jsonl"])
+def test_files_that_spark_would_pass_over_are_refused(spark, folder, jsonl, refused, tmp_path, name):
+    path = jsonl(name, [{"id": 1, "text": "x"}])
+    with refused(path, "rename"):
+        score_with_spark([path], folder, Classifier.load, tmp_path / "out", master="local[2]")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_pyspark_is_one_line(folder, jsonl, refused, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    with refused("PySpark", "[spark]"):
+        score_with_spark([jsonl("in.jsonl", [])], folder, Classifier.load, tmp_path / "out", master="local[2]")
+
+
+@pytest.mark.parametrize(("version", "found"), [(None, "none"), ("1.8.0_412", "Java 1"), ("11.0.2", "Java 11")])
+def test_missing_or_old_java_is_one_line(refused, tmp_path, monkeypatch, version, found):
+    from pyspark.sql import SparkSession
+
+    if version:
+        (tmp_path / "bin").mkdir()
+        java = tmp_path / "bin" / "java"
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+        java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(SparkSession, "getActiveSession", classmethod(lambda cls: None))
+    with refused("Java 17", f"found {found}"), spark_session("local[2]"):
+        pass
+    with refused("'locl[2]'", "local", "yarn"), spark_session("locl[2]"):
+        pass
+
+
+def test_csv_with_a_quote_left_open_is_refused_before_the_job(folder, refused, tmp_path):
+    (tmp_path / "open.csv").write_text("id,text\n1,x\n2,\"hers\n3,and somebody else's\n")
+    with refused("open.csv: a quote is never closed"):
+        score_with_spark([tmp_path / "open.csv"], folder, Classifier.load, tmp_path / "out", master="local[2]")
+    assert not (tmp_path / "out").exists()
