@@ -1,14 +1,32 @@
 """The model behind MLflow's pyfunc interface, loaded from code and a model directory, without pickle."""
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.classifier import Classifier
+from pipeline.text import MAX_CHARS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def _error(text: object) -> str | None:
+    """Why a text cannot be scored."""
+    if not isinstance(text, str) or not text.strip():
+        return "text is no non-empty string"
+    return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
+
+
+def _texts(column: "pd.Series") -> "pd.Series":
+    """Texts of a batch; MLflow's server makes one row of a bare list of strings (``{"inputs": ["…", "…"]}``)."""
+    import pandas as pd
+
+    if len(column) == 1 and isinstance(batch := column.iloc[0], list) and all(isinstance(text, str) for text in batch):
+        return pd.Series(batch, dtype=object)
+    return pd.Series(column, dtype=object)
 
 
 class ServedClassifier:
@@ -16,6 +34,7 @@ class ServedClassifier:
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
+        self._alone = Lock()  # servers call from several threads, and the tokenizer learns as it goes
 
     def predict(self, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
         """Score a batch.
@@ -30,25 +49,27 @@ class ServedClassifier:
         Returns
         -------
         DataFrame, shape (n_posts, n_labels + 2)
-            ``prob_<label>`` each, ``labels`` (those decided) and ``error``. A text that is no non-empty string has None
-            for probabilities, no labels and the reason, and does not fail the batch; JSON gets null, as it has no NaN.
+            ``prob_<label>`` each, ``labels`` (those decided) and ``error``. A text that is no non-empty string, or longer
+            than `MAX_CHARS`, has None for probabilities, no labels and the reason, and does not fail the batch; JSON gets
+            null, as it has no NaN.
         """
         import pandas as pd
 
-        texts = pd.Series(model_input["text"], dtype=object)
-        good = np.array([isinstance(text, str) and bool(text.strip()) for text in texts], bool)
+        texts = _texts(model_input["text"])
+        errors = [_error(text) for text in texts]
+        good = np.array([error is None for error in errors], bool)
         labels = self.classifier.labels
         probabilities = np.zeros((len(texts), len(labels)), np.float32)
         if good.any():
-            probabilities[good] = self.classifier.score(list(texts[good]))
+            with self._alone:
+                probabilities[good] = self.classifier.score(list(texts[good]))
         decided = self.classifier.decide(probabilities) & good[:, None]
-        frame = pd.DataFrame(probabilities, model_input.index, [f"prob_{label}" for label in labels])
+        frame = pd.DataFrame(probabilities, texts.index, [f"prob_{label}" for label in labels])
         if not good.all():
             frame = frame.astype(object)
             frame.loc[~good] = None
         frame["labels"] = [[label for label, given in zip(labels, row, strict=True) if given] for row in decided]
-        errors = [None if usable else "text is no non-empty string" for usable in good]
-        frame["error"] = pd.Series(errors, model_input.index, dtype=object)
+        frame["error"] = pd.Series(errors, texts.index, dtype=object)
         return frame
 
 

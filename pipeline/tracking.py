@@ -5,14 +5,17 @@ import logging
 import os
 import platform
 import re
+import socket
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 import yaml
 
 # MLflow reads these when it is imported or used; whoever sets them otherwise is heeded. Quiet, and a store that is not
@@ -27,15 +30,16 @@ import mlflow
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import Array
+from mlflow.types.schema import AnyType, Array
 
-from pipeline.config import ROOT, Config, Tracking, flatten, mask_password
+from pipeline import terminal
+from pipeline.config import ROOT, Config, Tracking, flatten, load_config, mask_password
 from pipeline.corpora import SPLITS, Corpus
 from pipeline.errors import InputError
 from pipeline.metrics import flatten_metrics
-from pipeline.terminal import runnable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +66,7 @@ def store_uri(tracking: Tracking) -> str:
 def where_to_look(tracking: Tracking) -> str:
     """How to open the UI on the store: a command, or the address of a server."""
     uri = mask_password(store_uri(tracking))
-    return f"open {uri}" if uri.startswith("http") else f"{runnable('mlflow')} ui --backend-store-uri {uri}"
+    return f"open {uri}" if uri.startswith("http") else f"{terminal.runnable('mlflow')} ui --backend-store-uri {uri}"
 
 
 def connect(tracking: Tracking, register: str | None = None) -> str:
@@ -186,7 +190,9 @@ def log_folder(folder: Path, name: str) -> None:
 
 def _signature(labels: Sequence[str]) -> ModelSignature:
     outputs = [*(ColSpec("float", f"prob_{label}") for label in labels), ColSpec(Array(DataType.string), "labels")]
-    return ModelSignature(Schema([ColSpec("string", "text")]), Schema([*outputs, ColSpec("string", "error", required=False)]))
+    # Not "string": MLflow's server makes the text "None" of a null then, and scores it.
+    inputs = Schema([ColSpec(AnyType(), "text")])  # type: ignore[no-untyped-call]
+    return ModelSignature(inputs, Schema([*outputs, ColSpec("string", "error", required=False)]))
 
 
 def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | None) -> tuple[str, str | None]:
@@ -249,3 +255,64 @@ def fetch_model(uri: str, tracking: Tracking) -> Path:
     if not found:
         raise InputError(f"{uri}: holds no model directory of this pipeline; log one with train.py")
     return found[0].parent
+
+
+def model_to_serve(name: str | None = None) -> str:
+    """URI of the champion, or of the newest logged model where there is none.
+
+    Parameters
+    ----------
+    name : str, optional
+        Registered model whose champion it is; by default the one updated last of those that have one of ours.
+
+    Raises
+    ------
+    InputError
+        When there is no such model.
+    """
+    store = mask_password(mlflow.get_tracking_uri())
+    client = mlflow.MlflowClient()
+    for registered in client.search_registered_models(order_by=["last_updated_timestamp DESC"], max_results=1000):
+        if CHAMPION in registered.aliases and name in {None, registered.name}:
+            version = client.get_model_version_by_alias(registered.name, CHAMPION)
+            if name or "model_digest" in version.tags:
+                return f"models:/{registered.name}@{CHAMPION}"
+    if name:
+        raise InputError(f"--name {name}: MLflow store {store} has no champion of that name; check the name, or set the alias {CHAMPION!r}")
+    experiments = [str(experiment.experiment_id) for experiment in client.search_experiments()]
+    newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
+    for logged in client.search_logged_models(experiments, "tags.model_digest != ''", order_by=newest_first):
+        if logged.status == LoggedModelStatus.READY:
+            return f"models:/{logged.model_id}"
+    raise InputError(f"MLflow store {store} holds no model of this pipeline; train one first: make train")
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError:
+        message = f"{host}:{port}: in use, or no address of this machine; choose another, such as: make serve PORT=5002"
+        raise InputError(message) from None
+
+
+def serve(
+    name: Annotated[str | None, typer.Option(help="Registered model whose champion to serve.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
+    workers: Annotated[int, typer.Option(help="Processes, each with the model.", min=1)] = 1,
+) -> None:
+    """Serve the champion, or the newest model where there is none, over HTTP with MLflow's own server."""
+    tracking = load_config().tracking
+    _check_free(host, port)
+    connect(tracking)
+    uri = model_to_serve(name)
+    print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
+    # MLflow starts uvicorn by name, and would take an old mlruns/ for the store.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store_uri(tracking)}
+    options = ["--model-uri", uri, "--env-manager", "local", "--host", host, "--port", str(port), "--workers", str(workers)]
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "models", "serve", *options], environment)  # noqa: S606  # no shell
+
+
+if __name__ == "__main__":
+    terminal.run(serve)

@@ -1,4 +1,4 @@
-"""The logged model as its users load it: a fresh process without the repository, and MLflow's own server."""
+"""The logged model as its users load it: a fresh process without the repository, and MLflow's server behind `make serve`."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -18,12 +19,20 @@ import requests
 from models import Classifier
 from models.serving import ServedClassifier
 from pipeline import tracking
+from pipeline.config import ROOT
+from pipeline.text import MAX_CHARS
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
 TEXTS = ["A man groped me on the bus last night.", "I believe you, all of you. #MeToo", "Lovely weather today 🌞"]
 ERROR = "text is no non-empty string"
+TOO_LONG = "text is longer than 100000 characters"
+HARD = [
+    "😀😭🔥👩🏽\u200d🚀💔" * 2_000,  # 10,000 emoji
+    "abcdefghij" * 10_000,  # 100 kB in one word
+    "I believe her. " * 6_666 + "I believe.",  # and in many
+]
 
 FRESH_PROCESS = """
 import json, sys
@@ -73,52 +82,158 @@ def test_loads_in_a_fresh_process_without_the_repository(tracked, artifact, tmp_
     assert bad["error"] == [ERROR, ERROR]
 
 
-@pytest.fixture
-def server(artifact, tmp_path):
+@dataclass(frozen=True)
+class Server:
+    """`make serve`, answering."""
+
+    url: str
+    log: Path
+
+    def send(self, body: object, content_type: str = "application/json") -> requests.Response:
+        sent = body if isinstance(body, str | bytes) else json.dumps(body)
+        return requests.post(f"{self.url}/invocations", sent, headers={"Content-Type": content_type}, timeout=60)
+
+    def post(self, body: object) -> list[dict]:
+        answer = self.send(body)
+        assert answer.status_code == 200, answer.text
+        return strict(answer.text)["predictions"]
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mlflow_command = str(Path(sys.executable).parent / "mlflow")
-    options = ["--env-manager", "local", "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [mlflow_command, "models", "serve", "-m", str(artifact), *options],
-            cwd=tmp_path,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        return free.getsockname()[1]
+
+
+def make_serve(port: int) -> list[str]:
+    """The target with this environment's programs; nothing is installed."""
+    return ["make", "--old-file=.venv/.default", f"BIN={Path(sys.executable).parent}", f"PORT={port}", "serve"]
+
+
+def is_running(group: int) -> bool:
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                requests.get(f"http://127.0.0.1:{port}/ping", timeout=60)
-                break
-            except OSError:
-                time.sleep(0.2)
-        else:
-            pytest.fail((tmp_path / "log").read_text())
-        yield f"http://127.0.0.1:{port}/invocations"
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(condition, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return met
+
+
+@pytest.fixture(scope="module")
+def server(tracked, tmp_path_factory):
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracked.uri}
+    with log.open("wb") as output:
+        made = subprocess.Popen(make_serve(port), cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+    def answers() -> bool:
+        assert made.poll() is None, log.read_text()
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/ping", timeout=60).ok
+        except OSError:
+            return False
+
+    try:
+        assert wait_for(answers, 120), log.read_text()
+        yield Server(f"http://127.0.0.1:{port}", log)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        os.killpg(made.pid, signal.SIGTERM)
+        made.wait(30)
+        stopped = wait_for(lambda: not is_running(made.pid), 30)
+        if not stopped:
+            os.killpg(made.pid, signal.SIGKILL)
+    assert stopped, "processes stay behind"
 
 
-def test_mlflow_serves_a_batch_with_a_null(tracked, server):
-    def post(body: dict) -> list[dict]:
-        return strict(requests.post(server, json=body, timeout=60).text)["predictions"]
-
+@pytest.fixture(scope="module")
+def answered(tracked):
+    """What the server should answer to a text, computed without it."""
     model = Classifier.load(tracked.out)
-    wanted = model.score([TEXTS[0], TEXTS[2]])
-    nothing = dict.fromkeys([f"prob_{label}" for label in model.labels]) | {"labels": [], "error": ERROR}
-    first, null, last = post({"dataframe_records": [{"text": TEXTS[0]}, {"text": None}, {"text": TEXTS[2]}]})
-    assert null == nothing
-    assert (first["error"], last["error"]) == (None, None)
-    for answer, row in ((first, wanted[0]), (last, wanted[1])):
-        assert [answer[f"prob_{label}"] for label in model.labels] == pytest.approx(row, abs=1e-6)
-    assert post({"dataframe_split": {"columns": ["text"], "data": [[None]]}}) == [nothing]
+
+    def expect(text: str) -> dict:
+        (row,) = scores = model.score([text])
+        (decided,) = model.decide(scores)
+        probabilities = {f"prob_{label}": pytest.approx(p, abs=1e-6) for label, p in zip(model.labels, row, strict=True)}
+        return {**probabilities, "labels": [label for label, given in zip(model.labels, decided, strict=True) if given], "error": None}
+
+    return expect
+
+
+@pytest.fixture(scope="module")
+def refusal(tracked):
+    """What the server should answer to a text that cannot be scored."""
+    nothing = dict.fromkeys([f"prob_{label}" for label in tracked.first.model.labels])
+    return lambda reason=ERROR: {**nothing, "labels": [], "error": reason}
+
+
+def test_make_serve_serves_the_champion(server):
+    assert "serving models:/disclosure@champion" in server.log.read_text()
+    assert requests.get(f"{server.url}/ping", timeout=60).status_code == 200
+
+
+def test_every_row_gets_its_own_answer(server, answered, refusal):
+    good = [TEXTS[0], *HARD, "x" * MAX_CHARS, TEXTS[1]]
+    bad = [None, "", " \n", 5, 1.5, True, ["x"], {"a": "map"}]
+    texts = [*good, *bad, "x" * (MAX_CHARS + 1), TEXTS[2]]
+    wanted = [*map(answered, good), *[refusal()] * len(bad), refusal(TOO_LONG), answered(TEXTS[2])]
+    assert server.post({"dataframe_records": [{"text": text} for text in texts]}) == wanted
+    assert server.post({"dataframe_split": {"columns": ["id", "text"], "data": [[7, text] for text in texts]}}) == wanted
+
+
+def test_record_without_a_text_among_others(server, answered, refusal):
+    assert server.post({"dataframe_records": [{"text": TEXTS[0]}, {"id": 7}]}) == [answered(TEXTS[0]), refusal()]
+
+
+@pytest.mark.parametrize("bad", [[None], [5], [None, 5], [True], [["x", 5]]])
+def test_batch_of_bad_texts_alone(server, refusal, bad):
+    assert server.post({"dataframe_records": [{"text": text} for text in bad]}) == [refusal()] * len(bad)
+
+
+@pytest.mark.parametrize("texts", [TEXTS, [TEXTS[0], None, 5, TEXTS[1]], TEXTS[:1], [None], []])
+def test_bare_texts_keep_their_nulls(server, answered, refusal, texts):
+    wanted = [answered(text) if isinstance(text, str) else refusal() for text in texts]
+    assert server.post({"inputs": texts}) == wanted
+    assert server.post({"inputs": {"text": texts}}) == wanted
+
+
+def test_empty_batch(server):
+    assert server.post({"dataframe_split": {"columns": ["text"], "data": []}}) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"dataframe_records": [{"txt": "x"}]}, "missing inputs ['text']"),
+        ({"dataframe_records": [{}]}, "missing inputs ['text']"),
+        ({"dataframe_records": ["x"]}, "missing inputs ['text']"),
+        ({"dataframe_split": {"data": [["x"]]}}, "missing inputs ['text']"),
+        ({"text": "x"}, "must be a JSON dictionary"),
+        ([{"text": "x"}], "must be a JSON dictionary"),
+        ("no JSON", "valid JSON"),
+        (b'{"dataframe_records": [{"text": "\xff"}]}', "valid JSON"),
+        ("", "valid JSON"),
+        ('{"dataframe_records": [{"text": "\\ud83d"}]}', "surrogates"),
+    ],
+)
+def test_request_that_cannot_be_read_is_refused_in_words(server, body, said):
+    answer = server.send(body)
+    assert answer.status_code == 400
+    assert said in answer.json()["message"]
+    assert "Traceback" not in answer.text
+
+
+def test_server_logs_no_text(server):
+    secret = "zugzwang"
+    server.post({"dataframe_records": [{"text": secret}, {"text": secret * 20_000}]})
+    for body in ({"dataframe_records": [{"txt": secret}]}, secret):
+        assert server.send(body).status_code == 400
+    assert secret not in server.log.read_text()
 
 
 def test_good_batch_has_float32_columns_and_keeps_the_index(served):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import sys
 import time
 from pathlib import Path
 
@@ -153,6 +155,71 @@ def test_model_that_is_not_there_is_one_line(tracked, location, refused):
 def test_artifact_that_is_no_model_of_ours(tracked, refused):
     with refused("no model directory of this pipeline"):
         tracking.fetch_model(f"runs:/{tracked.first.run_id}/curves", tracked.config.tracking)
+
+
+@pytest.fixture
+def own_store(tracked, tmp_path, monkeypatch):
+    """A client of a store of one's own with the two models, that of the environment too."""
+    uri = tracked.store_copy(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracking.connect(Tracking(uri=uri))
+    return mlflow.MlflowClient()
+
+
+def register(client, name, **version):
+    client.create_registered_model(name)
+    client.create_model_version(name, "folder", **version)
+    client.set_registered_model_alias(name, "champion", "1")
+
+
+def test_champion_is_served(own_store):
+    assert tracking.model_to_serve() == "models:/disclosure@champion"
+
+
+def test_of_two_champions_the_one_updated_last_is_served(own_store):
+    register(own_store, "another", tags={"model_digest": "1"})
+    assert tracking.model_to_serve() == "models:/another@champion"
+    own_store.update_registered_model("disclosure", "described")
+    assert tracking.model_to_serve() == "models:/disclosure@champion"
+    assert tracking.model_to_serve("another") == "models:/another@champion"
+
+
+def test_champion_of_another_pipeline_is_served_only_by_name(own_store):
+    register(own_store, "fraud")
+    assert tracking.model_to_serve() == "models:/disclosure@champion"
+    assert tracking.model_to_serve("fraud") == "models:/fraud@champion"
+
+
+def test_without_a_champion_the_newest_model_is_served(tracked, own_store, monkeypatch):
+    monkeypatch.setattr(sys, "ps1", "", raising=False)  # PySpark, which MLflow looks for, takes xdist for its doctests
+    own_store.delete_registered_model_alias("disclosure", "champion")
+    newest = tracking.find_model(tracked.again.model.digest_)
+    with mlflow.start_run():
+        mlflow.create_external_model(name="of-another-pipeline")
+        mlflow.initialize_logged_model(name="unfinished", tags={"model_digest": "1"})
+    assert tracking.model_to_serve() == f"models:/{newest}"
+
+
+def test_name_without_a_champion_is_one_line(own_store, refused):
+    own_store.create_registered_model("new")
+    for name in ("new", "nobody"):
+        with refused(f"--name {name}", "champion"):
+            tracking.model_to_serve(name)
+
+
+def test_serving_from_a_store_without_a_model_is_one_line(own_store, refused):
+    own_store.delete_registered_model("disclosure")
+    for model in own_store.search_logged_models([str(experiment.experiment_id) for experiment in own_store.search_experiments()]):
+        own_store.delete_logged_model(model.model_id)
+    with refused("make train"):
+        tracking.serve(port=0)
+
+
+def test_serving_on_a_port_in_use_is_one_line(refused):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with refused(f"127.0.0.1:{port}", "PORT"):
+            tracking.serve(port=port)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/mlflow.db", "nosuch://store"])
