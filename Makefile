@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+PORT ?= 5001
+BENCHMARK ?= throughput
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test ui benchmark format lock clean
+.PHONY: help train test ui serve benchmark chaos format lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,13 +28,19 @@ test: $(DEV) ## Run everything that CI runs: ruff, mypy, pytest with branch cove
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --cov $(ARGS)
+	$(BIN)/pytest --cov --numprocesses=auto --dist=loadfile $(ARGS)
 
 ui: $(DEFAULT) ## Open MLflow's UI on the runs so far.
 	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 $(ARGS)
 
-benchmark: $(DEFAULT) ## Measure throughput on 50,000 posts (see benchmarks/README.md).
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
+serve: $(DEFAULT) ## Serve the champion, or else the newest model, over HTTP; PORT=5001, and ARGS="--name NAME" and the like are passed on.
+	$(BIN)/python -m pipeline.tracking --port $(PORT) $(ARGS)
+
+benchmark: $(DEFAULT) ## Measure (see benchmarks/README.md); BENCHMARK=scoring measures whole jobs.
+	$(BIN)/python benchmarks/$(BENCHMARK).py $(ARGS)
+
+chaos: $(DEV) ## Kill a job over 300,000 posts at 20 random moments; it must end as if undisturbed.
+	CHAOS_POSTS=300000 CHAOS_KILLS=20 $(BIN)/pytest tests/test_chaos.py $(ARGS)
 
 format: $(DEV) ## Format the code and mend what ruff can.
 	$(BIN)/ruff check --fix
@@ -41,6 +49,7 @@ format: $(DEV) ## Format the code and mend what ruff can.
 lock: $(MADE) ## Bring the locks up to date with pyproject.toml; ARGS=--upgrade takes newer releases too.
 	$(PIP) install uv
 	$(LOCK) --output-file requirements/default.txt
+	$(LOCK) --extra spark --constraint requirements/default.txt --output-file requirements/spark.txt
 	$(LOCK) --extra dev --constraint requirements/default.txt --output-file requirements/dev.txt
 
 clean: ## Remove .venv, caches and coverage data; runs, scores and the MLflow store stay.

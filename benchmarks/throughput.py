@@ -121,13 +121,15 @@ def _batches(posts: Sequence[str]) -> Iterator[Sequence[str]]:
     return (posts[start : start + BATCH] for start in range(0, len(posts), BATCH))
 
 
-def _rate(step: Callable[[Sequence[str]], Any], posts: Sequence[str]) -> float:
+def rate(step: Callable[[Sequence[str]], Any], posts: Sequence[str]) -> float:
+    """Posts per second of a step, taken batch by batch."""
     start = perf_counter()
     deque((step(batch) for batch in _batches(posts)), maxlen=0)
     return len(posts) / (perf_counter() - start)
 
 
-def _bare() -> Callable[[Sequence[str]], Any]:
+def bare_tokenizer() -> Callable[[Sequence[str]], Any]:
+    """Give the step that does no more than run spaCy's tokenizer, newly loaded."""
     tokenizer: Any = spacy.blank("en").tokenizer
     return lambda texts: deque(tokenizer.pipe(texts), maxlen=0)
 
@@ -154,7 +156,7 @@ def measure(posts: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
         When the paths differ by more than 1e-5 in any probability.
     """
     paths: dict[str, Callable[[], Callable[[Sequence[str]], Any]]] = {
-        "a": _bare,
+        "a": bare_tokenizer,
         "b": lambda: Classifier.load(folder).score,
         "c": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=False).transform,
         "d": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=True).transform,
@@ -165,7 +167,7 @@ def measure(posts: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
     best = dict.fromkeys(paths, 0.0)
     for _ in range(rounds):
         for name, path in paths.items():
-            best[name] = max(best[name], _rate(path(), posts))
+            best[name] = max(best[name], rate(path(), posts))
     ratios = {"b/a": best["b"] / best["a"], "b/c": best["b"] / best["c"], "b/d": best["b"] / best["d"]}
     return {"posts": len(posts), "rounds": rounds, "posts_per_second": best, "ratios": ratios, "bars": BARS}
 
@@ -184,6 +186,45 @@ def _table(result: dict[str, Any]) -> Table:
     return table
 
 
+def measure_and_print(
+    corpus: Path,
+    posts: int,
+    seed: int,
+    model: Path | None,
+    measure: Callable[[list[str], Path], dict[str, Any]],
+    table: Callable[[dict[str, Any]], Table] | None,
+) -> None:
+    """Make posts of a corpus, and a model if none is given, and measure something on them.
+
+    Parameters
+    ----------
+    corpus : Path
+        Folder with ``unlabeled.jsonl`` and ``train.jsonl``.
+    posts, seed : int
+        See `distinct_posts`.
+    model : Path or None
+        Model directory.
+    measure : callable
+        Posts and model directory to results.
+    table : callable or None
+        Results to what is printed; without it they are printed as JSON.
+    """
+    rows = read_rows(corpus / "unlabeled.jsonl", ["text"])
+    texts = distinct_posts([row.fields["text"] for row in rows if isinstance(row, Row)], posts, seed)
+    with terminal.steps() as progress, TemporaryDirectory() as scratch:
+        folder = model or Path(scratch) / "model"
+        if model is None:
+            progress("training")
+            train_on(corpus).save(folder)
+        progress("measuring")
+        result = measure(texts, folder)
+    console = terminal.output()
+    if table is None:
+        console.print_json(data=result)
+    else:
+        console.print(table(result))
+
+
 def main(
     posts: Annotated[int, typer.Option(min=1, help="Distinct posts to run over.")] = 50_000,
     corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")] = Path("../shared/data/metoo2017"),
@@ -193,20 +234,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
 ) -> None:
     """Measure posts per second, in one process and one thread, of spaCy's tokenizer, of our path and of plain scikit-learn."""
-    rows = read_rows(corpus / "unlabeled.jsonl", ["text"])
-    texts = distinct_posts([row.fields["text"] for row in rows if isinstance(row, Row)], posts, seed)
-    with terminal.steps() as progress, TemporaryDirectory() as scratch:
-        folder = model or Path(scratch) / "model"
-        if model is None:
-            progress("training")
-            train_on(corpus).save(folder)
-        progress("measuring")
-        result = measure(texts, folder, rounds)
-    console = terminal.output()
-    if as_json:
-        console.print_json(data=result)
-    else:
-        console.print(_table(result))
+    measure_and_print(corpus, posts, seed, model, lambda texts, folder: measure(texts, folder, rounds), None if as_json else _table)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scoring
 from benchmarks.throughput import distinct_posts, main
 from pipeline.errors import InputError
 
@@ -71,3 +72,36 @@ def test_posts_are_distinct_begin_with_the_originals_and_follow_from_the_seed():
 def test_too_few_texts_for_so_many_posts_is_a_user_error():
     with pytest.raises(InputError, match="lower --posts"):
         distinct_posts(["one two", "three four"], 5, seed=0)
+
+
+def run_jobs(corpus, *options):
+    command = [sys.executable, "benchmarks/scoring.py", "--corpus", str(corpus), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_jobs_are_measured_beside_the_tokenizer_and_the_alternative(corpus):
+    done = run_jobs(corpus, "--posts", "300", "--rounds", "1", "--sample", "50", "--spacy-pipeline", "no_such_pipeline", "--json")
+    assert "no_such_pipeline is not installed" in done.stderr
+    result = json.loads(done.stdout)
+    jobs, ratios = result["jobs"], result["ratios"]
+    assert list(jobs) == ["jsonl 1", "jsonl 2", "parquet 1", "parquet 2", "repeated 1"]
+    assert all(job["wall"] > 0 and job["peak"]["parent"] > 0 for job in jobs.values())
+    assert (jobs["jsonl 1"]["reused"], jobs["repeated 1"]["reused"]) == (0, 300 - 93)
+    assert ratios["jsonl 1 / tokenizer"] == pytest.approx(jobs["jsonl 1"]["wall"] / result["tokenizer"])
+    assert ratios["parquet 2 / 1"] == pytest.approx(jobs["parquet 2"]["wall"] / jobs["parquet 1"]["wall"])
+    assert ratios["jsonl 1 / lemmas"] == pytest.approx(jobs["jsonl 1"]["wall"] / result["lemmas"])
+    assert "jsonl 1 / lemmas" not in result["bars"], "a bar for lemmas does not hold for their twin"
+    assert set(result["bars"]) < set(ratios)
+
+
+def test_stream_repeats_as_much_as_the_real_one_day_after_day(monkeypatch):
+    monkeypatch.setattr(scoring, "DAY", 1000)
+    monkeypatch.setattr(scoring, "DISTINCT", 310)
+    posts = [f"post {number}" for number in range(1500)]
+    stream = scoring.repeated_stream(posts, 1500, seed=0)
+    assert len(stream) == 1500
+    assert (set(stream[:1000]), set(stream[1000:])) == (set(posts[:310]), set(posts[310:465]))
+    assert stream.count("post 0") > 50 > stream.count("post 300")
+    assert stream == scoring.repeated_stream(posts, 1500, seed=0) != scoring.repeated_stream(posts, 1500, seed=1)
