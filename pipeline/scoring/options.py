@@ -5,6 +5,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline import __version__
 from pipeline.errors import InputError
 from pipeline.predictions import Format
@@ -59,6 +62,14 @@ class Options:
             raise InputError(f"abstain {low}:{high}: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7")
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
             raise InputError(f"keep {repeated[0]!r}: given twice; name each column once")
+
+    def for_review(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """Which labels a person should decide, shape (n_posts, n_labels); None when not asked to abstain."""
+        if self.abstain is None:
+            return None
+        low, high = self.abstain
+        marked: NDArray[np.bool_] = (probabilities >= np.float32(low)) & (probabilities <= np.float32(high))
+        return marked
 
     @property
     def columns(self) -> list[str]:

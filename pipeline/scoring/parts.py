@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import InputError
@@ -89,10 +88,8 @@ class PartWriter:
         """Predictions for posts; counts their labels."""
         ids, texts, kept = zip(*posts, strict=True)
         probabilities = self.scorer.score(texts)
-        decided, review = self.model.decide(probabilities), None
-        if self.options.abstain is not None:
-            low, high = self.options.abstain
-            review = (probabilities >= np.float32(low)) & (probabilities <= np.float32(high))
+        decided, review = self.model.decide(probabilities), self.options.for_review(probabilities)
+        if review is not None:
             done.review += int(review.any(axis=1).sum())
         for label, count in zip(self.model.labels, decided.sum(axis=0).tolist(), strict=True):
             done.labels[label] += count

@@ -44,11 +44,8 @@ def _scorer(load: Load, archive: str) -> DistinctScorer:
 
 
 def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options) -> pa.Table:
-    model, review = scorer.model, None
-    probabilities = scorer.score(texts)
-    if options.abstain is not None:
-        low, high = options.abstain
-        review = (probabilities >= np.float32(low)) & (probabilities <= np.float32(high))
+    model, probabilities = scorer.model, scorer.score(texts)
+    review = options.for_review(probabilities)
     return prediction_table([""] * len(texts), probabilities, model.decide(probabilities), model.labels, model.digest_, review=review)
 
 
