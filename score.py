@@ -46,7 +46,7 @@ def score(
     out : str or Path
         Output folder.
     options : Options, optional
-        Columns, format, what to do with odd texts.
+        Columns, format, what to do with odd texts, what to decide and explain.
     workers : int
         Processes, at most. With more than one, a script that calls this must do so under ``if __name__ == "__main__":``.
     start_over : bool
@@ -103,6 +103,22 @@ def score_on_spark(
     return score_with_spark(find_inputs(inputs), Path(model), Classifier.load, Path(out), master=master, options=options)
 
 
+def _thresholds(settings: Sequence[str]) -> dict[str, float]:
+    thresholds: dict[str, float] = {}
+    for setting in settings:
+        label, _, value = setting.rpartition("=")
+        try:
+            probability = float(value)
+        except ValueError:
+            label = ""
+        if not label:
+            raise InputError(f"--threshold {setting}: must be LABEL=PROBABILITY, such as assault=0.3")
+        if label in thresholds:
+            raise InputError(f"--threshold {setting}: a second one for {label!r}; give each label one")
+        thresholds[label] = probability
+    return thresholds
+
+
 def _band(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
@@ -145,6 +161,14 @@ def main(
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="List labels with a probability from LOW to HIGH in the column review.")
     ] = None,
+    threshold: Annotated[
+        list[str],
+        typer.Option(metavar="LABEL=PROBABILITY", help="Decide this label from another probability on than the model's; may be repeated."),
+    ] = [],  # noqa: B006
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Add the words that spoke most for each label of a post: writes words of posts to the output."),
+    ] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Longest text.")] = MAX_CHARS,
     over_long: Annotated[OverLong, typer.Option(help="What becomes of longer ones.")] = "reject",
     max_reject_rate: Annotated[
@@ -158,12 +182,12 @@ def main(
     master: Annotated[str, typer.Option(metavar="URL", help="Where Spark runs.")] = "local[*]",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a summary, and progress as JSON lines.")] = False,
 ) -> None:
-    """Score posts: id, a probability per label, the labels decided and the model's digest; a text only if asked for by --keep.
+    """Score posts: id, a probability per label, the labels decided, the model's digest; text only if asked for by --keep or --explain.
 
     Stopped or killed, the same command goes on where it was. Exit codes: 0 done; 2 usage or input error, nothing done; 3 too many posts
     rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
     """
-    options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain))
+    options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
     if engine == "spark":
         if start_over:
             raise InputError("--start-over: Spark writes a new folder; remove the old one or choose another --out")

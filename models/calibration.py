@@ -1,6 +1,6 @@
 """Held-out scores to probabilities, probabilities to decisions.
 
-Only fitting imports scikit-learn. A post's probabilities are the same bits whatever else is in the batch.
+Only fitting imports scikit-learn. A post's probabilities are the same bits whatever else is in the batch, and so is what explains them.
 """
 
 from typing import Literal, Protocol
@@ -24,6 +24,16 @@ class Calibrator(Protocol):
 
     def predict_proba(self, scores: Floats) -> Floats:
         """Probabilities, shape (n_posts, n_labels)."""
+
+    def explained(self, scores: Floats) -> Floats:
+        """What `weights` explains, shape (n_posts, n_labels): log odds, unless the calibrator says otherwise."""
+
+    def weights(self, scores: Floats, origin: Floats) -> Floats:
+        """What each target's score is worth to each label, shape (n_posts, n_targets, n_labels).
+
+        For `scores`, shape (n_posts, n_targets), against those of one post to compare with, shape (n_targets,): a label's
+        ``explained(scores) - explained(origin)`` is the sum over targets of ``weights * (scores - origin)``.
+        """
 
     def arrays(self) -> Arrays:
         """What `restore` needs."""
@@ -65,11 +75,33 @@ class Stacked:
 
     def predict_proba(self, scores: Floats) -> Floats:
         """See `Calibrator`."""
-        logits = np.tile(self.intercept, (len(scores), 1))
+        return _sigmoid(self.explained(scores))
+
+    def explained(self, scores: Floats) -> Floats:
+        """See `Calibrator`."""
+        logits: Floats = np.tile(self.intercept, (len(scores), 1))
         # No matrix product: the order in which BLAS adds, and so the last bits, depends on the shape of the batch.
         for column, weights in zip(self._expand(scores).T, self.coef, strict=True):
             logits += column[:, None] * weights
-        return _sigmoid(logits)
+        return logits
+
+    def weights(self, scores: Floats, origin: Floats) -> Floats:
+        """See `Calibrator`.
+
+        Integrated gradients (Sundararajan et al. 2017) along the straight line between the clipped scores: of a quadratic
+        function, the gradient half way.
+        """
+        clipped, start = (np.clip(each, self.low, self.high) for each in (scores, origin))
+        middle = ((clipped + start) / 2 - self.mean) / self.scale
+        n_targets = len(origin)
+        gradient: Floats = np.tile(self.coef[:n_targets], (len(scores), 1, 1))
+        for one, other, weights in zip(*np.triu_indices(n_targets), self.coef[n_targets:], strict=True):
+            gradient[:, one] += middle[:, other, None] * weights
+            gradient[:, other] += middle[:, one, None] * weights  # of a square, twice the same
+        moved = scores - origin
+        within = np.divide(clipped - start, moved, out=np.zeros_like(moved), where=moved != 0)  # of the way, the part in the range
+        gradient *= (within / self.scale)[:, :, None]
+        return gradient
 
     def arrays(self) -> Arrays:
         """See `Calibrator`."""
@@ -96,7 +128,16 @@ class Sigmoid:
 
     def predict_proba(self, scores: Floats) -> Floats:
         """See `Calibrator`."""
-        return _sigmoid(scores[:, : len(self.slope)] * self.slope + self.intercept)
+        return _sigmoid(self.explained(scores))
+
+    def explained(self, scores: Floats) -> Floats:
+        """See `Calibrator`."""
+        log_odds: Floats = scores[:, : len(self.slope)] * self.slope + self.intercept
+        return log_odds
+
+    def weights(self, scores: Floats, origin: Floats) -> Floats:
+        """See `Calibrator`."""
+        return np.tile(np.eye(len(origin), len(self.slope)) * self.slope, (len(scores), 1, 1))
 
     def arrays(self) -> Arrays:
         """See `Calibrator`."""
@@ -109,7 +150,10 @@ class Sigmoid:
 
 
 class Isotonic:
-    """Isotonic regression per label on the label's own score (Zadrozny & Elkan 2002)."""
+    """Isotonic regression per label on the label's own score (Zadrozny & Elkan 2002).
+
+    It is a staircase, whose log odds jump or are infinite, so that what is explained is the label's own score.
+    """
 
     def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Isotonic":
         """See `Calibrator`."""
@@ -124,6 +168,14 @@ class Isotonic:
     def predict_proba(self, scores: Floats) -> Floats:
         """See `Calibrator`."""
         return np.stack([np.interp(scores[:, k], at, value) for k, (at, value) in enumerate(self.steps)], axis=1)
+
+    def explained(self, scores: Floats) -> Floats:
+        """See `Calibrator`: the label's own score."""
+        return scores[:, : len(self.steps)]
+
+    def weights(self, scores: Floats, origin: Floats) -> Floats:
+        """See `Calibrator`."""
+        return np.tile(np.eye(len(origin), len(self.steps)), (len(scores), 1, 1))
 
     def arrays(self) -> Arrays:
         """See `Calibrator`."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
+from models.explanation import reasons
 from models.linear import LinearScorer
 from models.storage import read_model, write_model
 from pipeline.config import ModelConfig
@@ -128,6 +129,35 @@ class Classifier:
             probabilities[held_out] = self._new_calibrator().fit(scores[train], Y[train]).predict_proba(scores[held_out])
         return probabilities
 
+    def cross_validate(
+        self,
+        tokens: TokenBatch,
+        Y: Labels,
+        groups: NDArray[np.int64],
+        auxiliary: Labels | None = None,
+        progress: Callable[[str], None] = lambda step: None,
+    ) -> Labels:
+        """Do the part of `fit` that the held-out folds are for: set `held_out_`, `thresholds_`, `prior_` and the calibrator, fit no scorer.
+
+        Parameters and errors are those of `fit`.
+
+        Returns
+        -------
+        ndarray of 0 and 1, shape (n_posts, n_targets)
+            What was scored: labels, auxiliary labels that can be learned, and any label at all.
+        """
+        folds = self._folds(Y, groups)
+        targets = self._targets(Y, Y[:, :0] if auxiliary is None else auxiliary, groups, folds)
+        scores = self._held_out_scores(tokens, targets, folds, progress)
+        self.held_out_ = self._held_out_probabilities(scores, Y, folds)
+        wanted = self.config.thresholds
+        self.thresholds_ = np.array(
+            [tune_threshold(y, p, wanted, name) for y, p, name in zip(Y.T, self.held_out_.T, self.labels, strict=True)]
+        )
+        self.calibrator = self._new_calibrator().fit(scores, Y)
+        self.prior_ = Y.mean(axis=0)
+        return targets
+
     def fit(
         self,
         tokens: TokenBatch,
@@ -155,16 +185,7 @@ class Classifier:
         InputError
             When a label has too few positive or negative posts for the folds.
         """
-        folds = self._folds(Y, groups)
-        targets = self._targets(Y, Y[:, :0] if auxiliary is None else auxiliary, groups, folds)
-        scores = self._held_out_scores(tokens, targets, folds, progress)
-        self.held_out_ = self._held_out_probabilities(scores, Y, folds)
-        wanted = self.config.thresholds
-        self.thresholds_ = np.array(
-            [tune_threshold(y, p, wanted, name) for y, p, name in zip(Y.T, self.held_out_.T, self.labels, strict=True)]
-        )
-        self.calibrator = self._new_calibrator().fit(scores, Y)
-        self.prior_ = Y.mean(axis=0)
+        targets = self.cross_validate(tokens, Y, groups, auxiliary, progress)
         progress("fitting on all train posts")
         self.features, self.scorer = self._fit_scorer(tokens, targets)
         return self
@@ -181,6 +202,10 @@ class Classifier:
     def score_normalised(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Posts that went through `normalise` to probabilities, shape (n_posts, n_labels)."""
         return self.predict_proba(self.tokenizer(texts))
+
+    def explain_normalised(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[tuple[str, str, float]]]:
+        """Words that spoke most for the labels wanted of posts that went through `normalise`: see `models.explanation.reasons`."""
+        return reasons(self, texts, wanted, top)
 
     def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each label is given, shape (n_posts, n_labels)."""

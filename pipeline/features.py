@@ -4,7 +4,7 @@ Character n-grams (`char_wb`) never cross a token, so the counts of a batch are
 (posts x tokens) @ (distinct tokens x n-grams); n-grams are looked up as exact integer keys.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 import numpy as np
@@ -17,6 +17,11 @@ from pipeline.text import TokenBatch
 _CHUNK = 4096  # posts counted at a time while fitting, which bounds memory
 
 Ints = NDArray[np.int64]
+
+
+def _rows(tokens: TokenBatch) -> Ints:
+    """Which post each token is of."""
+    return np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
 
 
 def _counts(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sparse.csr_matrix:
@@ -51,6 +56,22 @@ def _normalise_rows(matrix: sparse.csr_matrix) -> None:
     matrix.data /= np.repeat(norms, lengths[filled])
 
 
+def _weight(counts: sparse.csr_matrix, idf: NDArray[np.float32]) -> None:
+    """Counts to sublinear TF-IDF with rows of length one, in place."""
+    counts.data = (np.log(counts.data) + np.float32(1)) * idf[counts.indices]
+    _normalise_rows(counts)
+
+
+def _beside(blocks: list[sparse.csr_matrix]) -> sparse.csr_matrix:
+    return sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
+
+
+def _cells(matrix: sparse.csr_matrix, row_names: Ints) -> Ints:
+    """A number for the row's name and the column of each entry."""
+    cells: Ints = np.repeat(row_names, np.diff(matrix.indptr)) * matrix.shape[1] + matrix.indices
+    return cells
+
+
 class _Words:
     """Counts word 1-grams, or 1- and 2-grams, of a fixed vocabulary."""
 
@@ -67,19 +88,29 @@ class _Words:
         self.keys = np.array([key for key, _ in pairs], np.int64)
         self.pair_column = np.array([column for _, column in pairs], np.int64)
 
-    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
-        size = len(self.vocabulary)
+    def _find(self, tokens: TokenBatch, rows: Ints) -> tuple[Ints, Ints, Ints]:
+        """Column of each token, -1 where unknown; where known pairs begin, and their columns."""
         of_type = np.array([self.column.get(token, -1) for token in tokens.types], np.int64)
         columns = of_type[tokens.codes]
-        rows = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
-        if len(self.keys) and len(columns) > 1:
-            left, right = columns[:-1], columns[1:]
-            adjacent = np.flatnonzero((rows[:-1] == rows[1:]) & (left >= 0) & (right >= 0))
-            found = _lookup(self.keys, left[adjacent] * size + right[adjacent])
-            adjacent, found = adjacent[found >= 0], found[found >= 0]
-            rows = np.concatenate([rows, rows[adjacent]])
-            columns = np.concatenate([columns, self.pair_column[found]])
-        return _counts(rows, columns, (len(tokens), size))
+        if not len(self.keys) or len(columns) < 2:
+            return columns, np.empty(0, np.int64), np.empty(0, np.int64)
+        left, right = columns[:-1], columns[1:]
+        adjacent = np.flatnonzero((rows[:-1] == rows[1:]) & (left >= 0) & (right >= 0))
+        found = _lookup(self.keys, left[adjacent] * len(self.vocabulary) + right[adjacent])
+        return columns, adjacent[found >= 0], self.pair_column[found[found >= 0]]
+
+    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
+        rows = _rows(tokens)
+        columns, begin, pair_columns = self._find(tokens, rows)
+        shape = (len(tokens), len(self.vocabulary))
+        return _counts(np.concatenate([rows, rows[begin]]), np.concatenate([columns, pair_columns]), shape)
+
+    def share(self, tokens: TokenBatch, owners: Ints, n_owners: int) -> sparse.csr_matrix:
+        """How many of an n-gram's places are each owner's, given the owner of each token; of a pair's, half a place for either word."""
+        columns, begin, pair_columns = self._find(tokens, _rows(tokens))
+        shape = (n_owners, len(self.vocabulary))
+        pairs = _counts(owners[begin], pair_columns, shape) + _counts(owners[begin + 1], pair_columns, shape)
+        return _counts(owners, columns, shape) + pairs / 2
 
 
 class _Characters:
@@ -134,16 +165,23 @@ class _Characters:
         keys.append(key[short])
         return np.concatenate(owners), np.concatenate(keys)
 
-    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
-        columns = self._columns(tokens.types)
+    def _grams(self, types: list[str]) -> sparse.csr_matrix:
+        """N-grams of each token, shape (n_types, n_features); one that it holds twice stands there twice."""
+        columns = self._columns(types)
         ends = np.cumsum(np.fromiter(map(len, columns), np.int64))
         every = np.concatenate(columns) if columns else np.empty(0, np.int32)
-        shape = (len(tokens.types), len(self.vocabulary))
-        grams = sparse.csr_matrix((np.ones(len(every), np.float32), every, np.concatenate([[0], ends])), shape=shape)
+        shape = (len(types), len(self.vocabulary))
+        return sparse.csr_matrix((np.ones(len(every), np.float32), every, np.concatenate([[0], ends])), shape=shape)
+
+    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
         posts = sparse.csr_matrix(
             (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
         )
-        return posts @ grams
+        return posts @ self._grams(tokens.types)
+
+    def share(self, tokens: TokenBatch, owners: Ints, n_owners: int) -> sparse.csr_matrix:
+        """How many of an n-gram's places are each owner's, given the owner of each token."""
+        return _counts(owners, tokens.codes, (n_owners, len(tokens.types))) @ self._grams(tokens.types)
 
     def _columns(self, types: list[str]) -> list[NDArray[np.int32]]:
         """Columns of each token's n-grams, looked up once for tokens that come again."""
@@ -162,7 +200,7 @@ class _Characters:
 def _learn_words(tokens: TokenBatch, ngrams: int, min_df: int) -> tuple[list[str], Ints]:
     """Word n-grams in at least `min_df` posts, sorted, and how many posts hold each."""
     size = len(tokens.types)
-    rows = np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
+    rows = _rows(tokens)
     found: dict[str, int] = {}
     posts_with = np.bincount(np.unique(rows * size + tokens.codes) % size, minlength=size)
     for code in np.flatnonzero(posts_with >= min_df).tolist():
@@ -282,15 +320,56 @@ class TfidfFeatures:
         csr_matrix of float32, shape (n_posts, n_features)
             Each block L2-normalised per post.
         """
-        blocks, start = [], 0
-        for block in self._blocks:
+        weighted = []
+        for block, idf in self._parts():
             counts = block.count(X)
-            idf = self.idf_[start : start + counts.shape[1]]
-            start += counts.shape[1]
-            counts.data = (np.log(counts.data) + np.float32(1)) * idf[counts.indices]
-            _normalise_rows(counts)
-            blocks.append(counts)
-        return sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
+            _weight(counts, idf)
+            weighted.append(counts)
+        return _beside(weighted)
+
+    def by_word(self, X: TokenBatch) -> tuple[TokenBatch, sparse.csr_matrix]:
+        """Divide each post's features among its words.
+
+        An n-gram's feature is divided evenly among the places where it stands in the post; there, a character n-gram's part
+        falls to the token that holds it, a pair's by halves to its two words.
+
+        Parameters
+        ----------
+        X : TokenBatch
+            Posts.
+
+        Returns
+        -------
+        words : TokenBatch
+            Each post's distinct tokens, in the order in which they first stand there.
+        parts : csr_matrix of float64, shape (n_words, n_features)
+            A row for each of ``words.codes``; those of a post sum to its row of `transform`, and are the same bits in any batch.
+        """
+        rows = _rows(X)
+        _, first, owners = np.unique(rows * len(X.types) + X.codes, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        first, owners = first[order], np.argsort(order)[owners]
+        words = TokenBatch(X.types, X.codes[first], np.searchsorted(first, X.offsets))
+        divided = []
+        for block, idf in self._parts():
+            counts = block.count(X)
+            counts.sort_indices()
+            places = counts.data.copy()
+            _weight(counts, idf)
+            shares = block.share(X, owners, len(first)).astype(np.float64)
+            shares.sort_indices()
+            at = _lookup(_cells(counts, np.arange(len(X))), _cells(shares, rows[first]))
+            shares.data *= (counts.data / places.astype(np.float64))[at]
+            divided.append(shares)
+        return words, _beside(divided)
+
+    def _parts(self) -> Iterator[tuple["_Words | _Characters", NDArray[np.float32]]]:
+        """Each block and its part of `idf_`."""
+        start = 0
+        for block in self._blocks:
+            stop = start + len(block.vocabulary)
+            yield block, self.idf_[start:stop]
+            start = stop
 
     def get_feature_names_out(self) -> NDArray[np.object_]:
         """Names of the columns: ``word:…`` and ``char:…``, shape (n_features,)."""

@@ -1,12 +1,14 @@
-"""The table of predictions that every output is: ids, probabilities, labels, model; never a text."""
+"""The table of predictions that every output is: ids, probabilities, labels, model; never a text, words of one only if asked for."""
 
 import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 Format = Literal["parquet", "jsonl", "csv"]
+Reason = tuple[str, str, float]  # label, word of the post, what it contributes to the label's log odds
+
+_REASON = pa.struct([("label", pa.string()), ("word", pa.string()), ("contribution", pa.float32())])
 
 
 def _array(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
@@ -37,17 +42,27 @@ def _label_lists(decided: NDArray[np.generic], labels: Sequence[str]) -> pa.List
     return pa.ListArray.from_arrays(_array(offsets, pa.int32()), _strings(labels).take(_array(columns, pa.int64())))
 
 
-def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False) -> pa.Schema:
+def _explanations(explanations: Sequence[Sequence[Reason]]) -> pa.ListArray:
+    """Reasons of each post to lists of structs."""
+    offsets = np.cumsum([0, *map(len, explanations)], dtype=np.int32)
+    labels, words, contributions = zip(*chain.from_iterable(explanations), strict=True) if offsets[-1] else ((), (), ())
+    columns = [_strings(labels), _strings(words), _array(np.array(contributions, np.float32), pa.float32())]
+    return pa.ListArray.from_arrays(_array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(_REASON)))
+
+
+def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False, explanation: bool = False) -> pa.Schema:
     """Columns of a scored file.
 
     ``id`` (string), the columns kept from the input (string), ``prob_<label>`` (float32), ``labels`` (list of string), with `review`
-    the column ``review`` (list of string), ``model`` (string).
+    the column ``review`` (list of string), with `explanation` the column ``explanation`` (list of ``label``, ``word`` and
+    ``contribution``), ``model`` (string).
     """
     names = pa.list_(pa.string())
+    asked = [("review", names)] * review + [("explanation", pa.list_(_REASON))] * explanation
     return pa.schema(
         [pa.field(name, pa.string()) for name in ("id", *kept)]
         + [pa.field(f"prob_{label}", pa.float32()) for label in labels]
-        + [pa.field("labels", names), *([pa.field("review", names)] if review else []), pa.field("model", pa.string())]
+        + [pa.field(name, kind) for name, kind in (("labels", names), *asked, ("model", pa.string()))]
     )
 
 
@@ -60,6 +75,7 @@ def prediction_table(
     *,
     kept: Mapping[str, Sequence[str | None]] | None = None,
     review: NDArray[np.bool_] | None = None,
+    explanations: Sequence[Sequence[Reason]] | None = None,
     truth: NDArray[np.int8] | None = None,
 ) -> pa.Table:
     """Arrange predictions by `prediction_schema`.
@@ -76,6 +92,8 @@ def prediction_table(
         Columns of the input that go along.
     review : ndarray of bool, shape (n_posts, n_labels), optional
         Labels that a person should decide: the column ``review``.
+    explanations : sequence of sequence of (str, str, float), length n_posts, optional
+        Labels, words of the post and what these contribute: the column ``explanation``.
     truth : ndarray of 0 and 1, shape (n_posts, n_labels), optional
         Adds the column ``true_labels``.
     """
@@ -83,8 +101,10 @@ def prediction_table(
     columns = [_strings(ids), *map(_strings, kept.values())]
     columns += [_array(column, pa.float32()) for column in probabilities.T]
     columns += [_label_lists(marked, labels) for marked in (decided, review) if marked is not None]
+    columns += [] if explanations is None else [_explanations(explanations)]
     columns.append(_strings([digest]).take(_array(np.zeros(len(ids), np.int64), pa.int64())))
-    table = pa.Table.from_arrays(columns, schema=prediction_schema(labels, list(kept), review=review is not None))
+    schema = prediction_schema(labels, list(kept), review=review is not None, explanation=explanations is not None)
+    table = pa.Table.from_arrays(columns, schema=schema)
     return table if truth is None else table.append_column("true_labels", _label_lists(truth, labels))
 
 
@@ -93,15 +113,36 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
+def _shortest(values: Sequence[float]) -> list[float]:
+    """The shortest floats that float32s can be told by."""
+    return [float(text) for text in np.array(values, np.float32).astype(str)]
+
+
 def _plain(table: pa.Table) -> Iterator[list[object]]:
     """Rows of a table; a float32 becomes the shortest float that it can be told by."""
     columns = []
     for column in table.columns:
         values = column.to_pylist()
         if column.type == pa.float32():
-            values = [float(text) for text in np.array(values, np.float32).astype(str)]
+            values = _shortest(values)
+        elif column.type == pa.list_(_REASON):
+            every = list(chain.from_iterable(values))
+            for reason, contribution in zip(every, _shortest([reason["contribution"] for reason in every]), strict=True):
+                reason["contribution"] = contribution
         columns.append(values)
     return map(list, zip(*columns, strict=True))
+
+
+def _told(reasons: Sequence[dict[str, Any]]) -> str:
+    """Reasons in a CSV cell, such as ``alpha: that +1.20, this +0.31; beta: this +2.00``."""
+    by_label = groupby(reasons, itemgetter("label"))
+    return "; ".join(f"{label}: " + ", ".join(f"{each['word']} {each['contribution']:+.2f}" for each in group) for label, group in by_label)
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, list):
+        return value
+    return _told(value) if value and isinstance(value[0], dict) else ";".join(value)
 
 
 @contextmanager
@@ -112,7 +153,7 @@ def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterat
     ----------
     file : binary file
     kind : {"parquet", "jsonl", "csv"}
-        In CSV the names in a list are joined by ``;`` and an empty cell is also a null.
+        In CSV the names in a list are joined by ``;``, an explanation is a line to read, and an empty cell is also a null.
     schema : pyarrow.Schema
 
     Yields
@@ -134,7 +175,7 @@ def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterat
             if kind == "jsonl":
                 text.write(json.dumps(dict(zip(schema.names, row, strict=True)), ensure_ascii=False) + "\n")
             else:
-                rows.writerow(";".join(cell) if isinstance(cell, list) else cell for cell in row)
+                rows.writerow(map(_cell, row))
 
     yield write
     text.flush()

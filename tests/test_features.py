@@ -172,3 +172,29 @@ def test_n_grams_of_the_last_characters_that_fit_are_exact():
     characters, values = characters_of_scikit_learn(posts, posts, (5, 5), 1)
     assert ours.characters_ == characters
     np.testing.assert_allclose(ours.transform(encode(posts)).toarray()[:, len(ours.words_) :], values.toarray(), atol=1e-6)
+
+
+@given(train=corpora, test=corpora, char_ngrams=st.sampled_from([None, (1, 2), (2, 5)]))
+def test_parts_of_words_sum_to_the_features_of_their_post(train, test, char_ngrams):
+    fitted = TfidfFeatures(2, char_ngrams, 1, 1)
+    try:
+        fitted.fit(encode(train))
+    except InputError:  # no tokens at all
+        return
+    words, parts = fitted.by_word(encode(test))
+    assert words.to_lists() == [list(dict.fromkeys(post)) for post in test]
+    whole = fitted.transform(encode(test)).toarray()
+    for post, start, stop in zip(whole, words.offsets[:-1], words.offsets[1:], strict=True):
+        np.testing.assert_allclose(parts[start:stop].toarray().sum(axis=0), post, atol=1e-6)
+
+
+def test_pair_is_halved_repeats_are_counted_and_characters_go_to_their_token():
+    fitted = TfidfFeatures(2, (2, 2), 1, 1).fit(encode([["ab", "ab", "bc"]]))
+    batch = encode([["ab", "ab", "bc"]])
+    whole, (_, parts) = fitted.transform(batch).toarray()[0], fitted.by_word(batch)
+    share = {name: parts[:, [k]].toarray().ravel() / whole[k] for k, name in enumerate(fitted.get_feature_names_out())}
+    expected = {
+        **{"word:ab": [1, 0], "word:ab ab": [1, 0], "word:ab bc": [0.5, 0.5], "word:bc": [0, 1]},
+        **{"char: a": [1, 0], "char:ab": [1, 0], "char:b ": [1, 0], "char: b": [0, 1], "char:bc": [0, 1], "char:c ": [0, 1]},
+    }
+    assert {name: part.round(6).tolist() for name, part in share.items()} == expected

@@ -184,6 +184,8 @@ def test_file_that_is_not_there_behind_a_link_is_not_passed_over(place, refused)
         ({"abstain": (-0.1, 0.3)}, "abstain -0.1:0.3: must be"),
         ({"abstain": (0.1, 1.3)}, "abstain 0.1:1.3: must be"),
         ({"abstain": (float("nan"), 1.0)}, "abstain nan:1.0: must be"),
+        ({"thresholds": {"x": 1.01}}, "threshold x=1.01: must be a probability from 0 to 1, such as 0.3"),
+        ({"thresholds": {"x": float("nan")}}, "threshold x=nan: must be"),
         ({"keep": ("a", "b", "a")}, "keep 'a': given twice; name each column once"),
     ],
 )
@@ -214,9 +216,26 @@ def test_digest_tells_any_two_options_apart():
         {"max_chars": 7},
         {"over_long": "truncate"},
         {"abstain": (0.3, 0.7)},
+        {"explain": True},
+        {"thresholds": {"a": 0.3}},
+        {"thresholds": {"a": 0.7}},
+        {"thresholds": {"b": 0.3}},
     ]
     assert len({Options(**change).digest for change in changes}) == len(changes)
     assert Options().digest == replace(Options(max_chars=7), max_chars=MAX_CHARS).digest
+    assert Options(thresholds={"a": 0.3, "b": 0}).digest == Options(thresholds={"b": 0, "a": 0.3}).digest
+
+
+def test_options_that_came_later_do_not_show_where_they_are_not_used():
+    assert not {"explain", "thresholds"} & set(Options().to_dict())
+    used = Options(explain=True, thresholds={"b": 1, "a": 0.0}).to_dict()
+    assert (used["explain"], list(used["thresholds"].items())) == (True, [("a", 0.0), ("b", 1)])
+
+
+def test_threshold_for_a_label_that_the_model_lacks_is_refused(refused):
+    Options(thresholds={"b": 0.3}).check_labels(["a", "b"])
+    with refused("'asault'", "choose among a, b"):
+        Options(thresholds={"b": 0.3, "asault": 0.3}).check_labels(["a", "b"])
 
 
 OPTIONS = Options(max_chars=5, keep=("extra",))
@@ -322,6 +341,37 @@ class Fake:
 
     def decide(self, probabilities):
         return probabilities > 0.5
+
+    def explain_normalised(self, texts, wanted, top):
+        self.asked += texts
+        return [
+            [(label, text, 1.0) for label, yes in zip(self.labels, row, strict=True) if yes]
+            for text, row in zip(texts, wanted, strict=True)
+        ]
+
+
+def test_threshold_asked_for_decides_in_place_of_the_model_s():
+    probabilities = np.array([[0.3, 0.3], [0.29, 0.6]], np.float32)
+    assert Options().decide(Fake(), probabilities).tolist() == [[False, False], [False, True]]
+    assert Options(thresholds={"alpha": 0.3}).decide(Fake(), probabilities).tolist() == [[True, False], [False, True]]
+    assert Options(thresholds={"beta": 1.0}).decide(Fake(), probabilities).tolist() == [[False, False], [False, False]]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 9, 2**18])
+def test_each_text_with_a_label_is_explained_once_however_many_at_a_time(monkeypatch, at_a_time):
+    monkeypatch.setattr(distinct, "EXPLAINED_CHARS", at_a_time)
+    model = Fake()
+    wanted = np.array([[1, 0], [0, 0], [0, 1], [1, 0], [1, 1]], bool)
+    found = DistinctScorer(model).explain(["Me  too", "nothing", "other", "me too", "last"], wanted, 5)
+    me_too = [("alpha", "me too", 1.0)]
+    assert [list(reasons) for reasons in found] == [
+        me_too,
+        [],
+        [("beta", "other", 1.0)],
+        me_too,
+        [("alpha", "last", 1.0), ("beta", "last", 1.0)],
+    ]
+    assert sorted(model.asked) == ["last", "me too", "other"]
 
 
 TEXTS = ["Me too", "me too", "ME  TOO", "Me\u200b too", "", "a", "A", "b", "c", "é", "e\u0301", "\ud83d", "😀"]

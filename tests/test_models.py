@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from models import Classifier
-from models.calibration import CALIBRATORS, Stacked, tune_threshold
+from models.calibration import CALIBRATORS, Isotonic, Stacked, tune_threshold
 from models.storage import read_description, read_model, write_model
 from pipeline.config import ROOT, Calibration, Features, Model, Thresholds
 from pipeline.errors import InputError
@@ -168,6 +168,27 @@ class TestCalibration:
         probabilities = calibrator.predict_proba(scores)
         assert probabilities.shape == (4, 2)
         assert ((probabilities >= 0) & (probabilities <= 1)).all()
+
+    @given(
+        scores=arrays.arrays(np.float64, (4, 3), elements=st.floats(-1e3, 1e3)),
+        origin=arrays.arrays(np.float64, 3, elements=st.floats(-5, 5)),
+    )
+    def test_weights_account_for_what_sets_scores_apart(self, calibrator, scores, origin):
+        weights = calibrator.weights(scores, origin)
+        assert weights.shape == (4, 3, 2)
+        moved = ((scores - origin)[:, :, None] * weights).sum(axis=1)
+        np.testing.assert_allclose(moved, calibrator.explained(scores) - calibrator.explained(origin[None]), atol=1e-6)
+
+    def test_weights_are_the_mean_gradient_on_the_straight_line(self, calibrator, scores):
+        origin, target = scores.mean(axis=0), np.quantile(scores, [0.2, 0.4, 0.9], axis=0)
+        steps = [origin + share * (target - origin) for share in (np.arange(100) + 0.5) / 100]
+        nudges = 1e-5 * np.eye(3)
+        rise = [[calibrator.explained(at + nudge) - calibrator.explained(at - nudge) for nudge in nudges] for at in steps]
+        np.testing.assert_allclose(calibrator.weights(target, origin), np.mean(rise, axis=0).swapaxes(0, 1) / 2e-5, atol=1e-5)
+
+    def test_probability_is_that_of_the_log_odds_that_are_explained(self, calibrator, scores):
+        if not isinstance(calibrator, Isotonic):
+            np.testing.assert_allclose(calibrator.predict_proba(scores), 1 / (1 + np.exp(-calibrator.explained(scores))))
 
     def test_mean_probability_is_the_share_of_the_label(self, calibrator, scores, posts):
         np.testing.assert_allclose(calibrator.predict_proba(scores).mean(axis=0), posts.Y.mean(axis=0), atol=1e-3)

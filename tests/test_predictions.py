@@ -106,6 +106,37 @@ def test_no_posts_are_a_file_without_rows(kind, content):
     assert pq.read_table(io.BytesIO(written("parquet", table_of([])))).schema == table_of([]).schema
 
 
+REASONS = st.lists(
+    st.tuples(st.sampled_from(LABELS), st.sampled_from(["me", "#metoo", "@user", "😀", ";"]), st.floats(0.5, 9, width=32)), max_size=4
+)
+
+
+def explained(*explanations) -> pa.Table:
+    size = len(explanations)
+    probabilities = np.zeros((size, 2), np.float32)
+    return prediction_table(["1"] * size, probabilities, probabilities > 0, LABELS, DIGEST, explanations=explanations)
+
+
+@given(explanations=st.lists(REASONS, max_size=5))
+def test_explanations_are_a_column_of_structs(explanations):
+    table = explained(*explanations)
+    table.validate(full=True)
+    assert table.schema == prediction_schema(LABELS, explanation=True)
+    assert table.schema.names[-2:] == ["explanation", "model"]
+    expected = [[dict(zip(("label", "word", "contribution"), reason, strict=True)) for reason in reasons] for reasons in explanations]
+    assert table["explanation"].to_pylist() == expected
+    assert pq.read_table(io.BytesIO(written("parquet", table)))["explanation"].to_pylist() == expected
+    found = [json.loads(line)["explanation"] for line in written("jsonl", table).decode().split("\n")[:-1]]
+    assert [[{**reason, "contribution": float(np.float32(reason["contribution"]))} for reason in reasons] for reasons in found] == expected
+
+
+def test_explanations_can_be_read_in_text_formats():
+    table = explained([("alpha", "me", 1.1), ("alpha", "too", 0.25), ("beta", ";", 3.0)], [])
+    assert '"explanation": [{"label": "alpha", "word": "me", "contribution": 1.1}, ' in written("jsonl", table).decode()
+    rows = list(csv.DictReader(io.StringIO(written("csv", table).decode(), newline=""), strict=True))
+    assert [row["explanation"] for row in rows] == ["alpha: me +1.10, too +0.25; beta: ; +3.00", ""]
+
+
 def test_half_an_emoji_becomes_a_question_mark():
     assert table_of([("a\ud83d", "\udcff", 0.5, 0.5, (False,) * 4)]).select(["id", "lang"]).to_pylist() == [{"id": "a?", "lang": "?"}]
 
@@ -121,7 +152,8 @@ import io, sys
 import numpy as np
 from pipeline.predictions import prediction_table, prediction_writer
 half = np.array([[.5]], np.float32)
-table = prediction_table(["1"], half, half >= .5, ["alpha"], "d1", kept={"lang": [None]}, review=half >= .5)
+more = {"kept": {"lang": [None]}, "review": half >= .5, "explanations": [[("alpha", "me", .5)]]}
+table = prediction_table(["1"], half, half >= .5, ["alpha"], "d1", **more)
 for kind in ("parquet", "jsonl", "csv"):
     with prediction_writer(io.BytesIO(), kind, table.schema) as write:
         write(table)

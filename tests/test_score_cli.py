@@ -127,6 +127,20 @@ def test_options_name_columns_and_what_goes_along(cli, tmp_path):
     assert (second["id"], second["prob_alpha"]) == ("9", first["prob_alpha"])  # cut to the same text
 
 
+def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_path):
+    inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
+    options = ["--explain", "--threshold", "alpha=0", "--threshold", "beta=1", "--format", "jsonl", "--workers", 2]
+    done = cli(*inputs, *options, "--out", tmp_path / "out", "--json")
+    assert (done.code, done.err) == (0, "")
+    manifest = json.loads(done.out)
+    assert (manifest["options"]["explain"], manifest["options"]["thresholds"]) == (True, {"alpha": 0.0, "beta": 1.0})
+    assert manifest["labels"] == {"alpha": 4, "beta": 0}
+    for part in (tmp_path / "out").glob("part-*"):
+        first, second = map(json.loads, part.read_text().splitlines())
+        assert first["explanation"][0].items() >= {"label": "alpha", "word": "zaxa"}.items()
+        assert {reason["label"] for reason in first["explanation"] + second["explanation"]} == {"alpha"}
+
+
 def test_standard_input_is_jsonl(scored, folder):
     done = run("-", "--out", "piped", cwd=folder, input=(folder / "posts.jsonl").read_text())
     assert (done.code, done.err) == (0, "")
@@ -206,9 +220,11 @@ def test_help_names_each_option(tmp_path):
     assert done.code == 0
     for option in (
         *("INPUT...", "--model DIR", "--out", "--id-column", "--text-column", "--keep COLUMN", "--format", "--abstain LOW:HIGH"),
+        *("--threshold LABEL=PROBABILITY", "--explain"),
         *("--max-chars", "--over-long", "--max-reject-rate", "--workers", "--start-over", "--json", "Exit codes: 0"),
     ):
         assert option in done.out
+    assert "writes words of posts to the output" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
@@ -282,6 +298,23 @@ def test_other_mistakes_are_exit_code_2_and_nothing_is_done(earlier, cli, tmp_pa
     named = earlier if mistake == "other inputs" else arguments[1]
     assert_one_line(cli(*inputs, "--out", earlier, *arguments), 2, named)
     assert contents(earlier) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--threshold", "alpha"], "--threshold alpha: must be LABEL=PROBABILITY"),
+        (["--threshold", "=0.3"], "--threshold =0.3: must be"),
+        (["--threshold", "alpha=x"], "--threshold alpha=x: must be"),
+        (["--threshold", "alpha=1.5"], "threshold alpha=1.5: must be a probability from 0 to 1"),
+        (["--threshold", "gamma=0.3"], "'gamma': the model has no such label; choose among alpha, beta"),
+        (["--threshold", "alpha=0.3", "--threshold", "alpha=0.3"], "--threshold alpha=0.3: a second one"),
+        (["--explain", "--engine", "spark"], "Spark does not explain"),
+    ],
+)
+def test_wrong_thresholds_and_explaining_on_spark_are_exit_code_2_and_nothing_is_done(folder, cli, tmp_path, arguments, told):
+    assert_one_line(cli(folder / "posts.jsonl", "--out", tmp_path / "out", *arguments), 2, told)
+    assert not (tmp_path / "out").exists()
 
 
 def test_empty_input_is_exit_code_2(earlier, cli, tmp_path):
@@ -427,7 +460,9 @@ def loaded(*arguments: object, cwd: Path) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
-@pytest.mark.parametrize(("ending", "options"), [(".jsonl", []), (".parquet", ["--abstain", "0:1"]), (".csv.gz", ["--format", "csv"])])
+@pytest.mark.parametrize(
+    ("ending", "options"), [(".jsonl", []), (".parquet", ["--abstain", "0:1"]), (".csv.gz", ["--format", "csv", "--explain"])]
+)
 def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_path, ending, options):
     source = tmp_path / f"in{ending}"
     if ending == ".parquet":

@@ -214,6 +214,23 @@ def test_long_texts_are_cut_and_uncertain_labels_marked_when_asked(spark, model,
     assert found[0]["review"] == ["alpha", "beta"]
 
 
+def test_thresholds_asked_for_decide(spark, folder, posts):
+    frame = spark.createDataFrame([("1", posts.texts[0])], "id string, text string")
+    for thresholds, labels in (({"alpha": 0.0, "beta": 1.0}, ["alpha"]), ({"alpha": 1.0, "beta": 0.0}, ["beta"])):
+        (row,) = collected(score_frame(frame, folder, Classifier.load, Options(thresholds=thresholds)))
+        assert row["labels"] == labels
+
+
+def test_explanations_and_thresholds_for_unknown_labels_are_refused_before_any_job(folder, jsonl, refused, tmp_path):
+    source, out = jsonl("in.jsonl", [{"id": 1, "text": "x"}]), tmp_path / "out"
+    for options, part in ((Options(explain=True), "explain: "), (Options(thresholds={"gamma": 0.5}), "'gamma'")):
+        with refused(part):
+            score_with_spark([source], folder, Classifier.load, out, master="nowhere", options=options)
+        with refused(part):
+            score_frame(None, folder, Classifier.load, options)
+    assert not out.exists()
+
+
 def test_damaged_model_is_refused_before_any_job(spark, folder, refused, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     weights = tmp_path / "copy" / "weights.safetensors"

@@ -1,15 +1,18 @@
 """Each distinct text scored once: most of a real stream is repetition."""
 
 from collections.abc import Sequence
+from itertools import accumulate, groupby
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.predictions import Reason
 from pipeline.text import normalise
 
 REMEMBERED = 2**17  # texts
 REMEMBERED_CHARS = 500  # of a text at most: long ones seldom come again, and take room
+EXPLAINED_CHARS = 2**18  # of texts explained at a time, which bounds memory
 
 
 class Scorer(Protocol):
@@ -23,6 +26,9 @@ class Scorer(Protocol):
 
     def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Probabilities to decisions, shape (n_posts, n_labels)."""
+
+    def explain_normalised(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[Reason]]:
+        """Words, `top` at most, that spoke most for each label wanted, shape (n_posts, n_labels), of normalised posts."""
 
 
 class DistinctScorer:
@@ -64,6 +70,17 @@ class DistinctScorer:
             self._old, self._new = self._new, {}
         rows = b"".join([answers[text] for text in texts])
         return np.frombuffer(rows, np.float32).reshape(len(texts), len(self.model.labels))
+
+    def explain(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[Sequence[Reason]]:
+        """Why posts as they came have the labels wanted, shape (n_posts, n_labels), which must be the same for equal texts."""
+        normalised = {row: normalise(texts[row]) for row in np.flatnonzero(wanted.any(axis=1)).tolist()}
+        row_of = {text: row for row, text in normalised.items()}
+        answers: dict[str, list[Reason]] = {}
+        before = accumulate(map(len, row_of), initial=0)
+        for _, few in groupby(zip(row_of, before, strict=False), lambda pair: pair[1] // EXPLAINED_CHARS):
+            part = [text for text, _ in few]
+            answers |= zip(part, self.model.explain_normalised(part, wanted[[row_of[text] for text in part]], top), strict=True)
+        return [answers[normalised[row]] if row in normalised else () for row in range(len(texts))]
 
     def _compute(self, texts: list[str]) -> dict[str, bytes]:
         if not texts:

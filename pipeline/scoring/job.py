@@ -159,7 +159,8 @@ def score_files(
     started = time.perf_counter()
     if workers < 1:
         raise InputError(f"workers {workers}: must be 1 or more")
-    ours = prediction_schema(source.labels, review=options.abstain is not None).names
+    options.check_labels(source.labels)
+    ours = prediction_schema(source.labels, review=options.abstain is not None, explanation=options.explain).names
     if taken := [name for name in options.keep if name in ours]:
         raise InputError(f"keep {taken[0]!r}: the output has a column of that name; rename it in the input")
     files = find_inputs(inputs)

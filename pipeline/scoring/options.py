@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline import __version__
 from pipeline.errors import InputError
 from pipeline.predictions import Format
+from pipeline.scoring.distinct import Scorer
 from pipeline.text import MAX_CHARS
 
 OverLong = Literal["reject", "truncate"]
@@ -34,6 +36,10 @@ class Options:
         What becomes of longer ones.
     abstain : (float, float) or None
         A label whose probability lies between the two, both included, is listed in the column ``review``.
+    explain : bool
+        The words that spoke most for each label decided or for review go along in the column ``explanation``: words of the posts.
+    thresholds : mapping of str to float
+        Labels that are decided from another probability on than the model's own.
 
     Raises
     ------
@@ -48,6 +54,8 @@ class Options:
     max_chars: int = MAX_CHARS
     over_long: OverLong = "reject"
     abstain: tuple[float, float] | None = None
+    explain: bool = False
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
@@ -60,8 +68,29 @@ class Options:
         if self.abstain is not None and not 0 <= self.abstain[0] <= self.abstain[1] <= 1:
             low, high = self.abstain
             raise InputError(f"abstain {low}:{high}: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7")
+        for label, threshold in self.thresholds.items():
+            if not 0 <= threshold <= 1:
+                raise InputError(f"threshold {label}={threshold}: must be a probability from 0 to 1, such as 0.3")
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
             raise InputError(f"keep {repeated[0]!r}: given twice; name each column once")
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Fail if an option is about a label that the model has not.
+
+        Raises
+        ------
+        InputError
+        """
+        if unknown := [label for label in self.thresholds if label not in labels]:
+            raise InputError(f"threshold for {unknown[0]!r}: the model has no such label; choose among {', '.join(labels)}")
+
+    def decide(self, model: Scorer, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each label is given, by the model's thresholds or those asked for, shape (n_posts, n_labels)."""
+        decided = model.decide(probabilities)
+        for label, threshold in self.thresholds.items():
+            column = model.labels.index(label)
+            decided[:, column] = probabilities[:, column] >= np.float32(threshold)
+        return decided
 
     def for_review(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         """Which labels a person should decide, shape (n_posts, n_labels); None when not asked to abstain."""
@@ -79,4 +108,9 @@ class Options:
     @property
     def digest(self) -> str:
         """SHA-256 of the options and the release of the pipeline: with the same model and input, the same output."""
-        return hashlib.sha256(json.dumps([__version__, asdict(self)]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([__version__, self.to_dict()]).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All by name, JSON-able; `explain` and `thresholds`, which came later, only where they are asked for."""
+        tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
+        return {name: value for name, value in tree.items() if value or name not in ("explain", "thresholds")}

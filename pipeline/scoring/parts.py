@@ -15,6 +15,8 @@ from pipeline.scoring.output import Completion, Output
 from pipeline.scoring.posts import Post, batches
 from pipeline.scoring.shards import Shard, read_shard
 
+REASONS = 5  # a label, at most
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -56,7 +58,7 @@ class PartWriter:
         if self.model.digest_ != source.digest:
             raise InputError("the model was replaced while the job ran; run it again with --start-over or another --out")
         self.scorer = DistinctScorer(self.model)
-        self.schema = prediction_schema(self.model.labels, options.keep, review=options.abstain is not None)
+        self.schema = prediction_schema(self.model.labels, options.keep, review=options.abstain is not None, explanation=options.explain)
 
     def __call__(self, shard: Shard) -> Completion:
         """Score a shard, write its part and record that it is done.
@@ -88,10 +90,20 @@ class PartWriter:
         """Predictions for posts; counts their labels."""
         ids, texts, kept = zip(*posts, strict=True)
         probabilities = self.scorer.score(texts)
-        decided, review = self.model.decide(probabilities), self.options.for_review(probabilities)
+        decided, review = self.options.decide(self.model, probabilities), self.options.for_review(probabilities)
         if review is not None:
             done.review += int(review.any(axis=1).sum())
         for label, count in zip(self.model.labels, decided.sum(axis=0).tolist(), strict=True):
             done.labels[label] += count
         columns = dict(zip(self.options.keep, zip(*kept, strict=True), strict=True))
-        return prediction_table(ids, probabilities, decided, self.model.labels, self.model.digest_, kept=columns, review=review)
+        named = decided if review is None else decided | review
+        return prediction_table(
+            ids,
+            probabilities,
+            decided,
+            self.model.labels,
+            self.model.digest_,
+            kept=columns,
+            review=review,
+            explanations=self.scorer.explain(texts, named, REASONS) if self.options.explain else None,
+        )

@@ -46,7 +46,8 @@ def _scorer(load: Load, archive: str) -> DistinctScorer:
 def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options) -> pa.Table:
     model, probabilities = scorer.model, scorer.score(texts)
     review = options.for_review(probabilities)
-    return prediction_table([""] * len(texts), probabilities, model.decide(probabilities), model.labels, model.digest_, review=review)
+    decided = options.decide(model, probabilities)
+    return prediction_table([""] * len(texts), probabilities, decided, model.labels, model.digest_, review=review)
 
 
 def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options) -> pa.RecordBatch:
@@ -118,6 +119,15 @@ def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None
     return frame.select(*(column.alias(name) for column, name in zip((identifier, text, error, *kept), row_names(options), strict=True)))
 
 
+def load_model(folder: Path, load: Load, options: Options) -> Scorer:
+    """Load the model here too: a wrong model, or an option that is not for it, fails before any job."""
+    if options.explain:
+        raise InputError("explain: Spark does not explain; score without it there, or these posts without Spark")
+    model = load(folder)
+    options.check_labels(model.labels)
+    return model
+
+
 def _scratch(context: "SparkContext") -> Path:
     """A folder that lasts as long as the context, which serves files from it to executors."""
     folder = tempfile.mkdtemp(prefix="disclosure-pipeline-")
@@ -166,7 +176,7 @@ def score_frame(frame: "DataFrame", folder: Path, load: Load, options: Options |
     load : callable
         Model directory to `Scorer`: an importable function or method, such as ``Classifier.load``.
     options : Options, optional
-        Its ``format`` means nothing here.
+        Its ``format`` means nothing here, and ``explain`` is refused.
 
     Returns
     -------
@@ -177,8 +187,8 @@ def score_frame(frame: "DataFrame", folder: Path, load: Load, options: Options |
     Raises
     ------
     InputError
-        For a model that cannot be used, or columns that are missing or stand twice.
+        For a model or options that cannot be used, or columns that are missing or stand twice.
     """
     options = options or Options()
-    model = load(folder)  # here too: a wrong model fails before any job, and its labels name the columns
+    model = load_model(folder, load, options)
     return scored_rows(to_rows(frame, options), model, folder, load, options)

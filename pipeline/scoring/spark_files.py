@@ -32,7 +32,7 @@ from pipeline.records import (
 from pipeline.scoring.distinct import Scorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string, refusal
-from pipeline.scoring.spark import Load, row_names, scored_rows, ship_code, string_schema, to_rows
+from pipeline.scoring.spark import Load, load_model, row_names, scored_rows, ship_code, string_schema, to_rows
 from pipeline.scoring.summary import Summary
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def score_with_spark(
     options = options or Options()
     if out.exists():
         raise InputError(f"{out}: exists, and Spark writes a new folder; choose another --out or remove it")
-    model = load(folder)
+    model = load_model(folder, load, options)
     with spark_session(master) as session, new_folder(out, "_SUCCESS") as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException

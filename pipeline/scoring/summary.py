@@ -4,7 +4,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -81,7 +81,7 @@ class Summary:
         """Begin with nothing read."""
         software = {"disclosure-pipeline": __version__, "python": platform.python_version()}
         software |= {name: version(name) for name in _SOFTWARE}
-        return cls(digest, asdict(options), software, labels=Counter(dict.fromkeys(labels, 0)))
+        return cls(digest, options.to_dict(), software, labels=Counter(dict.fromkeys(labels, 0)))
 
     @property
     def rates(self) -> dict[str, float]:

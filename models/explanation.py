@@ -1,0 +1,190 @@
+"""Why a label has its probability: the words of a post, and the n-grams of a label.
+
+The models are linear up to the calibrator, so that a post's words can be told apart exactly: what they contribute sums to
+the difference between the post's log odds and those of a post without any known n-gram.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pipeline.errors import InputError
+from pipeline.text import EMAIL, PHONE, URL, USER, TokenBatch, normalise
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+
+MIN_POSTS = 10  # a rarer n-gram may be a person's
+
+_NO_WORDING = re.compile(r"@|(?<!<)\d|//|www|\w\.\w|<(?!3)|>")  # handles, numbers, links and their masks
+_MASKS = [f" {mask} " for mask in (USER, URL, EMAIL, PHONE)]  # as character n-grams see them
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What the words of posts contribute to their labels.
+
+    Attributes
+    ----------
+    words : TokenBatch
+        Each post's distinct tokens, in the order in which they first stand there.
+    values : ndarray of float64, shape (n_words, n_labels)
+        A row for each of ``words.codes``.
+    """
+
+    words: TokenBatch
+    values: NDArray[np.float64]
+
+    def of_posts(self) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
+        """Words and values, shape (n_words, n_labels), of each post."""
+        for words, start, stop in zip(self.words.to_lists(), self.words.offsets[:-1], self.words.offsets[1:], strict=True):
+            yield words, self.values[start:stop]
+
+
+def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
+    """Divide the log odds of posts among their words.
+
+    A feature's contribution is its value times the sum over targets of its weight there times what the target is worth to the
+    label (see `models.calibration.Calibrator.weights`); it falls to the words by `pipeline.features.TfidfFeatures.by_word`.
+    A post's words sum to the difference between its log odds and those of an empty post. With isotonic calibration both are
+    the label's own score instead.
+
+    Parameters
+    ----------
+    model : Classifier
+    tokens : TokenBatch
+        Posts from ``model.tokenizer``.
+    """
+    words, parts = model.features.by_word(tokens)
+    moved = parts @ model.scorer.coef_.astype(np.float64)
+    origin = model.scorer.intercept_.astype(np.float64)
+    of_post = sparse.csr_matrix((np.ones(len(moved)), np.arange(len(moved)), words.offsets), shape=(len(words), len(moved)))
+    weights = model.calibrator.weights(origin + of_post @ moved, origin)
+    post = np.repeat(np.arange(len(words)), np.diff(words.offsets))
+    values = np.zeros((len(moved), len(model.labels)))
+    for target, scores in enumerate(moved.T):  # no matrix product: a post's are the same bits in any batch
+        values += scores[:, None] * weights[post, target]
+    return Contributions(words, values)
+
+
+def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dict[str, list[tuple[str, float]]]]:
+    """Words that mattered most to each label of each post, for or against it.
+
+    Parameters
+    ----------
+    model : Classifier
+    texts : sequence of str, length n_posts
+        Posts as they came.
+    top : int
+        Words a label, at most.
+
+    Returns
+    -------
+    list of dict, length n_posts
+        By label, words and their `contributions`, the greatest first, whatever its sign; none that are zero. Words are tokens
+        as ``model.tokenizer`` has them: in lower case, handles and links masked.
+    """
+    found = contributions(model, model.tokenizer([normalise(text) for text in texts]))
+    explanations = []
+    for words, values in found.of_posts():
+        strongest = np.argsort(-np.abs(values), axis=0, kind="stable")[:top]
+        explanations.append(
+            {
+                label: [(words[k], float(values[k, number])) for k in strongest[:, number] if values[k, number]]
+                for number, label in enumerate(model.labels)
+            }
+        )
+    return explanations
+
+
+def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[tuple[str, str, float]]]:
+    """Words that spoke most for labels.
+
+    Parameters
+    ----------
+    model : Classifier
+    normalised : sequence of str, length n_posts
+        Posts that went through `normalise`.
+    wanted : ndarray of bool, shape (n_posts, n_labels)
+        Labels to explain.
+    top : int
+        Words a label, at most.
+
+    Returns
+    -------
+    list of list of (str, str, float), length n_posts
+        Label, word and its contribution, always above zero, the greatest of a label first.
+    """
+    found = contributions(model, model.tokenizer(normalised))
+    explanations = []
+    for (words, values), marked in zip(found.of_posts(), wanted, strict=True):
+        chosen: list[tuple[str, str, float]] = []
+        for number in np.flatnonzero(marked):
+            of_label = values[:, number]
+            best = np.argsort(-of_label, kind="stable")[:top]
+            chosen += [(model.labels[number], words[k], float(of_label[k])) for k in best if of_label[k] > 0]
+        explanations.append(chosen)
+    return explanations
+
+
+def _posts_with(model: "Classifier") -> NDArray[np.int64]:
+    """How many training posts hold each n-gram, from its weight (see `pipeline.features.TfidfFeatures.idf_`)."""
+    try:
+        posts = model.description_["training_data"]["posts"]
+    except (AttributeError, KeyError):
+        raise InputError("the model does not say how many posts it was trained on; train it with train.py and load it") from None
+    found: NDArray[np.int64] = np.rint((1 + posts) / np.exp(model.features.idf_.astype(np.float64) - 1) - 1).astype(np.int64)
+    return found
+
+
+def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts: int = MIN_POSTS) -> dict[str, Any]:
+    """N-grams with the greatest weights on a label's own score.
+
+    Parameters
+    ----------
+    model : Classifier
+        Trained with ``train.py``, which notes the number of posts.
+    label : str
+    top : int
+        N-grams of each kind, at most.
+    min_posts : int
+        Fewest training posts that must hold an n-gram. What few people wrote may tell who they are; ten copies of one post
+        count as ten.
+
+    Returns
+    -------
+    dict
+        ``label``, ``min_posts``, ``words`` and ``characters``; of these each ``for`` and ``against`` the label, lists of
+        ``ngram``, ``weight`` (of a feature of value 1) and ``posts`` (that hold it), the strongest first. A character n-gram
+        has a space where a word begins or ends. None looks like a handle, a link or a number, or like a part of one.
+
+    Raises
+    ------
+    InputError
+        When the model has no such label, or does not say how many posts it was trained on.
+    """
+    if label not in model.labels:
+        raise InputError(f"label {label!r}: the model's are {', '.join(model.labels)}; choose one of them")
+    weights, posts = model.scorer.coef_[:, model.labels.index(label)], _posts_with(model)
+    n_words = len(model.features.words_)
+    common = np.flatnonzero((posts >= min_posts) & (weights != 0))
+    names = [*model.features.words_, *model.features.characters_]
+
+    def strongest(columns: NDArray[np.int64], sign: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for column in columns[np.argsort(-sign * weights[columns], kind="stable")].tolist():
+            if len(found) == top or sign * weights[column] < 0:
+                break
+            of_mask = column >= n_words and any(names[column] in mask for mask in _MASKS)
+            if not of_mask and not _NO_WORDING.search(names[column]):
+                found.append({"ngram": names[column], "weight": float(weights[column]), "posts": int(posts[column])})
+        return found
+
+    kinds = {"words": common[common < n_words], "characters": common[common >= n_words]}
+    sides = {name: {"for": strongest(columns, 1), "against": strongest(columns, -1)} for name, columns in kinds.items()}
+    return {"label": label, "min_posts": min_posts, **sides}
