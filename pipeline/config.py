@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,18 +22,20 @@ def mask_password(text: str) -> str:
     return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Keys of a YAML file, or of a part of one: an unknown key is an error, and so is a value of another type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Label(_Section):
+class Label(Section):
     """One label and what it means."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     definition: str
 
 
-class LabelSet(_Section):
+class LabelSet(Section):
     """Labels in the order of every output, and others that data may hold.
 
     The model learns from `auxiliary` ones where data has them, to tell the labels from their neighbours, but gives no
@@ -58,7 +60,7 @@ class LabelSet(_Section):
         return [label.name for label in self.labels]
 
 
-class Columns(_Section):
+class Columns(Section):
     """Which column of a file holds which field of a record; null where there is none."""
 
     id: str | None = "id"
@@ -70,7 +72,7 @@ class Columns(_Section):
     source: str | None = "source"
 
 
-class Split(_Section):
+class Split(Section):
     """Shares cut off, by author, from data that comes without splits."""
 
     validation: Share = 0.1
@@ -83,7 +85,7 @@ class Split(_Section):
         return self
 
 
-class Data(_Section):
+class Data(Section):
     """Where posts come from."""
 
     sources: Annotated[list[str], Field(min_length=1)]
@@ -92,14 +94,14 @@ class Data(_Section):
     split: Split = Split()
 
 
-class Text(_Section):
+class Text(Section):
     """How posts become tokens."""
 
     spacy_pipeline: str = "blank"
     attribute: Literal["ORTH", "NORM", "LEMMA"] = "ORTH"
 
 
-class Features(_Section):
+class Features(Section):
     """What is counted."""
 
     word_ngrams: Literal[1, 2] = 2
@@ -114,21 +116,21 @@ class Features(_Section):
         return self
 
 
-class Model(_Section):
+class Model(Section):
     """Which estimator, and how strongly it is regularised."""
 
     type: Literal["blend", "svm", "nbsvm", "logistic", "most_frequent"] = "blend"
     C: Annotated[float, Field(gt=0)] = 0.15
 
 
-class Calibration(_Section):
+class Calibration(Section):
     """How scores become probabilities."""
 
     method: Literal["stacked", "sigmoid", "isotonic"] = "stacked"
     folds: Annotated[int, Field(ge=2)] = 5
 
 
-class Thresholds(_Section):
+class Thresholds(Section):
     """How probabilities become decisions."""
 
     objective: Literal["f1", "accuracy", "precision", "recall"] = "f1"
@@ -142,20 +144,54 @@ class Thresholds(_Section):
         return self
 
 
-class Evaluation(_Section):
-    """What training reports on."""
+class Natural(Section):
+    """How to tell the rows that were drawn at random."""
+
+    column: str
+    values: Annotated[list[str], Field(min_length=1)]
+
+
+class Evaluation(Section):
+    """What training reports on, and how evaluate.py looks at a model."""
 
     split: Literal["validation", "test"] = "validation"
+    rounds: Annotated[int, Field(ge=100)] = 1000
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    slices: list[str] = []
+    min_positives: Annotated[int, Field(ge=1)] = 10
+    natural: Natural | None = None
+    behaviour: str | None = "data/behaviour/cases.csv"
+    recall: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] = 0.9
+    guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+
+    @model_validator(mode="after")
+    def _distinct_slices(self) -> "Evaluation":
+        if repeated := sorted({name for name in self.slices if self.slices.count(name) > 1}):
+            raise ValueError(f"slices: {', '.join(repeated)} listed twice")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the data that evaluation needs beside those of a record."""
+        return list(dict.fromkeys([*self.slices, *([self.natural.column] if self.natural else [])]))
 
 
-class Tracking(_Section):
+class Promotion(Section):
+    """What a model must show before evaluate.py makes it the champion."""
+
+    max_ece: Annotated[float, Field(gt=0, le=1)] = 0.05
+    behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.3
+    behaviour_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = {"help_and_resources": 0.1}
+
+
+class Tracking(Section):
     """Where MLflow keeps runs."""
 
     uri: str | None = None
     experiment: str = "disclosure"
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """Everything that decides what a model makes of its training posts; stored with it."""
 
     labels: LabelSet
@@ -172,7 +208,15 @@ class Config(ModelConfig):
 
     data: Data
     evaluation: Evaluation = Evaluation()
+    promotion: Promotion = Promotion()
     tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _slices_show_nobody(self) -> "Config":
+        private = {self.data.columns.id, self.data.columns.text, self.data.columns.author}
+        if shown := [column for column in self.evaluation.columns if column in private]:
+            raise ValueError(f"evaluation.slices: column {shown[0]!r} tells who wrote what, and reports go round; choose another column")
+        return self
 
     def shown(self) -> dict[str, Any]:
         """Return all of it as a tree to print or log, less a password in the tracking URI."""
@@ -196,7 +240,14 @@ def _parse(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a mapping from a YAML file; ``labels`` in it may name a file beside it, which is read too.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read or holds something else.
+    """
     try:
         loaded = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -210,21 +261,27 @@ def _read(path: Path) -> dict[str, Any]:
         got = "nothing" if loaded is None else f"a {type(loaded).__name__}"
         raise InputError(f"{path}: got {got}, expected a mapping of sections (see configs/default.yaml)")
     if isinstance(loaded.get("labels"), str):
-        loaded["labels"] = _read(path.parent / loaded["labels"])
+        loaded["labels"] = read_yaml(path.parent / loaded["labels"])
     return loaded
 
 
 _WHOLE = ("labels",)  # a label set is one thing: keys of another do not show through
 
 
-def _merge(base: Any, overlay: Any, *, whole: Iterable[str] = ()) -> Any:
-    """Lay mappings over one another key by key; anything else, and the keys in `whole`, is replaced."""
+def merge(base: Any, overlay: Any, *, whole: Iterable[str] = ()) -> Any:
+    """Lay one mapping over another key by key; anything else, and the keys in `whole`, is replaced."""
     if not (isinstance(base, dict) and isinstance(overlay, dict)):
         return overlay
     merged = dict(base)
     for key, value in overlay.items():
-        merged[key] = value if key in whole or key not in base else _merge(base[key], value)
+        merged[key] = value if key in whole or key not in base else merge(base[key], value)
     return merged
+
+
+def nest(key: str, value: Any) -> dict[str, Any]:
+    """Make a tree that holds a value under a dotted key."""
+    first, _, rest = key.partition(".")
+    return {first: nest(rest, value) if rest else value}
 
 
 def _assign(config: dict[str, Any], setting: str) -> dict[str, Any]:
@@ -237,49 +294,62 @@ def _assign(config: dict[str, Any], setting: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError):
         raise InputError(f"--set {setting}: {value!r} is not a YAML value; put text with special characters in quotes") from None
     if key == "labels" and isinstance(tree, str):
-        tree = _read(Path(tree))
-    for part in reversed(key.split(".")):
-        tree = {part: tree}
-    merged: dict[str, Any] = _merge(config, tree, whole=() if "." in key else _WHOLE)
+        tree = read_yaml(Path(tree))
+    merged: dict[str, Any] = merge(config, nest(key, tree), whole=() if "." in key else _WHOLE)
     return merged
 
 
-_UNION_BRANCHES = {"str", "dict[str,str]"}  # pydantic puts them into the place of an error
+# Branches of unions, which pydantic puts into the place of an error.
+_BRANCH = re.compile(r"str|constrained-float|dict\[.+\]|range|choices")
 
 
-def _known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Keys allowed at `path` of the schema."""
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Sections that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections(part)
+
+
+def _known_keys(schema: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Keys allowed at `path` of a schema."""
     for part in path:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        if part == "labels" and model is LabelSet:
-            annotation = Label
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        if part in schema.model_fields:
+            schema = next(_sections(schema.model_fields[str(part)].annotation), schema)
+    return list(schema.model_fields)
 
 
-def _explain(error: ValidationError, origin: str) -> str:
+def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Config, example: str = "configs/default.yaml") -> str:
+    """Say in one line what is wrong with a file, what was got, and what is allowed.
+
+    Parameters
+    ----------
+    error : ValidationError
+    origin : str
+        The file or setting, which the line begins with.
+    schema : type
+        What was validated, to name the nearest of its keys.
+    example : str
+        File that shows how it is done.
+    """
     errors = error.errors()
     # A misspelt key also makes the right one missing: say the former. Else the deepest, which is the right branch of a union.
     first = next((each for each in errors if each["type"] == "extra_forbidden"), None) or max(errors, key=lambda each: len(each["loc"]))
-    place = ".".join(str(part) for part in first["loc"] if part not in _UNION_BRANCHES)
+    place = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":
-        allowed = {key.lower(): key for key in _known_keys(Config, first["loc"][:-1])}
+        allowed = {key.lower(): key for key in _known_keys(schema, first["loc"][:-1])}
         nearest = difflib.get_close_matches(str(first["loc"][-1]).lower(), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {allowed[nearest[0]]!r}?" if nearest else f"allowed are {', '.join(allowed.values())}"
         return f"{origin}: unknown key {place!r}; {hint}"
     if first["type"] == "missing":
-        return f"{origin}: {place!r} is missing; configs/default.yaml shows it with a comment"
+        return f"{origin}: {place!r} is missing; {example} shows it with a comment"
     if first["type"] == "value_error":
-        return f"{origin}: {place or 'config'}: {first['msg'].removeprefix('Value error, ')} (see configs/default.yaml)"
+        return f"{origin}: {place or 'config'}: {first['msg'].removeprefix('Value error, ')} (see {example})"
     value = first["input"]
     got = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     reason = "input should be a mapping of keys" if first["type"] in {"model_type", "dict_type"} else first["msg"]
     reason = (reason[:1].lower() + reason[1:]).replace(" after validation", "")
-    return f"{origin}: {place or 'config'}: got {got}; {reason} (see configs/default.yaml)"
+    return f"{origin}: {place or 'config'}: got {got}; {reason} (see {example})"
 
 
 def load_config(overlays: Iterable[Path] = (), settings: Iterable[str] = (), sources: Sequence[str] = (), **top_level: Any) -> Config:
@@ -304,22 +374,22 @@ def load_config(overlays: Iterable[Path] = (), settings: Iterable[str] = (), sou
     overlays, settings = list(overlays), list(settings)
     tree: dict[str, Any] = {}
     for path in (DEFAULT, *overlays):
-        tree = _merge(tree, _read(path), whole=_WHOLE)
+        tree = merge(tree, read_yaml(path), whole=_WHOLE)
     for setting in settings:
         tree = _assign(tree, setting)
-    tree = _merge(tree, {"data": {"sources": list(sources)}} if sources else {})
-    tree = _merge(tree, top_level, whole=_WHOLE)
+    tree = merge(tree, {"data": {"sources": list(sources)}} if sources else {})
+    tree = merge(tree, top_level, whole=_WHOLE)
     origin = ", ".join([str(path) for path in overlays] + [f"--set {setting}" for setting in settings]) or str(DEFAULT)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_explain(error, origin)) from None
+        raise InputError(explain(error, origin)) from None
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield a resolved config's leaves as ``section.key`` and text, in order."""
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,8 @@ from pipeline.text import normalise
 
 SPLITS = ("train", "validation", "test")
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"} | {name: name for name in SPLITS}
-_FEATURES = datasets.Features(
-    {name: datasets.Value("string") for name in ("id", "text", "author", "created_at", "source")}
-    | {"labels": datasets.List(datasets.Value("string"))}
-)
+_STRING = datasets.Value("string")
+_FEATURES = dict.fromkeys(("id", "text", "author", "created_at", "source"), _STRING) | {"labels": datasets.List(_STRING)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,7 @@ class Record:
     author: str | None = None
     created_at: str | None = None
     source: str | None = None
+    further: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ class Corpus:
     Attributes
     ----------
     splits : datasets.DatasetDict
-        Of ``train``, ``validation``, ``test`` those that exist (or ``all``), with the columns of `Record`.
+        Of ``train``, ``validation``, ``test`` those that exist (or ``all``), with the columns of `Record`, those in ``further``
+        beside the others.
     labels : list of str
         The label set's names, in order.
     auxiliary : list of str
@@ -103,10 +103,19 @@ class Corpus:
         """Author of each post as a number, shape (n_posts,); a post without author is a group of its own."""
         return _groups(self.splits[split]["author"])
 
+    def column(self, split: str, name: str) -> list[str | None]:
+        """One of the further columns, length n_posts; None for a post that lacks it."""
+        return list(self.splits[split][_further(name)])
+
     def is_new(self, split: str) -> NDArray[np.bool_]:
         """Whether each post's normalised text is in no other split, shape (n_posts,)."""
         known = {normalise(text) for other in self.splits if other != split for text in self.splits[other]["text"]}
         return np.array([normalise(text) not in known for text in self.splits[split]["text"]])
+
+
+def _further(name: str) -> str:
+    """Name that a further column of the data has here: `Record` may have one of that name."""
+    return f"further {name}"
 
 
 def _groups(authors: Iterable[str | None]) -> NDArray[np.int64]:
@@ -149,8 +158,8 @@ def _optional(fields: dict[str, Any], column: str | None) -> str | None:
 class _Reader:
     """Turns rows into records, holding what must be unique or counted over all sources."""
 
-    def __init__(self, labels: LabelSet, columns: Columns) -> None:
-        self.labels, self.columns = labels, columns
+    def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
+        self.labels, self.columns, self.further = labels, columns, further
         self.known = [*labels.names, *labels.auxiliary]
         self.places: dict[str, str] = {}
         self.stems: Counter[str] = Counter()
@@ -197,6 +206,7 @@ class _Reader:
             _optional(fields, columns.author),
             _optional(fields, columns.created_at),
             _optional(fields, columns.source),
+            {name: _optional(fields, name) for name in self.further},
         )
 
     def _known(self, fields: dict[str, Any], place: str) -> list[str]:
@@ -327,7 +337,14 @@ def _digest(splits: dict[str, list[Record]]) -> str:
     return digest.hexdigest()
 
 
-def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True) -> Corpus:
+def _table(records: Sequence[Record], further: Sequence[str]) -> datasets.Dataset:
+    rows = [asdict(record) | {_further(name): value for name, value in record.further.items()} for record in records]
+    for row in rows:
+        del row["further"]
+    return datasets.Dataset.from_list(rows, features=datasets.Features(_FEATURES | {_further(name): _STRING for name in further}))
+
+
+def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = ()) -> Corpus:
     """Load, check and split a corpus.
 
     Parameters
@@ -341,6 +358,8 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True) ->
         Decides which authors go where when the data comes without splits.
     cut : bool
         Whether to cut data without splits into train, validation and test; else it is the split ``all``.
+    further : sequence of str
+        Columns of the data to keep beside those of a record, where rows have them: `Corpus.column` gives them.
 
     Returns
     -------
@@ -351,7 +370,7 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True) ->
     InputError
         Naming file, row and remedy: for a source, row, label or id that cannot be used.
     """
-    reader, passed_over = _Reader(labels, data.columns), list[str]()
+    reader, passed_over = _Reader(labels, data.columns, further), list[str]()
     loaded: dict[str | None, list[Record]] = defaultdict(list)
     for source in data.sources:
         for name, records in _source(source, reader, passed_over).items():
@@ -363,7 +382,11 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True) ->
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap = _without_overlap(splits, drop=data.drop_overlap) if "train" in splits else None
-    tables = {
-        name: datasets.Dataset.from_list([asdict(record) for record in records], features=_FEATURES) for name, records in splits.items()
-    }
+    tables = {name: _table(records, further) for name, records in splits.items()}
     return Corpus(datasets.DatasetDict(tables), labels.names, labels.auxiliary, dict(reader.ignored), passed_over, overlap, _digest(splits))
+
+
+if __name__ == "__main__":
+    from pipeline import annotations, terminal
+
+    terminal.run(annotations.join_command)

@@ -10,7 +10,10 @@ from pathlib import Path
 from pipeline.errors import InputError
 
 # The files that outputs are made of: a folder with any other in it is somebody's own, whatever else it holds.
-_OURS = re.compile(r"(?:part-\d{5}|predictions)\.parquet|rejects\.jsonl|(?:manifest|metrics|model|vocabulary)\.json|weights\.safetensors")
+_OURS = re.compile(
+    r"(?:part-\d{5}|predictions)\.parquet|rejects\.jsonl|(?:checks|manifest|metrics|model|vocabulary)\.json|weights\.safetensors"
+    r"|(?:duplicates|label_errors)\.csv|report\.html"
+)
 
 
 def _is_output(folder: Path, marker: str) -> bool:

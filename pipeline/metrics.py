@@ -42,6 +42,17 @@ def reliability(y: NDArray[np.int8], probability: NDArray[np.float32]) -> tuple[
     return total[filled] / posts[filled], positives[filled] / posts[filled], posts[filled].astype(np.float64)
 
 
+def reliability_intervals(y: NDArray[np.int8], probability: NDArray[np.float32], confidence: float) -> list[dict[str, Any]]:
+    """The filled bins of `reliability` with Wilson intervals: ``probability`` (mean), ``share``, ``posts``, ``interval``."""
+    from scipy.stats import binomtest
+
+    bins = []
+    for mean, share, posts in zip(*(values.tolist() for values in reliability(y, probability)), strict=True):
+        bounds = binomtest(round(share * posts), int(posts)).proportion_ci(confidence, "wilson")
+        bins.append({"probability": mean, "share": share, "posts": int(posts), "interval": [float(bounds.low), float(bounds.high)]})
+    return bins
+
+
 def expected_calibration_error(y: NDArray[np.int8], probability: NDArray[np.float32]) -> float:
     """Mean distance of probability and share of positives over ten equal-width bins (Naeini et al. 2015)."""
     mean_probability, share, posts = reliability(y, probability)

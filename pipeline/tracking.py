@@ -9,7 +9,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
@@ -30,7 +30,7 @@ import mlflow
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModelStatus, Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType, Array
@@ -40,6 +40,7 @@ from pipeline.config import ROOT, Config, Tracking, flatten, load_config, mask_p
 from pipeline.corpora import SPLITS, Corpus
 from pipeline.errors import InputError
 from pipeline.metrics import flatten_metrics
+from pipeline.sweep import Trial, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +51,7 @@ _SERVED_WITH = (
     *("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "safetensors", "pydantic", "PyYAML"),
     *("spacy", "ftfy", "emoji", "confusable-homoglyphs"),
 )
+_WHO = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
 _EXAMPLE = "It happened to me too, years ago. I believe you."  # ours: no one's post
 
 
@@ -122,6 +124,90 @@ def run(name: str, digest: str, kept: Path) -> Iterator[str]:
     except Exception as error:  # stores raise what their drivers raise
         reason = f"{type(error).__name__}: {_reason(error)}"
         raise InputError(f"{kept} is written and can be used, but tracking it in MLflow failed ({reason}); mend the store") from error
+
+
+class SweepRun:
+    """The run of a sweep and, as runs within it, its trials; an earlier run of the same sweep is gone on with.
+
+    Parameters
+    ----------
+    name : str
+        Shown in the UI.
+    digest : str
+        Of the sweep.
+    kept : Path
+        Where the trials are kept when the store fails.
+    """
+
+    def __init__(self, name: str, digest: str, kept: Path) -> None:
+        self._name, self._digest, self._kept = name, digest, kept
+        self._client = mlflow.MlflowClient()
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # stores raise what their drivers raise
+            reason, remedy = f"{type(error).__name__}: {_reason(error)}", "mend the store and run the same command again"
+            raise InputError(f"the trials so far are in {self._kept}, but tracking them in MLflow failed ({reason}); {remedy}") from error
+
+    def __enter__(self) -> "SweepRun":
+        with self._storing():
+            found = mlflow.search_runs(filter_string=f"tags.sweep_digest = '{self._digest}'", max_results=1, output_format="list")
+            if found:
+                self._run = mlflow.start_run(run_id=found[0].info.run_id, nested=True)
+            else:
+                self._run = mlflow.start_run(run_name=self._name, tags={"sweep_digest": self._digest}, nested=True)
+            self.run_id = str(self._run.info.run_id)
+            experiment, within = str(self._run.info.experiment_id), f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+            self._logged = set()
+            for child in mlflow.search_runs([experiment], within, max_results=50_000, output_format="list"):
+                if child.info.status == "RUNNING":  # stopped while it was logged: it is logged again
+                    self._client.delete_run(child.info.run_id)
+                else:
+                    self._logged.add(child.data.tags["trial"])
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            with self._storing():
+                mlflow.end_run()
+            return
+        with suppress(Exception):  # what went wrong first is said
+            mlflow.end_run("FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def log_setting(self, config: Config, corpus: Corpus) -> None:
+        """Log the config that values are laid over, and the corpus, unless an earlier run did."""
+        if "evaluated" in self._run.data.tags:
+            return
+        with self._storing():
+            log_corpus(corpus, config.data.sources, "training")
+            log_config(config)
+            mlflow.set_tag("evaluated", "held-out folds of train")  # last: what was stopped before is logged again
+
+    def log_trial(self, trial: Trial) -> None:
+        """Log a trial, with its own times, as a run within this one, unless an earlier run did."""
+        if str(trial.number) in self._logged:
+            return
+        inherited = {key: value for key, value in self._run.data.tags.items() if key in _WHO}
+        tags = {**inherited, "mlflow.parentRunId": self.run_id, "trial": str(trial.number)} | (
+            {"failed": trial.reason} if trial.reason else {}
+        )
+        started, ended = (int(time.timestamp() * 1000) for time in (trial.started, trial.ended))
+        with self._storing():
+            child = self._client.create_run(self._run.info.experiment_id, started, tags, f"trial {trial.number}").info.run_id
+            metrics = [Metric(key, value, ended, 0) for key, value in trial.metrics.items()]
+            self._client.log_batch(child, metrics, [Param(key, str(value)) for key, value in trial.values.items()])
+            self._client.set_terminated(child, "FAILED" if trial.reason else "FINISHED", ended)
+
+    def log_results(self, trials: Sequence[Trial], metric: str, files: Sequence[Path]) -> None:
+        """Log which trial was the best, and files."""
+        best = ranked(trials)[0]
+        with self._storing():
+            mlflow.set_tags({"best_trial": best.number, "metric": metric})
+            mlflow.log_metrics({f"best.{key}": value for key, value in best.metrics.items()} | {"trials": float(len(trials))})
+            for path in files:
+                mlflow.log_artifact(str(path))
 
 
 def log_config(config: Config) -> None:
@@ -255,6 +341,61 @@ def fetch_model(uri: str, tracking: Tracking) -> Path:
     if not found:
         raise InputError(f"{uri}: holds no model directory of this pipeline; log one with train.py")
     return found[0].parent
+
+
+@contextmanager
+def _registry() -> Iterator[None]:
+    """Make an `InputError` of what a registry's driver raises."""
+    try:
+        yield
+    except Exception as error:  # stores raise what their drivers raise
+        raise InputError(f"MLflow's model registry cannot be used ({_reason(error)}); set tracking.uri or MLFLOW_REGISTRY_URI") from None
+
+
+def find_version(name: str, digest: str) -> str:
+    """Newest version of a registered model that is the model with this digest.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    with _registry():
+        versions = [version for version in mlflow.MlflowClient().search_model_versions() if version.name == name]
+    found = [int(version.version) for version in versions if version.tags.get("model_digest") == digest]
+    if not found:
+        numbers = ", ".join(str(number) for number in sorted(int(version.version) for version in versions))
+        held = f"its versions are {numbers}" if numbers else "there is none of that name"
+        raise InputError(f"{name}: the model {digest[:12]} is no version of it ({held}); train with --register {name}")
+    return str(max(found))
+
+
+def find_champion(name: str) -> str | None:
+    """Version of a registered model that has the alias ``champion``."""
+    with _registry():
+        aliases = mlflow.MlflowClient().get_registered_model(name).aliases
+    return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+
+
+def set_champion(name: str, version: str, run_id: str, before: str | None) -> None:
+    """Give a version of a registered model the alias ``champion``, and tag the run that decided it.
+
+    Parameters
+    ----------
+    name, version, run_id : str
+    before : str or None
+        Version that is champion, and that the new one was compared with.
+
+    Raises
+    ------
+    InputError
+        When another has become champion since, or the store fails.
+    """
+    if (now := find_champion(name)) != before:
+        raise InputError(f"--promote {name}: version {now} became champion while this one was compared with {before}; evaluate again")
+    with _registry():
+        mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
+        mlflow.MlflowClient().set_tag(run_id, "promoted", f"{name} {version}")
 
 
 def model_to_serve(name: str | None = None) -> str:

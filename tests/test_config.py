@@ -58,7 +58,9 @@ def test_every_label_set_loads_and_defines_its_labels(path):
 
 
 def test_default_file_shows_every_key_of_the_schema():
-    shown = dict(flatten(yaml.safe_load(DEFAULT.read_text())))
+    shown = [
+        key.replace("behaviour_floors.help_and_resources", "behaviour_floors") for key, _ in flatten(yaml.safe_load(DEFAULT.read_text()))
+    ]
     assert set(shown) == set(keys(Config))
 
 
@@ -68,6 +70,12 @@ def test_default_file_comments_every_key():
         commented = bool(line.strip()) and (commented or line.lstrip().startswith("#"))
         is_leaf = ": " in line and not line.lstrip().startswith("#")
         assert commented or not is_leaf, f"no comment above {line!r}"
+
+
+@pytest.mark.parametrize("column", ["id", "text", "author"])
+def test_reports_slice_by_no_column_that_tells_who_wrote_what(column, refused):
+    with refused("evaluation.slices", repr(column)):
+        load_config(settings=[f"evaluation.slices=[source, {column}]"])
 
 
 def test_default_file_and_schema_agree_on_defaults():
@@ -120,6 +128,8 @@ def test_key_like_no_other_gets_the_list(refused):
         ("data.columns.labels={a: 3}", ["data.columns.labels.a: got 3"]),
         ("thresholds.objective=recall", ["thresholds: ", "need a target"]),
         ("thresholds.target=0.9", ["thresholds: ", "need a target"]),
+        ("evaluation.recall=2", ["evaluation.recall: got 2", "less than 1"]),
+        ("evaluation.recall={a: 2}", ["evaluation.recall.a: got 2", "less than 1"]),
         ("labels.auxiliary=[assault]", ["labels: assault listed twice"]),
         ("labels=[a]", ["labels: got a list", "mapping of keys"]),
     ],

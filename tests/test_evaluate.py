@@ -1,16 +1,21 @@
-"""evaluate.py: what it writes, what it tracks, and what it refuses."""
+"""evaluate.py: what it writes, what it tracks, what it promotes, and what it refuses."""
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 import evaluate
@@ -18,8 +23,9 @@ import train
 from models import Classifier
 from pipeline import tracking
 from pipeline.config import ROOT, Tracking, load_config
-from pipeline.evaluation import Evaluation
+from pipeline.scoring.options import Options
 from pipeline.terminal import command_line
+from score import score
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -27,15 +33,41 @@ pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 PER_LABEL = ["precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold", "support"]
 OVERALL = ["macro_f1", "micro_f1", "mean_average_precision", "exact_match", "one_minus_hamming_loss", "example_jaccard"]
+RESULTS = ["sample", "intervals", "reliability", "thresholds", "slices", "behaviour", "data", "features"]
+FILES = ["metrics.json", "predictions.parquet", "report.html"]
 SAFECITY = ROOT / "configs" / "experiments" / "safecity.yaml"
+CANARY = "zyxcanary"
+
+
+def invoke(*arguments) -> Result:
+    return CliRunner().invoke(command_line(evaluate.main), [str(argument) for argument in arguments])
 
 
 def call(*arguments) -> str:
     """Call the command in this process and return what it prints, however wide."""
-    result = CliRunner().invoke(command_line(evaluate.main), [str(argument) for argument in arguments])
+    result = invoke(*arguments)
     if result.exception:
         raise result.exception
     return " ".join(result.stdout.split())
+
+
+def settings(values) -> list[str]:
+    return [argument for value in values for argument in ("--set", value)]
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads((folder / "metrics.json").read_text(), parse_constant=refuse)
+
+
+def write_posts(path: Path, posts: list[dict]) -> None:
+    path.write_text("".join(json.dumps(post) + "\n" for post in posts))
+
+
+def posts_of(data: Path) -> list[dict]:
+    return [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -45,29 +77,107 @@ def here(tmp_path, monkeypatch, tracked):
     return tmp_path
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    arguments: list[str]
+    data: Path
+    out: Path
+    printed: str
+    metrics: dict[str, Any]
+    run: mlflow.entities.Run
+
+
 @pytest.fixture(scope="module")
-def evaluated(tracked, tmp_path_factory) -> tuple[Path, Evaluation]:
-    out = tmp_path_factory.mktemp("evaluated") / "out"
-    config = load_config((), (), [str(tracked.data)], tracking={"uri": tracked.uri, "experiment": "evaluations"})
-    return out, evaluate.evaluate(tracked.first.model, config, out)
+def evaluated(tracked, tmp_path_factory) -> Evaluated:
+    """The whole suite of cases, scores of unlabelled posts, and test posts that all hold a word to be looked for."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    shutil.copytree(tracked.data, folder / "data")
+    posts = [
+        post | {"text": f"{post['text']} {CANARY}", "author": f"{post['author']}-{CANARY}", "created_at": f"2017-{10 + number % 2}-15"}
+        for number, post in enumerate(posts_of(tracked.data))
+    ]
+    write_posts(folder / "data" / "test.jsonl", posts)
+    unlabelled = [{"id": post["id"], "text": post["text"], "created_at": "2017-10-15"} for post in tracked.posts[:200]]
+    write_posts(folder / "posts.jsonl", unlabelled)
+    score([folder / "posts.jsonl"], tracked.out, folder / "scores", Options(keep=["created_at"]))
+    values = ["evaluation.rounds=100", f"tracking.uri={tracked.uri}", "tracking.experiment=evaluations"]
+    arguments = ["--model", tracked.out, "--data", folder / "data", "--scores", folder / "scores", *settings(values)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = invoke(*arguments, "--out", "out")
+    assert result.exception is None
+    tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
+    (run,) = mlflow.search_runs(experiment_names=["evaluations"], output_format="list")
+    return Evaluated(arguments, folder / "data", folder / "out", result.output, read_metrics(folder / "out"), run)
 
 
 def test_metrics_file_has_every_metric(evaluated, tracked):
-    metrics = json.loads((evaluated[0] / "metrics.json").read_text())
+    metrics = evaluated.metrics
     assert (metrics["evaluated"], metrics["posts"], metrics["model"]) == ("test", 80, tracked.first.model.digest_)
     for results in (metrics, metrics["baselines"]["all_zero"], metrics["baselines"]["prior"]):
         assert list(results["labels"]) == LABELS
         assert all(set(PER_LABEL) <= set(values) for values in results["labels"].values())
         assert set(OVERALL) <= set(results)
-    test_posts = [json.loads(line) for line in (tracked.data / "test.jsonl").read_text().splitlines()]
-    assert metrics["labels"]["assault"]["support"] == sum("assault" in post["labels"] for post in test_posts)
-    assert metrics["baselines"]["all_zero"]["exact_match"] == np.mean([not set(post["labels"]) & set(LABELS) for post in test_posts])
+    posts = posts_of(evaluated.data)
+    assert metrics["labels"]["assault"]["support"] == sum("assault" in post["labels"] for post in posts)
+    assert metrics["baselines"]["all_zero"]["exact_match"] == np.mean([not set(post["labels"]) & set(LABELS) for post in posts])
+
+
+def test_metrics_file_has_all_that_the_report_shows(evaluated):
+    metrics = evaluated.metrics
+    assert set(metrics) == {"model", "evaluated", "posts", "labels", "baselines", "prevalence", *OVERALL, *RESULTS}
+    assert metrics["sample"]["rounds"] == 100
+    for name in ("reliability", "thresholds", "features"):
+        assert list(metrics[name]) == LABELS
+    assert {part["column"] for part in metrics["slices"]} == {"source", "month", "length", "hashtag", "link", "emoji"}
+    assert [(part["value"], part["posts"]) for part in metrics["slices"] if part["column"] == "month"] == [("2017-10", 40), ("2017-11", 40)]
+    low, high = metrics["intervals"]["macro_f1"]
+    assert low < metrics["macro_f1"] < high
+
+
+def test_behaviour_is_that_of_the_suite_with_the_words_behind_each_failure(evaluated):
+    behaviour = evaluated.metrics["behaviour"]
+    assert len(behaviour["functionalities"]) >= 30
+    assert behaviour["passed"] + sum(len(found["failures"]) for found in behaviour["functionalities"].values()) == behaviour["cases"]
+    for found in behaviour["functionalities"].values():
+        assert all(list(failure["words"]) == failure["failed"] for failure in found["failures"])
+
+
+def test_shares_of_labels_are_estimated_from_scores(evaluated):
+    total, months = evaluated.metrics["prevalence"]["total"], evaluated.metrics["prevalence"]["months"]
+    assert (total["posts"], total["labelled"], list(total["labels"])) == (200, 80, LABELS)
+    assert [(month, found["posts"], found["labelled"]) for month, found in months.items()] == [("2017-10", 200, 40)]
+
+
+def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked):
+    write_posts(here / "posts.jsonl", [{"id": post["id"], "text": post["text"]} for post in tracked.posts[:200]])
+    score(["posts.jsonl"], tracked.out, "scores")
+    quick = settings([*tracked.quick, "evaluation.behaviour=null"])
+    printed = call("--model", tracked.out, "--data", tracked.data / "test.jsonl", "--scores", "scores", "--out", "out", *quick)
+    assert "all posts, 80 posts" in printed, "a file without splits is evaluated whole"
+    metrics = read_metrics(Path("out"))
+    assert list(metrics["prevalence"]) == ["total"]
+    assert metrics["behaviour"] is None
+
+
+def test_leaks_are_counted_as_the_data_came_and_without_ids_of_pairs(evaluated):
+    data = evaluated.metrics["data"]
+    assert "pairs" not in data
+    assert {name: split["posts"] for name, split in data["splits"].items()} == {"train": 300, "validation": 80, "test": 80}
+    assert list(data["label_errors"]) == ["test"]
+
+
+def test_report_is_one_page(evaluated):
+    page = (evaluated.out / "report.html").read_text()
+    assert page.lower().startswith("<!doctype html>")
+    for name in ("macro_f1", "mean_average_precision"):
+        assert f"{evaluated.metrics[name]:.3f}" in page
 
 
 def test_predictions_are_a_row_for_each_post_without_text(evaluated, tracked):
-    table = pq.read_table(evaluated[0] / "predictions.parquet")
+    table = pq.read_table(evaluated.out / "predictions.parquet")
     assert table.column_names == ["id", *(f"prob_{label}" for label in LABELS), "labels", "model", "true_labels"]
-    posts = [json.loads(line) for line in (tracked.data / "test.jsonl").read_text().splitlines()]
+    posts = posts_of(evaluated.data)
     assert table["id"].to_pylist() == [post["id"] for post in posts]
     assert table["true_labels"].to_pylist() == [[label for label in LABELS if label in post["labels"]] for post in posts]
     wanted = tracked.first.model.score([post["text"] for post in posts])
@@ -76,31 +186,177 @@ def test_predictions_are_a_row_for_each_post_without_text(evaluated, tracked):
 
 
 def test_run_is_tied_to_the_model_of_another_experiment(evaluated, tracked):
-    tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
-    (run,) = mlflow.search_runs(experiment_names=["evaluations"], output_format="list")
+    run = evaluated.run
     assert run.data.tags["model_digest"] == tracked.first.model.digest_
     assert run.data.tags["evaluated"] == "test"
-    assert run.data.metrics["macro_f1"] == pytest.approx(evaluated[1].metrics["macro_f1"])
+    assert run.data.metrics["macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
+    assert run.data.metrics["behaviour.passed"] == pytest.approx(evaluated.metrics["behaviour"]["rate"])
+    tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
     tied = {metric.key: metric.value for metric in model.metrics if metric.run_id == run.info.run_id}
-    assert tied["macro_f1"] == pytest.approx(evaluated[1].metrics["macro_f1"])
+    assert tied["macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
     files = {path.path for path in mlflow.MlflowClient().list_artifacts(run.info.run_id, "evaluation")}
-    assert files == {"evaluation/metrics.json", "evaluation/predictions.parquet"}
+    assert files == {f"evaluation/{name}" for name in FILES}
 
 
-def test_run_has_the_parameters_that_the_model_was_made_with(evaluated, tracked):
-    tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
-    (run,) = mlflow.search_runs(experiment_names=["evaluations"], output_format="list")
+def test_run_has_the_parameters_that_the_model_was_made_with(evaluated):
     assert load_config().calibration.folds != 3
-    assert run.data.params["calibration.folds"] == "3"
+    assert evaluated.run.data.params["calibration.folds"] == "3"
+
+
+def test_no_text_or_author_is_printed_written_or_tracked(evaluated, tracked):
+    artifacts = Path(evaluated.run.info.artifact_uri.removeprefix("file://"))
+    files = [path for folder in (evaluated.out, artifacts) for path in folder.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {*FILES, "config.yaml", "assault.png"}
+    tables = [str(pq.read_table(path).to_pylist()).encode() for path in files if path.suffix == ".parquet"]
+    content = b"\n".join(
+        [evaluated.printed.encode(), (tracked.folder / "mlflow.db").read_bytes(), *(path.read_bytes() for path in files), *tables]
+    )
+    assert posts_of(evaluated.data)[0]["id"].encode() in content, "the search sees what is there"
+    assert CANARY.encode() not in content
+    for post in posts_of(tracked.data):
+        if len(post["text"]) > 30:
+            assert post["text"].encode() not in content
+            assert json.dumps(post["text"])[1:-1].encode() not in content
+
+
+def test_same_inputs_give_the_same_bytes_in_another_process(evaluated, tmp_path, tracked):
+    (tmp_path / "store").mkdir()
+    own = ["--set", f"tracking.uri={tracked.store_copy(tmp_path / 'store')}", "--out", "again"]
+    command = [sys.executable, str(ROOT / "evaluate.py"), *map(str, evaluated.arguments), *own]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == FILES
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (evaluated.out / name).read_bytes()
 
 
 @pytest.mark.parametrize("location", ["models:/disclosure@champion", "models:/disclosure/2", "runs:/{run}/model", "{out}"])
 def test_model_is_found_wherever_it_is(here, tracked, location):
     model = location.format(run=tracked.again.run_id, out=tracked.out)
-    printed = call("--model", model, "--data", tracked.data, "--out", "out")
-    assert "test, 80 posts" in printed
-    assert json.loads(Path("out/metrics.json").read_text())["model"] == tracked.first.model.digest_
+    assert evaluate.load_model(model, Tracking()).digest_ == tracked.first.model.digest_
+
+
+def test_a_model_against_itself_shows_no_real_difference(here, tracked):
+    quick = settings(tracked.quick)
+    printed = call("--model", "models:/disclosure@champion", "--against", tracked.out, "--data", tracked.data, "--out", "out", *quick)
+    differences = read_metrics(Path("out"))["comparison"]["differences"]
+    for tree in ({name: found for name, found in differences.items() if name != "labels"}, *differences["labels"].values()):
+        assert {(found["difference"], found["verdict"]) for found in tree.values()} == {(0, "no real difference")}
+    assert "no real difference" in printed
+    assert "better" not in printed
+    assert "worse" not in printed
+
+
+@pytest.fixture(scope="module")
+def weak(tracked, tmp_path_factory):
+    """A model that reads no post, version 3 in a store of its own: its folder and the store's."""
+    folder = tmp_path_factory.mktemp("weak")
+    tracked_in = {"uri": tracked.store_copy(folder), "experiment": "first"}
+    config = load_config((), ["model.type=most_frequent", "calibration.folds=2"], [str(tracked.data)], tracking=tracked_in)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert train.train(config, folder / "model", register="disclosure").version == "3"
+    return folder
+
+
+@pytest.fixture
+def contest(here, monkeypatch, weak):
+    """A client of a store of one's own where a model and a weaker one are versions 1 and 3; the former is champion."""
+    (here / "store").mkdir()
+    shutil.copy(weak / "mlflow.db", here / "store" / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/store/mlflow.db")
+    tracking.connect(Tracking())
+    return mlflow.MlflowClient()
+
+
+def champion(client, name="disclosure") -> str:
+    return str(client.get_registered_model(name).aliases["champion"])
+
+
+def last_run():
+    return mlflow.search_runs(search_all_experiments=True, order_by=["start_time DESC"], max_results=1, output_format="list")[0]
+
+
+def test_a_model_that_is_worse_is_not_promoted_and_the_run_says_why(contest, tracked, weak):
+    result = invoke("--model", weak / "model", "--promote", "disclosure", "--data", tracked.data, "--out", "out", *settings(tracked.quick))
+    assert result.exit_code == 3
+    assert champion(contest) == "1"
+    metrics = read_metrics(Path("out"))
+    assert metrics["comparison"]["model"] == tracked.first.model.digest_
+    assert metrics["comparison"]["differences"]["macro_f1"]["verdict"] == "worse"
+    gates = {gate["gate"]: gate["passed"] for gate in metrics["promotion"]["gates"]}
+    assert not metrics["promotion"]["promoted"]
+    assert not gates["assault: average_precision not worse"]
+    assert len([gate for gate in gates if gate.endswith("of cases")]) == 3
+    printed = " ".join(result.stdout.split())
+    assert "Not promoted" in printed
+    assert "assault: average_precision not worse" in printed
+    kept = mlflow.artifacts.load_dict(f"{last_run().info.artifact_uri}/evaluation/metrics.json")
+    assert kept["promotion"] == metrics["promotion"]
+
+
+def test_a_model_that_passes_becomes_champion(contest, tracked, weak):
+    contest.set_registered_model_alias("disclosure", "champion", "3")
+    gates = ["promotion.max_ece=1", "promotion.behaviour_floor=0", *tracked.quick]
+    printed = call("--model", tracked.out, "--promote", "disclosure", "--data", tracked.data, "--out", "out", *settings(gates))
+    assert champion(contest) == "2", "the newest version with these bytes"
+    metrics = read_metrics(Path("out"))
+    assert metrics["promotion"]["promoted"]
+    assert metrics["comparison"]["model"] == Classifier.load(weak / "model").digest_
+    assert metrics["comparison"]["differences"]["macro_f1"]["verdict"] == "better"
+    assert "Not promoted" not in printed
+
+
+def test_without_a_champion_the_floors_alone_decide(contest, tracked):
+    contest.delete_registered_model_alias("disclosure", "champion")
+    arguments = ["--model", tracked.out, "--promote", "disclosure", "--data", tracked.data, "--split", "validation", "--out", "out"]
+    floors = ["promotion.max_ece=1", "promotion.behaviour_floor=0", "promotion.behaviour_floors.denial_added=1"]
+    result = invoke(*arguments, *settings([*tracked.quick, *floors]))
+    metrics = read_metrics(Path("out"))
+    assert "comparison" not in metrics
+    assert [gate["gate"] for gate in metrics["promotion"]["gates"] if not gate["passed"]] == ["denial_added: at least 100% of cases"]
+    assert result.exit_code == 3
+    assert "validation, 80 posts" in result.stdout
+    assert "champion" not in contest.get_registered_model("disclosure").aliases
+
+
+def test_what_cannot_be_promoted_is_said_before_anything_is_written(contest, tracked, weak, here, refused):
+    arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
+    with refused("--promote disclosure", "version 1", "is the champion already"):
+        call(*arguments, "--promote", "disclosure")
+    with refused("nobody", tracked.first.model.digest_[:12], "there is none of that name", "--register nobody"):
+        call(*arguments, "--promote", "nobody")
+    contest.create_registered_model("another")
+    contest.create_model_version("another", "folder", tags={"model_digest": "0123"})
+    with refused("another", "its versions are 1", "--register another"):
+        call(*arguments, "--promote", "another")
+    with refused("--against and --promote", "give one of the two"):
+        call(*arguments, "--promote", "disclosure", "--against", weak / "model")
+    with refused("promotion.behaviour_floors", "'denial_aded'", "did you mean 'denial_added'?"):
+        call(*arguments, "--promote", "disclosure", "--set", "promotion.behaviour_floors.denial_aded=1")
+    assert [path.name for path in here.iterdir()] == ["store"]
+
+
+@pytest.fixture
+def other_labels(model, here) -> Path:
+    """A model of other labels, in a folder that looks like one from MLflow."""
+    model.save(here / "store" / "data" / "model")
+    return here / "store" / "data" / "model"
+
+
+def test_models_of_other_labels_are_not_compared(contest, tracked, here, other_labels, refused):
+    contest.create_registered_model("mixed")
+    contest.create_model_version("mixed", str(here / "store"), tags={"model_digest": "other"})
+    contest.create_model_version("mixed", "folder", tags={"model_digest": tracked.first.model.digest_})
+    contest.set_registered_model_alias("mixed", "champion", "1")
+    arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
+    for compared in (["--against", other_labels], ["--promote", "mixed"]):
+        with refused("the model has the labels workplace_harassment, ", "; the one to compare with has alpha, beta"):
+            call(*arguments, *compared)
+    assert [path.name for path in here.iterdir()] == ["store"]
+    assert champion(contest, "mixed") == "1"
 
 
 @pytest.mark.parametrize(
@@ -118,11 +374,62 @@ def test_model_that_is_nowhere(here, tracked, location, said, refused):
     assert list(here.iterdir()) == []
 
 
-def test_store_out_of_reach(here, tracked, monkeypatch, refused):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_store_out_of_reach(here, tracked, refused):
+    start = time.monotonic()
     with refused("MLflow store http://127"):
         call("--model", tracked.out, "--data", tracked.data, "--set", "tracking.uri=http://127.0.0.1:9")
+    assert time.monotonic() - start < 15
     assert list(here.iterdir()) == []
+
+
+def runs() -> int:
+    return len(mlflow.search_runs(search_all_experiments=True, output_format="list"))
+
+
+@pytest.fixture
+def leaves_nothing(here):
+    """Nothing is written or tracked by the test but what stood here."""
+    tracking.connect(Tracking())
+    before = runs()
+    yield
+    assert runs() == before
+    assert [path.name for path in here.iterdir() if path.name not in {"posts.jsonl", "scores"}] == []
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("evaluation.slices=[experiencer]", ["evaluation.slices", "'experiencer'", "correct the name"]),
+        ("evaluation.slices=[author]", ["column 'author'", "tells who wrote what"]),
+        ("evaluation.natural={column: stratum, values: [random]}", ["evaluation.natural", "'stratum'"]),
+        ("evaluation.natural={column: source, values: [random]}", ["evaluation.natural", "random", "'source'"]),
+        ("evaluation.recall={assault: 0.9}", ["evaluation.recall", "workplace_harassment"]),
+        ("evaluation.behaviour=none.csv", ["evaluation.behaviour", "none.csv", "No such file"]),
+        ("evaluation.rounds=10", ["evaluation.rounds", "10"]),
+    ],
+)
+def test_what_cannot_be_looked_at_is_one_line(tracked, setting, parts, refused):
+    with refused(*parts):
+        call("--model", tracked.out, "--data", tracked.data, *settings([*tracked.quick, setting]))
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_a_split_without_positives_is_one_line(here, tracked, refused):
+    write_posts(here / "posts.jsonl", [post | {"labels": []} for post in posts_of(tracked.data)])
+    with refused("all: none of its 80 posts has any of workplace_harassment, ", "score.py"):
+        call("--model", tracked.out, "--data", "posts.jsonl")
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_scores_of_another_model_or_none_are_one_line(here, tracked, weak, refused):
+    write_posts(here / "posts.jsonl", [{"id": post["id"], "text": post["text"]} for post in tracked.posts[:20]])
+    score(["posts.jsonl"], weak / "model", "scores")
+    arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
+    with refused("scored by the model", f"not by {tracked.first.model.digest_[:12]}"):
+        call(*arguments, "--scores", "scores")
+    with refused("nowhere: no such folder or file"):
+        call(*arguments, "--scores", "nowhere")
 
 
 def test_store_that_goes_away_costs_no_results(here, tracked, refused):
@@ -132,18 +439,10 @@ def test_store_that_goes_away_costs_no_results(here, tracked, refused):
         if step == "tracking":
             (here / "mlflow.db").write_bytes(b"no longer a database" * 1000)
 
-    config = load_config((), (), [str(tracked.data)], tracking={"uri": uri, "experiment": "first"})
+    config = load_config((), tracked.quick, [str(tracked.data)], tracking={"uri": uri, "experiment": "first"})
     with refused("out is written and can be used, but tracking it in MLflow failed"):
         evaluate.evaluate(tracked.first.model, config, Path("out"), progress=wreck)
     assert json.loads(Path("out/metrics.json").read_text())["posts"] == 80
-
-
-def test_split_is_chosen(here, tracked):
-    assert "validation, 80 posts" in call("--model", tracked.out, "--data", tracked.data, "--split", "validation")
-
-
-def test_file_without_splits_is_evaluated_whole(here, tracked):
-    assert "all posts, 80 posts" in call("--model", tracked.out, "--data", tracked.data / "test.jsonl")
 
 
 def test_split_that_is_not_there(here, tracked, refused):
@@ -227,10 +526,10 @@ def write_safecity(folder: Path) -> None:
 
 def test_safecity_files_are_measured_with_and_without_repeated_texts(here, tracked):
     write_safecity(here)
-    settings = ["calibration.folds=2", "features.char_min_df=1", f"tracking.uri={tracked.uri}", "tracking.experiment=safecity"]
-    trained = train.train(load_config([SAFECITY], settings, [str(here)]), here / "model")
+    wanted = ["calibration.folds=2", "features.char_min_df=1", f"tracking.uri={tracked.uri}", "tracking.experiment=safecity"]
+    trained = train.train(load_config([SAFECITY], wanted, [str(here)]), here / "model")
     assert trained.evaluation.title == "test"
-    printed = call("--model", "model", "--config", SAFECITY, "--data", ".", "--out", "out")
+    printed = call("--model", "model", "--config", SAFECITY, "--data", ".", "--out", "out", *settings(tracked.quick))
     metrics = json.loads(Path("out/metrics.json").read_text())
     assert (metrics["posts"], metrics["new_texts_only"]["posts"]) == (10, 5)
     assert metrics["new_texts_only"]["baselines"]["all_zero"]["exact_match"] == pytest.approx(1 / 5)

@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.config import Columns, Data, Label, LabelSet
+from pipeline.config import Columns, Data, Evaluation, Label, LabelSet
 from pipeline.corpora import load_corpus
+from pipeline.evaluation.thresholds import compute_thresholds
 from pipeline.metrics import compute_baselines, compute_metrics
-from pipeline.report import corpus_notes, corpus_table, figures, label_table, metrics_tables, overall_table
+from pipeline.report import corpus_notes, corpus_table, figures, metrics_tables
+from pipeline.report.tables import (
+    behaviour_table,
+    comparison_table,
+    label_table,
+    overall_table,
+    prevalence_table,
+    promotion_table,
+    thresholds_table,
+)
 
 LABELS = ["workplace_harassment", "street_harassment"]
 Y = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.int8)
@@ -107,3 +117,65 @@ def test_figures_are_drawn_for_labels_with_positives():
     png = io.BytesIO()
     drawn["curves/workplace_harassment.png"].savefig(png)
     assert png.getvalue().startswith(b"\x89PNG")
+
+
+def compared(difference, interval, verdict):
+    return {"difference": difference, "interval": interval, "verdict": verdict}
+
+
+def test_intervals_stand_below_their_numbers():
+    metrics = measure()
+    bounds = {label: {"f1": [0.25, 0.75], "precision": None} for label in LABELS}
+    rendered = lines(label_table(metrics | {"intervals": {"labels": bounds}}, "Results"))
+    below = rendered[next(number for number, line in enumerate(rendered) if "workplace_harassment" in line) + 1]
+    assert [cell.strip() for cell in below.split("│")][2:5] == ["", "", "0.250–0.750"]
+
+
+def test_comparison_says_which_differences_are_real():
+    alike, undefined = compared(0.001, [-0.02, 0.02], "no real difference"), compared(None, None, "undefined")
+    found = {"f1": compared(0.125, [0.0625, 0.25], "better"), "average_precision": undefined, "brier": alike}
+    differences = {"macro_f1": found["f1"], "mean_average_precision": alike, "labels": {"workplace_harassment": found}}
+    rendered = lines(comparison_table({"model": "0123456789abcdef", "differences": differences}))
+    assert "0123456789ab:" in rendered[0]
+    assert row(rendered, "macro f1, mAP") == ["+0.125", "+0.001", ""]
+    assert row(rendered, "workplace_harassment") == ["+0.125", "undefined", "+0.001"]
+    assert any("+0.062 to +0.250" in line for line in rendered)
+    assert sum("better" in line for line in rendered) == 2
+
+
+def test_behaviour_table_shows_the_weakest_first_and_no_more_than_ten():
+    tree = {f"f{number:02}": {"passed": number, "cases": 12, "rate": number / 12} for number in range(12, 0, -1)}
+    rendered = lines(behaviour_table({"cases": 144, "passed": 78, "rate": 78 / 144, "functionalities": tree}))
+    assert "78 of 144" in " ".join(rendered)
+    shown = [line.split("│")[1].strip() for line in rendered if "│ f" in line]
+    assert shown == [f"f{number:02}" for number in range(1, 11)]
+
+
+def test_thresholds_table_tells_the_price_and_where_positives_are_too_few():
+    y = np.repeat([[1, 1], [1, 0], [0, 0]], [10, 50, 60], axis=0).astype(np.int8)
+    p = np.linspace(0.99, 0.01, 120, dtype=np.float32)[:, None].repeat(2, axis=1)
+    wanted = Evaluation(recall=0.9, guarantee=0.9)
+    rendered = lines(thresholds_table(compute_thresholds(y, p, LABELS, [0.5, 0.5], wanted, np.ones(120, bool))))
+    assert row(rendered, "label")[1] == "miss at most 5%"
+    assert row(rendered, "workplace_harassment")[1] == "0.528: 47.5%"  # 57 of 60 positives; rounded down from 0.5288
+    assert row(rendered, "workplace_harassment")[-1].startswith("90% from 0.5")
+    assert row(rendered, "street_harassment")[-1] == "too few positives"
+
+
+def test_prevalence_table_has_a_block_for_all_and_each_month():
+    few = {"estimate": None, "interval": None, "counted": 0.25, "positives": 3}
+    known = {"estimate": 0.2, "interval": [0.15, 0.27], "counted": 0.3, "positives": 30}
+    total = {"posts": 1000, "labelled": 100, "labels": dict(zip(LABELS, (known, few), strict=True))}
+    rendered = lines(prevalence_table({"total": total, "months": {"2017-10": total}}))
+    assert row(rendered, "all") == ["workplace_harassment", "20.0%", "15.0%–27.0%", "30.0%", "30"]
+    assert row(rendered, "2017-10")[0] == "workplace_harassment"
+    assert sum("too few positives" in line for line in rendered) == 2
+
+
+def test_promotion_table_lists_what_was_not_passed():
+    gates = [{"gate": "a", "passed": True, "found": "fine"}, {"gate": "b", "passed": False, "found": "3 of 12"}]
+    rendered = lines(promotion_table({"promoted": False, "gates": gates}))
+    assert "Not promoted: 1 of 2 gates passed" in " ".join(rendered)
+    assert row(rendered, "b") == ["3 of 12"]
+    assert not any("fine" in line for line in rendered)
+    assert "Promoted: 1 of 1 gates passed" in " ".join(lines(promotion_table({"promoted": True, "gates": gates[:1]})))

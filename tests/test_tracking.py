@@ -120,7 +120,8 @@ def test_model_artifact_is_code_and_directory_without_pickle(connected):
 
 
 def test_no_text_or_author_reaches_the_store(connected):
-    evaluate(connected.first.model, connected.config, connected.folder / "evaluation")
+    quick = load_config((), connected.quick, [str(connected.data)], tracking=connected.config.tracking.model_dump())
+    evaluate(connected.first.model, quick, connected.folder / "evaluation")
     files = [connected.folder / "mlflow.db", *(path for path in (connected.folder / "mlruns").rglob("*") if path.is_file())]
     assert {path.name for path in files} >= {"mlflow.db", "predictions.parquet", "metrics.json", "vocabulary.json", "config.yaml"}
     tables = [json.dumps(pq.read_table(path).to_pylist()).encode() for path in files if path.suffix == ".parquet"]

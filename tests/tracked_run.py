@@ -1,5 +1,6 @@
 """Fixtures of a model trained twice on a small corpus into a real MLflow store; loaded through ``pytest_plugins``."""
 
+import csv
 import itertools
 import json
 import shutil
@@ -11,11 +12,14 @@ import pytest
 from pipeline.config import ROOT, Config, Tracking, load_config
 from train import Trained, train
 
+_FEW = ("news_report", "casing_changed", "denial_added")
+
 
 @dataclass(frozen=True)
 class Tracked:
     folder: Path  # holds everything below
     data: Path
+    cases: Path  # a few behavioural cases
     config: Config
     uri: str
     out: Path
@@ -27,10 +31,24 @@ class Tracked:
     def posts(self) -> list[dict]:
         return [json.loads(line) for file in sorted(self.data.glob("*.jsonl")) for line in file.read_text().splitlines()]
 
+    @property
+    def quick(self) -> list[str]:
+        """Settings of an evaluation that takes less time."""
+        return ["evaluation.rounds=100", f"evaluation.behaviour={self.cases}"]
+
     def store_copy(self, folder: Path) -> str:
-        """A store of one's own, without the seconds that a new one takes."""
-        shutil.copy(self.folder / "mlflow.db", folder / "mlflow.db")
+        """A store of one's own with the two models, whatever tests have put into theirs since."""
+        shutil.copy(self.folder / "two-models.db", folder / "mlflow.db")
         return f"sqlite:///{folder}/mlflow.db"
+
+
+def _write_few(path: Path) -> None:
+    """Three functionalities of the suite, each of another kind of test."""
+    with (ROOT / "data" / "behaviour" / "cases.csv").open(encoding="utf-8", newline="") as whole, path.open("w", newline="") as few:
+        rows = csv.DictReader(whole)
+        writer = csv.DictWriter(few, rows.fieldnames or [])
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["functionality"] in _FEW)
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +59,13 @@ def tracked(tmp_path_factory) -> Tracked:
     for split, posts in (("train", 300), ("validation", 80), ("test", 80)):
         with (ROOT / "data" / "starter" / f"{split}.jsonl").open() as lines:
             (data / f"{split}.jsonl").write_text("".join(itertools.islice(lines, posts)))
+    cases = folder / "cases.csv"
+    _write_few(cases)
     uri = f"sqlite:///{folder}/mlflow.db"
     config = load_config((), ["calibration.folds=3"], [str(data)], tracking=Tracking(uri=uri, experiment="first").model_dump())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # MLflow puts artifacts there
         first = train(config, folder / "model", register="disclosure")
         again = train(config, folder / "again", register="disclosure")
-    return Tracked(folder, data, config, uri, folder / "model", first, folder / "again", again)
+    shutil.copy(folder / "mlflow.db", folder / "two-models.db")
+    return Tracked(folder, data, cases, config, uri, folder / "model", first, folder / "again", again)

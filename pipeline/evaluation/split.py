@@ -1,7 +1,7 @@
 """A model on a split of a corpus: metrics, and a row for every post."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.corpora import Corpus
+from pipeline.errors import InputError
 from pipeline.folders import new_folder
 from pipeline.metrics import Decisions, Labels, Probabilities, compute_baselines, compute_metrics
 from pipeline.predictions import prediction_table, write_parquet
 
-METRICS = "metrics.json"
+METRICS, REPORT = "metrics.json", "report.html"
+
+_AS_TRAINED = ("labels", "baselines", "new_texts_only")
 
 
 class Model(Protocol):
@@ -92,10 +95,41 @@ def evaluate_split(model: Model, corpus: Corpus, split: str) -> Evaluation:
     return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split))
 
 
-def write_evaluation(evaluation: Evaluation, model: Model, folder: Path) -> None:
-    """Write ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text)."""
+def headline(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an evaluation a run logs as metrics; the rest is in the files that it logs.
+
+    Metrics with baselines and the like, the interval of macro-F1 and mean average precision, the share of behavioural
+    cases passed, also by functionality, and the estimated shares of labels.
+    """
+    logged = {name: value for name, value in results.items() if name in _AS_TRAINED or not isinstance(value, Mapping)}
+    for name in ("macro_f1", "mean_average_precision"):
+        if bounds := results["intervals"][name]:
+            logged[f"{name}_low"], logged[f"{name}_high"] = bounds
+    if behaviour := results["behaviour"]:
+        rates = {name: found["rate"] for name, found in behaviour["functionalities"].items()}
+        logged["behaviour"] = {"passed": behaviour["rate"], **rates}
+    if prevalence := results.get("prevalence"):
+        logged["prevalence"] = {label: found["estimate"] for label, found in prevalence["total"]["labels"].items()}
+    return logged
+
+
+def check_positives(corpus: Corpus, split: str) -> None:
+    """Fail if no post of a split has any label of the set: there is nothing to find.
+
+    Raises
+    ------
+    InputError
+    """
+    if not corpus.targets(split, corpus.labels).any():
+        posts = f"none of its {corpus.splits[split].num_rows:,} posts has any of {', '.join(corpus.labels)}"
+        raise InputError(f"{split}: {posts}, so that nothing can be measured; to count false alarms alone, score it with score.py")
+
+
+def write_evaluation(evaluation: Evaluation, model: Model, page: str, folder: Path) -> None:
+    """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text)."""
     table = prediction_table(evaluation.ids, evaluation.probabilities, evaluation.decided, model.labels, model.digest_, truth=evaluation.Y)
     with new_folder(folder, METRICS) as fresh:
         write_parquet(table, fresh / "predictions.parquet")
+        (fresh / REPORT).write_text(page, encoding="utf-8")
         content = {"model": model.digest_, "evaluated": evaluation.title, **evaluation.metrics}
         (fresh / METRICS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,23 @@
+"""A model on labelled posts: metrics, intervals, slices, behaviour, thresholds, prevalence, promotion."""
+
+from pipeline.evaluation.split import (
+    METRICS,
+    REPORT,
+    Evaluation,
+    check_positives,
+    evaluate_probabilities,
+    evaluate_split,
+    headline,
+    write_evaluation,
+)
+
+__all__ = [
+    "METRICS",
+    "REPORT",
+    "Evaluation",
+    "check_positives",
+    "evaluate_probabilities",
+    "evaluate_split",
+    "headline",
+    "write_evaluation",
+]

@@ -1,0 +1,67 @@
+"""All that a split tells about a model beyond its metrics: how sure they are, where they differ, what a threshold costs."""
+
+from typing import Any
+
+from pipeline.config import Evaluation as Wanted
+from pipeline.corpora import Corpus
+from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
+from pipeline.evaluation.slices import compute_slices, drawn_at_random, slice_columns
+from pipeline.evaluation.split import Evaluation, Model, evaluate_split
+from pipeline.evaluation.thresholds import compute_thresholds
+from pipeline.metrics import reliability_intervals
+
+
+def analyse(
+    evaluation: Evaluation, corpus: Corpus, split: str, model: Model, wanted: Wanted, seed: int, other: Model | None = None
+) -> dict[str, Any]:
+    """Intervals, calibration, thresholds and slices of an evaluation, and how it compares with another model.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of `split`.
+    corpus : Corpus
+        Loaded with ``wanted.columns`` as further columns.
+    split : str
+    model : Model
+        That was evaluated.
+    wanted : pipeline.config.Evaluation
+    seed : int
+        Of the bootstrap.
+    other : Model, optional
+        With the same labels, to compare with on the same posts.
+
+    Returns
+    -------
+    dict
+        ``sample`` (``authors``, ``rounds``, ``confidence``), ``intervals``, ``reliability``, ``thresholds``, ``slices``; with
+        `other` also ``comparison`` (``model``, its digest, and ``differences``). See the functions that make each.
+
+    Raises
+    ------
+    InputError
+        When a column to slice by is missing, or the split has no positive of any label.
+    """
+    columns = slice_columns(corpus, split, wanted)
+    groups = corpus.groups(split)
+    counts = resample(groups, wanted.rounds, seed)
+    by_round = metrics_by_round(evaluation.Y, evaluation.probabilities, evaluation.decided, counts)
+    at_random = drawn_at_random(corpus, split, wanted.natural)
+    results = {
+        "sample": {"authors": int(groups.max()) + 1, "rounds": wanted.rounds, "confidence": wanted.confidence},
+        "intervals": intervals(evaluation.metrics, by_round, evaluation.probabilities, wanted.confidence),
+        "reliability": {
+            label: reliability_intervals(evaluation.Y[:, k], evaluation.probabilities[:, k], wanted.confidence)
+            for k, label in enumerate(model.labels)
+        },
+        "thresholds": compute_thresholds(
+            evaluation.Y, evaluation.probabilities, model.labels, model.thresholds_.tolist(), wanted, at_random
+        ),
+        "slices": compute_slices(evaluation, model.labels, columns, counts, wanted),
+    }
+    if other is not None:
+        theirs = evaluate_split(other, corpus, split)
+        their_rounds = metrics_by_round(theirs.Y, theirs.probabilities, theirs.decided, counts)
+        differences = compare(evaluation.metrics, by_round, theirs.metrics, their_rounds, wanted.confidence)
+        results["comparison"] = {"model": other.digest_, "metrics": theirs.metrics, "differences": differences}
+    return results

@@ -1,0 +1,174 @@
+"""Behavioural tests: hand-written cases, each of a thing that a classifier must get right (CheckList, HateCheck)."""
+
+import csv
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import ROOT, LabelSet
+from pipeline.errors import InputError
+from pipeline.evaluation.split import Model
+
+Test = Literal["labels", "same", "direction"]
+_COLUMNS = ["functionality", "case_id", "contrast_id", "text", "test", "labels", "must", "must_not"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One behavioural case.
+
+    Attributes
+    ----------
+    functionality, case_id : str
+        What it tests, and its name.
+    contrast_id : str
+        The case that it differs from in a few words; empty for none.
+    text : str
+    test : {"labels", "same", "direction"}
+        What is tested: the decisions themselves; that the decisions are those on the contrast case; that probabilities
+        are higher (`must`) or lower (`must_not`) than on the contrast case.
+    labels : tuple of str
+        All labels that the codebook gives it.
+    must, must_not : tuple of str
+        Labels that the test asks for.
+    """
+
+    functionality: str
+    case_id: str
+    contrast_id: str
+    text: str
+    test: Test
+    labels: tuple[str, ...]
+    must: tuple[str, ...]
+    must_not: tuple[str, ...]
+
+
+def _case(row: dict[str, str], place: str, known: Sequence[str]) -> Case:
+    needed = ("functionality", "case_id", "text")
+    if missing := [name for name in _COLUMNS if row.get(name) is None or (name in needed and not row[name])]:
+        raise InputError(f"{place}: nothing in column {missing[0]!r}; the columns are {', '.join(_COLUMNS)}")
+    if not re.fullmatch(r"[\w -]+", row["functionality"]):  # it names a metric in MLflow, too
+        raise InputError(f"{place}: functionality {row['functionality']!r}: allowed are letters, digits, spaces, '_' and '-'; rename it")
+    if row["test"] not in get_args(Test):
+        raise InputError(f"{place}: test is {row['test']!r}; allowed are {', '.join(get_args(Test))}")
+    lists = {name: tuple(filter(None, row[name].split(";"))) for name in ("labels", "must", "must_not")}
+    for label in [label for names in lists.values() for label in names if label not in known]:
+        if near := difflib.get_close_matches(label, known, n=1, cutoff=0.8):
+            raise InputError(f"{place}: unknown label {label!r}; did you mean {near[0]!r}?")
+    if row["test"] != "same" and not (lists["must"] or lists["must_not"]):
+        raise InputError(f"{place}: neither must nor must_not names a label; say what is tested")
+    if both := [label for label in lists["must"] if label in lists["must_not"]]:
+        raise InputError(f"{place}: {both[0]} is in both must and must_not; take it out of one")
+    return Case(row["functionality"], row["case_id"], row["contrast_id"], row["text"], row["test"], **lists)  # type: ignore[arg-type]
+
+
+def load_cases(path: str, labels: LabelSet) -> list[Case]:
+    """Read a file of behavioural cases.
+
+    Parameters
+    ----------
+    path : str
+        CSV with the columns of `Case`, lists joined by ``;``. A path that is not there is looked for in the repository.
+    labels : LabelSet
+        To tell misspelt labels; cases may also name labels of other sets.
+
+    Raises
+    ------
+    InputError
+        Naming the line and the remedy.
+    """
+    file = Path(path) if Path(path).exists() else ROOT / path
+    known = [*labels.names, *labels.auxiliary, *labels.ignored]
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            cases = [_case(row, f"{path}, line {reader.line_num}", known) for row in reader]
+    except OSError as error:
+        raise InputError(f"evaluation.behaviour: {path} cannot be read ({error.strerror}); correct the path, or set it to null") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"evaluation.behaviour: {path} is no CSV in UTF-8 ({error}); correct it, or set it to null") from None
+    if not cases:
+        raise InputError(f"evaluation.behaviour: {path} holds no case; add some, or set it to null")
+    by_id = {case.case_id: case for case in cases}
+    if len(by_id) < len(cases):
+        repeated = next(case.case_id for number, case in enumerate(cases) if case.case_id in {other.case_id for other in cases[:number]})
+        raise InputError(f"{path}: case_id {repeated!r} stands twice; make case ids unique")
+    for case in cases:
+        if case.contrast_id == case.case_id or case.contrast_id not in by_id if case.contrast_id else case.test != "labels":
+            raise InputError(f"{path}: case {case.case_id!r} has contrast_id {case.contrast_id!r}, which is no case; correct it")
+    return cases
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the model makes of one case, shapes (n_labels,)."""
+
+    probabilities: NDArray[np.float32]
+    decided: NDArray[np.bool_]
+
+
+def _failed(case: Case, labels: Sequence[str], answer: _Answer, contrast: _Answer | None) -> list[str]:
+    """Labels on which a case fails."""
+    yes, no = answer.decided, ~answer.decided
+    if contrast and case.test == "same":
+        return [label for label, differs in zip(labels, answer.decided != contrast.decided, strict=True) if differs]
+    if contrast and case.test == "direction":
+        yes, no = answer.probabilities > contrast.probabilities, answer.probabilities < contrast.probabilities
+    return [label for k, label in enumerate(labels) if (label in case.must and not yes[k]) or (label in case.must_not and not no[k])]
+
+
+def _failure(case: Case, labels: Sequence[str], answer: _Answer, failed: list[str]) -> dict[str, Any]:
+    return {
+        **{"case_id": case.case_id, "text": case.text, "test": case.test, "contrast": case.contrast_id},
+        **{"must": list(case.must), "must_not": list(case.must_not), "failed": failed},
+        "given": [label for label, given in zip(labels, answer.decided.tolist(), strict=True) if given],
+        "probabilities": {label: round(float(p), 4) for label, p in zip(labels, answer.probabilities, strict=True)},
+    }
+
+
+def run_cases(model: Model, cases: Sequence[Case]) -> dict[str, Any]:
+    """Test a model's behaviour.
+
+    Parameters
+    ----------
+    model : Model
+    cases : sequence of Case
+        Those that ask for none of the model's labels are left out.
+
+    Returns
+    -------
+    dict
+        ``cases``, ``passed``, ``rate``, ``passed_by_silence`` (by giving no label at all) and ``functionalities``: for
+        each, in the order of the file, ``cases``, ``passed``, ``rate``, its 95 % Wilson ``interval``, and ``failures``:
+        ``case_id``, ``text`` (ours, not anybody's post), ``test``, ``contrast``, ``must``, ``must_not``, ``given`` (labels
+        decided), ``failed`` (labels it fails on) and ``probabilities``.
+    """
+    from scipy.stats import binomtest
+
+    probabilities = model.score([case.text for case in cases])
+    answers = {
+        case.case_id: _Answer(p, decided) for case, p, decided in zip(cases, probabilities, model.decide(probabilities), strict=True)
+    }
+    asked = [case for case in cases if case.test == "same" or set(model.labels) & {*case.must, *case.must_not}]
+    tree: dict[str, Any] = {case.functionality: {"cases": 0, "passed": 0, "failures": []} for case in asked}
+    for case in asked:
+        found, answer = tree[case.functionality], answers[case.case_id]
+        failed = _failed(case, model.labels, answer, answers.get(case.contrast_id))
+        found["cases"] += 1
+        found["passed"] += not failed
+        if failed:
+            found["failures"].append(_failure(case, model.labels, answer, failed))
+    for found in tree.values():
+        bounds = binomtest(found["passed"], found["cases"]).proportion_ci(0.95, "wilson")
+        found |= {"rate": found["passed"] / found["cases"], "interval": [float(bounds.low), float(bounds.high)]}
+    passed = sum(found["passed"] for found in tree.values())
+    silence = _Answer(np.zeros(len(model.labels), np.float32), np.zeros(len(model.labels), bool))
+    silent = sum(not _failed(case, model.labels, silence, silence) for case in asked)
+    counts = {"cases": len(asked), "passed": passed, "rate": passed / len(asked) if asked else None, "passed_by_silence": silent}
+    return {**counts, "functionalities": tree}

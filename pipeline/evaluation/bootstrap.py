@@ -1,0 +1,232 @@
+"""Bootstrap intervals of every metric, for one model and for the difference of two, by resampling authors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.metrics import BINS, Decisions, Labels, Probabilities
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.uint16]
+
+_CELLS = 2_000_000  # of one block of rounds × posts: bounds memory
+_OF_LABEL = "labels."
+_FEWEST = 20  # authors: of fewer, resamples say nothing about others
+_UNDEFINED = 0.01  # share of rounds that may lack a metric (a resample without positives) before it gets no interval
+
+
+def resample(groups: NDArray[np.int64], rounds: int, seed: int) -> Counts:
+    """How often each post stands in each bootstrap sample.
+
+    Whole authors are drawn with replacement, so that an author's posts, which resemble each other, do not make an
+    interval look surer than it is (cluster bootstrap, Davison & Hinkley 1997, section 3.8).
+
+    Parameters
+    ----------
+    groups : ndarray of int, shape (n_posts,)
+        Author of each post.
+    rounds : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of uint16, shape (rounds, n_posts)
+        No rounds where fewer than 20 authors wrote the posts.
+    """
+    _, author = np.unique(groups, return_inverse=True)
+    authors = author.max(initial=-1) + 1
+    if authors < _FEWEST:
+        return np.zeros((0, len(groups)), np.uint16)
+    drawn = np.random.default_rng(seed).multinomial(authors, np.full(authors, 1 / authors), size=rounds)
+    return drawn.astype(np.uint16)[:, author]
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _average_precision(y: Floats, p: NDArray[np.float32], counts: Floats) -> Floats:
+    order = np.argsort(-p, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # equal probabilities are decided together
+    found = np.cumsum(counts[:, order] * y[order], axis=1)[:, ends]
+    seen = np.cumsum(counts[:, order], axis=1)[:, ends]
+    gained = np.diff(found, axis=1, prepend=0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((gained * _ratio(found, seen)).sum(axis=1) / found[:, -1])
+
+
+def _calibration_error(y: Floats, p: NDArray[np.float32], counts: Floats) -> Floats:
+    bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)]
+    return np.asarray(np.abs(counts @ (bins * (p - y)[:, None])).sum(axis=1) / counts.sum(axis=1))
+
+
+def _block(Y: Floats, probabilities: Probabilities, decided: Floats, counts: Floats) -> dict[str, Floats]:
+    right, given, true = counts @ (Y * decided), counts @ decided, counts @ Y
+    posts = counts.sum(axis=1)
+    either = np.maximum(Y, decided).sum(axis=1)
+    jaccard = np.where(either > 0, (Y * decided).sum(axis=1) / np.maximum(either, 1), 1.0)
+    per_label = {
+        "precision": _ratio(right, given),
+        "recall": np.where(true > 0, _ratio(right, true), np.nan),
+        "f1": np.where(true > 0, _ratio(2 * right, given + true), np.nan),
+        "average_precision": np.stack([_average_precision(y, p, counts) for y, p in zip(Y.T, probabilities.T, strict=True)], axis=1),
+        "brier": counts @ (probabilities - Y) ** 2 / posts[:, None],
+        "ece": np.stack([_calibration_error(y, p, counts) for y, p in zip(Y.T, probabilities.T, strict=True)], axis=1),
+    }
+    defined = ~np.isnan(per_label["average_precision"])
+    overall = {
+        "macro_f1": np.nan_to_num(per_label["f1"]).mean(axis=1),
+        "micro_f1": _ratio(2 * right.sum(axis=1), given.sum(axis=1) + true.sum(axis=1)),
+        "mean_average_precision": np.where(
+            defined.any(axis=1), np.nansum(per_label["average_precision"], axis=1) / np.maximum(defined.sum(axis=1), 1), np.nan
+        ),
+        "exact_match": counts @ (decided == Y).all(axis=1) / posts,
+        "one_minus_hamming_loss": counts @ (decided == Y).mean(axis=1) / posts,
+        "example_jaccard": counts @ jaccard / posts,
+    }
+    return overall | {f"{_OF_LABEL}{name}": values for name, values in per_label.items()}
+
+
+def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions, counts: Counts) -> dict[str, Floats]:
+    """Every metric of every bootstrap sample.
+
+    Equal to `pipeline.metrics.compute_metrics` on posts repeated as often as `counts` says, without repeating any; but
+    recall and F1 of a label that a sample has no positives of are undefined, not 0.
+
+    Parameters
+    ----------
+    Y, probabilities, decided : ndarray, shape (n_posts, n_labels)
+    counts : ndarray of int, shape (rounds, n_posts)
+        From `resample`, or columns of it for a slice: rounds that hold no post of it are left out.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Overall metrics, shape (rounds,), and ``labels.<metric>``, shape (rounds, n_labels); NaN where undefined.
+    """
+    filled = counts[counts.any(axis=1)]
+    size = max(1, _CELLS // max(1, len(Y)))
+    blocks = [
+        _block(Y.astype(float), probabilities, decided.astype(float), filled[start : start + size].astype(float))
+        for start in range(0, max(1, len(filled)), size)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _interval(values: Floats, confidence: float) -> list[float] | None:
+    if not len(values) or np.isnan(values).mean() > _UNDEFINED:
+        return None
+    # Rounded: the last bits of sums depend on the number of threads.
+    low, high = np.nanquantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]).round(12).tolist()
+    return [low, high]
+
+
+def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
+    """Calibration error that posts reach by chance whose labels are drawn from these very probabilities."""
+    drawn = np.random.default_rng(0).random((rounds, len(p)), np.float32) < p
+    bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)]
+    return float(np.quantile(np.abs((drawn - p) @ bins).sum(axis=1) / len(p), confidence))
+
+
+def _tree(
+    metrics: Mapping[str, Any], by_round: Mapping[str, Floats], pick: Callable[[str, int, Floats, float | None], Any]
+) -> dict[str, Any]:
+    """What `pick` makes of each metric's name, label number, rounds and estimate, arranged as `compute_metrics` arranges metrics."""
+    tree: dict[str, Any] = {name: pick(name, 0, values, metrics[name]) for name, values in by_round.items() if values.ndim == 1}
+    per_label = {name.removeprefix(_OF_LABEL): values for name, values in by_round.items() if values.ndim == 2}
+    tree["labels"] = {
+        label: {name: pick(name, k, values[:, k], estimates[name]) for name, values in per_label.items()}
+        for k, (label, estimates) in enumerate(metrics["labels"].items())
+    }
+    return tree
+
+
+def intervals(
+    metrics: Mapping[str, Any], by_round: Mapping[str, Floats], probabilities: Probabilities, confidence: float
+) -> dict[str, Any]:
+    """Confidence interval of each metric.
+
+    Percentile intervals. ``ece`` grows with noise, so that it is larger in a resample than in the sample, and above zero
+    even where probabilities are right. Its lower end is therefore that of the basic interval, which takes the growth off
+    (Davison & Hinkley 1997, section 5.2), and zero where the sample's is no larger than right probabilities reach by
+    chance (consistency resampling, Bröcker & Smith 2007).
+
+    Parameters
+    ----------
+    metrics : dict
+        Of the whole sample, from `pipeline.metrics.compute_metrics`.
+    by_round : dict
+        From `metrics_by_round`.
+    probabilities : ndarray of float, shape (n_posts, n_labels)
+        Of the sample.
+    confidence : float
+        Such as 0.95.
+
+    Returns
+    -------
+    dict
+        Arranged as `metrics`; ``[low, high]``, or None where the metric is undefined, here or in too many rounds, or the
+        authors are too few.
+    """
+
+    def of(name: str, k: int, values: Floats, estimate: float | None) -> list[float] | None:
+        if estimate is None:
+            return None
+        bounds = _interval(values, confidence)
+        if bounds is None or name != "ece":
+            return bounds
+        by_chance = estimate <= _chance(probabilities[:, k], len(values), confidence)
+        return [0.0 if by_chance else max(0.0, 2 * estimate - bounds[1]), bounds[1]]
+
+    return _tree(metrics, by_round, of)
+
+
+def _verdict(name: str, interval: list[float] | None) -> str:
+    if interval is None:
+        return "undefined"
+    if interval[0] <= 0 <= interval[1]:
+        return "no real difference"
+    return "better" if (interval[0] > 0) != (name == "brier") else "worse"
+
+
+def _less(ours: Any, theirs: Any) -> Any:
+    """Tree of differences of two trees of metrics."""
+    if isinstance(ours, Mapping):
+        return {name: _less(value, theirs[name]) for name, value in ours.items() if name in theirs}
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def compare(
+    metrics: Mapping[str, Any],
+    by_round: Mapping[str, Floats],
+    other: Mapping[str, Any],
+    other_by_round: Mapping[str, Floats],
+    confidence: float,
+) -> dict[str, Any]:
+    """Difference of two models on the same posts, by a paired bootstrap: both are measured on the same resamples.
+
+    Parameters
+    ----------
+    metrics, by_round
+        Of the model, as for `intervals`.
+    other, other_by_round
+        Of the model that it is compared with.
+    confidence : float
+
+    Returns
+    -------
+    dict
+        Arranged as `metrics`, each metric with ``difference`` (model less other), ``interval`` and ``verdict``:
+        ``better``, ``worse``, ``no real difference`` (zero is in the interval) or ``undefined``. Of ``brier`` less is
+        better. ``ece`` is left out: by noise alone it is larger for a model whose probabilities differ more.
+    """
+
+    def told(name: str, _: int, values: Floats, difference: float | None) -> dict[str, Any]:
+        interval = None if difference is None else _interval(values, confidence)
+        return {"difference": difference, "interval": interval, "verdict": _verdict(name, interval)}
+
+    bootstrapped = {name: value for name, value in metrics.items() if name == "labels" or name in by_round}
+    rounds = {name: values - other_by_round[name] for name, values in by_round.items() if name != f"{_OF_LABEL}ece"}
+    return _tree(_less(bootstrapped, other), rounds, told)

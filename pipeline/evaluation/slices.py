@@ -1,0 +1,175 @@
+"""The same metrics on parts of a split: by source, month, length, what a post holds, and columns of the data."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import emoji
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import Evaluation as Wanted
+from pipeline.config import Natural
+from pipeline.corpora import Corpus
+from pipeline.errors import InputError
+from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
+from pipeline.evaluation.split import Evaluation
+from pipeline.metrics import compute_metrics
+from pipeline.text import URL, normalise
+
+NONE, OTHER = "(none)", "(other)"
+_LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
+_MOST_VALUES = 40  # of a column
+_RARE, _LONGEST = 10, 40  # posts, characters: no other value is shown
+_SHOWN = ("precision", "recall", "f1", "average_precision", "ece")
+
+
+def month_of(created_at: str | None) -> str | None:
+    """``2017-10`` of a date as ISO 8601, or as Twitter writes it (``Sun Oct 15 20:21:49 +0000 2017``); None for any other."""
+    if created_at is None:
+        return None
+    for parse in (datetime.fromisoformat, lambda text: datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y")):
+        try:
+            return parse(created_at).strftime("%Y-%m")
+        except ValueError:
+            continue
+    return None
+
+
+def _length(text: str) -> str:
+    words = len(text.split())
+    return next(name for most, name in _LENGTHS if words <= most)
+
+
+def _common(values: Sequence[str | None]) -> list[str | None]:
+    """Values that many posts have, the others as one: rare ones, or long ones, may be names, handles or texts."""
+    posts = Counter(values)
+    kept = {value for value, count in posts.most_common(_MOST_VALUES) if value and count >= _RARE and len(value) <= _LONGEST}
+    return [value if value in kept or value is None else OTHER for value in values]
+
+
+def _holds(found: Sequence[bool], what: str) -> list[str | None]:
+    return [f"with {what}" if each else f"without {what}" for each in found]
+
+
+def _of_text(texts: Sequence[str]) -> dict[str, list[str | None]]:
+    normalised = [normalise(text) for text in texts]
+    return {
+        "length": [_length(text) for text in normalised],
+        "hashtag": _holds([bool(re.search(r"#\w", text)) for text in normalised], "hashtag"),
+        "link": _holds([URL in text for text in normalised], "link"),
+        "emoji": _holds([emoji.emoji_count(text) > 0 for text in normalised], "emoji"),
+    }
+
+
+def _of_column(corpus: Corpus, split: str, name: str, key: str) -> list[str | None]:
+    values = corpus.column(split, name)
+    if not any(values):
+        raise InputError(f"evaluation.{key}: no post of {split} has a value in column {name!r}; correct the name, or the data")
+    return values
+
+
+def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDArray[np.bool_]:
+    """Which posts were drawn at random, shape (n_posts,); all where the config does not tell.
+
+    Raises
+    ------
+    InputError
+        When the column is missing, or no post was.
+    """
+    if natural is None:
+        return np.ones(corpus.splits[split].num_rows, bool)
+    drawn = np.array([value in natural.values for value in _of_column(corpus, split, natural.column, "natural")])
+    if not drawn.any():
+        allowed = ", ".join(natural.values)
+        raise InputError(f"evaluation.natural: no post of {split} has {allowed} in column {natural.column!r}; correct the values")
+    return drawn
+
+
+def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[str | None]]:
+    """Value of each post in each column to slice by.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Loaded with ``wanted.columns`` as further columns.
+    split : str
+    wanted : pipeline.config.Evaluation
+
+    Returns
+    -------
+    dict of str to list, each of length n_posts
+        ``drawn`` where the config tells which posts were drawn at random; ``source`` and ``month`` where any post has
+        one; ``length``, ``hashtag``, ``link``, ``emoji``; the config's further
+        columns. None for a post without a value, ``(other)`` for values of fewer than ten posts: they may be names or texts.
+
+    Raises
+    ------
+    InputError
+        When a column is missing.
+    """
+    rows = corpus.splits[split]
+    columns: dict[str, list[str | None]] = {}
+    if wanted.natural:
+        random = drawn_at_random(corpus, split, wanted.natural)
+        columns["drawn"] = ["at random" if each else "enriched" for each in random]
+    columns |= {"source": _common(rows["source"]), "month": _common([month_of(date) for date in rows["created_at"]])}
+    columns |= _of_text(rows["text"])
+    columns |= {name: _common(_of_column(corpus, split, name, "slices")) for name in wanted.slices}
+    return {name: values for name, values in columns.items() if any(values)}
+
+
+def _measure(evaluation: Evaluation, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted) -> dict[str, Any]:
+    part = (evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts])
+    thresholds = [values["threshold"] for values in evaluation.metrics["labels"].values()]
+    metrics = compute_metrics(*part, labels, thresholds)
+    bounds = intervals(metrics, metrics_by_round(*part, counts[:, posts]), part[1], wanted.confidence)
+    large = [label for label, values in metrics["labels"].items() if values["support"] >= wanted.min_positives]
+    per_label = {
+        label: {"support": values["support"]}
+        | ({name: values[name] for name in _SHOWN} | {"intervals": {name: bounds["labels"][label][name] for name in _SHOWN}})
+        if label in large
+        else {"support": values["support"], "false_positives": int((part[2] & (part[0] == 0))[:, k].sum())}
+        for k, (label, values) in enumerate(metrics["labels"].items())
+    }
+    return {
+        "posts": metrics["posts"],
+        "labels": per_label,
+        "macro_f1": metrics["macro_f1"] if len(large) == len(labels) else None,
+        "exact_match": metrics["exact_match"],
+    }
+
+
+def compute_slices(
+    evaluation: Evaluation, labels: Sequence[str], columns: dict[str, list[str | None]], counts: Counts, wanted: Wanted
+) -> list[dict[str, Any]]:
+    """Metrics of every slice.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the whole split.
+    labels : sequence of str
+    columns : dict
+        From `slice_columns`.
+    counts : ndarray of int, shape (rounds, n_posts)
+        From `pipeline.evaluation.bootstrap.resample`.
+    wanted : pipeline.config.Evaluation
+
+    Returns
+    -------
+    list of dict
+        In the order of columns, then of values by number of posts: ``column``, ``value``, ``posts``, ``labels``,
+        ``macro_f1`` (None unless every label has enough positives), ``exact_match``. A label with at least
+        ``min_positives`` has ``support``, precision, recall, f1, average_precision, ece and their ``intervals``; one
+        with fewer just ``support`` and ``false_positives``.
+    """
+    slices = []
+    for column, values in columns.items():
+        named = np.array([NONE if value is None else value for value in values])
+        found, posts = np.unique(named, return_counts=True)
+        for _, value in sorted(zip((-posts).tolist(), found.tolist(), strict=True)):
+            slices.append({"column": column, "value": value, **_measure(evaluation, labels, named == value, counts, wanted)})
+    return slices

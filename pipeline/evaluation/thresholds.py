@@ -1,0 +1,172 @@
+"""What a threshold finds, misses and costs to review; and one whose recall is guaranteed."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import Evaluation as Wanted
+from pipeline.errors import InputError
+from pipeline.metrics import Labels, Probabilities
+
+MISSES = (0.01, 0.05, 0.1, 0.2)
+_CURVE = np.linspace(0, 1, 101)
+_TESTED = 500  # thresholds that are tried for a guarantee, at most: bounds memory, and recall moves by 0.2 % a step
+
+Scores = NDArray[np.float32]
+
+
+def recall_targets(recall: float | Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
+    """Recall to guarantee for each label.
+
+    Raises
+    ------
+    InputError
+        When targets are given by label, and one is missing or of no label.
+    """
+    if not isinstance(recall, Mapping):
+        return dict.fromkeys(labels, recall)
+    if unknown := [label for label in recall if label not in labels]:
+        raise InputError(f"evaluation.recall: {unknown[0]!r} is no label of the model; its labels are {', '.join(labels)}")
+    if missing := [label for label in labels if label not in recall]:
+        raise InputError(f"evaluation.recall: nothing for {', '.join(missing)}; give one for each label, or one number for all")
+    return {label: recall[label] for label in labels}
+
+
+def _from(scores: Scores, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Number of scores from each threshold on."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds)
+
+
+def _ratio(above: int, below: int) -> float | None:
+    return above / below if below else None
+
+
+def _rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[dict[str, Any]]:
+    tried = np.asarray(thresholds, np.float32)  # as `Classifier.decide` compares them
+    counts = zip(_from(p[y == 1], tried).tolist(), _from(p, tried).tolist(), _from(p[at_random], tried).tolist(), strict=True)
+    positives, drawn = int(y.sum()), int(at_random.sum())
+    return [
+        {
+            "threshold": float(threshold),
+            "precision": _ratio(right, reviewed),
+            "recall": _ratio(right, positives),
+            "f1": _ratio(2 * right, reviewed + positives) if positives else None,
+            "share": _ratio(reviewed, len(y)),
+            "share_at_random": _ratio(reviewed_at_random, drawn),
+        }
+        for threshold, (right, reviewed, reviewed_at_random) in zip(thresholds, counts, strict=True)
+    ]
+
+
+def _share_interval(row: Mapping[str, Any], drawn: int, confidence: float) -> list[float] | None:
+    from scipy.stats import binomtest
+
+    if row["share_at_random"] is None:
+        return None
+    bounds = binomtest(round(row["share_at_random"] * drawn), drawn).proportion_ci(confidence, "wilson")
+    return [float(bounds.low), float(bounds.high)]
+
+
+def _missing_at_most(found: Scores, miss: float) -> float:
+    """Highest threshold that misses at most this share of the positives with these probabilities."""
+    return float(np.sort(found)[math.floor(miss * len(found) + 1e-9)])
+
+
+def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None:
+    """Highest threshold that learn-then-test lets pass; None where there is none (Angelopoulos et al. 2021, arXiv:2110.01052)."""
+    from mapie.risk_control import BinaryClassificationController, BinaryRisk
+
+    # Fixed sequence: from the lowest threshold up, each tested at the full level, until one fails. Recall never rises on the
+    # way, so that a threshold that is too high passes only if the first such one does: thresholds may come from the posts.
+    tried = np.unique(found)
+    controller = BinaryClassificationController(
+        lambda scores: np.column_stack([1 - scores, scores]),
+        # As risk="recall", but the number of misses that MAPIE computes back from a rate is not rounded up then.
+        risk=BinaryRisk(lambda y, decided: decided != y, lambda y, decided: y == 1, higher_is_better=False),
+        target_level=1 - recall,
+        confidence_level=confidence,
+        best_predict_param_choice="predicted_positive_fraction",  # of those that pass, the one that decides the fewest: the highest
+        list_predict_params=tried[:: -(-len(tried) // _TESTED)],
+        fwer_method="fixed_sequence",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that none passes, or all do
+        controller.calibrate(found, np.ones(len(found), int))
+    best = controller.best_predict_param
+    return None if best is None else float(best)
+
+
+def _guarantee(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], recall: float, confidence: float) -> dict[str, Any]:
+    positives = int(y.sum())
+    needed = math.ceil(math.log(1 - confidence) / math.log(recall) - 1e-9)  # so many and none missed, by chance that often
+    asked = {"target": recall, "confidence": confidence, "positives": positives, "needed": needed}
+    threshold = _guaranteed(p[y == 1], recall, confidence) if positives >= needed else None
+    if threshold is None:
+        few = f"{positives:,} positives are too few: a recall of {recall:g} at {confidence:.0%} confidence needs {needed:,} at the least"
+        return asked | {"reason": few} | dict.fromkeys(_rows(y, p, at_random, [0])[0])
+    return asked | {"reason": None} | _rows(y, p, at_random, [threshold])[0]
+
+
+def compute_thresholds(
+    Y: Labels,
+    probabilities: Probabilities,
+    labels: Sequence[str],
+    thresholds: Sequence[float],
+    wanted: Wanted,
+    posts_at_random: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """What each threshold finds, misses and costs.
+
+    The rows of ``cost`` are the best that these very posts allow, so that on others about half of them miss more than they
+    say. ``guarantee`` does not: over samples of posts, its threshold has the target recall on all posts with at least the
+    confidence asked for, if these are a random sample of posts like them that the model has not seen. Posts of one author
+    count as independent there.
+
+    Parameters
+    ----------
+    Y, probabilities : ndarray, shape (n_posts, n_labels)
+    labels : sequence of str, length n_labels
+    thresholds : sequence of float, length n_labels
+        The model's own.
+    wanted : pipeline.config.Evaluation
+        Gives ``recall`` and ``guarantee``, the recall to guarantee and how surely; and ``confidence``, of intervals.
+    posts_at_random : ndarray of bool, shape (n_posts,)
+        Which posts were drawn at random: the share of all posts that must be reviewed is theirs.
+
+    Returns
+    -------
+    dict
+        For each label ``positives``; ``curve``, a row for each threshold from 0 to 1 by 0.01; ``chosen``, the row of the
+        model's threshold; ``cost``, for misses of at most 1, 5, 10 and 20 % (``miss``) the row of the highest threshold, with
+        ``share_interval``, the Wilson interval of ``share_at_random`` (empty without positives); ``guarantee``: ``target``,
+        ``confidence``, ``positives``, ``needed`` (positives), ``reason`` why there is no such threshold (else None), and
+        its row. A row has ``threshold``, ``precision``, ``recall``, ``f1``, and of this split's posts and of those drawn at
+        random the share to review, ``share`` and ``share_at_random``; None where undefined.
+
+    Raises
+    ------
+    InputError
+        When ``wanted.recall`` does not fit the labels.
+    """
+    targets = recall_targets(wanted.recall, labels)
+    drawn = int(posts_at_random.sum())
+    results: dict[str, Any] = {}
+    for k, label in enumerate(labels):
+        y, p = Y[:, k], np.asarray(probabilities[:, k], np.float32)
+        found = p[y == 1]
+        cheapest = _rows(y, p, posts_at_random, [_missing_at_most(found, miss) for miss in MISSES] if len(found) else [])
+        results[label] = {
+            "positives": len(found),
+            "curve": _rows(y, p, posts_at_random, _CURVE.round(2).tolist()),
+            "chosen": _rows(y, p, posts_at_random, [thresholds[k]])[0],
+            "cost": [
+                {"miss": miss, **row, "share_interval": _share_interval(row, drawn, wanted.confidence)}
+                for miss, row in zip(MISSES, cheapest, strict=False)
+            ],
+            "guarantee": _guarantee(y, p, posts_at_random, targets[label], wanted.guarantee),
+        }
+    return results

@@ -1,0 +1,217 @@
+"""An evaluation as one page of HTML that needs no network and no script."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.report.plots import Dot, plot_dots, plot_reliability, plot_review, plot_thresholds
+from pipeline.report.tables import rounded_down
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_UNDEFINED = "–"
+_SPACE = "\u00a0"  # that does not break
+
+# What a metric is called, and in how few words it can be said.
+METRICS = {
+    "f1": ("F1", "balance of recall and precision, from 0 to 1"),
+    "recall": ("recall", "share of the posts with the label that are found"),
+    "precision": ("precision", "share of the posts marked that have the label"),
+    "average_precision": ("average precision", "precision over all thresholds: how well posts are ranked"),
+    "brier": ("Brier score", "mean squared error of the probabilities; less is better"),
+    "ece": ("calibration error", "mean distance of probability and share; less is better"),
+    "macro_f1": ("macro-F1", "mean of the labels’ F1"),
+    "mean_average_precision": ("mean average precision", "mean of the labels’ average precision"),
+    "micro_f1": ("micro-F1", "F1 over all decisions together"),
+    "exact_match": ("exact match", "share of posts with every label right"),
+    "one_minus_hamming_loss": ("1 − Hamming loss", "share of single decisions that are right"),
+    "example_jaccard": ("Jaccard", "mean overlap of given and true labels"),
+}
+OVERALL = ("macro_f1", "mean_average_precision", "micro_f1", "exact_match", "one_minus_hamming_loss", "example_jaccard")
+PLOTTED = ("f1", "recall", "precision", "average_precision")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``0.813``; a dash for None."""
+    return _UNDEFINED if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """``+0.013``; with a digit more where that would show no difference."""
+    if value is None:
+        return _UNDEFINED
+    digits += bool(value) and abs(value) < 0.5 * 10**-digits
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """``3.1 %``; ``5 %`` if it is exactly that, and a digit more below one in a hundred."""
+    if value is None:
+        return _UNDEFINED
+    share = round(100.0 * value, 9)
+    return f"{share:.{0 if share.is_integer() else 2 if share < 1 else 1}f}{_SPACE}%"
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 3, *, sign: bool = False) -> str:
+    """``[0.790–0.835]``; nothing for None."""
+    if bounds is None:
+        return ""
+    low, high = (signed(end, digits) if sign else number(end, digits) for end in bounds)
+    return f"[{low} to {high}]" if sign else f"[{low}–{high}]"
+
+
+def percents(bounds: Sequence[float] | None) -> str:
+    """``[1.2–5.7 %]``; nothing for None."""
+    return "" if bounds is None else f"[{percent(bounds[0]).removesuffix(f'{_SPACE}%')}–{percent(bounds[1])}]"
+
+
+def plain(name: str) -> str:
+    """A name as words."""
+    return name.replace("_", " ")
+
+
+def sentence(name: str) -> str:
+    """A name with a capital first letter, the others as they are."""
+    return name[:1].upper() + name[1:]
+
+
+def listed(names: Sequence[str], nothing: str = "none") -> str:
+    """``one, two and three``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or nothing
+
+
+def _said(dots: Sequence[Dot]) -> str:
+    return "; ".join(f"{dot.name} {number(dot.value, 2)} {interval(dot.interval, 2)}".strip() for dot in dots)
+
+
+def _dots(results: Mapping[str, Any], metric: str) -> list[Dot]:
+    """A metric of every label that has positives."""
+    bounds = results["intervals"]["labels"]
+    return [
+        Dot(plain(label), values[metric] if values["support"] else None, bounds[label][metric] if values["support"] else None)
+        for label, values in results["labels"].items()
+    ]
+
+
+def _metric_plots(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for metric in PLOTTED:
+        dots, name = _dots(results, metric), METRICS[metric][0]
+        yield name, plot_dots(f"plot-{metric}", f"{name} of each label with its interval: {_said(dots)}", dots, name)
+
+
+def _difference_plots(differences: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for metric in ("f1", "average_precision"):
+        compared = {plain(label): values[metric] for label, values in differences["labels"].items()}
+        dots = [Dot(name, each["difference"], each["interval"]) for name, each in compared.items()]
+        name = METRICS[metric][0]
+        said = "; ".join(f"{label} {signed(each['difference'])}, {each['verdict']}" for label, each in compared.items())
+        title = f"Difference in {name} of each label, this model less the other: {said}"
+        yield name, plot_dots(f"plot-difference-{metric}", title, dots, "this model less the other", "zero")
+
+
+def _prevalence_plot(labels: Mapping[str, Any]) -> str:
+    dots = [Dot(plain(label), found["estimate"], found["interval"], found["counted"]) for label, found in labels.items()]
+    said = "; ".join(
+        f"{dot.name} {percent(dot.value)} {percents(dot.interval)}, plain count {percent(dot.also)}"
+        for dot in dots
+        if dot.value is not None
+    )
+    title = f"Estimated share of each label with its interval, and the plain count: {said or 'too few labelled posts'}"
+    return plot_dots("plot-prevalence", title, dots, "share of posts", "share", "too few labelled posts")
+
+
+def _plots(results: Mapping[str, Any]) -> dict[str, Any]:
+    labels = list(results["labels"])
+    reliability, thresholds = results["reliability"], results["thresholds"]
+    plots: dict[str, Any] = {
+        "metrics": list(_metric_plots(results)),
+        "reliability": [
+            plot_reliability(
+                f"plot-reliability-{k}", f"Share of posts with {plain(label)} against the probability given", reliability[label]
+            )
+            for k, label in enumerate(labels)
+        ],
+        "thresholds": [
+            plot_thresholds(f"plot-threshold-{k}", f"Precision and recall of {plain(label)} against the threshold", thresholds[label])
+            for k, label in enumerate(labels)
+        ],
+        "review": [
+            plot_review(f"plot-review-{k}", f"Recall of {plain(label)} against the share of posts to review", thresholds[label])
+            for k, label in enumerate(labels)
+        ],
+    }
+    if "comparison" in results:
+        plots["differences"] = list(_difference_plots(results["comparison"]["differences"]))
+    if "prevalence" in results:
+        plots["prevalence"] = _prevalence_plot(results["prevalence"]["total"]["labels"])
+    return plots
+
+
+def _verdicts(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Which metrics are better, worse or neither, in words; of each label F1 and average precision only."""
+    differences = results["comparison"]["differences"]
+    found: dict[str, list[str]] = {"better": [], "worse": [], "no real difference": [], "undefined": []}
+    for metric in ("macro_f1", "mean_average_precision"):
+        found[differences[metric]["verdict"]].append(METRICS[metric][0])
+    for label, compared in differences["labels"].items():
+        for metric in ("f1", "average_precision"):
+            verdict = compared[metric]["verdict"] if results["labels"][label]["support"] else "undefined"
+            found[verdict].append(f"{METRICS[metric][0]} of {plain(label)}")
+    return found
+
+
+def _by_column(slices: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Slices of each column; posts drawn at random come first of all."""
+    columns: dict[str, list[Mapping[str, Any]]] = {}
+    for part in slices:
+        columns.setdefault(part["column"], []).append(part)
+    if "drawn" in columns:
+        drawn = sorted(columns.pop("drawn"), key=lambda part: part["value"] != "at random")
+        columns = {"drawn": drawn, **columns}
+    return columns
+
+
+def _by_rate(behaviour: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
+    """Functionalities, those that fail most first."""
+    return sorted(behaviour["functionalities"].items(), key=lambda item: (item[1]["rate"], item[0])) if behaviour else []
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for fill in (number, rounded_down, signed, percent, interval, percents, plain, sentence, listed):
+        environment.filters[fill.__name__] = fill
+    return environment.get_template("page.html.j2")
+
+
+def render_page(about: Mapping[str, str], results: Mapping[str, Any]) -> str:
+    """Show all that an evaluation found, for a team of data scientists and for those who decide on posts.
+
+    Parameters
+    ----------
+    about : dict of str to str
+        What was evaluated and where it came from, in the order to show.
+    results : dict
+        As in ``metrics.json``: metrics with ``baselines``, ``sample``, ``intervals``, ``reliability``, ``thresholds``, ``slices``,
+        ``behaviour`` (or None), ``data``, ``features``; ``new_texts_only``, ``comparison``, ``prevalence`` and ``promotion``
+        where there are any.
+
+    Returns
+    -------
+    str
+        HTML that holds its style and plots, refers to nothing outside and has no script. Of posts it shows ids and numbers
+        only; the texts in it are those of behavioural cases. Equal results make equal pages.
+    """
+    page = _template().render(
+        **{"about": about, "results": results, "plots": _plots(results), "names": METRICS, "overall": OVERALL},
+        verdicts=_verdicts(results) if "comparison" in results else {},
+        columns=_by_column(results["slices"]),
+        functionalities=_by_rate(results["behaviour"]),
+    )
+    return f"{page.strip()}\n"

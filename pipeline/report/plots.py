@@ -1,0 +1,192 @@
+"""Plots for a page: small SVG with text as text, in the page's own colours, the same bytes each time."""
+
+import html
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Stand-ins that matplotlib draws with, and what the page's style sheet knows them as.
+_INK, _LINE, _FIRST, _SECOND = "#010100", "#010101", "#010102", "#010103"
+_COLOURS = {_INK: "currentColor", _LINE: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+
+_WIDTH = 340  # of every plot, in pixels of the page: a phone shows it whole
+_LONGEST = 40  # characters of a name
+
+_STYLE: dict[Any, Any] = {
+    **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.titlesize": 12, "axes.labelsize": 12},
+    **{"text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _LINE, "xtick.color": _LINE, "ytick.color": _LINE},
+    **{"xtick.labelcolor": _INK, "ytick.labelcolor": _INK, "axes.grid": True, "grid.color": _LINE, "grid.linewidth": 0.6},
+    **{"axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 12},
+}
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval; None where undefined. `also` is a second value to set beside it."""
+
+    name: str
+    value: float | None
+    interval: Sequence[float] | None
+    also: float | None = None
+
+
+@dataclass
+class _Drawing:
+    axes: "Axes"
+    svg: str = ""
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _inline(svg: str, identifier: str, title: str) -> str:
+    """A figure as matplotlib saves it, as an image with a name inside a page."""
+    body = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<defs>\s*</defs>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")  # groups' ids would stand in every plot
+    body = re.sub(r' font-family: [^;"]*;| transform="rotate\(-?0 [^"]*"', "", body)  # the page's font
+    for stand_in, colour in _COLOURS.items():
+        body = re.sub(rf"(stroke|fill): {stand_in}", rf"\1: {colour}", body)
+    view = re.search(r'viewBox="[^"]*"', body)
+    opening = f'<svg class="plot" {view and view[0]} role="img" aria-labelledby="{identifier}"><title id="{identifier}">'
+    return f"{opening}{html.escape(title)}</title>{body[body.index('>') + 1 :]}".strip()
+
+
+@contextmanager
+def _drawing(identifier: str, title: str, height: int, *, left: int = 44, top: int = 30) -> Iterator[_Drawing]:
+    """Axes to draw on; `svg` is there when done."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": identifier}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has it
+        figure = Figure(figsize=(_WIDTH / 72, height / 72))
+        figure.subplots_adjust(left=left / _WIDTH, right=1 - 14 / _WIDTH, bottom=44 / height, top=1 - top / height)
+        drawing = _Drawing(figure.add_subplot())
+        yield drawing
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    drawing.svg = _inline(file.getvalue(), identifier, title)
+
+
+def _shares(axes: "Axes", *which: Literal["x", "y"]) -> None:
+    """Let axes run from 0 to 1."""
+    ticks, names = [0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"]
+    if "x" in which:
+        axes.set_xticks(ticks, names)
+        axes.set_xlim(-0.02, 1.02)
+    if "y" in which:
+        axes.set_yticks(ticks, names)
+        axes.set_ylim(-0.02, 1.02)
+
+
+def plot_dots(
+    identifier: str,
+    title: str,
+    dots: Sequence[Dot],
+    axis: str,
+    around: Literal["unit", "zero", "share"] = "unit",
+    missing: str = "undefined",
+) -> str:
+    """Values as dots, intervals as whiskers, a row each.
+
+    Parameters
+    ----------
+    identifier : str
+        Unique in the page.
+    title : str
+        What the plot says, for those who cannot see it.
+    dots : sequence of Dot
+    axis : str
+        What the values are.
+    around : {"unit", "zero", "share"}
+        Whether the axis shows 0 to 1, as much as needed on both sides of zero, or from zero as far as needed.
+    missing : str
+        What to say where a value is undefined.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    with _drawing(identifier, title, 56 + 40 * len(dots), left=14, top=12) as drawing:
+        axes = drawing.axes
+        for row, dot in enumerate(dots):
+            name = _shorten(dot.name) if dot.value is not None else f"{_shorten(dot.name)}: {missing}"
+            axes.text(0, row - 0.3, name, transform=axes.get_yaxis_transform(), va="center")
+            if dot.interval:
+                axes.plot(dot.interval, [row + 0.1] * 2, color=_FIRST, linewidth=2, solid_capstyle="butt", marker="|", markersize=8)
+            if dot.value is not None:
+                axes.plot(dot.value, row + 0.1, color=_FIRST, marker="o", markersize=7)
+            if dot.also is not None:
+                axes.plot(dot.also, row + 0.1, color=_SECOND, marker="D", markersize=7, fillstyle="none", markeredgewidth=1.8)
+        if around == "unit":
+            _shares(axes, "x")
+        else:
+            reach = 1.1 * max(abs(end) for dot in dots for end in [dot.value or 0, dot.also or 0, *(dot.interval or ())]) or 0.01
+            axes.set_xlim(-reach if around == "zero" else 0, reach)
+            axes.locator_params(axis="x", nbins=5)
+        if around == "zero":
+            axes.axvline(0, color=_INK, linewidth=1)
+        axes.set(ylim=(len(dots) - 0.5, -0.6), yticks=[], xlabel=axis)
+        axes.spines["left"].set_visible(False)
+    return drawing.svg
+
+
+def plot_reliability(identifier: str, title: str, bins: Sequence[Mapping[str, Any]]) -> str:
+    """Share of positives against probability, with intervals, from `pipeline.metrics.reliability_intervals`."""
+    with _drawing(identifier, title, 300) as drawing:
+        axes = drawing.axes
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+        for found in bins:
+            axes.plot([found["probability"]] * 2, found["interval"], color=_FIRST, linewidth=2, marker="_", markersize=8)
+            axes.plot(found["probability"], found["share"], color=_FIRST, marker="o", markersize=6)
+        _shares(axes, "x", "y")
+        axes.set(xlabel="probability given")
+        axes.set_title("share that has the label", loc="left")
+    return drawing.svg
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [math.nan if row[name] is None else row[name] for row in rows]
+
+
+def plot_thresholds(identifier: str, title: str, found: Mapping[str, Any]) -> str:
+    """Precision and recall against the threshold, for a label of `pipeline.evaluation.thresholds.compute_thresholds`."""
+    curve = found["curve"]
+    with _drawing(identifier, title, 300, top=62) as drawing:
+        axes = drawing.axes
+        thresholds = _column(curve, "threshold")
+        axes.plot(thresholds, _column(curve, "recall"), color=_FIRST, linewidth=2, label="recall")
+        axes.plot(thresholds, _column(curve, "precision"), color=_SECOND, linewidth=2, linestyle=(0, (5, 2)), label="precision")
+        axes.axvline(found["chosen"]["threshold"], color=_INK, linewidth=1.2, label="model’s threshold")
+        if (guaranteed := found["guarantee"]["threshold"]) is not None:
+            axes.axvline(guaranteed, color=_INK, linewidth=1.2, linestyle=(0, (1, 2)), label="guaranteed recall")
+        _shares(axes, "x", "y")
+        axes.set(xlabel="threshold")
+        axes.figure.legend(loc="upper left", ncols=2, handlelength=1.8, columnspacing=1.4, borderaxespad=0.2)
+    return drawing.svg
+
+
+def plot_review(identifier: str, title: str, found: Mapping[str, Any]) -> str:
+    """Recall against the share of posts to review, for a label of `pipeline.evaluation.thresholds.compute_thresholds`."""
+    curve = [*found["curve"], {"share_at_random": 0.0, "recall": 0.0}]
+    with _drawing(identifier, title, 300, top=62) as drawing:
+        axes = drawing.axes
+        axes.plot(_column(curve, "share_at_random"), _column(curve, "recall"), color=_FIRST, linewidth=2, label="recall")
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="posts taken blindly")
+        own = found["chosen"]
+        if own["share_at_random"] is not None and own["recall"] is not None:
+            axes.plot(own["share_at_random"], own["recall"], color=_INK, marker="o", linestyle="none", label="model’s threshold")
+        _shares(axes, "x", "y")
+        axes.set(xlabel="share of posts to review")
+        axes.figure.legend(loc="upper left", ncols=2, handlelength=1.8, columnspacing=1.4, borderaxespad=0.2)
+    return drawing.svg

@@ -1,0 +1,216 @@
+"""Results as tables for a terminal and figures for a run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from pipeline.metrics import reliability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pipeline.corpora import Corpus
+
+_COLUMNS = ("precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold")
+_OVERALL = ("macro_f1", "micro_f1", "mean_average_precision", "exact_match", "one_minus_hamming_loss", "example_jaccard")
+
+_COMPARED = ("f1", "average_precision", "brier")
+_WEAKEST = 10
+
+_SHORT = {"average_precision": "AP", "mean_average_precision": "mAP", "one_minus_hamming_loss": "1-hamming"}
+
+
+def _heading(name: str) -> str:
+    return _SHORT.get(name, name.replace("_", " "))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """A number, and the interval below it."""
+    return _number(value) + (f"\n[dim]{interval[0]:.3f}–{interval[1]:.3f}[/dim]" if interval else "")
+
+
+def rounded_down(threshold: float | None) -> str:
+    """A threshold with three decimals, never above itself: copied into ``score.py --threshold`` it must not miss more."""
+    return "–" if threshold is None else f"{math.floor(threshold * 1000) / 1000:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def label_table(metrics: Mapping[str, Any], title: str) -> Table:
+    """Per-label metrics, a row each, with intervals where there are any."""
+    table = Table(title=f"{title}, {metrics['posts']:,} posts", title_justify="left")
+    table.add_column("label")
+    for name in (*_COLUMNS, "support"):
+        table.add_column(_heading(name), justify="right")
+    for label, values in metrics["labels"].items():
+        bounds = metrics["intervals"]["labels"][label] if "intervals" in metrics else {}
+        table.add_row(label, *(_with_interval(values[name], bounds.get(name)) for name in _COLUMNS), f"{values['support']:,}")
+    return table
+
+
+def overall_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Overall metrics, a row for each named set of them (the model, the baselines, the model on new texts)."""
+    table = Table()
+    table.add_column("")
+    for name in ("posts", *_OVERALL):
+        table.add_column(_heading(name), justify="right")
+    for title, metrics in rows.items():
+        bounds = metrics.get("intervals", {})
+        table.add_row(title, f"{metrics['posts']:,}", *(_with_interval(metrics[name], bounds.get(name)) for name in _OVERALL))
+    return table
+
+
+def metrics_tables(metrics: Mapping[str, Any], title: str) -> list[Table]:
+    """Tables of metrics: per label, then overall beside the baselines, with and without repeated texts."""
+    rows = {"model": metrics, "all zero": metrics["baselines"]["all_zero"], "prior": metrics["baselines"]["prior"]}
+    if new := metrics.get("new_texts_only"):
+        rows |= {"model, texts in no other split": new, "all zero, texts in no other split": new["baselines"]["all_zero"]}
+    return [label_table(metrics, title), overall_table(rows)]
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> Table:
+    """What of a comparison with another model is real."""
+    title = f"Compared with the model {comparison['model'][:12]}: difference and its interval"
+    table = Table(title=title, title_justify="left", caption="Of twenty equal metrics, one looks different by chance.")
+    for name in ("", *_COMPARED):
+        table.add_column(_heading(name))
+    differences = comparison["differences"]
+    rows = {"macro f1, mAP": {"f1": differences["macro_f1"], "average_precision": differences["mean_average_precision"]}}
+    for title, compared in (rows | differences["labels"]).items():
+        cells = []
+        for found in (compared.get(name) for name in _COMPARED):
+            low, high = found["interval"] if found and found["interval"] else (None, None)
+            numbers = "" if low is None else f"{found['difference']:+.3f}\n[dim]{low:+.3f} to {high:+.3f}[/dim]\n"
+            cells.append(numbers + found["verdict"] if found else "")
+        table.add_row(title, *cells, end_section=True)
+    return table
+
+
+def behaviour_table(behaviour: Mapping[str, Any]) -> Table:
+    """The functionalities that fail most."""
+    weakest = sorted(behaviour["functionalities"].items(), key=lambda found: (found[1]["rate"], found[0]))[:_WEAKEST]
+    title = f"Behaviour: {behaviour['passed']:,} of {behaviour['cases']:,} cases passed ({_share(behaviour['rate'])}); the weakest"
+    table = Table(title=title, title_justify="left")
+    for name in ("functionality", "passed", "cases"):
+        table.add_column(name, justify="left" if name == "functionality" else "right")
+    for name, found in weakest:
+        table.add_row(name, str(found["passed"]), str(found["cases"]))
+    return table
+
+
+def thresholds_table(thresholds: Mapping[str, Any]) -> Table:
+    """What it costs to miss little, and the thresholds whose recall is guaranteed."""
+    guarantee = next(iter(thresholds.values()))["guarantee"]
+    table = Table(
+        title="Thresholds, and the share to review of posts drawn at random (of all, where the config names none)", title_justify="left"
+    )
+    table.add_column("label")
+    headings = (f"miss at most {cost['miss']:.0%}" for cost in next((found["cost"] for found in thresholds.values() if found["cost"]), []))
+    for heading in (*headings, f"recall guaranteed at {guarantee['confidence']:.0%} confidence"):
+        table.add_column(heading, justify="right")
+    for label, found in thresholds.items():
+        cells = [f"{rounded_down(row['threshold'])}: {_share(row['share_at_random'])}" for row in found["cost"]]
+        cells += ["–"] * (len(table.columns) - 2 - len(cells))
+        sure = found["guarantee"]
+        row = f"{sure['target']:.0%} from {rounded_down(sure['threshold'])}: {_share(sure['share_at_random'])}"
+        table.add_row(label, *cells, "too few positives" if sure["reason"] else row)
+    return table
+
+
+def prevalence_table(prevalence: Mapping[str, Any]) -> Table:
+    """Share of each label among unlabelled posts, in all and by month."""
+    total = prevalence["total"]
+    title = f"Share of each label among {total['posts']:,} unlabelled posts, from {total['labelled']:,} labelled at random"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "label", "estimate", "interval", "counted", "labelled positives"):
+        table.add_column(name, justify="left" if name in {"", "label"} else "right")
+    for period, estimates in {"all": total, **prevalence.get("months", {})}.items():
+        for number, (label, found) in enumerate(estimates["labels"].items()):
+            bounds = f"{found['interval'][0]:.1%}–{found['interval'][1]:.1%}" if found["interval"] else "too few positives"
+            cells = (_share(found["estimate"]), bounds, _share(found["counted"]), f"{found['positives']:,}")
+            last = number + 1 == len(estimates["labels"])
+            table.add_row("" if number else period, label, *cells, end_section=last)
+    return table
+
+
+def promotion_table(promotion: Mapping[str, Any]) -> Table:
+    """The gates that were not passed, or that all were."""
+    failed = [gate for gate in promotion["gates"] if not gate["passed"]]
+    passed = f"{len(promotion['gates']) - len(failed)} of {len(promotion['gates'])} gates passed"
+    table = Table(title=f"{'Promoted' if promotion['promoted'] else 'Not promoted'}: {passed}", title_justify="left")
+    for name in ("not passed", "found"):
+        table.add_column(name)
+    for gate in failed:
+        table.add_row(gate["gate"], gate["found"])
+    return table
+
+
+def evaluation_tables(results: Mapping[str, Any], title: str) -> list[Table]:
+    """Tables of all that an evaluation found and a terminal can show; slices and data are in the report."""
+    tables = metrics_tables(results, title)
+    tables += [comparison_table(results["comparison"])] if "comparison" in results else []
+    tables += [thresholds_table(results["thresholds"])]
+    tables += [behaviour_table(results["behaviour"])] if results["behaviour"] else []
+    tables += [prevalence_table(results["prevalence"])] if "prevalence" in results else []
+    tables += [promotion_table(results["promotion"])] if "promotion" in results else []
+    return tables
+
+
+def corpus_table(corpus: "Corpus") -> Table:
+    """Posts and positives per split."""
+    table = Table(title="Corpus", title_justify="left")
+    table.add_column("")
+    for split in corpus.splits:
+        table.add_column(split, justify="right")
+    table.add_row("posts", *(f"{rows.num_rows:,}" for rows in corpus.splits.values()), end_section=True)
+    for name in (*corpus.labels, *corpus.auxiliary):
+        counts = [int(corpus.targets(split, [name]).sum()) for split in corpus.splits]
+        table.add_row(name if name in corpus.labels else f"{name} (auxiliary)", *(f"{count:,}" for count in counts))
+    return table
+
+
+def corpus_notes(corpus: "Corpus") -> list[str]:
+    """What a user should know about the corpus, a line each."""
+    notes = []
+    if corpus.overlap and (corpus.overlap.repeated or corpus.overlap.leaked_texts or corpus.overlap.leaked_authors):
+        found = corpus.overlap
+        notes.append(
+            f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
+            f"{found.leaked_texts:,} stand in another split, {found.leaked_authors:,} are by an author in another split; "
+            f"{found.dropped:,} dropped"
+        )
+    notes += [f"ignored label {name}: {count:,} times" for name, count in corpus.ignored.items()]
+    notes += [f"no split, passed over: {path}" for path in corpus.passed_over]
+    return notes
+
+
+def figures(Y: NDArray[np.int8], probabilities: NDArray[np.float32], labels: Sequence[str]) -> dict[str, "Figure"]:
+    """Precision-recall and reliability curves by file name, one figure a label."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import precision_recall_curve
+
+    drawn = {}
+    for k, label in enumerate(labels):
+        if not Y[:, k].any():
+            continue
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        curve, calibration = figure.subplots(1, 2)
+        precision, recall, _ = precision_recall_curve(Y[:, k], probabilities[:, k])
+        curve.plot(recall, precision)
+        curve.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=label)
+        mean_probability, share, posts = reliability(Y[:, k], probabilities[:, k])
+        calibration.plot([0, 1], [0, 1], color="grey", linewidth=1)
+        calibration.scatter(mean_probability, share, s=10 + 200 * posts / posts.max())
+        calibration.set(xlabel="probability", ylabel="share of positives", xlim=(0, 1), ylim=(0, 1), title="reliability (area: posts)")
+        drawn[f"curves/{label}.png"] = figure
+    return drawn

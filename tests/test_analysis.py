@@ -1,0 +1,132 @@
+"""What an analysis holds: the same resamples under everything, a model against itself and against another."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.config import Data, Evaluation, Label, LabelSet
+from pipeline.corpora import load_corpus
+from pipeline.evaluation import evaluate_split, headline
+from pipeline.evaluation.analysis import analyse
+from pipeline.metrics import flatten_metrics
+
+LABELS = ["alpha", "beta"]
+LABEL_SET = LabelSet(name="two", labels=[Label(name=name, definition="") for name in LABELS])
+WANTED = Evaluation(rounds=200, slices=["teller"])
+
+
+class Known:
+    """A model that reads its probabilities out of posts such as ``post 0.9 0.2``; `blur` of them is noise."""
+
+    labels = LABELS
+    thresholds_ = np.array([0.5, 0.5])
+    prior_ = np.array([0.3, 0.2])
+
+    def __init__(self, blur=0.0):
+        self.blur, self.digest_ = blur, f"{blur:064}"
+
+    def score(self, texts):
+        known = np.array([[float(number) for number in text.split()[1:]] for text in texts], np.float32).reshape(len(texts), 2)
+        noise = np.random.default_rng(1).random(known.shape, np.float32)
+        return (1 - self.blur) * known + np.float32(self.blur) * noise
+
+    def decide(self, probabilities):
+        return probabilities >= 0.5
+
+
+@pytest.fixture
+def corpus(jsonl):
+    """300 posts of 100 authors, that are told apart well but not perfectly."""
+    rng = np.random.default_rng(0)
+    Y = rng.random((300, 2)) < [0.3, 0.2]
+    probabilities = np.clip(0.55 * Y + 0.55 * rng.random((300, 2)), 0, 1)
+    rows = [
+        {
+            "id": str(k),
+            "text": f"post {p[0]:.3f} {p[1]:.3f}",
+            "labels": [label for label, has in zip(LABELS, y, strict=True) if has],
+            "author": str(k % 100),
+            "teller": "so"[k % 2],
+        }
+        for k, (y, p) in enumerate(zip(Y, probabilities, strict=True))
+    ]
+    return load_corpus(Data(sources=[str(jsonl("posts.jsonl", rows))]), LABEL_SET, seed=0, cut=False, further=WANTED.columns)
+
+
+@pytest.fixture
+def analysed(corpus):
+    def analysis(model=None, other=None, wanted=WANTED, seed=0):
+        model = model or Known()
+        return analyse(evaluate_split(model, corpus, "all"), corpus, "all", model, wanted, seed, other)
+
+    return analysis
+
+
+def test_everything_is_there_and_can_be_written_as_json(analysed):
+    results = analysed()
+    assert list(results) == ["sample", "intervals", "reliability", "thresholds", "slices"]
+    assert results["sample"] == {"authors": 100, "rounds": 200, "confidence": 0.95}
+    assert list(results["reliability"]) == list(results["thresholds"]) == list(results["intervals"]["labels"]) == LABELS
+    assert {part["column"] for part in results["slices"]} == {"length", "hashtag", "link", "emoji", "teller"}
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
+
+
+def test_same_seed_same_results_another_seed_others(analysed):
+    assert analysed() == analysed()
+    assert analysed()["intervals"] != analysed(seed=1)["intervals"]
+
+
+def test_a_slice_of_all_posts_has_the_intervals_of_the_whole(analysed):
+    results = analysed()
+    (whole,) = [part for part in results["slices"] if part["column"] == "length"]
+    for label in LABELS:
+        assert whole["labels"][label]["intervals"]["f1"] == pytest.approx(results["intervals"]["labels"][label]["f1"])
+
+
+def test_a_model_against_itself_differs_nowhere(analysed):
+    differences = analysed(other=Known())["comparison"]["differences"]
+    for tree in (*differences["labels"].values(), {name: value for name, value in differences.items() if name != "labels"}):
+        for found in tree.values():
+            assert found == {"difference": 0, "interval": [0, 0], "verdict": "no real difference"}
+
+
+def test_a_model_that_sees_less_is_worse_and_the_other_way_round(analysed):
+    sharp, blurred = Known(), Known(blur=0.8)
+    ours, theirs = analysed(sharp, blurred)["comparison"], analysed(blurred, sharp)["comparison"]
+    assert (ours["model"], theirs["model"]) == (blurred.digest_, sharp.digest_)
+    for name in ("macro_f1", "mean_average_precision"):
+        better, worse = ours["differences"][name], theirs["differences"][name]
+        assert (better["verdict"], worse["verdict"]) == ("better", "worse")
+        assert better["difference"] == pytest.approx(-worse["difference"])
+        assert better["interval"] == pytest.approx([-end for end in reversed(worse["interval"])])
+    assert ours["differences"]["labels"]["alpha"]["brier"]["difference"] < 0
+    assert ours["differences"]["labels"]["alpha"]["brier"]["verdict"] == "better"
+
+
+def test_posts_of_one_author_make_intervals_wider_than_posts_of_many(jsonl):
+    widths = []
+    for authors in (300, 30):
+        rows = [
+            {"id": str(k), "text": f"post {0.1 if k % 10 < 3 else 0.9} 0.9", "labels": LABELS, "author": f"{authors}-{k % authors}"}
+            for k in range(300)
+        ]
+        corpus = load_corpus(Data(sources=[str(jsonl("posts.jsonl", rows))]), LABEL_SET, seed=0, cut=False)
+        wanted = Evaluation(rounds=200)
+        bounds = analyse(evaluate_split(Known(), corpus, "all"), corpus, "all", Known(), wanted, 0)["intervals"]["labels"]["alpha"][
+            "recall"
+        ]
+        widths.append(bounds[1] - bounds[0])
+    assert widths[1] > 3 * widths[0]
+
+
+def test_a_run_logs_the_headlines(analysed, corpus):
+    evaluation = evaluate_split(Known(), corpus, "all")
+    results = evaluation.metrics | analysed(other=Known(blur=0.8))
+    behaviour = {"cases": 4, "passed": 3, "rate": 0.75, "functionalities": {"negation": {"rate": 0.5}, "sarcasm": {"rate": 1.0}}}
+    logged = headline(results | {"behaviour": behaviour})
+    assert logged["macro_f1"] == evaluation.metrics["macro_f1"]
+    assert [logged["macro_f1_low"], logged["macro_f1_high"]] == results["intervals"]["macro_f1"]
+    assert logged["behaviour"] == {"passed": 0.75, "negation": 0.5, "sarcasm": 1.0}
+    assert not {"slices", "thresholds", "reliability", "comparison"} & {name for name, value in logged.items() if isinstance(value, dict)}
+    assert not [name for name in flatten_metrics(headline(results | {"behaviour": None})) if "behaviour" in name]

@@ -1,0 +1,190 @@
+"""Bootstrap: equal to measuring the resamples themselves, whole authors, and intervals that cover the truth as often as they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
+from pipeline.metrics import compute_metrics
+
+LABELS = ["alpha", "beta", "gamma"]
+THRESHOLDS = [0.5] * 3
+
+
+def invented(seed: int, posts: int = 60, rarest: float = 0.2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities with ties, decisions."""
+    rng = np.random.default_rng(seed)
+    Y = (rng.random((posts, 3)) < [0.5, 0.3, rarest]).astype(np.int8)
+    probabilities = np.clip(0.35 * Y + 0.65 * rng.random((posts, 3)), 0, 1).round(2).astype(np.float32)
+    return Y, probabilities, probabilities >= 0.5
+
+
+@given(seed=st.integers(0, 10_000), rarest=st.sampled_from([0.0, 0.02, 0.2]))
+def test_each_round_is_what_measuring_the_resample_gives(seed, rarest):
+    Y, probabilities, decided = invented(seed, rarest=rarest)
+    counts = resample(np.arange(60) // 2, 2, seed)
+    by_round = metrics_by_round(Y, probabilities, decided, counts)
+    for number, count in enumerate(counts):
+        drawn = np.repeat(np.arange(60), count)
+        wanted = compute_metrics(Y[drawn], probabilities[drawn], decided[drawn], LABELS, THRESHOLDS)
+        for name, values in by_round.items():
+            if values.ndim == 1:
+                assert values[number] == pytest.approx(wanted[name])
+                continue
+            metric = name.removeprefix("labels.")
+            expected = [values_of[metric] for values_of in wanted["labels"].values()]
+            if metric in ("recall", "f1"):  # of nothing
+                expected = [
+                    value if values_of["support"] else None for value, values_of in zip(expected, wanted["labels"].values(), strict=True)
+                ]
+            expected = [np.nan if value is None else value for value in expected]
+            assert values[number] == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_authors_are_drawn_whole_and_as_many_as_there_are():
+    groups = np.array([3, 3, 3, 7, 9, 9, *range(100, 117)])
+    counts = resample(groups, 500, seed=0)
+    assert (counts[:, 0] == counts[:, 1]).all()
+    assert (counts[:, 1] == counts[:, 2]).all()
+    assert (counts[:, 4] == counts[:, 5]).all()
+    assert (counts[:, [0, 3, 4, *range(6, 23)]].sum(axis=1) == 20).all()
+    assert counts[:, 3].mean() == pytest.approx(1, abs=0.1)
+
+
+def test_fewer_than_twenty_authors_give_no_intervals_and_no_verdict():
+    Y, probabilities, decided = invented(0)
+    for authors in (1, 19):
+        few = measured(Y, probabilities, decided, resample(np.arange(60) % authors, 300, seed=0))
+        assert intervals(*few, probabilities, 0.95)["macro_f1"] is None
+        assert compare(*few, *few, 0.95)["macro_f1"]["verdict"] == "undefined"
+    enough = measured(Y, probabilities, decided, resample(np.arange(60) % 20, 300, seed=0))
+    assert intervals(*enough, probabilities, 0.95)["macro_f1"] is not None
+
+
+def test_positives_of_so_few_authors_that_resamples_miss_them_give_no_interval():
+    Y = np.zeros((60, 3), np.int8)
+    Y[:10, 0], Y[10:40, 1:] = 1, 1
+    author = np.concatenate([np.zeros(10, int), np.arange(1, 51)])  # all ten of the first label are one author's
+    probabilities = Y.astype(np.float32)
+    bounds = intervals(*measured(Y, probabilities, Y == 1, resample(author, 300, seed=0)), probabilities, 0.95)["labels"]
+    assert [bounds["alpha"][metric] for metric in ("recall", "f1", "average_precision")] == [None] * 3
+    assert bounds["beta"]["f1"] == [1, 1]
+
+
+def test_same_seed_same_resamples():
+    groups = np.arange(50)
+    assert np.array_equal(resample(groups, 20, seed=1), resample(groups, 20, seed=1))
+    assert not np.array_equal(resample(groups, 20, seed=1), resample(groups, 20, seed=2))
+
+
+def test_many_rounds_are_measured_in_blocks_without_a_difference(monkeypatch):
+    Y, probabilities, decided = invented(0)
+    counts = resample(np.arange(60), 50, seed=0)
+    whole = metrics_by_round(Y, probabilities, decided, counts)
+    monkeypatch.setattr("pipeline.evaluation.bootstrap._CELLS", 7 * 60)
+    for name, values in metrics_by_round(Y, probabilities, decided, counts).items():
+        assert values == pytest.approx(whole[name], nan_ok=True)
+
+
+def measured(Y, probabilities, decided, counts):
+    return compute_metrics(Y, probabilities, decided, LABELS, THRESHOLDS), metrics_by_round(Y, probabilities, decided, counts)
+
+
+def test_interval_holds_the_estimate_and_is_none_where_the_metric_is_undefined():
+    Y, probabilities, decided = invented(0, rarest=0)
+    metrics, by_round = measured(Y, probabilities, decided, resample(np.arange(60), 300, seed=0))
+    bounds = intervals(metrics, by_round, probabilities, 0.95)
+    assert bounds["labels"]["gamma"]["average_precision"] is None
+    for name in ("macro_f1", "mean_average_precision", "exact_match"):
+        low, high = bounds[name]
+        assert low < metrics[name] < high
+    wider, narrower = intervals(metrics, by_round, probabilities, 0.99)["macro_f1"], bounds["macro_f1"]
+    assert wider[0] <= narrower[0]
+    assert narrower[1] <= wider[1]
+    assert wider != narrower
+
+
+def test_models_are_told_apart_on_the_label_that_differs():
+    Y, probabilities, _ = invented(1, posts=400)
+    worse = probabilities.copy()
+    worse[:, 0] = np.random.default_rng(0).random(400).astype(np.float32)
+    counts = resample(np.arange(400), 300, seed=0)
+    found = compare(*measured(Y, probabilities, probabilities >= 0.5, counts), *measured(Y, worse, worse >= 0.5, counts), 0.95)
+    assert "ece" not in found["labels"]["alpha"]  # noise alone makes it larger for the model that tells more
+    for metric in ("f1", "average_precision", "brier"):  # of the last, less is better
+        assert found["labels"]["alpha"][metric]["verdict"] == "better"
+        assert found["labels"]["beta"][metric]["verdict"] == "no real difference"
+        assert found["labels"]["beta"][metric]["difference"] == 0
+    assert found["macro_f1"]["verdict"] == "better"
+    back = compare(*measured(Y, worse, worse >= 0.5, counts), *measured(Y, probabilities, probabilities >= 0.5, counts), 0.95)
+    assert back["labels"]["alpha"]["f1"]["verdict"] == "worse"
+    assert back["macro_f1"]["interval"] == pytest.approx([-bound for bound in reversed(found["macro_f1"]["interval"])])
+
+
+def test_pairing_finds_a_difference_that_two_intervals_hide():
+    Y, probabilities, decided = invented(2, posts=300)
+    missing = decided.copy()
+    missing[np.flatnonzero(Y[:, 0] & decided[:, 0])[:8], 0] = False  # eight true positives fewer
+    counts = resample(np.arange(300), 500, seed=0)
+    ours, theirs = measured(Y, probabilities, decided, counts), measured(Y, probabilities, missing, counts)
+    low, high = (intervals(*each, probabilities, 0.95)["labels"]["alpha"]["recall"] for each in (theirs, ours))
+    assert low[1] > high[0]
+    assert compare(*ours, *theirs, 0.95)["labels"]["alpha"]["recall"]["verdict"] == "better"
+
+
+def test_undefined_on_one_side_is_undefined_as_a_difference():
+    Y, probabilities, decided = invented(0, rarest=0)
+    counts = resample(np.arange(60), 200, seed=0)
+    found = compare(*measured(Y, probabilities, decided, counts), *measured(Y, probabilities, decided, counts), 0.95)
+    assert found["labels"]["gamma"]["average_precision"] == {"difference": None, "interval": None, "verdict": "undefined"}
+
+
+def posts_by(authors: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One to eight posts an author, who has the label or not, and whom the model sees through or not, in all of them."""
+    author = np.repeat(np.arange(authors), rng.integers(1, 9, authors))
+    y = (rng.random(authors) < 0.4)[author]
+    skill = rng.normal(0.8, 0.6, authors)[author]
+    score = np.where(y, skill, -skill) + rng.normal(0, 0.4, len(author))
+    return y.astype(np.int8)[:, None], (1 / (1 + np.exp(-2 * score))).astype(np.float32)[:, None], author
+
+
+def calibrated_posts(posts: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Posts of as many authors, whose labels are drawn from their probabilities."""
+    probabilities = rng.beta(0.5, 1.5, (posts, 1)).astype(np.float32)
+    return (rng.random((posts, 1)) < probabilities).astype(np.int8), probabilities, np.arange(posts)
+
+
+def metrics_of(Y: np.ndarray, probabilities: np.ndarray) -> dict:
+    return compute_metrics(Y, probabilities, probabilities >= 0.5, ["alpha"], [0.5])
+
+
+def covered(draw, authors: int, metrics: tuple[str, ...], *, clustered: bool = True, runs: int = 100) -> dict[str, float]:
+    """How often the 95 % interval of a sample holds what the metric is on very many posts."""
+    rng = np.random.default_rng(0)
+    truth = metrics_of(*draw(30_000, rng)[:2])["labels"]["alpha"]
+    hits = dict.fromkeys(metrics, 0)
+    for run in range(runs):
+        Y, probabilities, author = draw(authors, rng)
+        counts = resample(author if clustered else np.arange(len(Y)), 200, run)
+        by_round = metrics_by_round(Y, probabilities, probabilities >= 0.5, counts)
+        bounds = intervals(metrics_of(Y, probabilities), by_round, probabilities, 0.95)["labels"]["alpha"]
+        for metric in metrics:
+            hits[metric] += bounds[metric][0] <= truth[metric] <= bounds[metric][1]
+    return {metric: count / runs for metric, count in hits.items()}
+
+
+LEAST = 0.95 - 3 * np.sqrt(0.95 * 0.05 / 100)  # what chance leaves of 95 % in so many runs
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    found = covered(posts_by, 250, ("precision", "recall", "f1", "average_precision", "brier", "ece"))
+    assert min(found.values()) >= LEAST, found
+
+
+def test_interval_of_the_calibration_error_covers_where_probabilities_are_right():
+    assert covered(calibrated_posts, 800, ("ece",))["ece"] >= LEAST
+
+
+def test_posts_drawn_one_by_one_would_cover_too_seldom():
+    assert max(covered(posts_by, 250, ("f1", "average_precision"), clustered=False).values()) < 0.85

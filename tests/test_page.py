@@ -1,0 +1,395 @@
+"""The report: complete, self-contained, the same bytes for the same results, and usable in a real browser by everybody."""
+
+import copy
+import itertools
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import invent, model_config
+
+from models import Classifier
+from models.explanation import explain, strongest_features
+from pipeline.checks import check_labels, check_splits
+from pipeline.config import Data, Evaluation, Natural, Promotion
+from pipeline.corpora import load_corpus
+from pipeline.evaluation import evaluate_split
+from pipeline.evaluation.analysis import analyse
+from pipeline.evaluation.behaviour import Case, run_cases
+from pipeline.evaluation.prevalence import estimate_prevalence
+from pipeline.evaluation.promotion import decide_promotion
+from pipeline.evaluation.slices import drawn_at_random
+from pipeline.report.page import interval, listed, number, percent, percents, render_page, signed
+from pipeline.report.plots import Dot, plot_dots
+from pipeline.text import normalise
+
+HOSTILE = "<script>alert('x')</script> & \"q\" $a$ https://example.org/x 😀"
+SECRET = "secretword"  # in every post and in no case
+ABOUT = {"evaluated": "test", "data": "<b>data</b>", "model SHA-256": "ab" * 32}
+CASES = [
+    Case("telling_words", "telling-1", "", "zaxa ba lu", "labels", ("alpha",), ("alpha",), ("beta",)),
+    Case("telling_words", "telling-2", "telling-1", f"zaxa {HOSTILE}", "same", (), (), ()),
+    Case("impossible", "impossible-1", "", f"zaxa {HOSTILE}", "labels", (), ("beta",), ("alpha", "gamma")),
+    Case("impossible", "impossible-2", "impossible-1", "wiku zaxa", "direction", (), ("alpha",), ("beta",)),
+]
+LOOK = Evaluation(rounds=100, slices=["kind"], natural=Natural(column="kind", values=["random"]), min_positives=3)
+
+
+def fit(folder, seed: int) -> Classifier:
+    posts = invent(200, seed=seed)
+    model = Classifier(model_config())
+    model.fit(model.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups, posts.auxiliary)
+    model.save(folder, {"training_data": {"posts": 200}})
+    return Classifier.load(folder)
+
+
+def corpus(folder, *, betas: bool):
+    """A train and a test split of invented posts that share a text and an author; betas: whether any test post has that label."""
+    folder.mkdir()
+    for split, seed in (("train", 5), ("test", 6)):
+        posts = invent(120, 60, seed)
+        rows = [
+            {
+                **{"id": f"{split}-{k}<i>", "text": f"{text} {SECRET}" if k else f"the same {SECRET}", "author": f"{split[:k]}{author}"},
+                "labels": [name for name, has in zip(("alpha", "beta"), y, strict=True) if has and (betas or name == "alpha")],
+                **{"created_at": f"2017-1{k % 2}-05", "source": HOSTILE if k % 3 else "else", "kind": "random" if k % 2 else "chosen"},
+            }
+            for k, (text, y, author) in enumerate(zip(posts.texts, posts.Y, posts.groups.tolist(), strict=True))
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labels = model_config().labels
+    return load_corpus(Data(sources=[str(folder)], drop_overlap=False), labels, seed=0, further=LOOK.columns)
+
+
+def measure(model: Classifier, other: Classifier, data) -> dict:
+    """Results as evaluate.py makes them."""
+    evaluation = evaluate_split(model, data, "test")
+    results = evaluation.metrics | analyse(evaluation, data, "test", model, LOOK, 0, other)
+    results["behaviour"] = run_cases(model, CASES)
+    for found in results["behaviour"]["functionalities"].values():
+        for failure in found["failures"]:
+            failure["words"] = {label: explain(model, [failure["text"]])[0][label] for label in failure["failed"]}
+    results["data"] = check_splits(data) | check_labels(data, {"test": evaluation.probabilities})
+    results["data"].pop("pairs")
+    results["features"] = {label: strongest_features(model, label) for label in model.labels}
+    drawn = drawn_at_random(data, "test", LOOK.natural)
+    rest = model.score(data.splits["train"]["text"])
+    months = [["2017-10", "2017-11"][k % 2] for k in range(120)]
+    results["prevalence"] = estimate_prevalence(
+        evaluation.Y[drawn], evaluation.probabilities[drawn], rest, model.labels, model.thresholds_.tolist(), 0.95, 3,
+        np.array(months)[drawn].tolist(), months,
+    )  # fmt: skip
+    results["promotion"] = decide_promotion(results, Promotion())
+    return json.loads(json.dumps(results))  # as metrics.json has them
+
+
+def relabel(tree, names: list[str]):
+    """The same results for other labels, whose numbers are alpha's and beta's in turn."""
+    if isinstance(tree, list):
+        return [relabel(each, names) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if set(tree) >= {"alpha", "beta"}:
+        old = [tree["alpha"], tree["beta"]]
+        return {name: relabel(copy.deepcopy(old[k % 2]), names) for k, name in enumerate(names)}
+    return {key: relabel(value, names) for key, value in tree.items()}
+
+
+@pytest.fixture(scope="module")
+def all_results(tmp_path_factory) -> dict[str, dict]:
+    """A full evaluation; one of which much is missing; one of ten labels; one of a single label."""
+    folder = tmp_path_factory.mktemp("results")
+    model, other = fit(folder / "model", 0), fit(folder / "other", 1)
+    full = measure(model, other, corpus(folder / "full", betas=True))
+    bare = measure(model, other, corpus(folder / "bare", betas=False))
+    bare["comparison_undefined"] = bare["comparison"]["differences"]["labels"]["beta"]["average_precision"]["verdict"]
+    small = {name: value for name, value in bare.items() if name not in ("comparison", "prevalence", "promotion", "new_texts_only")}
+    small |= {"behaviour": None, "data": {name: value for name, value in bare["data"].items() if name not in ("label_errors", "suspects")}}
+    ten = relabel(full, [f"label_{k}_{'x' * 12 * (k % 2)}" for k in range(10)])
+    return {"full": full, "bare": bare, "small": small, "ten": ten, "one": relabel(full, ["alpha"])}
+
+
+@pytest.fixture(scope="module")
+def pages(all_results) -> dict[str, str]:
+    return {name: render_page(ABOUT, results) for name, results in all_results.items()}
+
+
+class Elements(HTMLParser):
+    """Start tags with their attributes, and all text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.text += " " if tag in ("dt", "dd", "li", "th", "td", "p", "span") else ""
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def words(page: str) -> str:
+    return " ".join(Elements(page).text.split())
+
+
+NAMES = ["full", "bare", "small", "ten", "one"]
+
+
+def test_same_results_make_the_same_bytes(all_results, pages):
+    assert render_page(ABOUT, copy.deepcopy(all_results["full"])) == pages["full"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_refers_to_nothing_outside(pages, name):
+    elements = Elements(pages[name])
+    assert not {tag for tag, _ in elements.tags} & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    links = [
+        value for _, attrs in elements.tags for key, value in attrs.items() if key in ("src", "href", "xlink:href", "srcset", "action")
+    ]
+    assert len(links) > 10
+    assert all(link.startswith("#") or link == "data:," for link in links)
+    assert set(re.findall(r"url\((.)", pages[name])) == {"#"}
+    assert "@import" not in pages[name]
+    ids = [attrs["id"] for _, attrs in elements.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    wanted = {link[1:] for link in links if link.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", pages[name]))
+    assert wanted <= set(ids)
+
+
+def test_page_holds_cases_escaped_and_no_post(pages):
+    assert HOSTILE in Elements(pages["full"]).text
+    assert "<script" not in pages["full"]
+    assert "<b>data" not in pages["full"]
+    assert SECRET not in "".join(pages.values())
+
+
+def test_headline_counts_what_is_found_and_right(pages, all_results):
+    full = all_results["full"]
+    values, chosen = full["labels"]["alpha"], full["thresholds"]["alpha"]["chosen"]
+    marked, found = round(chosen["share"] * full["posts"]), round(values["recall"] * values["support"])
+    said = f"finds {found} of the {values['support']} posts that have it; of the {marked} that it marks, {found} are right"
+    assert said in words(pages["full"])
+    low, high = full["intervals"]["macro_f1"]
+    assert f"{full['macro_f1']:.3f} between {low:.3f} and {high:.3f} with 95\u00a0% confidence".replace("\u00a0", " ") in words(
+        pages["full"]
+    )
+
+
+def test_every_failing_case_says_what_was_asked_and_given(pages, all_results):
+    failures = [case for found in all_results["full"]["behaviour"]["functionalities"].values() for case in found["failures"]]
+    assert {"impossible-1"} <= {case["case_id"] for case in failures}
+    page = words(pages["full"])
+    assert "Asked beta, but not alpha Given alpha" in page
+    for case in failures:
+        assert page.count(f"Case {case['case_id']}") == 1
+        for label in case["failed"]:
+            assert f"{label} {case['probabilities'][label]:.2f}" in page
+    assert page.index("impossible") < page.index("telling words"), "what fails most comes first"
+
+
+def test_gates_that_failed_come_first(pages, all_results):
+    failed = [gate["gate"] for gate in all_results["full"]["promotion"]["gates"] if not gate["passed"]]
+    page = words(pages["full"])
+    assert f"Not promoted. It failed {len(failed)} of the {len(all_results['full']['promotion']['gates'])} gates" in page
+    assert page.index("Gates that failed") < page.index("Gates that it passed")
+    promoted = all_results["full"] | {"promotion": {"promoted": True, "gates": [{"gate": "g", "passed": True, "found": "f"}]}}
+    assert "Promoted. It passed all 1 gates" in words(render_page(ABOUT, promoted))
+
+
+def test_parts_with_too_few_positives_say_so_instead_of_a_number(pages, all_results):
+    few = [part["labels"]["beta"] for part in all_results["bare"]["slices"]]
+    assert all("f1" not in values for values in few)
+    slices = words(pages["bare"]).split("Parts of the posts")[-1].split("Calibration:")[0]
+    assert slices.count("0 positives, too few") == len(few)
+    assert "How posts were drawn drawn posts alpha beta macro-F1 exact match at random 60" in slices
+
+
+def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results):
+    page = words(pages["bare"])
+    assert all_results["bare"]["comparison_undefined"] == "undefined"
+    assert "beta: no post here has it, so that nothing can be said of what it finds" in page
+    assert "beta 0 – – – – –" in page
+    assert "No threshold has a guarantee: 0 positives are too few" in page
+    assert "Undefined, for lack of positives: F1 of beta and average precision of beta" in page
+    assert "0 positives among the labelled posts, too few to correct the plain count by" in page
+
+
+def test_sections_without_results_are_left_out_of_page_and_navigation(pages):
+    ids = {attrs.get("id") for _, attrs in Elements(pages["small"]).tags}
+    links = {attrs.get("href") for tag, attrs in Elements(pages["small"]).tags if tag == "a"}
+    for name in ("comparison", "behaviour", "prevalence"):
+        assert name not in ids
+        assert f"#{name}" not in links
+    assert {"headline", "labels", "slices", "calibration", "thresholds", "data", "features", "provenance", "reading"} <= ids
+
+
+def test_estimated_shares_are_said_beside_the_plain_count(pages, all_results):
+    found = all_results["full"]["prevalence"]["total"]["labels"]["alpha"]
+    said = f"alpha: {percent(found['estimate'])} {percents(found['interval'])}. The plain count, {percent(found['counted'])}, is "
+    assert said.replace("\u00a0", " ") in words(pages["full"])
+
+
+def test_plots_show_the_same_values_as_text_and_survive_any_name():
+    svg = plot_dots("p", "<title>", [Dot("$a_b$ <i> 中 " + "x" * 99, 0.5, [0.4, 0.6]), Dot("none", None, None)], "F1")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert any(text.startswith("$a_b$ &lt;i&gt; 中 xxx") and text.endswith("…") for text in texts)
+    assert "none: undefined" in texts
+    assert '<title id="p">&lt;title&gt;</title>' in svg
+    assert not re.search("#0101", svg), "a stand-in for a colour was left"
+    assert "http" not in svg
+
+
+def test_differences_on_both_sides_of_zero_stay_within_the_plot():
+    svg = plot_dots("p", "t", [Dot("a", -0.02, [-0.08, 0.01])], "difference", "zero")
+    (whisker,) = re.findall(
+        r'd="M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \n" clip-path="[^"]*" style="fill: none; stroke: var\(--first\)', svg
+    )
+    zero = 340 / 2
+    assert 14 < float(whisker[0]) < zero < float(whisker[1]) < 326
+
+
+def test_numbers_as_people_read_them():
+    assert [number(0.8129), number(-0.2, 1), number(None)] == ["0.813", "−0.2", "–"]
+    assert [signed(0.0131), signed(-0.0002), signed(0.0)] == ["+0.013", "−0.0002", "+0.000"]
+    assert [percent(0.05), percent(0.7197), percent(0.0042), percent(0), percent(1), percent(None)] == [
+        *("5\u00a0%", "72.0\u00a0%", "0.42\u00a0%", "0\u00a0%", "100\u00a0%", "–"),
+    ]
+    assert [interval([0.1, 0.25], 2), interval([-0.1, 0.25], 2, sign=True), interval(None)] == ["[0.10–0.25]", "[−0.10 to +0.25]", ""]
+    assert [percents([0.012, 0.057]), percents(None)] == ["[1.2–5.7\u00a0%]", ""]
+    assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["none", "a", "a, b and c"]
+
+
+# In a browser.
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+HEADINGS = "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(heading => Number(heading.tagName[1]))"
+WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+SIZES = "all => all.map(plot => 12 * plot.getBoundingClientRect().width / plot.viewBox.baseVal.width)"
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium")
+    if not found:
+        reason = "no chromium on the PATH: the report is not tested in a browser; install it (apt-get install chromium)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *QUIET], chromium_sandbox=False)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def files(pages, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    for name, page in pages.items():
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    return {name: (folder / f"{name}.html").as_uri() for name in pages}
+
+
+@pytest.fixture
+def visit(browser, files):
+    """``visit("full", width=360, color_scheme="dark")``; fails in the end if the page asked for anything or complained."""
+    opened, asked, said = [], [], []
+
+    def go(name, width=1200, **context):
+        page = browser.new_page(viewport={"width": width, "height": 800}, **context)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(files[name])
+        opened.append((page, files[name]))
+        return page
+
+    yield go
+    assert [url for url in asked if url != "data:,"] == [url for _, url in opened]
+    assert said == []
+    for page, _ in opened:
+        page.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fits_a_phone(visit, name):
+    page = visit(name, width=360)
+    scrolled, seen = page.evaluate(WIDTHS)
+    assert scrolled == seen
+    for box in page.locator(".scroll").all():
+        assert box.get_attribute("tabindex") == "0"
+    smallest = min(page.locator("svg.plot").evaluate_all(SIZES))
+    assert smallest > 10, "text of plots, in pixels"
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("full", "light"), ("full", "dark"), ("small", "light")])
+def test_no_barrier_found_by_axe(visit, name, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(name, color_scheme=scheme)
+    page.locator("details").evaluate_all("all => all.forEach(details => details.open = true)")
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], "resultTypes": ["violations"]}
+    found = Axe().run(page, options=rules).response
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found["violations"]] == []
+
+
+@pytest.mark.parametrize("name", ["full", "small"])
+def test_structure_for_those_who_do_not_see_it(visit, name):
+    page = visit(name)
+    levels = page.evaluate(HEADINGS)
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    for table in page.locator("table").all():
+        assert table.locator("caption").text_content()
+        assert table.locator("thead th[scope=col]").count() == table.locator("thead th").count() >= 2
+        assert table.locator("tbody tr").count() == table.locator("tbody tr > th:first-child[scope]").count() >= 1
+    names = page.locator("[role=img]").evaluate_all(
+        "all => all.map(image => document.getElementById(image.getAttribute('aria-labelledby')).textContent)"
+    )
+    assert len(names) == len(set(names)) == page.locator("svg").count() >= 8
+    for landmark in ("banner", "main", "contentinfo"):
+        assert page.get_by_role(landmark).count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the findings"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_dark_scheme_is_dark_and_plots_follow(visit):
+    colours = {}
+    for scheme in ("light", "dark"):
+        page = visit("full", color_scheme=scheme)
+        text = page.locator("svg.plot text").first.evaluate("text => getComputedStyle(text).fill")
+        colours[scheme] = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (page.evaluate(BACKGROUND), text)]
+    (light, on_light), (dark, on_dark) = colours["light"], colours["dark"]
+    assert min(light, on_dark) > 600
+    assert max(dark, on_light) < 200
+
+
+def test_print_shows_what_is_folded_on_screen_on_white(visit):
+    page = visit("full", color_scheme="dark")
+    case = page.get_by_text("Case", exact=True).first
+    folded = "element => element.checkVisibility({contentVisibilityAuto: true})"
+    assert not case.evaluate(folded)
+    page.emulate_media(media="print")
+    assert case.evaluate(folded)
+    assert page.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
+    scrolled, seen = page.evaluate(WIDTHS)
+    assert scrolled == seen
+
+
+def test_details_open_by_keyboard(visit):
+    page = visit("full")
+    summary = page.locator(".tests summary").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".cases blockquote").first.is_visible()
