@@ -1,8 +1,10 @@
 """train.py: the function, the command line, and everything a user can get wrong."""
 
+import csv
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -70,13 +72,14 @@ def test_what_training_gives(tracked):
 
 
 def test_without_the_split_held_out_folds_are_evaluated(tracked, here):
+    uri = tracked.store_copy(here)
     data = f"train={tracked.data}/train.jsonl"
-    printed = call("--data", data, "--set", f"tracking.uri={tracked.uri}", "--experiment", "other", "--seed", 7, "--out", "model", *QUICK)
+    printed = call("--data", data, "--set", f"tracking.uri={uri}", "--experiment", "other", "--seed", 7, "--out", "model", *QUICK)
     assert "held-out folds of train, 300 posts" in printed
     assert "experiment 'other'" in printed
-    assert f"mlflow ui --backend-store-uri {tracked.uri}" in printed
+    assert f"mlflow ui --backend-store-uri {uri}" in printed
     assert Classifier.load(here / "model").config.seed == 7
-    tracking.connect(Tracking(uri=tracked.uri, experiment="other"))
+    tracking.connect(Tracking(uri=uri, experiment="other"))
     (run,) = mlflow.search_runs(experiment_names=["other"], output_format="list")
     assert run.data.params["seed"] == "7"
     assert run.data.params["model.type"] == "svm"
@@ -212,6 +215,94 @@ def test_store_that_goes_away_while_training_costs_no_model(tracked, tmp_path, r
     with refused(f"{tmp_path}/model is written and can be used, but tracking it in MLflow failed"):
         train.train(config, tmp_path / "model", progress=wreck)
     assert Classifier.load(tmp_path / "model").score(["hello"]).shape == (1, 4)
+
+
+FILLER = ["ba", "defi", "go", "luma", "ne", "piro", "su", "tavo", "zu", "kele", "mi", "nora"]
+
+
+@pytest.fixture
+def planted(here):
+    """Posts and options to check them; planted are a repeat, an author of two splits, a conflict, and wrong labels of three posts."""
+    rng = random.Random(0)
+
+    def posts(split: str, number: int) -> list[dict]:
+        return [
+            {
+                "id": f"{split}-{k}",
+                "text": " ".join(["canary", *rng.sample(FILLER, 6), ("wiku", "zaxa")[k % 2]]),
+                "labels": ["alpha"] * (k % 2),
+                "author": f"canary-{split}-{k}",
+            }
+            for k in range(number)
+        ]
+
+    train, test = posts("train", 90), posts("test", 30)
+    train[10]["text"] = test[10]["text"]
+    train[20]["author"] = test[20]["author"]
+    train[32] |= {"text": train[30]["text"], "labels": ["alpha"]}
+    train[41]["labels"] = test[5]["labels"] = test[7]["labels"] = []
+    (here / "data").mkdir()
+    (here / "data" / "train.jsonl").write_bytes(lines(*train))
+    (here / "data" / "test.jsonl").write_bytes(lines(*test))
+    (here / "labels.yaml").write_text("{name: one, labels: [{name: alpha, definition: alpha}]}")
+    return ["--check-data", "--data", "data", "--set", "labels=labels.yaml", *QUICK]
+
+
+def test_checks_of_data_find_what_is_planted_and_show_no_text(here, planted):
+    before = sorted(here.iterdir())
+    printed = call(*planted, "--out", "out")
+    out = here / "out"
+    assert sorted(here.iterdir()) == [*before, out], "no MLflow store, no model"
+    found = json.loads((out / "checks.json").read_text())
+    assert {(row["split"], row["other"]): row["exact"] for row in found["duplicates"] if row["exact"]} == {
+        ("train", "train"): 1,
+        ("train", "test"): 1,
+        ("test", "train"): 1,
+    }
+    assert found["authors"]["in_several_splits"] == 1
+    assert found["conflicts"]["exact"] == {"texts": 1, "posts": 2}
+    with (out / "label_errors.csv").open() as file:
+        assert {row["id"] for row in csv.DictReader(file)} == {"train-41", "test-5", "test-7"}
+    assert "1 of 119 authors known stand in several" in printed
+    assert "Likely label errors" in printed
+    for shown in (printed, *(path.read_text() for path in out.iterdir())):
+        assert "test" in shown
+        assert "canary" not in shown
+
+
+def test_texts_are_shown_when_asked_for(planted, monkeypatch):
+    monkeypatch.setattr("pipeline.checks.check_terminal", lambda: None)
+    printed = call(*planted, "--out", "out", "--show-texts", 1)
+    assert printed.count("canary") == 3, "a pair and a suspect"
+
+
+def test_texts_are_refused_before_any_work_where_they_could_end_up_in_a_log(here, refused):
+    with refused("--show-texts", "no terminal"):
+        call("--check-data", "--data", "none.jsonl", "--show-texts", 3)
+    assert list(here.iterdir()) == []
+
+
+def test_data_that_cannot_be_learned_from_are_checked_all_the_same(here):
+    (here / "train.jsonl").write_bytes(lines(*GOOD))
+    printed = call("--check-data", "--data", "train=train.jsonl", "--out", "out")
+    assert "label errors were not looked for: label" in printed
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["checks.json", "duplicates.csv"]
+
+
+def test_folder_of_something_else_is_found_before_the_checks(here, refused):
+    (here / "full").mkdir()
+    (here / "full" / "notes.txt").write_text("mine")
+    with refused("full: exists and holds something else"):
+        call("--check-data", "--data", "none.jsonl", "--out", "full")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--sweep s.yaml --check-data", "--dry-run --check-data", "--register a --check-data", "--register a --sweep s.yaml", "--show-texts 3"],
+)
+def test_options_that_contradict_each_other(here, options, refused):
+    with refused(options.split()[0]):
+        call("--data", "none.jsonl", *options.split())
 
 
 @pytest.mark.parametrize("arguments", [["--data", "none.jsonl"], ["--no-such-option"]])
