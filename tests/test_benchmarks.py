@@ -1,12 +1,14 @@
+import csv
 import json
 import random
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import scoring
+from benchmarks import safecity, scoring
 from benchmarks.throughput import distinct_posts, main
 from pipeline.errors import InputError
 
@@ -17,6 +19,7 @@ SIGNS = {
     "assault": "he attacked me at night",
     "solidarity_support": "i believe you all",
 }
+GIVEN = np.tile([[0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], (6, 1))
 FILLER = ["today", "we", "walked", "by", "the", "river", "and", "nobody", "said", "a", "word", "about", "rain", "or", "bread"]
 
 
@@ -105,3 +108,52 @@ def test_stream_repeats_as_much_as_the_real_one_day_after_day(monkeypatch):
     assert (set(stream[:1000]), set(stream[1000:])) == (set(posts[:310]), set(posts[310:465]))
     assert stream.count("post 0") > 50 > stream.count("post 300")
     assert stream == scoring.repeated_stream(posts, 1500, seed=0) != scoring.repeated_stream(posts, 1500, seed=1)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """Invented reports in the published format: three texts of test stand in train, one of them with other labels there."""
+    folder, rng = tmp_path_factory.mktemp("safecity"), random.Random(0)
+    signs = ["whistled at", "stared at", "touched"]
+    rows = []
+    for _ in range(160):
+        labels = [int(rng.random() < 0.4) for _ in signs]
+        words = [sign for sign, label in zip(signs, labels, strict=True) if label] + rng.choices(FILLER, k=7)
+        rows.append([" ".join(words), *labels])
+    wrong = [rows[2][0], *(1 - label for label in rows[2][1:])]
+    for name, chosen in {"train": rows[:110], "dev": rows[110:120], "test": [*rows[120:], *rows[:2], wrong]}.items():
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["Description", "Commenting", "Ogling/Facial Expressions/Staring", "Touching /Groping"])
+            writer.writerows(chosen)
+    return folder
+
+
+def test_safecity_is_measured_with_and_without_repeated_texts_beside_the_published(reports, capsys):
+    safecity.main(reports, as_json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert list(result) == ["measured", "published"]
+    whole, new = (result["measured"][f"ours, {posts}"] for posts in ("official test", "its texts in no other split"))
+    assert (whole["posts"], new["posts"]) == (43, 40)
+    assert whole["one_minus_hamming_loss"]["value"] == pytest.approx(sum(whole["accuracy"]) / 3)
+    assert new["exact_match"]["value"] > whole["exact_match"]["value"] * 40 / 43 > 50  # the text with other labels is not among the new
+    for row in result["measured"].values():
+        low, high = row["exact_match"]["interval"]
+        assert low <= row["exact_match"]["value"] <= high
+    safecity.main(reports)
+    printed = capsys.readouterr().out
+    assert "AD-ASH 2025" in printed
+    assert "85.3" in printed
+
+
+def test_safecity_without_a_test_split_is_a_user_error(reports, tmp_path):
+    (tmp_path / "train.csv").write_bytes((reports / "train.csv").read_bytes())
+    with pytest.raises(InputError, match="holds no test posts"):
+        safecity.main(tmp_path)
+
+
+def test_safecity_all_zero_is_right_where_nothing_is_given():
+    scored = safecity.scores(*(values.astype(kind) for values, kind in ((GIVEN, "int8"), (0 * GIVEN, bool))), rounds=200, seed=0)
+    assert scored["exact_match"]["value"] == 50
+    assert scored["accuracy"] == [75, 50, 100]
+    assert scored["one_minus_hamming_loss"]["value"] == 75

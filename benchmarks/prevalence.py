@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""How often intervals for the share of a label cover the truth: prediction-powered, counted, and from labelled posts alone.
+
+All posts of a labelled corpus are the population, so that the truth is known, each with the probabilities of a model that
+was fitted without it; again and again, a few drawn at random keep their labels. See benchmarks/README.md.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+# This script lies beside the packages, not in their parent.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.table import Table
+from scipy.stats import binomtest
+
+from models import Classifier
+from pipeline import terminal
+from pipeline.config import load_config
+from pipeline.corpora import load_corpus
+from pipeline.errors import InputError
+from pipeline.evaluation.prevalence import estimate_prevalence
+from pipeline.metrics import Labels
+from pipeline.text import normalise
+
+METHODS = {"interval": "prediction-powered", "counted": "counted", "labelled_interval": "labelled alone"}
+
+
+def held_out(data: Path) -> tuple[Classifier, Labels]:
+    """Cross-validate the default model on ``train.jsonl`` of a folder: `Classifier.held_out_` and the labels."""
+    config = load_config(sources=[f"train={data / 'train.jsonl'}"])
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    model = Classifier(config.of_model())
+    tokens = model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]])
+    Y = corpus.targets("train", corpus.labels)
+    model.cross_validate(tokens, Y, corpus.groups("train"), corpus.targets("train", corpus.auxiliary))
+    return model, Y
+
+
+def thin(y: NDArray[np.int8], share: float | None, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Posts of a population in which a label has this share: some positives are left out."""
+    positives, negatives = np.flatnonzero(y), np.flatnonzero(y == 0)
+    wanted = len(positives) if share is None else min(len(positives), round(share / (1 - share) * len(negatives)))
+    return np.concatenate([rng.choice(positives, wanted, replace=False), negatives])
+
+
+def simulate(
+    Y: Labels, p: NDArray[np.float32], label: str, threshold: float, labelled: int, runs: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Coverage and mean width of each method's 95 % intervals on a population with one label.
+
+    Parameters
+    ----------
+    Y, p : ndarray, shape (n_posts, 1)
+    label : str
+    threshold : float
+    labelled : int
+        Posts that are labelled in each run.
+    runs : int
+    rng : numpy.random.Generator
+    """
+    truth = float(Y.mean())
+    covered, width = dict.fromkeys(METHODS, 0), dict.fromkeys(METHODS, 0.0)
+    counted = 0.0
+    for _ in range(runs):
+        chosen = np.zeros(len(Y), bool)
+        chosen[rng.choice(len(Y), labelled, replace=False)] = True
+        found = estimate_prevalence(Y[chosen], p[chosen], p[~chosen], [label], [threshold], 0.95, 1)["total"]["labels"][label]
+        counted += found["counted"] / runs
+        rest = int((~chosen).sum())
+        intervals = found | {"counted": list(binomtest(round(found["counted"] * rest), rest).proportion_ci(0.95, "wilson"))}
+        for name in METHODS:
+            low, high = intervals[name] or found["labelled_interval"]  # no positive among the labelled: no other interval
+            covered[name] += low <= truth <= high
+            width[name] += (high - low) / runs
+    coverage = {name: count / runs for name, count in covered.items()}
+    return {"label": label, "truth": truth, "labelled": labelled, "counted": counted, "coverage": coverage, "width": width}
+
+
+def _table(rows: list[dict[str, Any]], runs: int) -> Table:
+    table = Table(title=f"coverage (and mean width) of 95 % intervals, {runs:,} runs")
+    for name in ("label", "truth", "labelled", "positives", "mean count", *METHODS.values()):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    for row in rows:
+        cells = [f"{row['coverage'][name]:.1%} ({row['width'][name]:.1%})" for name in METHODS]
+        positives = f"{row['truth'] * row['labelled']:.0f}"
+        table.add_row(row["label"], f"{row['truth']:.1%}", str(row["labelled"]), positives, f"{row['counted']:.1%}", *cells)
+    return table
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with train.jsonl.")] = Path("../shared/data/metoo2017"),
+    labelled: Annotated[list[int], typer.Option(min=2, help="Posts that are labelled; give it again for more sizes.")] = [300, 600],  # noqa: B006
+    share: Annotated[list[float], typer.Option(min=0.001, max=0.5, help="Also thin each label out to this share.")] = [0.02],  # noqa: B006
+    runs: Annotated[int, typer.Option(min=1, help="Simulations of each.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure how often three kinds of interval cover the true share of each label."""
+    rng = np.random.default_rng(seed)
+    with terminal.steps() as progress:
+        progress("cross-validating")
+        model, Y = held_out(data)
+        rows = []
+        for k, label in enumerate(model.labels):
+            progress(f"simulating {label}")
+            for wanted in (None, *share):
+                posts = thin(Y[:, k], wanted, rng)
+                if max(labelled) >= len(posts):
+                    raise InputError(f"--labelled {max(labelled)}: {label} is simulated on {len(posts):,} posts; label fewer")
+                part = (Y[posts, k : k + 1], model.held_out_[posts, k : k + 1], label, float(model.thresholds_[k]))
+                rows += [simulate(*part, size, runs, rng) for size in labelled]
+    console = terminal.output()
+    if as_json:
+        console.print_json(data=rows)
+    else:
+        console.print(_table(rows, runs))
+
+
+if __name__ == "__main__":
+    terminal.run(main)
