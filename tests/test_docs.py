@@ -1,5 +1,6 @@
 """README, data card and --help against what the code does."""
 
+import csv
 import json
 import re
 import subprocess
@@ -39,7 +40,7 @@ def test_readme_names_every_option(script):
 
 
 def test_readme_links_lead_somewhere():
-    pages = [ROOT / "README.md", *ROOT.glob("data/**/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "CHANGELOG.md"]
+    pages = [ROOT / "README.md", *ROOT.glob("data/**/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md"), ROOT / "CHANGELOG.md"]
     dead = [
         (page.name, link)
         for page in pages
@@ -75,6 +76,14 @@ def test_data_card_counts_are_the_files():
         counts = [len(records), *(sum(label in record["labels"] for record in records) for label in labels)]
         counts += [sum(not record["labels"] for record in records), sum(len(record["labels"]) > 1 for record in records)]
         assert f"| `{split}.jsonl` | {' | '.join(f'{count:,}' for count in counts)} |" in card
+
+
+def test_number_of_behavioural_cases_is_the_file_s():
+    with (ROOT / "data/behaviour/cases.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    said = f"{len(rows)} invented posts of {len({row['functionality'] for row in rows})} functionalities"
+    assert said in (ROOT / "data/behaviour/README.md").read_text(encoding="utf-8")
+    assert f"{len(rows)} [behavioural cases]" in README
 
 
 def test_no_committed_file_names_a_registry():
