@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from pipeline.scoring import Progress, Summary
 
 DEFAULT_OUT = Path("scores")
+RELEASED = Path(__file__).resolve().parent / "models" / "released"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def score(
     inputs: Sequence[str | Path],
-    model: str | Path,
+    model: str | Path = RELEASED,
     out: str | Path = DEFAULT_OUT,
     options: Options | None = None,
     *,
@@ -42,7 +43,7 @@ def score(
     inputs : sequence of str or Path
         JSONL, CSV or Parquet files, folders of them, globs.
     model : str or Path
-        Model directory.
+        Model directory; by default the one released with this version.
     out : str or Path
         Output folder.
     options : Options, optional
@@ -74,7 +75,7 @@ def score(
 
 def score_on_spark(
     inputs: Sequence[str | Path],
-    model: str | Path,
+    model: str | Path = RELEASED,
     out: str | Path = DEFAULT_OUT,
     options: Options | None = None,
     *,
@@ -101,6 +102,21 @@ def score_on_spark(
     from pipeline.scoring.spark_files import score_with_spark
 
     return score_with_spark(find_inputs(inputs), Path(model), Classifier.load, Path(out), master=master, options=options)
+
+
+def _released(*, quiet: bool) -> Path:
+    """Find the model that comes with this version, and say that it is used, except where the manifest is printed, which names it."""
+    from models.storage import DESCRIPTION, read_description
+    from pipeline import __version__
+
+    folder = RELEASED.relative_to(Path.cwd()) if RELEASED.is_relative_to(Path.cwd()) else RELEASED
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder}: the released model is missing; restore it from the repository, or name another with --model DIR")
+    digest, _ = read_description(folder)
+    if not quiet:
+        about = f"released with version {__version__} ({digest[:12]}), trained mostly on English tweets of 2017"
+        print(f"model    {about}; see {folder / 'README.md'}", file=sys.stderr)
+    return folder
 
 
 def _thresholds(settings: Sequence[str]) -> dict[str, float]:
@@ -150,7 +166,9 @@ def main(
             metavar="INPUT...", help="JSONL, CSV (both also .gz, .zst) or Parquet files, folders, globs; - is JSONL on standard input."
         ),
     ],
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")] = Path("runs/model"),
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Model directory; by default the one released with this version, models/released.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for part-* files, rejects.jsonl and manifest.json.")] = DEFAULT_OUT,
     id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
@@ -191,11 +209,12 @@ def main(
     if engine == "spark":
         if start_over:
             raise InputError("--start-over: Spark writes a new folder; remove the old one or choose another --out")
-        summary = score_on_spark(inputs, model, out, options, master=master)
+        summary = score_on_spark(inputs, model or _released(quiet=as_json), out, options, master=master)
     else:
         gc.set_threshold(GC_THRESHOLD)
+        folder = model or _released(quiet=as_json)
         with terminal.job_progress(as_json=as_json) as progress:
-            summary = score(inputs, model, out, options, workers=workers, start_over=start_over, progress=progress)
+            summary = score(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress)
     if as_json:
         print(summary.to_json())
     else:

@@ -82,15 +82,15 @@ class Classifier:
     def _new_features(self) -> TfidfFeatures:
         wanted = self.config.features
         char_ngrams = (wanted.char_ngrams[0], wanted.char_ngrams[1]) if wanted.char_ngrams else None
-        return TfidfFeatures(wanted.word_ngrams, char_ngrams, wanted.word_min_df, wanted.char_min_df)
+        return TfidfFeatures(wanted.word_ngrams, char_ngrams, wanted.word_min_df, wanted.char_min_df, wanted.min_authors, wanted.private)
 
     def _new_calibrator(self) -> Calibrator:
         return CALIBRATORS[self.config.calibration.method]()
 
-    def _fit_scorer(self, tokens: TokenBatch, targets: Labels) -> tuple[TfidfFeatures, LinearScorer]:
+    def _fit_scorer(self, tokens: TokenBatch, targets: Labels, groups: NDArray[np.int64]) -> tuple[TfidfFeatures, LinearScorer]:
         features = self._new_features()
         scorer = LinearScorer(self.config.model.type, self.config.model.C, self.config.seed)
-        return features, scorer.fit(features.fit_transform(tokens), targets)
+        return features, scorer.fit(features.fit_transform(tokens, groups), targets)
 
     def _folds(self, Y: Labels, groups: NDArray[np.int64]) -> Folds:
         """Author-disjoint folds as (train, held-out) indices of posts."""
@@ -114,11 +114,13 @@ class Classifier:
                 columns.append(anything)
         return np.stack(columns, axis=1)
 
-    def _held_out_scores(self, tokens: TokenBatch, targets: Labels, folds: Folds, progress: Callable[[str], None]) -> NDArray[np.float64]:
+    def _held_out_scores(
+        self, tokens: TokenBatch, targets: Labels, groups: NDArray[np.int64], folds: Folds, progress: Callable[[str], None]
+    ) -> NDArray[np.float64]:
         scores = np.zeros(targets.shape)
         for number, (train, held_out) in enumerate(folds, 1):
             progress(f"fitting held-out fold {number} of {len(folds)}")
-            features, scorer = self._fit_scorer(tokens.take(train), targets[train])
+            features, scorer = self._fit_scorer(tokens.take(train), targets[train], groups[train])
             scores[held_out] = scorer.decision_function(features.transform(tokens.take(held_out)))
         return scores
 
@@ -148,7 +150,7 @@ class Classifier:
         """
         folds = self._folds(Y, groups)
         targets = self._targets(Y, Y[:, :0] if auxiliary is None else auxiliary, groups, folds)
-        scores = self._held_out_scores(tokens, targets, folds, progress)
+        scores = self._held_out_scores(tokens, targets, groups, folds, progress)
         self.held_out_ = self._held_out_probabilities(scores, Y, folds)
         wanted = self.config.thresholds
         self.thresholds_ = np.array(
@@ -187,7 +189,7 @@ class Classifier:
         """
         targets = self.cross_validate(tokens, Y, groups, auxiliary, progress)
         progress("fitting on all train posts")
-        self.features, self.scorer = self._fit_scorer(tokens, targets)
+        self.features, self.scorer = self._fit_scorer(tokens, targets, groups)
         return self
 
     def predict_proba(self, tokens: TokenBatch) -> NDArray[np.float32]:

@@ -108,6 +108,8 @@ class Features(Section):
     char_ngrams: Annotated[list[int], Field(min_length=2, max_length=2)] | None = [2, 5]
     word_min_df: Annotated[int, Field(ge=1)] = 2
     char_min_df: Annotated[int, Field(ge=1)] = 3
+    min_authors: Annotated[int, Field(ge=1)] = 1
+    private: Literal["keep", "drop"] = "keep"
 
     @model_validator(mode="after")
     def _ordered(self) -> "Features":

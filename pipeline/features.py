@@ -4,14 +4,15 @@ Character n-grams (`char_wb`) never cross a token, so the counts of a batch are
 (posts x tokens) @ (distinct tokens x n-grams); n-grams are looked up as exact integer keys.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from pipeline.errors import InputError
+from pipeline.privacy import may_show_characters, may_show_token, may_show_words
 from pipeline.text import TokenBatch
 
 _CHUNK = 4096  # posts counted at a time while fitting, which bounds memory
@@ -197,27 +198,53 @@ class _Characters:
         return [self.seen[token] for token in types]
 
 
-def _learn_words(tokens: TokenBatch, ngrams: int, min_df: int) -> tuple[list[str], Ints]:
-    """Word n-grams in at least `min_df` posts, sorted, and how many posts hold each."""
+def _spread(rows: Ints, columns: Ints, size: int) -> Ints:
+    """In how many distinct rows each of `size` columns stands."""
+    return np.bincount(np.unique(rows * size + columns) % max(size, 1), minlength=size)
+
+
+def _of_authors(tokens: TokenBatch, groups: Ints) -> TokenBatch:
+    """One post for each author, made of all of theirs."""
+    order = np.argsort(groups, kind="stable")
+    joined = tokens.take(order)
+    ends = np.flatnonzero(np.diff(groups[order], append=-1)) + 1 if len(groups) else np.empty(0, np.int64)
+    return TokenBatch(joined.types, joined.codes, joined.offsets[np.concatenate([[0], ends])])
+
+
+def _learn_words(tokens: TokenBatch, groups: Ints, ngrams: int, min_df: int, min_authors: int) -> dict[str, int]:
+    """Word n-grams in at least `min_df` posts of `min_authors` authors, and how many posts hold each."""
     size = len(tokens.types)
     rows = _rows(tokens)
     found: dict[str, int] = {}
-    posts_with = np.bincount(np.unique(rows * size + tokens.codes) % size, minlength=size)
-    for code in np.flatnonzero(posts_with >= min_df).tolist():
+    posts_with = _spread(rows, tokens.codes, size)
+    for code in np.flatnonzero((posts_with >= min_df) & (_spread(groups[rows], tokens.codes, size) >= min_authors)).tolist():
         found[tokens.types[code]] = int(posts_with[code])
     if ngrams == 2:
         adjacent = np.flatnonzero(rows[:-1] == rows[1:])
         pairs, pair_of = np.unique(tokens.codes[adjacent] * size + tokens.codes[adjacent + 1], return_inverse=True)
-        posts_with = np.bincount(np.unique(rows[adjacent] * len(pairs) + pair_of) % max(len(pairs), 1), minlength=len(pairs))
-        for number in np.flatnonzero(posts_with >= min_df).tolist():
+        posts_with = _spread(rows[adjacent], pair_of, len(pairs))
+        authors_with = _spread(groups[rows[adjacent]], pair_of, len(pairs))
+        for number in np.flatnonzero((posts_with >= min_df) & (authors_with >= min_authors)).tolist():
             left, right = divmod(int(pairs[number]), size)
             found[f"{tokens.types[left]} {tokens.types[right]}"] = int(posts_with[number])
-    terms = sorted(found)
-    return terms, np.array([found[term] for term in terms], np.int64)
+    return found
 
 
-def _learn_characters(tokens: TokenBatch, low: int, high: int, min_df: int) -> tuple[list[str], Ints]:
-    """Character n-grams in at least `min_df` posts, sorted, and how many posts hold each."""
+def _posts_with(tokens: TokenBatch, of_type: sparse.csr_matrix) -> Ints:
+    """How many posts hold each n-gram, given those of each type."""
+    found = np.zeros(of_type.shape[1], np.int64)
+    for start in range(0, len(tokens), _CHUNK):
+        offsets = tokens.offsets[start : start + _CHUNK + 1]
+        codes = tokens.codes[offsets[0] : offsets[-1]]
+        posts = sparse.csr_matrix(
+            (np.ones(len(codes), np.float32), codes, offsets - offsets[0]), shape=(len(offsets) - 1, len(tokens.types))
+        )
+        found += np.bincount((posts @ of_type).indices, minlength=len(found))
+    return found
+
+
+def _learn_characters(tokens: TokenBatch, groups: Ints, low: int, high: int, min_df: int, min_authors: int) -> dict[str, int]:
+    """Character n-grams in at least `min_df` posts of `min_authors` authors, and how many posts hold each."""
     single = _Characters([*sorted({character for token in tokens.types for character in token}), " "], 1, 1)
     common = np.bincount(single.count(tokens).indices, minlength=len(single.vocabulary)) >= min_df
     alphabet = np.array(sorted(ord(single.vocabulary[number]) for number in np.flatnonzero(common)), np.int64)
@@ -226,23 +253,24 @@ def _learn_characters(tokens: TokenBatch, low: int, high: int, min_df: int) -> t
         raise InputError(f"{len(alphabet)} distinct characters, at most {limit} can be n-gram features; raise features.char_min_df")
     owners, keys = _Characters.keys_of(tokens.types, alphabet, low, high)
     distinct, column = np.unique(keys, return_inverse=True)
-    grams = _counts(owners, column, (len(tokens.types), len(distinct)))
-    posts_with = np.zeros(len(distinct), np.int64)
-    for start in range(0, len(tokens), _CHUNK):
-        offsets = tokens.offsets[start : start + _CHUNK + 1]
-        codes = tokens.codes[offsets[0] : offsets[-1]]
-        posts = sparse.csr_matrix(
-            (np.ones(len(codes), np.float32), codes, offsets - offsets[0]), shape=(len(offsets) - 1, len(tokens.types))
-        )
-        posts_with += np.bincount((posts @ grams).indices, minlength=len(distinct))
+    of_type = _counts(owners, column, (len(tokens.types), len(distinct)))
+    posts_with = _posts_with(tokens, of_type)
+    kept = np.flatnonzero(posts_with >= max(min_df, min_authors))
+    if min_authors > 1:
+        kept = kept[_posts_with(_of_authors(tokens, groups), of_type[:, kept]) >= min_authors]
     found = {}
     mask = (1 << _Characters.BITS) - 1
-    for number in np.flatnonzero(posts_with >= min_df).tolist():
+    for number in kept.tolist():
         codes_of = [int(distinct[number]) >> _Characters.BITS * place & mask for place in range(high)]
         gram = "".join(chr(alphabet[code - 1]) for code in reversed(codes_of) if code)
         found[gram] = int(posts_with[number])
-    terms = sorted(found)
-    return terms, np.array([found[term] for term in terms], np.int64)
+    return found
+
+
+def _without_types(tokens: TokenBatch, wanted: Callable[[str], bool]) -> TokenBatch:
+    """The posts without the tokens that are not wanted."""
+    kept = np.array([wanted(token) for token in tokens.types], bool)[tokens.codes]
+    return TokenBatch(tokens.types, tokens.codes[kept], np.concatenate([[0], np.cumsum(kept)])[tokens.offsets])
 
 
 class TfidfFeatures:
@@ -260,6 +288,11 @@ class TfidfFeatures:
         Shortest and longest character n-gram, within 1 and 5; None for no character block.
     word_min_df, char_min_df : int
         Fewest posts that an n-gram must stand in.
+    min_authors : int
+        Fewest authors who must have used an n-gram.
+    private : {"keep", "drop"}
+        Whether to learn from tokens that look like names, handles, links or numbers. "drop" leaves them out: no n-gram is
+        one, has one in it or was learned from one (English only, see `pipeline.privacy`).
 
     Attributes
     ----------
@@ -270,34 +303,64 @@ class TfidfFeatures:
     """
 
     def __init__(
-        self, word_ngrams: int = 2, char_ngrams: tuple[int, int] | None = (2, 5), word_min_df: int = 2, char_min_df: int = 3
+        self,
+        word_ngrams: int = 2,
+        char_ngrams: tuple[int, int] | None = (2, 5),
+        word_min_df: int = 2,
+        char_min_df: int = 3,
+        min_authors: int = 1,
+        private: Literal["keep", "drop"] = "keep",
     ) -> None:
         self.word_ngrams = word_ngrams
         self.char_ngrams = char_ngrams
         self.word_min_df = word_min_df
         self.char_min_df = char_min_df
+        self.min_authors = min_authors
+        self.private = private
 
-    def fit(self, X: TokenBatch) -> Self:
+    def fit(self, X: TokenBatch, groups: Ints | None = None) -> Self:
         """Learn vocabularies and document frequencies.
+
+        Parameters
+        ----------
+        X : TokenBatch
+            Posts.
+        groups : ndarray of int, shape (n_posts,), optional
+            Author of each post; by default each has its own.
 
         Raises
         ------
         InputError
-            When no n-gram stands in enough posts.
+            When no n-gram stands in enough posts, of enough authors, or the lists that ``private="drop"`` needs are missing.
         """
-        words, words_df = _learn_words(X, self.word_ngrams, self.word_min_df)
-        characters: list[str] = []
-        characters_df = np.empty(0, np.int64)
+        authors = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        words = _learn_words(X, authors, self.word_ngrams, self.word_min_df, self.min_authors)
+        shown = X
+        if self.private == "drop":
+            words = {ngram: posts for ngram, posts in words.items() if may_show_words(ngram)}
+            shown = _without_types(X, may_show_token)
+        characters: dict[str, int] = {}
         if self.char_ngrams:
-            characters, characters_df = _learn_characters(X, *self.char_ngrams, self.char_min_df)
+            characters = _learn_characters(shown, authors, *self.char_ngrams, self.char_min_df, self.min_authors)
+        if self.private == "drop":
+            characters = {ngram: posts for ngram, posts in characters.items() if may_show_characters(ngram)}
         if not words and not characters:
-            raise InputError(f"no n-gram stands in {self.word_min_df} of the {len(X)} posts; lower features.word_min_df or give more posts")
-        idf = np.log((1 + len(X)) / (1 + np.concatenate([words_df, characters_df]))) + 1
-        return self.restore(words, characters, idf.astype(np.float32))
+            raise InputError(self._nothing(len(X)))
+        vocabularies = sorted(words), sorted(characters)
+        posts_with = [words[ngram] for ngram in vocabularies[0]] + [characters[ngram] for ngram in vocabularies[1]]
+        idf = np.log((1 + len(X)) / (1 + np.array(posts_with, np.int64))) + 1
+        return self.restore(*vocabularies, idf.astype(np.float32))
 
-    def fit_transform(self, X: TokenBatch) -> sparse.csr_matrix:
+    def _nothing(self, posts: int) -> str:
+        authors, remedy = "", "lower features.word_min_df"
+        if self.min_authors > 1:
+            authors, remedy = f" by {self.min_authors} authors", "lower features.word_min_df or features.min_authors"
+        shown = " and may be shown (features.private: drop)" if self.private == "drop" else ""
+        return f"no n-gram stands in {self.word_min_df} of the {posts} posts{authors}{shown}; {remedy} or give more posts"
+
+    def fit_transform(self, X: TokenBatch, groups: Ints | None = None) -> sparse.csr_matrix:
         """`fit`, then `transform` of the same posts."""
-        return self.fit(X).transform(X)
+        return self.fit(X, groups).transform(X)
 
     def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32]) -> Self:
         """Set fitted attributes from stored ones."""

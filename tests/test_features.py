@@ -1,13 +1,19 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from conftest import invent, model_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from models import Classifier
 from pipeline import features
+from pipeline.config import Features
 from pipeline.errors import InputError
 from pipeline.features import TfidfFeatures
+from pipeline.privacy import may_show_characters, may_show_words
 from pipeline.text import TokenBatch
 
 # Few characters, so that n-grams repeat; of one, two, three and four bytes, a combining one and a lone surrogate.
@@ -198,3 +204,101 @@ def test_pair_is_halved_repeats_are_counted_and_characters_go_to_their_token():
         **{"char: a": [1, 0], "char:ab": [1, 0], "char:b ": [1, 0], "char: b": [0, 1], "char:bc": [0, 1], "char:c ": [0, 1]},
     }
     assert {name: part.round(6).tolist() for name, part in share.items()} == expected
+
+
+def ngrams_of(post: list[str]) -> tuple[set[str], set[str]]:
+    """A post's word 1- and 2-grams and, as scikit-learn has them, its character 2- to 5-grams."""
+    characters = TfidfVectorizer(analyzer="char_wb", lowercase=False, ngram_range=(2, 5)).build_analyzer()
+    return {*post, *(f"{left} {right}" for left, right in pairwise(post))}, set(characters(" ".join(post)))
+
+
+def fit_or_none(ours: TfidfFeatures, posts: list[list[str]], groups: np.ndarray | None = None) -> TfidfFeatures | None:
+    try:
+        return ours.fit(encode(posts), groups)
+    except InputError:  # nothing is frequent enough
+        return None
+
+
+written = corpora.flatmap(lambda posts: st.tuples(st.just(posts), st.lists(st.integers(-2, 2), min_size=len(posts), max_size=len(posts))))
+
+
+@given(written, st.integers(1, 3), st.integers(1, 4))
+@settings(deadline=None)
+def test_vocabulary_is_what_enough_authors_used_in_enough_posts(written, min_df, min_authors):
+    posts, groups = written
+    fitted = fit_or_none(TfidfFeatures(2, (2, 5), min_df, min_df, min_authors), posts, np.array(groups))
+    for block, name in enumerate(["words_", "characters_"]):
+        held = [ngrams_of(post)[block] for post in posts]
+        users = {ngram: {group for group, each in zip(groups, held, strict=True) if ngram in each} for ngram in set().union(*held)}
+        expected = [
+            ngram for ngram, authors in users.items() if len(authors) >= min_authors and sum(ngram in each for each in held) >= min_df
+        ]
+        assert (getattr(fitted, name) if fitted else []) == sorted(expected)
+
+
+@given(written)
+@settings(deadline=None)
+def test_one_author_is_enough_by_default(written):
+    posts, groups = written
+    alone, known = fit_or_none(TfidfFeatures(), posts), fit_or_none(TfidfFeatures(), posts, np.array(groups))
+    assert (alone is None) == (known is None)
+    if alone and known:
+        assert (alone.words_, alone.characters_, alone.idf_.tobytes()) == (known.words_, known.characters_, known.idf_.tobytes())
+
+
+def test_posts_are_counted_where_authors_are_enough():
+    posts, groups = [["me"], ["me"], ["me"], ["too"], ["too"], ["too"]], np.array([1, 1, 2, 3, 3, 3])
+    fitted = TfidfFeatures(1, None, 1, 1, min_authors=2).fit(encode(posts), groups)
+    assert fitted.words_ == ["me"]
+    assert fitted.idf_ == pytest.approx([np.log(7 / 4) + 1])  # three posts, not two authors
+
+
+def test_without_groups_each_post_is_an_author():
+    assert (
+        TfidfFeatures(2, (2, 5), 1, 1, min_authors=3).fit(encode(POSTS)).words_ == TfidfFeatures(2, (2, 5), 3, 3).fit(encode(POSTS)).words_
+    )
+
+
+def test_too_few_authors_are_an_input_error():
+    with pytest.raises(InputError, match=r"in 1 of the 3 posts by 2 authors; lower features.word_min_df or features.min_authors"):
+        TfidfFeatures(2, (2, 5), 1, 1, min_authors=2).fit(encode([["me"]] * 3), np.zeros(3, np.int64))
+
+
+def test_what_looks_private_is_learned_from_neither_as_word_nor_in_a_pair_nor_by_its_characters():
+    posts = [["my", "boss", "kevin", "harassed", "me"], ["believe", "@user", "#kevin", "2017"]] * 3
+    kept, dropped = (TfidfFeatures(2, (2, 5), 1, 1, private=private).fit(encode(posts)) for private in ("keep", "drop"))
+    assert dropped.words_ == ["@user", "believe", "believe @user", "boss", "harassed", "harassed me", "me", "my", "my boss"]
+    assert not {"vi", "kev", "#k", "17"} & set(dropped.characters_)
+    assert {"vi", "kev", "#k", "17"} <= set(kept.characters_)
+    assert {" bos", "@u", "er "} <= set(dropped.characters_)
+
+
+def test_names_that_ordinary_words_hold_are_no_n_grams_but_shorter_ones_stay():
+    dropped = TfidfFeatures(1, (2, 5), 1, 1, private="drop").fit(encode([["challenge", "wanted"]]))
+    assert "allen" not in dropped.characters_
+    assert {"alle", "llen", "ted "} <= set(dropped.characters_)
+
+
+@given(st.lists(st.lists(st.sampled_from(["kevin", "me", "too", "#metoo", "@user", "<3", "b4", "allen", "challenge", "c.k"]), max_size=5)))
+@settings(deadline=None)
+def test_nothing_in_the_vocabulary_looks_private(posts):
+    if fitted := fit_or_none(TfidfFeatures(2, (1, 5), 1, 1, private="drop"), posts):
+        assert all(map(may_show_words, fitted.words_))
+        assert all(map(may_show_characters, fitted.characters_))
+        assert fitted.transform(encode(posts)).shape == (len(posts), len(fitted.idf_))
+
+
+def test_only_private_tokens_are_an_input_error():
+    with pytest.raises(InputError, match=r"in 1 of the 2 posts and may be shown \(features.private: drop\)"):
+        TfidfFeatures(2, (2, 5), 1, 1, private="drop").fit(encode([["kevin"], ["2017"]]))
+
+
+def test_classifier_tells_its_features_who_wrote_what():
+    posts = invent()
+    wanted = Features(char_ngrams=None, word_min_df=1, min_authors=5)
+    fitted = Classifier(model_config(features=wanted)).fit(posts.tokens, posts.Y, posts.groups)
+    rows = np.repeat(posts.groups, np.diff(posts.tokens.offsets))
+    users = [len(np.unique(rows[posts.tokens.codes == code])) for code in range(len(posts.tokens.types))]
+    expected = {token for token, authors in zip(posts.tokens.types, users, strict=True) if authors >= 5}
+    assert {word for word in fitted.features.words_ if " " not in word} == expected
+    assert len(expected) < len(users)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import score
+from models.storage import read_description
 from pipeline import terminal
 from pipeline.scoring import Progress
 
@@ -46,11 +47,11 @@ def run(*arguments: object, cwd: Path, **options) -> Done:
 
 @pytest.fixture
 def cli(folder, monkeypatch, capsys) -> Callable[..., Done]:
-    """``cli("in.jsonl", "--json")`` runs it in this process, with the saved model, where the test's files are."""
+    """``cli("in.jsonl", "--json")`` runs it in this process, with the saved model (none: the released one)."""
     monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)  # terminal.run changes it
 
-    def call(*arguments: object) -> Done:
-        given = ["--model", folder / "runs" / "model", "--workers", 1, *arguments]
+    def call(*arguments: object, model: Path | None = folder / "runs" / "model") -> Done:
+        given = [*(["--model", model] if model else []), "--workers", 1, *arguments]
         monkeypatch.setattr(sys, "argv", ["score.py", *map(str, given)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
@@ -86,7 +87,7 @@ def folder(model, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def scored(folder) -> Done:
-    return run("posts.jsonl", cwd=folder)
+    return run("posts.jsonl", "--model", "runs/model", cwd=folder)
 
 
 def test_scores_prints_a_summary_and_is_quiet_in_a_log(scored, folder, model):
@@ -106,6 +107,43 @@ def test_library_does_the_same(scored, folder, tmp_path):
     assert (summary.read, summary.rejected, told[-1].posts) == (4, 2, 4)
     (part,), (other,) = (list(out.glob("part-*")) for out in (tmp_path / "out", folder / "scores"))
     assert part.read_bytes() == other.read_bytes()
+
+
+RELEASED = ROOT / "models" / "released"
+USES = r"model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
+
+
+def test_without_a_model_named_it_is_the_released_one_and_that_is_said_once(tmp_path):
+    inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
+    done = run(*inputs, "--workers", 2, cwd=tmp_path)  # far from the code
+    digest, description = read_description(RELEASED)
+    assert done.code == 0
+    assert re.fullmatch(USES.format(digest[:12], RELEASED), done.err)
+    assert json.loads((tmp_path / "scores" / "manifest.json").read_text())["model"] == digest
+    table = pq.read_table(next((tmp_path / "scores").glob("part-*")))
+    assert set(table["model"].to_pylist()) == {digest}
+    assert [f"prob_{label['name']}" for label in description["config"]["labels"]["labels"]] == table.column_names[1:-2]
+
+
+def test_released_model_is_named_as_seen_from_here_and_in_json_by_the_manifest_alone(folder, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    digest, _ = read_description(RELEASED)
+    assert re.fullmatch(USES.format(digest[:12], "models/released"), cli(folder / "posts.jsonl", "--out", tmp_path / "out", model=None).err)
+    done = cli(folder / "posts.jsonl", "--json", "--out", tmp_path / "more", model=None)
+    assert (done.code, done.err, json.loads(done.out)["model"]) == (0, "", digest)
+
+
+def test_library_takes_the_released_model_too(folder, tmp_path, capsys):
+    assert score.score([folder / "posts.jsonl"], out=tmp_path / "out").model == read_description(RELEASED)[0]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_missing_released_model_is_exit_code_2_and_nothing_is_done(folder, cli, tmp_path, monkeypatch, form):
+    monkeypatch.setattr(score, "RELEASED", tmp_path / "released")
+    done = cli(folder / "posts.jsonl", "--out", tmp_path / "out", *form, model=None)
+    assert_one_line(done, 2, f"{tmp_path}/released: the released model is missing", "--model DIR")
+    assert not (tmp_path / "out").exists()
 
 
 def test_second_run_says_what_stood_already(folder, cli, tmp_path):
@@ -142,7 +180,7 @@ def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_pat
 
 
 def test_standard_input_is_jsonl(scored, folder):
-    done = run("-", "--out", "piped", cwd=folder, input=(folder / "posts.jsonl").read_text())
+    done = run("-", "--model", "runs/model", "--out", "piped", cwd=folder, input=(folder / "posts.jsonl").read_text())
     assert (done.code, done.err) == (0, "")
     assert ids(folder / "piped") == ["1", "3"]
 
@@ -225,6 +263,7 @@ def test_help_names_each_option(tmp_path):
     ):
         assert option in done.out
     assert "writes words of posts to the output" in " ".join(done.out.split())
+    assert "by default the one released with this version, models/released" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
@@ -469,7 +508,8 @@ def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_pat
         pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), source)
     else:
         source.write_bytes(gzip.compress(b"id,text\n1,x\n") if ending == ".csv.gz" else b'{"id": "1", "text": "x"}\n')
-    packages = loaded(source, "--model", folder / "runs" / "model", *options, cwd=tmp_path)
+    model = [] if ending == ".jsonl" else ["--model", folder / "runs" / "model"]  # none: the released one
+    packages = loaded(source, *model, *options, cwd=tmp_path)
     assert {"spacy", "pyarrow", "numpy"} <= packages
     assert not packages & ONLY_TO_TRAIN
     assert len(list((tmp_path / "scores").glob("part-*"))) == 1

@@ -1,0 +1,261 @@
+"""The card of the released model, made from its directory, its evaluation and its scores of ordinary posts.
+
+``python -m models.card --model DIR --evaluation DIR --ordinary NAME=DIR`` writes ``README.md`` into the model's directory. What
+is said of the corpora, of uses and of limits stands in ``card.md.j2``; every number about the model is read, so that none drifts.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline import __version__, terminal
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.metrics import Probabilities
+
+CARD = "README.md"
+SUPPORT = {"solidarity_support"}  # labels that tell of no harm: not counted in "any disclosure"
+_NEEDED = {"model", "evaluated", "sample", "intervals", "slices", "behaviour"}
+_WEAKEST = 12  # functionalities named
+_NEARLY_ALL = 0.95  # of the posts: a slice that says nothing of its own
+_CONFIDENCE = 0.95  # of shares of ordinary posts, as of behavioural cases
+
+
+def read_results(folder: Path, digest: str) -> dict[str, Any]:
+    """Read ``metrics.json`` of what evaluate.py wrote.
+
+    Parameters
+    ----------
+    folder : Path
+    digest : str
+        Of the model that must have been evaluated.
+
+    Raises
+    ------
+    InputError
+        When there is none, it is another model's or another release's, or lacks the behavioural cases.
+    """
+    from pipeline.evaluation import METRICS
+
+    path = folder / METRICS
+    try:
+        results = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the --out of evaluate.py") from None
+    except ValueError:
+        raise InputError(f"{path}: no JSON, or damaged; evaluate the model again") from None
+    if not isinstance(results, dict) or not results.keys() >= _NEEDED:
+        raise InputError(f"{path}: no evaluation by this release; evaluate the model again")
+    if results["model"] != digest:
+        raise InputError(f"{path}: evaluates the model {str(results['model'])[:12]}, not {digest[:12]}; evaluate this one")
+    if not results["behaviour"]:
+        raise InputError(f"{path}: without behavioural cases; evaluate with evaluation.behaviour, as in configs/default.yaml")
+    return results
+
+
+def _share(flagged: "NDArray[np.bool_]") -> dict[str, Any]:
+    """Share of posts flagged, with its Wilson interval."""
+    from scipy.stats import binomtest
+
+    bounds = binomtest(int(flagged.sum()), len(flagged)).proportion_ci(_CONFIDENCE, "wilson")
+    return {"share": float(flagged.mean()), "interval": [float(bounds.low), float(bounds.high)]}
+
+
+def false_alarms(name: str, probabilities: "Probabilities", thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """Which share of posts that deserve no label a model flags all the same.
+
+    Parameters
+    ----------
+    name : str
+        Of the posts.
+    probabilities : ndarray of float32, shape (n_posts, n_labels)
+    thresholds : dict of str to float
+        By label, in the order of the columns.
+
+    Returns
+    -------
+    dict
+        ``name``, ``posts``, ``labels`` and ``disclosure`` (any label but those of support): each a ``share`` and its 95 %
+        Wilson ``interval``.
+    """
+    import numpy as np
+
+    decided: NDArray[np.bool_] = probabilities >= np.array(list(thresholds.values()), np.float32)
+    told = [label not in SUPPORT for label in thresholds]
+    return {
+        **{"name": name, "posts": len(decided), "disclosure": _share(decided[:, told].sum(axis=1) > 0)},
+        "labels": {label: _share(decided[:, k]) for k, label in enumerate(thresholds)},
+    }
+
+
+def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    from pipeline.evaluation.prevalence import read_scores
+
+    name, _, folder = setting.partition("=")
+    if not (name and folder):
+        raise InputError(f"--ordinary {setting}: must be NAME=DIR, such as 'ordinary tweets=runs/tweets'")
+    probabilities, _ = read_scores(folder, digest, list(thresholds))
+    return false_alarms(name, probabilities, thresholds)
+
+
+def _worth_showing(slices: Iterable[Mapping[str, Any]], posts: int) -> list[Mapping[str, Any]]:
+    """Slices but those that are nearly everything, and those that another column showed already."""
+    shown: list[Mapping[str, Any]] = []
+    for part in slices:
+        repeats = any((part["posts"], part["labels"]) == (other["posts"], other["labels"]) for other in shown)
+        if part["posts"] < _NEARLY_ALL * posts and not repeats:
+            shown.append(part)
+    return shown
+
+
+def _measured(part: Mapping[str, Any]) -> bool:
+    return any("f1" in values for values in part["labels"].values())
+
+
+def _uncalibrated(slices: Iterable[Mapping[str, Any]], limit: float) -> list[dict[str, Any]]:
+    """Labels of slices whose calibration error is beyond a limit, and not by chance; the worst first."""
+    found = [
+        {"column": part["column"], "value": part["value"], "label": label, "ece": values["ece"], "interval": bounds}
+        for part in slices
+        for label, values in part["labels"].items()
+        if "f1" in values and (bounds := values["intervals"]["ece"]) and bounds[0] > limit
+    ]
+    return sorted(found, key=lambda each: (-each["interval"][0], each["column"], each["value"], each["label"]))
+
+
+def _header(digest: str, results: Mapping[str, Any]) -> str:
+    """What model hubs read, as YAML."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    test = partial(EvalResult, "text-classification", "metoo2017", "metoo2017", dataset_split="test")
+    data = ModelCardData(
+        language="en",
+        license="apache-2.0",
+        library_name="disclosure-pipeline",
+        pipeline_tag="text-classification",
+        tags=["multi-label", "sexual-harassment", "survivor-support"],
+        model_name="disclosure-released",
+        digest=digest,
+        eval_results=[
+            test("f1", round(results["macro_f1"], 4), metric_name="macro-F1"),
+            test("mean_average_precision", round(results["mean_average_precision"], 4), metric_name="mean average precision"),
+        ],
+    )
+    return data.to_yaml()
+
+
+def _cell(text: str) -> str:
+    """Text as Markdown shows it, in one line, in a table or not."""
+    return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def render_card(
+    digest: str, description: Mapping[str, Any], size: int, results: Mapping[str, Any], ordinary: Sequence[Mapping[str, Any]]
+) -> str:
+    """Say of a model what it is for, what not, what it learned from, how good it is and where it fails.
+
+    Parameters
+    ----------
+    digest : str
+        Of the model.
+    description : dict
+        What ``model.json`` says.
+    size : int
+        Of the model's files, in bytes.
+    results : dict
+        From `read_results`.
+    ordinary : sequence of dict
+        From `false_alarms`, one for each kind of posts.
+
+    Returns
+    -------
+    str
+        Markdown with a YAML header. It holds no post; equal inputs make equal cards.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from pipeline.config import Promotion
+    from pipeline.report import page
+
+    environment = Environment(  # noqa: S701  # Markdown: `cell` escapes what data holds
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for fill in (page.number, page.percent, page.interval, page.percents, page.plain):
+        environment.filters[fill.__name__] = fill
+    environment.filters["cell"] = _cell
+    slices = _worth_showing(results["slices"], results["posts"])
+    weakest = sorted(results["behaviour"]["functionalities"].items(), key=lambda found: (found[1]["rate"], found[0]))[:_WEAKEST]
+    return environment.get_template("card.md.j2").render(
+        **{"header": _header(digest, results), "digest": digest, "size": size, "version": __version__},
+        **{"description": description, "results": results, "ordinary": ordinary, "weakest": weakest, "limit": Promotion().max_ece},
+        slices=[part for part in slices if _measured(part)],
+        small=[part for part in slices if not _measured(part)],
+        uncalibrated=_uncalibrated(slices, Promotion().max_ece),
+    )
+
+
+def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path) -> None:
+    """Write a model's card.
+
+    Parameters
+    ----------
+    model : Path
+        The model's directory.
+    evaluation : Path
+        What evaluate.py wrote of it.
+    ordinary : sequence of str
+        ``NAME=DIR`` each: what score.py wrote, with this model, of posts that deserve no label.
+    out : Path
+        The card.
+
+    Raises
+    ------
+    InputError
+        For anything that cannot be used, or is another model's.
+    """
+    from models.storage import DESCRIPTION, read_model
+
+    digest, description, _, _ = read_model(model)
+    if "training_data" not in description:
+        raise InputError(f"{model}: does not say what it was trained on; give one that train.py wrote")
+    size = sum((model / name).stat().st_size for name in (DESCRIPTION, *description["files"]))
+    results = read_results(evaluation, digest)
+    labels = [label["name"] for label in description["config"]["labels"]["labels"]]
+    thresholds = {label: description["thresholds"][label] for label in labels}
+    alarms = [_read_ordinary(setting, digest, thresholds) for setting in ordinary]
+    try:
+        out.write_text(render_card(digest, description, size, results, alarms), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def main(
+    model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")],
+    evaluation: Annotated[Path, typer.Option(metavar="DIR", help="What evaluate.py wrote of the model.")],
+    ordinary: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=DIR", help="What score.py wrote, with the model, of posts that deserve no label; may be repeated."),
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The card; by default README.md in the model directory.")] = None,
+) -> None:
+    """Write a model's card from its evaluation and its scores of ordinary posts."""
+    card = out or model / CARD
+    write_card(model, evaluation, ordinary, card)
+    print(f"card     {card}")
+
+
+if __name__ == "__main__":
+    terminal.run(main)

@@ -1,0 +1,264 @@
+"""The model card: every number is the evaluation's, nothing of a post is in it, and the one committed is of the model committed."""
+
+import json
+import re
+import sys
+from itertools import dropwhile, takewhile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import invent, model_config
+from huggingface_hub import ModelCard
+
+from models import Classifier, card
+from models.storage import read_description
+from pipeline import terminal
+from pipeline.config import Data, Evaluation
+from pipeline.corpora import load_corpus
+from pipeline.evaluation import evaluate_split
+from pipeline.evaluation.analysis import analyse
+from pipeline.evaluation.behaviour import Case, run_cases
+from pipeline.text import normalise
+from score import RELEASED, score
+
+LABELS = ["alpha", "solidarity_support"]
+HOSTILE = "<b>a|b</b> [x](y) `z`"  # a source, as a column of the data may hold it
+SECRET = "secretword"  # in every post
+CASES = [
+    Case("telling_words", "telling-1", "", "zaxa ba lu", "labels", ("alpha",), ("alpha",), ()),
+    Case("impossible", "impossible-1", "", "zaxa de fi", "labels", (), (LABELS[1],), ("alpha",)),
+]
+
+
+def corpus(folder: Path):
+    posts = invent(160, 80, seed=3)
+    rows = [
+        {"id": f"id-{k}", "text": f"{text} {SECRET}", "author": f"author-{author}", "source": HOSTILE if k % 4 else "else"}
+        | {"labels": [label for label, has in zip(LABELS, y, strict=True) if has]}
+        for k, (text, y, author) in enumerate(zip(posts.texts, posts.Y, posts.groups.tolist(), strict=True))
+    ]
+    folder.mkdir()
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labels = model_config().labels.model_copy(update={"labels": config().labels.labels})
+    return load_corpus(Data(sources=[str(folder)]), labels, seed=0)
+
+
+def config():
+    changed = model_config().model_dump()
+    changed["labels"]["labels"][1]["name"] = LABELS[1]
+    return type(model_config()).model_validate(changed)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A model, its evaluation, its scores of posts without labels, and the same scores by another model."""
+    folder = tmp_path_factory.mktemp("card")
+    posts = invent(200)
+    model = Classifier(config())
+    model.fit(model.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups)
+    model.save(folder / "model", {"training_data": {"posts": 1234, "sha256": "c0ffee" * 10 + "1234"}})
+    model.save(folder / "other", {"training_data": {"posts": 1234, "sha256": "d" * 64}})
+    model.save(folder / "bare")
+    model = Classifier.load(folder / "model")
+    data = corpus(folder / "data")
+    evaluation = evaluate_split(model, data, "test")
+    results = evaluation.metrics | analyse(evaluation, data, "test", model, Evaluation(rounds=100, min_positives=3), 0)
+    results |= {"model": model.digest_, "evaluated": "test", "behaviour": run_cases(model, CASES)}
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps(results))
+    texts = ["zaxa zaxa", "zaxa zaxo", "wiku wiku", *["ba de"] * 37]
+    (folder / "ordinary.jsonl").write_text("".join(json.dumps({"id": k, "text": text}) + "\n" for k, text in enumerate(texts)))
+    for name in ("model", "other"):
+        score([folder / "ordinary.jsonl"], folder / name, folder / f"scores-{name}")
+    return folder
+
+
+@pytest.fixture
+def write(made, tmp_path, monkeypatch, capsys):
+    """``write(ordinary="x=folder")`` runs the command and gives its exit code, what it printed and the card."""
+
+    def call(**changes: object) -> tuple[int, str, str, Path]:
+        given = {"model": made / "model", "evaluation": made / "evaluation", "ordinary": f"ordinary posts={made / 'scores-model'}"}
+        given |= {"out": tmp_path / "card.md", **changes}
+        monkeypatch.setattr(sys, "argv", ["card", *(str(part) for name, value in given.items() for part in (f"--{name}", value))])
+        with pytest.raises(SystemExit) as caught:
+            terminal.run(card.main)
+        printed = capsys.readouterr()
+        return caught.value.code or 0, printed.out, printed.err, Path(str(given["out"]))
+
+    return call
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """Cells of the first table after a heading, less its head."""
+    below = dropwhile(lambda line: not line.startswith("|"), text.split(f"{heading}\n", 1)[1].splitlines())
+    table = takewhile(lambda line: line.startswith("|"), below)
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
+    assert {len(row) for row in cells} == {len(cells[0])}
+    return cells[2:]
+
+
+def test_every_number_is_the_evaluation_s(made, write):
+    code, out, err, path = write()
+    assert (code, out, err) == (0, f"card     {path}\n", "")
+    text, results = path.read_text(), json.loads((made / "evaluation" / "metrics.json").read_text())
+    for row, (label, values) in zip(rows(text, "## How well it works"), results["labels"].items(), strict=True):
+        bounds = results["intervals"]["labels"][label]
+        shown = [f"{values[name]:.3f} [{bounds[name][0]:.3f}–{bounds[name][1]:.3f}]" for name in ("precision", "recall", "f1")]
+        assert row[:5] == [label.replace("_", " "), str(values["support"]), *shown]
+        assert row[6].startswith(f"{values['ece']:.3f} [")
+        assert row[7] == f"{values['threshold']:.2f}"
+    low, high = results["intervals"]["macro_f1"]
+    assert f"Macro-F1 {results['macro_f1']:.3f} [{low:.3f}–{high:.3f}]" in text
+    assert f"on the {results['posts']} posts of `metoo2017` test, by {results['sample']['authors']} authors" in text
+    assert "1,234 posts (SHA-256 `c0ffeec0ffee`)" in text
+    weakest, strongest = rows(text, "### Does it do what a person would expect?")
+    assert (weakest[:2], strongest[:2]) == (["impossible", "0 of 1"], ["telling words", "1 of 1"])
+
+
+def test_parts_are_shown_once_with_what_was_measured_and_as_text_only(made, write):
+    text = write()[3].read_text()
+    slices = json.loads((made / "evaluation" / "metrics.json").read_text())["slices"]
+    found = {row[0]: row for row in rows(text, "### Parts of the posts")}
+    source = next(part for part in slices if part["value"] == HOSTILE)
+    row = found[r"source: \<b\>a\|b\</b\> \[x\](y) \`z\`"]
+    assert row[1] == str(source["posts"])
+    assert row[2].startswith(f"{source['labels']['alpha']['f1']:.3f} [")
+    assert row[2].endswith(f" of {source['labels']['alpha']['support']}")
+    assert "160" not in {row[1] for row in found.values()}  # all posts are no part of them
+    assert 160 in {part["posts"] for part in slices}
+    assert card._worth_showing([source, source | {"column": "again"}], 160) == [source]
+
+
+def test_uncalibrated_parts_are_named_worst_first():
+    def part(value: str, low: float | None) -> dict:
+        measured = {"f1": 0.5, "ece": 0.3, "intervals": {"ece": [low, 0.5]}}
+        return {"column": "source", "value": value, "labels": {"alpha": {"support": 5} | (measured if low is not None else {})}}
+
+    found = card._uncalibrated([part("fine", 0.05), part("bad", 0.06), part("few", None), part("worst", 0.2)], 0.05)
+    assert [each["value"] for each in found] == ["worst", "bad"]
+
+
+def test_false_alarms_are_the_decisions_of_score(made, write):
+    (row,) = rows(write()[3].read_text(), "### What does it do with ordinary posts?")
+    manifest = json.loads((made / "scores-model" / "manifest.json").read_text())
+    assert row[:2] == ["ordinary posts", "40"]
+    shares = [float(re.match(r"[\d.]+", cell)[0]) for cell in row[2:]]
+    assert shares == [100 * manifest["labels"][label] / 40 for label in [*LABELS, "alpha"]]
+    assert shares[0] > 0
+
+
+def test_support_alone_is_no_disclosure():
+    probabilities = np.array([[0.1, 0.9, 0.1], [0.5, 0.1, 0.1], [0.6, 0.9, 0.8], [0.1, 0.1, 0.1]], np.float32)
+    found = card.false_alarms("posts", probabilities, {"alpha": 0.5, LABELS[1]: 0.5, "beta": 0.5})
+    assert (found["posts"], found["disclosure"]["share"]) == (4, 0.5)
+    assert [each["share"] for each in found["labels"].values()] == [0.5, 0.5, 0.25]
+    low, high = found["disclosure"]["interval"]
+    assert (round(low, 3), round(high, 3)) == (0.15, 0.85)  # Wilson, as in any table of it
+
+
+def test_card_says_what_it_learned_from_as_far_as_the_model_does(made):
+    digest, description = read_description(made / "model")
+    results = json.loads((made / "evaluation" / "metrics.json").read_text())
+    noted = {"training_data": description["training_data"] | {"sources": {"tweets": 1000, "survey": 234}, "distilled": 22_000}}
+    told = card.render_card(digest, description | noted, 1, results, [])
+    assert "by source tweets 1,000; survey 234:" in told
+    assert "**22,000 further tweets of those weeks**" in told
+    assert "further tweets" not in card.render_card(digest, description, 1, results, [])
+
+
+def test_card_claims_of_the_vocabulary_what_the_config_made_sure_of(made):
+    digest, description = read_description(made / "model")
+    results = json.loads((made / "evaluation" / "metrics.json").read_text())
+
+    def privacy(**features: object) -> str:
+        config = description["config"] | {"features": {"word_min_df": 2} | features}
+        return card.render_card(digest, description | {"config": config}, 1, results, []).split("## Privacy")[1]
+
+    for claims_little in (privacy(), privacy(min_authors=1, private="keep")):
+        assert "as few as 2 posts: treat it as you treat the posts" in claims_little
+        assert "looks like a name" not in claims_little
+    careful = privacy(min_authors=7, private="drop")
+    assert "no n-gram that fewer than 7 authors used" in careful
+    assert "None of them looks like a name" in careful
+    assert "treat it as" not in careful
+
+
+def test_same_inputs_same_bytes_and_nothing_of_a_post(write, tmp_path):
+    first = write()[3].read_bytes()
+    assert write(out=tmp_path / "again.md")[3].read_bytes() == first
+    for word in (SECRET, "zaxa", "wiku", "id-1", "author-1"):
+        assert word not in first.decode()
+
+
+def test_header_is_what_model_hubs_read(made, write):
+    loaded = ModelCard.load(write()[3]).data
+    assert (loaded.language, loaded.license, loaded.pipeline_tag) == ("en", "apache-2.0", "text-classification")
+    assert loaded.to_dict()["digest"] == read_description(made / "model")[0]
+    results = json.loads((made / "evaluation" / "metrics.json").read_text())
+    assert [found.metric_value for found in loaded.eval_results] == [
+        round(results[name], 4) for name in ("macro_f1", "mean_average_precision")
+    ]
+
+
+MISTAKES = [
+    ("model", "{tmp}/nowhere", "nowhere: no model directory"),
+    ("model", "{made}/other", "metrics.json: evaluates the model"),
+    ("model", "{made}/bare", "bare: does not say what it was trained on"),
+    ("evaluation", "{tmp}/nowhere", "metrics.json: cannot be read"),
+    ("evaluation", "{tmp}/text", "metrics.json: no JSON"),
+    ("evaluation", "{tmp}/old", "no evaluation by this release"),
+    ("evaluation", "{tmp}/silent", "without behavioural cases"),
+    ("ordinary", "{made}/scores-model", "must be NAME=DIR"),
+    ("ordinary", "tweets={made}/scores-other", "scored by the model"),
+    ("ordinary", "tweets={tmp}/nowhere", "nowhere"),
+    ("out", "{tmp}/nowhere/card.md", "cannot be written"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "told"), MISTAKES)
+def test_what_cannot_be_used_is_exit_code_2_with_one_line(made, write, tmp_path, option, value, told):
+    results = json.loads((made / "evaluation" / "metrics.json").read_text())
+    contents = {"text": "no json", "old": json.dumps({"posts": 3}), "silent": json.dumps(results | {"behaviour": None})}
+    for name, content in contents.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(content)
+    code, out, err, path = write(**{option: value.format(made=made, tmp=tmp_path)})
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: .+\n", err)
+    assert told in err
+    assert not path.exists()
+
+
+# The card that is committed
+
+
+COMMITTED = RELEASED / card.CARD
+
+
+def test_committed_card_is_of_the_committed_model():
+    digest, description = read_description(RELEASED)
+    committed = ModelCard.load(COMMITTED)
+    assert committed.data.to_dict()["digest"] == digest
+    assert f"Digest `{digest}`" in committed.text
+    assert f"{description['training_data']['posts']:,} posts (SHA-256 `{description['training_data']['sha256'][:12]}`)" in committed.text
+    assert [row[0] for row in rows(committed.text, "# The released model")] == [
+        f"`{label['name']}`" for label in description["config"]["labels"]["labels"]
+    ]
+    thresholds = [f"{description['thresholds'][label['name']]:.2f}" for label in description["config"]["labels"]["labels"]]
+    assert [row[-1] for row in rows(committed.text, "## How well it works")] == thresholds
+
+
+def test_committed_card_was_made_from_the_template_that_stands():
+    template = (RELEASED.parent / "card.md.j2").read_text()
+    always = re.sub(r"{% if .*?{% endif %}", "{}", template, flags=re.DOTALL)
+    said = [line for line in always.splitlines() if line and not re.search(r"[{}]", line)]
+    assert len(said) > 40
+    assert [line for line in said if line not in COMMITTED.read_text().splitlines()] == []
+
+
+def test_committed_card_s_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", COMMITTED.read_text())
+    assert links
+    assert [link for link in links if not (RELEASED / link).exists()] == []
