@@ -61,13 +61,12 @@ def _load(config: Config) -> "Corpus":
 
 def _fit(config: Config, corpus: "Corpus", progress: Callable[[str], None]) -> "Classifier":
     from models import Classifier
-    from pipeline.text import normalise
 
     model = Classifier(config.of_model())
-    progress(f"tokenising {corpus.splits['train'].num_rows:,} train posts")
-    tokens = model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]])
+    texts, groups = corpus.to_learn_from()
+    progress(f"tokenising {len(texts):,} posts")
     targets, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
-    return model.fit(tokens, targets, corpus.groups("train"), auxiliary, progress)
+    return model.fit(model.tokenizer(texts), targets, groups, auxiliary, progress)
 
 
 def _evaluate(config: Config, corpus: "Corpus", model: "Classifier") -> "Evaluation":
@@ -85,6 +84,7 @@ def _notes(corpus: "Corpus", evaluation: "Evaluation") -> dict[str, Any]:
         "training_data": {
             "sha256": corpus.sha256,
             "posts": train,
+            "unlabelled": corpus.unlabelled.num_rows,
             "overlap": corpus.overlap and asdict(corpus.overlap),
             "ignored": corpus.ignored,
         },

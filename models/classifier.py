@@ -1,7 +1,7 @@
 """The classifier: features, linear scores, calibration and thresholds, fitted together."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,15 +11,20 @@ from pydantic import ValidationError
 
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.explanation import reasons
+from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
+from models.network import ConvolutionalScorer
 from models.storage import read_model, write_model
-from pipeline.config import ModelConfig
+from pipeline.config import ROOT, ModelConfig
 from pipeline.errors import InputError
 from pipeline.features import TfidfFeatures
 from pipeline.text import PostTokenizer, TokenBatch, normalise
 
 Labels = NDArray[np.int8]
+Ints = NDArray[np.int64]
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+_NETWORK = ("vectors", "filters", "coef", "intercept")
 
 
 def _rarest(Y: Labels) -> NDArray[np.int64]:
@@ -45,11 +50,20 @@ def _varies(y: NDArray[Any], folds: Folds) -> bool:
     return all(y[train].min() < y[train].max() for train, _ in folds)
 
 
+def _scores(features: TfidfFeatures, scorer: LinearScorer, network: ConvolutionalScorer | None, tokens: TokenBatch) -> NDArray[np.float64]:
+    """Scores of the linear model and then of the network, shape (n_posts, n_scores)."""
+    scores = [scorer.decision_function(features.transform(tokens))]
+    if network:
+        scores.append(network.decision_function(tokens, features.of_words))
+    return np.hstack(scores).astype(np.float64)
+
+
 class Classifier:
     """Multi-label classifier of posts.
 
-    Scores every label, every auxiliary label that the training posts hold, and "any label at all" with a linear
-    model; calibrates on scores of held-out, author-disjoint folds; tunes one threshold per label on the same.
+    Scores every label, every auxiliary label that the training posts hold, and "any label at all" with a linear model, and, if the
+    config has one, labels and auxiliary labels with a network, too; calibrates on scores of held-out, author-disjoint folds; tunes
+    one threshold per label on the same.
 
     Parameters
     ----------
@@ -87,10 +101,32 @@ class Classifier:
     def _new_calibrator(self) -> Calibrator:
         return CALIBRATORS[self.config.calibration.method]()
 
-    def _fit_scorer(self, tokens: TokenBatch, targets: Labels, groups: NDArray[np.int64]) -> tuple[TfidfFeatures, LinearScorer]:
-        features = self._new_features()
+    def _fit_scorers(
+        self,
+        tokens: TokenBatch,
+        train: Ints,
+        targets: Labels,
+        groups: Ints,
+        lesson: Lesson | None,
+        step: str,
+        progress: Callable[[str], None],
+    ) -> tuple[TfidfFeatures, LinearScorer, ConvolutionalScorer | None]:
+        """Fit on some of the train posts; features, and the network if there is a lesson for it, on unlabelled posts too."""
+        progress(step)
+        seen = np.concatenate([train, np.arange(len(targets), len(tokens))])
+        features = self._new_features().fit(tokens.take(seen), groups[seen])
         scorer = LinearScorer(self.config.model.type, self.config.model.C, self.config.seed)
-        return features, scorer.fit(features.fit_transform(tokens, groups), targets)
+        scorer.fit(features.transform(tokens.take(train)), targets[train])
+        network = self._new_network()
+        if not (network and lesson):
+            return features, scorer, None
+        words = features.of_words(lesson.posts.types)
+        return features, scorer, network.fit(words, lesson.posts, lesson.targets, lambda epoch: progress(f"{step}: {epoch}"))
+
+    def _new_network(self) -> ConvolutionalScorer | None:
+        if not (wanted := self.config.model.network):
+            return None
+        return ConvolutionalScorer(wanted.dimensions, wanted.filters, wanted.width, wanted.epochs, self.config.seed)
 
     def _folds(self, Y: Labels, groups: NDArray[np.int64]) -> Folds:
         """Author-disjoint folds as (train, held-out) indices of posts."""
@@ -114,15 +150,25 @@ class Classifier:
                 columns.append(anything)
         return np.stack(columns, axis=1)
 
-    def _held_out_scores(
-        self, tokens: TokenBatch, targets: Labels, groups: NDArray[np.int64], folds: Folds, progress: Callable[[str], None]
-    ) -> NDArray[np.float64]:
-        scores = np.zeros(targets.shape)
-        for number, (train, held_out) in enumerate(folds, 1):
-            progress(f"fitting held-out fold {number} of {len(folds)}")
-            features, scorer = self._fit_scorer(tokens.take(train), targets[train], groups[train])
-            scores[held_out] = scorer.decision_function(features.transform(tokens.take(held_out)))
-        return scores
+    def material(self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels, folds: Folds | None = None) -> Material:
+        """What a teacher must be given to make lessons for this config: parameters as of `fit`."""
+        fold = np.zeros(len(Y), np.int64)
+        for number, (_, held_out) in enumerate(folds or self._folds(Y, groups[: len(Y)])):
+            fold[held_out] = number
+        return Material(tokens, np.hstack([Y, auxiliary]), fold, self.config.seed)
+
+    def _lessons(self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels, folds: Folds) -> Iterator[Lesson | None]:
+        """For each fold, then for all train posts."""
+        if not self.config.model.network:
+            yield from [None] * (len(folds) + 1)
+            return
+        path = Path(self.config.model.network.lessons)
+        lessons = Lessons.load(path if path.exists() else ROOT / path)
+        material = self.material(tokens, Y, groups, auxiliary, folds)
+        lessons.check(material, [*self.labels, *self.config.labels.auxiliary])
+        for fold in range(len(folds)):
+            yield lessons.of_fold(material, fold)
+        yield lessons.of_all(material)
 
     def _held_out_probabilities(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> NDArray[np.float32]:
         """Probabilities of each fold by a calibrator that was fitted on the others."""
@@ -135,22 +181,34 @@ class Classifier:
         self,
         tokens: TokenBatch,
         Y: Labels,
-        groups: NDArray[np.int64],
+        groups: Ints,
         auxiliary: Labels | None = None,
         progress: Callable[[str], None] = lambda step: None,
-    ) -> Labels:
+    ) -> None:
         """Do the part of `fit` that the held-out folds are for: set `held_out_`, `thresholds_`, `prior_` and the calibrator, fit no scorer.
 
         Parameters and errors are those of `fit`.
-
-        Returns
-        -------
-        ndarray of 0 and 1, shape (n_posts, n_targets)
-            What was scored: labels, auxiliary labels that can be learned, and any label at all.
         """
-        folds = self._folds(Y, groups)
-        targets = self._targets(Y, Y[:, :0] if auxiliary is None else auxiliary, groups, folds)
-        scores = self._held_out_scores(tokens, targets, groups, folds, progress)
+        self._cross_validate(tokens, Y, groups, auxiliary, progress)
+
+    def _cross_validate(
+        self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels | None, progress: Callable[[str], None]
+    ) -> tuple[Labels, Lesson | None]:
+        """Targets, shape (n_labelled, n_targets), and the lesson that the scorers of all train posts learn from."""
+        auxiliary = Y[:, :0] if auxiliary is None else auxiliary
+        folds = self._folds(Y, groups[: len(Y)])
+        lessons = self._lessons(tokens, Y, groups, auxiliary, folds)
+        targets = self._targets(Y, auxiliary, groups[: len(Y)], folds)
+        fitted = []
+        for number, (train, held_out) in enumerate(folds, 1):
+            step = f"fitting held-out fold {number} of {len(folds)}"
+            scorers = self._fit_scorers(tokens, train, targets, groups, next(lessons), step, progress)
+            fitted.append(_scores(*scorers, tokens.take(held_out)))
+        scores = np.concatenate(fitted)[np.argsort(np.concatenate([held_out for _, held_out in folds]))]
+        self._calibrate(scores, Y, folds)
+        return targets, next(lessons)
+
+    def _calibrate(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> None:
         self.held_out_ = self._held_out_probabilities(scores, Y, folds)
         wanted = self.config.thresholds
         self.thresholds_ = np.array(
@@ -158,13 +216,12 @@ class Classifier:
         )
         self.calibrator = self._new_calibrator().fit(scores, Y)
         self.prior_ = Y.mean(axis=0)
-        return targets
 
     def fit(
         self,
         tokens: TokenBatch,
         Y: Labels,
-        groups: NDArray[np.int64],
+        groups: Ints,
         auxiliary: Labels | None = None,
         progress: Callable[[str], None] = lambda step: None,
     ) -> Self:
@@ -173,11 +230,11 @@ class Classifier:
         Parameters
         ----------
         tokens : TokenBatch
-            Posts from `tokenizer`.
-        Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+            Posts from `tokenizer`; those behind the labelled ones are unlabelled, and for the network.
+        Y : ndarray of 0 and 1, shape (n_labelled, n_labels)
         groups : ndarray of int, shape (n_posts,)
             Author of each post; folds never part an author's posts.
-        auxiliary : ndarray of 0 and 1, shape (n_posts, n_auxiliary), optional
+        auxiliary : ndarray of 0 and 1, shape (n_labelled, n_auxiliary), optional
             Labels to learn from without output; those with too few positives are passed over.
         progress : callable, optional
             Told each step.
@@ -185,16 +242,17 @@ class Classifier:
         Raises
         ------
         InputError
-            When a label has too few positive or negative posts for the folds.
+            When a label has too few positive or negative posts for the folds, or the network's lessons are of other posts.
         """
-        targets = self.cross_validate(tokens, Y, groups, auxiliary, progress)
-        progress("fitting on all train posts")
-        self.features, self.scorer = self._fit_scorer(tokens, targets, groups)
+        targets, lesson = self._cross_validate(tokens, Y, groups, auxiliary, progress)
+        step = "fitting on all train posts"
+        scorers = self._fit_scorers(tokens, np.arange(len(Y)), targets, groups, lesson, step, progress)
+        self.features, self.scorer, self.network = scorers
         return self
 
     def predict_proba(self, tokens: TokenBatch) -> NDArray[np.float32]:
         """Calibrated probabilities, shape (n_posts, n_labels); a post's are the same bits in any batch."""
-        scores = self.scorer.decision_function(self.features.transform(tokens)).astype(np.float64)
+        scores = _scores(self.features, self.scorer, self.network, tokens)
         return self.calibrator.predict_proba(scores).astype(np.float32)
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -236,6 +294,8 @@ class Classifier:
             **(notes or {}),
         }
         arrays: dict[str, NDArray[Any]] = {"idf": self.features.idf_, "coef": self.scorer.coef_, "intercept": self.scorer.intercept_}
+        if self.network:
+            arrays |= {f"network.{name}": getattr(self.network, f"{name}_") for name in _NETWORK}
         arrays |= {f"calibration.{name}": array for name, array in self.calibrator.arrays().items()}
         vocabulary = {"words": self.features.words_, "characters": self.features.characters_}
         self.digest_ = write_model(folder, self.description_, arrays, vocabulary)
@@ -262,6 +322,9 @@ class Classifier:
         scorer = model.config.model
         model.scorer = LinearScorer(scorer.type, scorer.C, model.config.seed)
         model.scorer.coef_, model.scorer.intercept_ = arrays["coef"], arrays["intercept"]
+        if network := model._new_network():
+            network.restore(*(arrays[f"network.{name}"] for name in _NETWORK))
+        model.network = network
         prefix = "calibration."
         stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         model.calibrator = model._new_calibrator().restore(stored)

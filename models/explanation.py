@@ -46,6 +46,22 @@ class Contributions:
             yield words, self.values[start:stop]
 
 
+def _cells(posts: TokenBatch) -> NDArray[np.int64]:
+    """A number for the post and the type of each token."""
+    cells: NDArray[np.int64] = np.repeat(np.arange(len(posts)), np.diff(posts.offsets)) * len(posts.types) + posts.codes
+    return cells
+
+
+def _summed(words: TokenBatch, tokens: TokenBatch, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of tokens, shape (n_tokens, n_targets), to those of posts' distinct words, shape (n_words, n_targets)."""
+    cells = _cells(words)
+    order = np.argsort(cells)
+    row = order[np.searchsorted(cells, _cells(tokens), sorter=order)]
+    summed = np.zeros((len(cells), values.shape[1]))
+    np.add.at(summed, row, values)
+    return summed
+
+
 def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     """Divide the log odds of posts among their words.
 
@@ -63,6 +79,10 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     words, parts = model.features.by_word(tokens)
     moved = parts @ model.scorer.coef_.astype(np.float64)
     origin = model.scorer.intercept_.astype(np.float64)
+    if model.network:
+        of_tokens = model.network.by_word(tokens, model.features.of_words)
+        moved = np.hstack([moved, _summed(words, tokens, of_tokens)])
+        origin = np.concatenate([origin, model.network.intercept_.astype(np.float64)])
     of_post = sparse.csr_matrix((np.ones(len(moved)), np.arange(len(moved)), words.offsets), shape=(len(words), len(moved)))
     weights = model.calibrator.weights(origin + of_post @ moved, origin)
     post = np.repeat(np.arange(len(words)), np.diff(words.offsets))

@@ -19,7 +19,7 @@ from pipeline.corpora import Corpus
 from pipeline.errors import InputError
 from pipeline.metrics import compute_metrics, flatten_metrics
 from pipeline.sweep import BEST, SPEC, STUDY, SWEPT, TRIALS, Range, Sweep, Trial, Values, lay_over, overlay_of, ranked, trials_csv
-from pipeline.text import TokenBatch, normalise
+from pipeline.text import TokenBatch
 
 if TYPE_CHECKING:
     import optuna
@@ -33,6 +33,8 @@ def only_train(corpus: Corpus) -> Corpus:
     digest = hashlib.sha256()
     for row in train.select_columns(["id", "text", "labels", "author"]):
         digest.update(json.dumps(list(row.values())).encode())
+    for row in corpus.unlabelled.select_columns(["text", "author"]):
+        digest.update(json.dumps(list(row.values())).encode())
     return dataclasses.replace(corpus, splits=datasets.DatasetDict(train=train), sha256=digest.hexdigest())
 
 
@@ -40,8 +42,8 @@ class CrossValidation:
     """Metrics of configs on held-out folds of a corpus' train posts, which are tokenised once per text setting."""
 
     def __init__(self, corpus: Corpus) -> None:
-        self._texts = [normalise(text) for text in corpus.splits["train"]["text"]]
-        self._Y, self._groups = corpus.targets("train", corpus.labels), corpus.groups("train")
+        self._texts, self._groups = corpus.to_learn_from()
+        self._Y = corpus.targets("train", corpus.labels)
         self._auxiliary = corpus.targets("train", corpus.auxiliary)
         self._tokens: dict[Text, TokenBatch] = {}
 

@@ -118,11 +118,22 @@ class Features(Section):
         return self
 
 
+class Network(Section):
+    """A small convolutional network beside the linear model, and the slow teacher whose answers it learns from."""
+
+    lessons: str
+    dimensions: Annotated[int, Field(ge=1)] = 48
+    filters: Annotated[int, Field(ge=1)] = 128
+    width: Literal[1, 3, 5, 7] = 5
+    epochs: Annotated[int, Field(ge=1)] = 8
+
+
 class Model(Section):
     """Which estimator, and how strongly it is regularised."""
 
     type: Literal["blend", "svm", "nbsvm", "logistic", "most_frequent"] = "blend"
     C: Annotated[float, Field(gt=0)] = 0.15
+    network: Network | None = None
 
 
 class Calibration(Section):
@@ -203,6 +214,12 @@ class ModelConfig(Section):
     calibration: Calibration = Calibration()
     thresholds: Thresholds = Thresholds()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _network_is_heard(self) -> "ModelConfig":
+        if self.model.network and self.calibration.method != "stacked":
+            raise ValueError("model.network needs calibration.method stacked, which blends its scores with the linear model's")
+        return self
 
 
 class Config(ModelConfig):

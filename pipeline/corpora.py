@@ -23,6 +23,7 @@ from pipeline.text import normalise
 
 SPLITS = ("train", "validation", "test")
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"} | {name: name for name in SPLITS}
+_UNLABELLED = "unlabelled="
 _STRING = datasets.Value("string")
 _FEATURES = dict.fromkeys(("id", "text", "author", "created_at", "source"), _STRING) | {"labels": datasets.List(_STRING)}
 
@@ -84,6 +85,9 @@ class Corpus:
         None where there is no train split.
     sha256 : str
         Digest of splits, ids, texts and labels, in order.
+    unlabelled : datasets.Dataset
+        Posts without labels for a teacher to answer for (see `models.lessons`), with the columns of `Record`; none of their texts
+        is in a split or comes twice, none of their authors is in another split than train.
     """
 
     splits: datasets.DatasetDict
@@ -93,6 +97,7 @@ class Corpus:
     passed_over: list[str]
     overlap: Overlap | None
     sha256: str
+    unlabelled: datasets.Dataset
 
     def targets(self, split: str, names: Sequence[str]) -> NDArray[np.int8]:
         """Labels of a split as 0 and 1, shape (n_posts, n_names)."""
@@ -102,6 +107,12 @@ class Corpus:
     def groups(self, split: str) -> NDArray[np.int64]:
         """Author of each post as a number, shape (n_posts,); a post without author is a group of its own."""
         return _groups(self.splits[split]["author"])
+
+    def to_learn_from(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Normalised texts of train posts and, behind them, of unlabelled ones; and the author of each as a number, as of `groups`."""
+        parts = self.splits["train"], self.unlabelled
+        texts = [normalise(text) for part in parts for text in part["text"]]
+        return texts, _groups(author for part in parts for author in part["author"])
 
     def column(self, split: str, name: str) -> list[str | None]:
         """One of the further columns, length n_posts; None for a post that lacks it."""
@@ -161,12 +172,15 @@ class _Reader:
     def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
         self.labels, self.columns, self.further = labels, columns, further
         self.known = [*labels.names, *labels.auxiliary]
+        self.labelled = True  # whether rows are expected to have labels
         self.places: dict[str, str] = {}
         self.stems: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
 
     @property
     def required(self) -> list[str]:
+        if not self.labelled:
+            return [column for column in (self.columns.id, self.columns.text) if column]
         labels = self.columns.labels
         named = [labels] if isinstance(labels, str) else list(labels.values())
         return [column for column in (self.columns.id, self.columns.text, *named) if column]
@@ -202,7 +216,7 @@ class _Reader:
         return Record(
             identifier,
             text,
-            self._known(fields, place),
+            self._known(fields, place) if self.labelled else [],
             _optional(fields, columns.author),
             _optional(fields, columns.created_at),
             _optional(fields, columns.source),
@@ -339,9 +353,23 @@ def _digest(splits: dict[str, list[Record]]) -> str:
 
 def _table(records: Sequence[Record], further: Sequence[str]) -> datasets.Dataset:
     rows = [asdict(record) | {_further(name): value for name, value in record.further.items()} for record in records]
-    for row in rows:
-        del row["further"]
-    return datasets.Dataset.from_list(rows, features=datasets.Features(_FEATURES | {_further(name): _STRING for name in further}))
+    features = datasets.Features(_FEATURES | {_further(name): _STRING for name in further})
+    return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
+
+
+def _unlabelled(files: Sequence[str], reader: _Reader, splits: dict[str, list[Record]]) -> list[Record]:
+    """Read posts without labels, less those whose text is known already or whose author is held out."""
+    reader.labelled = False
+    known = {normalise(record.text) for records in splits.values() for record in records}
+    authors = {record.author for name, records in splits.items() if name != "train" for record in records if record.author}
+    kept = []
+    for file in files:
+        for record in reader.records(Path(file)):
+            text = normalise(record.text)
+            if text not in known and record.author not in authors:
+                known.add(text)
+                kept.append(record)
+    return kept
 
 
 def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = ()) -> Corpus:
@@ -351,7 +379,8 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
     ----------
     data : Data
         Sources: a file, a folder whose files are named after splits, a folder written by
-        ``save_to_disk``, or ``hub:NAME``; ``train=FILE`` and the like give a file a role.
+        ``save_to_disk``, or ``hub:NAME``; ``train=FILE`` and the like give a file a role. The rows of ``unlabelled=FILE`` need
+        no labels.
     labels : LabelSet
         Labels that count; others must be listed as ignored.
     seed : int
@@ -372,7 +401,10 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
     """
     reader, passed_over = _Reader(labels, data.columns, further), list[str]()
     loaded: dict[str | None, list[Record]] = defaultdict(list)
-    for source in data.sources:
+    labelled = [source for source in data.sources if not source.startswith(_UNLABELLED)]
+    if not labelled:
+        raise InputError("data.sources holds unlabelled posts only; give labelled ones too")
+    for source in labelled:
         for name, records in _source(source, reader, passed_over).items():
             loaded[name].extend(records)
     if None in loaded and len(loaded) > 1:
@@ -382,8 +414,12 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap = _without_overlap(splits, drop=data.drop_overlap) if "train" in splits else None
-    tables = {name: _table(records, further) for name, records in splits.items()}
-    return Corpus(datasets.DatasetDict(tables), labels.names, labels.auxiliary, dict(reader.ignored), passed_over, overlap, _digest(splits))
+    files = [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
+    unlabelled = _unlabelled(files, reader, splits)
+    tables = datasets.DatasetDict({name: _table(records, further) for name, records in splits.items()})
+    digest = _digest(splits | ({"unlabelled": unlabelled} if unlabelled else {}))
+    ignored = dict(reader.ignored)
+    return Corpus(tables, labels.names, labels.auxiliary, ignored, passed_over, overlap, digest, _table(unlabelled, further))
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ class _Characters:
         keys.append(key[short])
         return np.concatenate(owners), np.concatenate(keys)
 
-    def _grams(self, types: list[str]) -> sparse.csr_matrix:
+    def of(self, types: list[str]) -> sparse.csr_matrix:
         """N-grams of each token, shape (n_types, n_features); one that it holds twice stands there twice."""
         columns = self._columns(types)
         ends = np.cumsum(np.fromiter(map(len, columns), np.int64))
@@ -178,11 +178,11 @@ class _Characters:
         posts = sparse.csr_matrix(
             (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
         )
-        return posts @ self._grams(tokens.types)
+        return posts @ self.of(tokens.types)
 
     def share(self, tokens: TokenBatch, owners: Ints, n_owners: int) -> sparse.csr_matrix:
         """How many of an n-gram's places are each owner's, given the owner of each token."""
-        return _counts(owners, tokens.codes, (n_owners, len(tokens.types))) @ self._grams(tokens.types)
+        return _counts(owners, tokens.codes, (n_owners, len(tokens.types))) @ self.of(tokens.types)
 
     def _columns(self, types: list[str]) -> list[NDArray[np.int32]]:
         """Columns of each token's n-grams, looked up once for tokens that come again."""
@@ -389,6 +389,21 @@ class TfidfFeatures:
             _weight(counts, idf)
             weighted.append(counts)
         return _beside(weighted)
+
+    def of_words(self, types: list[str]) -> sparse.csr_matrix:
+        """N-grams of single words, shape (n_types, n_words + n_character_ngrams); n_words counts word 1-grams only.
+
+        A known word's own value is 1; its character n-grams' values are equal and their squares sum to 1.
+        """
+        single = {word: number for number, word in enumerate(word for word in self.words_ if " " not in word)}
+        found = np.array([single.get(word, -1) for word in types], np.int64)
+        own = _counts(np.arange(len(types)), found, (len(types), len(single)))
+        if not isinstance(characters := self._blocks[-1], _Characters):
+            return own
+        grams = characters.of(types)
+        counts = np.diff(grams.indptr)
+        grams.data = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts).astype(np.float32)
+        return _beside([own, grams])
 
     def by_word(self, X: TokenBatch) -> tuple[TokenBatch, sparse.csr_matrix]:
         """Divide each post's features among its words.

@@ -1,0 +1,24 @@
+"""What our models are compared with: one file a library, each used as its documentation recommends."""
+
+from benchmarks.libraries.fasttext import FastText
+from benchmarks.libraries.linear import TfidfLogistic
+from benchmarks.libraries.minilm import Embeddings, FineTuned
+from benchmarks.libraries.model2vec import StaticEmbeddings
+from benchmarks.libraries.peer import Peer
+from benchmarks.libraries.rules import KeywordRules, MostFrequent
+from benchmarks.libraries.spacy import BagOfWords, Ensemble
+
+FINE_TUNED = "minilm_tuned"
+PEERS: dict[str, type[Peer]] = {
+    "most_frequent": MostFrequent,
+    "keywords": KeywordRules,
+    "tfidf": TfidfLogistic,
+    "fasttext": FastText,
+    "spacy_bow": BagOfWords,
+    "spacy_ensemble": Ensemble,
+    "model2vec": StaticEmbeddings,
+    "minilm": Embeddings,
+    FINE_TUNED: FineTuned,
+}
+
+__all__ = ["FINE_TUNED", "PEERS", "FineTuned", "Peer"]

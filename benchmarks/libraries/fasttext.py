@@ -1,0 +1,62 @@
+"""fastText: hashed words, subwords and word pairs, one-vs-all loss.
+
+The settings of its tutorial on multi-label classification (loss ``ova``, 25 epochs, learning rate 0.5, word pairs, dimension 50) and its
+preprocessing; what may do better, from folds. Its autotune stops by the clock, so that no run is like another.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
+
+_NONE = "none"  # fastText passes over lines without label
+_PREFIX = "__label__"
+_PUNCTUATION = re.compile(r"([.!?,'/()\":;])")
+
+
+class FastText(Peer):
+    """One thread, so that a run can be repeated; rate, epochs and length of subwords from folds."""
+
+    title = "fastText"
+    packages = ("fasttext",)
+    settings = tuple(
+        {"lr": lr, "epoch": epoch, "minn": minn, "maxn": maxn}
+        for (lr, epoch), (minn, maxn) in product(((0.2, 25), (0.5, 25), (0.5, 50), (1.0, 25)), ((0, 0), (2, 5)))
+    )
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """Lower case, punctuation apart, one line a post."""
+        return np.array([" ".join(_PUNCTUATION.sub(r" \1 ", text.lower()).split()) for text in texts], object)
+
+    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
+        """See `Peer`."""
+        import fasttext
+
+        lines = [
+            " ".join([*(_PREFIX + name for name in names or [_NONE]), text]) for names, text in zip(self.names(Y), encoded, strict=True)
+        ]
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / "train.txt"
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            fixed = {"loss": "ova", "wordNgrams": 2, "bucket": 500_000, "dim": 50, "thread": 1, "seed": self.seed, "verbose": 0}
+            self.model = fasttext.train_supervised(str(path), **fixed, **self.setting)
+
+    def probabilities(self, encoded: Any) -> Floats:
+        """See `Peer`."""
+        column = {_PREFIX + name: k for k, name in enumerate(self.labels)}
+        found = np.zeros((len(encoded), len(self.labels)))
+        for row, names, values in zip(found, *self.model.predict(list(encoded), k=-1), strict=True):
+            for name, value in zip(names, values, strict=True):
+                if name in column:
+                    row[column[name]] = min(value, 1)  # rounded to a little above 1 by the library
+        return found
+
+    def save(self, folder: Path) -> None:
+        """See `Peer`."""
+        self.model.save_model(str(folder / "model.bin"))

@@ -1,0 +1,507 @@
+#!/usr/bin/env python3
+"""Quality, calibration, behaviour, training time, speed and size of our models beside their peers, on the same posts and in one run.
+
+See benchmarks/README.md; benchmarks/libraries/ holds the peers.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Annotated, Any, Protocol
+
+# Before libraries are imported: none asks a hub or draws bars; and this script lies beside the packages, not in their parent.
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from benchmarks.libraries import FINE_TUNED, PEERS, FineTuned, Peer
+from benchmarks.peers_shown import markdown, plot, table, table_rows
+from models import Classifier
+from models.calibration import Sigmoid, tune_threshold
+from pipeline import terminal
+from pipeline.config import ROOT, Config, Thresholds, load_config
+from pipeline.corpora import Corpus, load_corpus
+from pipeline.errors import InputError
+from pipeline.evaluation.behaviour import Case, load_cases, run_cases
+from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
+from pipeline.metrics import Decisions, Labels, Probabilities, compute_metrics
+from pipeline.records import Row, read_rows
+from pipeline.text import normalise
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+BATCH = 2048
+TURNS = 3
+TOKENIZER_POSTS = 7000
+WARM_UP = 200
+SHARED = Path("../shared/data")
+RESULTS = Path("benchmarks/peers.json")
+SOLIDARITY = "solidarity_support"  # all other labels are of harassment and assault
+OURS = {"ours_default": None, "ours_fast": ROOT / "configs" / "experiments" / "fast.yaml"}
+TITLES = {"ours_default": "ours, default config", "ours_fast": "ours, fast.yaml"}
+
+
+class Ready(Protocol):
+    """What is measured: a `Tuned` peer, or a model of ours."""
+
+    labels: list[str]
+    thresholds_: Floats
+    prior_: Floats
+    digest_: str
+
+    def score(self, texts: Sequence[str]) -> Probabilities:
+        """Posts to probabilities, shape (n_posts, n_labels)."""
+
+    def decide(self, probabilities: Probabilities) -> Decisions:
+        """Probabilities to decisions, shape (n_posts, n_labels)."""
+
+
+@dataclass(frozen=True)
+class Posts:
+    """What all are trained and measured on.
+
+    Attributes
+    ----------
+    labels : list of str
+    texts, Y, groups
+        Of train: raw posts, labels, authors.
+    auxiliary : ndarray of 0 and 1, shape (n_posts, n_auxiliary)
+        Labels of train that ours learn from, too.
+    folds : list of (ndarray, ndarray)
+        Author-disjoint folds of train as (train, held-out) indices.
+    test_texts, test_Y, test_groups
+        Of test.
+    off_domain, stream : list of str
+        Ordinary posts, and distinct posts for speed.
+    cases : list of Case
+        Behavioural cases.
+    config : Config
+    """
+
+    labels: list[str]
+    texts: list[str]
+    Y: Labels
+    groups: Indices
+    auxiliary: Labels
+    folds: list[tuple[Indices, Indices]]
+    test_texts: list[str]
+    test_Y: Labels
+    test_groups: Indices
+    off_domain: list[str]
+    stream: list[str]
+    cases: list[Case]
+    config: Config
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that quality depends on."""
+        labels = [self.Y.tolist(), self.test_Y.tolist(), self.groups.tolist(), self.auxiliary.tolist()]
+        parts = [self.labels, self.texts, self.test_texts, self.off_domain, [case.text for case in self.cases], labels]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _texts(path: Path) -> list[str]:
+    return [row.fields["text"] for row in read_rows(path, ["text"]) if isinstance(row, Row)]
+
+
+def _stand_in(corpus: Corpus, sample: int, seed: int) -> tuple[Indices, Indices]:
+    """Train posts drawn at random, a fifth of whose authors stand in for test."""
+    from sklearn.model_selection import GroupShuffleSplit
+
+    groups = corpus.groups("train")
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(groups))[:sample])
+    train, test = next(GroupShuffleSplit(1, test_size=0.2, random_state=seed).split(drawn, groups=groups[drawn]))
+    return drawn[train], drawn[test]
+
+
+def load_posts(sources: Sequence[str], off_domain: Path, stream: Path, sample: int | None = None) -> Posts:
+    """Read and fold everything.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        As of ``train.py --data``; with a train and a test split.
+    off_domain, stream : Path
+        Files with ordinary posts, and with unlabelled ones.
+    sample : int, optional
+        Draw so many train posts, of which a fifth stands in for the test split, that is left alone: for trials.
+
+    Raises
+    ------
+    InputError
+        For data that cannot be used.
+    """
+    config = load_config([], ["calibration.folds=3"], sources)
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    if missing := {"train", "test"} - set(corpus.splits):
+        raise InputError(
+            f"{', '.join(sources)}: no {min(missing)} posts; give a folder with train and test, and further posts as train=FILE"
+        )
+    split, train = "test", np.arange(corpus.splits["train"].num_rows)
+    test = np.arange(corpus.splits["test"].num_rows)
+    if sample:
+        split, (train, test) = "train", _stand_in(corpus, sample, config.seed)
+    texts = {name: np.array(corpus.splits[name]["text"], object) for name in {"train", split}}
+    Y, groups = corpus.targets("train", corpus.labels)[train], corpus.groups("train")[train]
+    return Posts(
+        labels=corpus.labels,
+        texts=texts["train"][train].tolist(),
+        Y=Y,
+        groups=groups,
+        auxiliary=corpus.targets("train", corpus.auxiliary)[train],
+        folds=Classifier(config.of_model())._folds(Y, groups),
+        test_texts=texts[split][test].tolist(),
+        test_Y=corpus.targets(split, corpus.labels)[test],
+        test_groups=corpus.groups(split)[test],
+        off_domain=_texts(off_domain),
+        stream=list(dict.fromkeys(_texts(stream))),
+        cases=load_cases("data/behaviour/cases.csv", config.labels),
+        config=config,
+    )
+
+
+def log_odds(probabilities: Floats) -> Floats:
+    """What Platt scaling starts from, finite also for 0 and 1."""
+    clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+class Tuned:
+    """A fitted peer with a calibration and thresholds learned on held-out folds of train.
+
+    Parameters
+    ----------
+    peer : Peer
+        Fitted.
+    held_out : ndarray of float, shape (n_train_posts, n_labels)
+        Probabilities of the train posts by peers that did not see their authors.
+    Y : ndarray of 0 and 1, shape (n_train_posts, n_labels)
+    wanted : Thresholds
+        What the thresholds are tuned for.
+
+    Attributes
+    ----------
+    labels, thresholds_, prior_, digest_
+        As of `models.Classifier`.
+    """
+
+    digest_ = ""
+
+    def __init__(self, peer: Peer, held_out: Floats, Y: Labels, wanted: Thresholds) -> None:
+        self.peer, self.labels, self.prior_ = peer, peer.labels, Y.mean(axis=0)
+        self.thresholds_ = np.full(len(self.labels), 0.5)
+        if peer.tuned:
+            self.calibrator = Sigmoid().fit(log_odds(held_out), Y)
+            calibrated = self.calibrator.predict_proba(log_odds(held_out)).astype(np.float32)
+            columns = zip(Y.T, calibrated.T, self.labels, strict=True)
+            self.thresholds_ = np.array([tune_threshold(y, p, wanted, name) for y, p, name in columns])
+
+    def score(self, texts: Sequence[str]) -> Probabilities:
+        """Raw posts to probabilities, shape (n_posts, n_labels)."""
+        found = self.peer.predict_proba(texts)
+        return (self.calibrator.predict_proba(log_odds(found)) if self.peer.tuned else found).astype(np.float32)
+
+    def decide(self, probabilities: Probabilities) -> Decisions:
+        """Whether each label is given, shape (n_posts, n_labels)."""
+        decided: Decisions = probabilities >= self.thresholds_.astype(np.float32)
+        return decided
+
+
+def _cross_validated(kind: type[Peer], setting: Mapping[str, Any], encoded: Any, posts: Posts) -> Floats:
+    found = np.zeros(posts.Y.shape)
+    for train, held_out in posts.folds:
+        peer = kind(posts.labels, posts.config.seed, **setting)
+        peer.fit(encoded[train], posts.Y[train], posts.groups[train])
+        found[held_out] = peer.probabilities(encoded[held_out])
+    return found
+
+
+def choose_setting(kind: type[Peer], encoded: Any, posts: Posts, progress: Callable[[str], None]) -> tuple[Mapping[str, Any], Floats]:
+    """The setting with the best mean average precision on held-out folds of train, and its probabilities there."""
+    from sklearn.metrics import average_precision_score
+
+    best: tuple[float, Mapping[str, Any], Floats] | None = None
+    for number, setting in enumerate(kind.settings, 1):
+        progress(f"{kind.title}: folds, setting {number} of {len(kind.settings)}")
+        found = _cross_validated(kind, setting, encoded, posts)
+        quality = float(average_precision_score(posts.Y, found, average="macro"))
+        if best is None or quality > best[0]:
+            best = quality, setting, found
+    assert best is not None
+    return best[1], best[2]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model to measure; `seconds` is how long it took to fit on all of train, `size` in bytes."""
+
+    title: str
+    model: Ready
+    size: int
+    seconds: float | None
+    setting: Mapping[str, Any]
+    packages: Sequence[str] = ()
+    per_turn: int = 7000
+    all_cores: bool = False
+
+
+def _size(save: Callable[[Path], Any]) -> int:
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        save(folder)
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def train_peer(kind: type[Peer], posts: Posts, progress: Callable[[str], None]) -> Trained:
+    """Choose a setting, fit on all of train, calibrate and tune."""
+    progress(f"{kind.title}: encoding")
+    start = perf_counter()
+    encoded = kind(posts.labels, posts.config.seed, **kind.settings[0]).encode(posts.texts)
+    seconds = perf_counter() - start
+    setting, held_out = choose_setting(kind, encoded, posts, progress)
+    progress(f"{kind.title}: all of train")
+    start = perf_counter()
+    peer = kind(posts.labels, posts.config.seed, **setting)
+    peer.fit(encoded, posts.Y, posts.groups)
+    seconds += perf_counter() - start
+    tuned = Tuned(peer, held_out, posts.Y, posts.config.thresholds)
+    return Trained(kind.title, tuned, _size(peer.save), seconds, setting, kind.packages, kind.per_turn, kind.all_cores)
+
+
+def read_fine_tuned(folder: Path, posts: Posts, progress: Callable[[str], None]) -> Trained:
+    """The fine-tuned MiniLM, of a run made before; ``seconds.json`` in the folder, if there, holds its training time."""
+    progress(f"{FineTuned.title}: reading")
+    peer = FineTuned(posts.labels, posts.config.seed)
+    held_out = peer.held_out(folder, posts.folds)
+    peer.restore(folder)
+    took = folder / "seconds.json"
+    seconds = float(json.loads(took.read_text())) if took.exists() else None
+    tuned = Tuned(peer, held_out, posts.Y, posts.config.thresholds)
+    return Trained(FineTuned.title, tuned, _size(peer.save), seconds, {}, peer.packages, peer.per_turn, peer.all_cores)
+
+
+def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trained:
+    """Train one of our configs on the same posts and folds; it calibrates and tunes by itself."""
+    progress(f"{TITLES[name]}: folds and all of train")
+    overlay = OURS[name]
+    config = load_config([overlay] if overlay else [], ["calibration.folds=3"], posts.config.data.sources)
+    start = perf_counter()
+    model = Classifier(config.of_model())
+    tokens = model.tokenizer([normalise(text) for text in posts.texts])
+    tokenised = perf_counter() - start
+    steps: list[float] = []  # when each began: the last is the fit on all of train
+    model.fit(tokens, posts.Y, posts.groups, posts.auxiliary, lambda _: steps.append(perf_counter()))
+    seconds = tokenised + perf_counter() - steps[-1]
+    with TemporaryDirectory() as scratch:  # a model newly loaded does not remember the words of train
+        folder = Path(scratch) / "model"
+        model.save(folder)
+        return replace(load_ours(folder), title=TITLES[name], seconds=seconds)
+
+
+def load_ours(folder: Path) -> Trained:
+    """Read a model directory."""
+    return Trained(f"ours, {folder.name}", Classifier.load(folder), sum(path.stat().st_size for path in folder.iterdir()), None, {})
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep every thread of this process on one core, and libraries from starting more."""
+    from threadpoolctl import threadpool_limits
+
+    torch: Any = sys.modules.get("torch")
+    allowed, threads = os.sched_getaffinity(0), torch.get_num_threads() if torch else 1
+
+    def pin(cores: set[int]) -> None:
+        for task in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(task.name), cores)
+
+    pin({max(allowed)})
+    try:
+        if torch:
+            torch.set_num_threads(1)
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
+        pin(allowed)
+
+
+def rate(step: Callable[[Sequence[str]], Any], posts: Sequence[str], warm_up: Sequence[str]) -> float:
+    """Posts per second of a step, taken batch by batch."""
+    step(warm_up)
+    start = perf_counter()
+    for at in range(0, len(posts), BATCH):
+        step(posts[at : at + BATCH])
+    return len(posts) / (perf_counter() - start)
+
+
+def _bare_tokenizer() -> Callable[[Sequence[str]], Any]:
+    import spacy
+
+    tokenizer: Any = spacy.blank("en").tokenizer
+    return lambda texts: sum(1 for _ in tokenizer.pipe(texts))
+
+
+def _turns(stream: Sequence[str], size: int) -> list[Sequence[str]]:
+    """The posts of each turn, all distinct: what has been seen may be remembered."""
+    size = min(size, len(stream) // TURNS)
+    return [stream[size * turn : size * (turn + 1)] for turn in range(TURNS)]
+
+
+def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | None]:
+    """Posts per second from raw text to probabilities, and of the bare spaCy tokenizer beside it, which takes turns with it.
+
+    On one core, warm, the best of three turns; where the model asks for it, on all cores, too.
+    """
+    if not trained.per_turn:
+        return {"posts_per_second": None, "tokenizer_posts_per_second": None}
+    warm_up, stream = stream[:WARM_UP], stream[WARM_UP:]
+    if len(stream) < TURNS:
+        raise InputError(
+            f"{len(stream) + len(warm_up)} distinct unlabelled posts are too few to measure speed; give at least {WARM_UP + TURNS}"
+        )
+    # Of all turns the same, so that both remember as many words.
+    steps = {"posts_per_second": trained.model.score, "tokenizer_posts_per_second": _bare_tokenizer()}
+    best = dict.fromkeys(steps, 0.0)
+    turns = list(zip(_turns(stream, trained.per_turn), _turns(stream, TOKENIZER_POSTS), strict=True))
+    with one_core():
+        for posts, others in turns:
+            for (name, step), chosen in zip(steps.items(), (posts, others), strict=True):
+                best[name] = max(best[name], rate(step, chosen, warm_up))
+    if trained.all_cores:
+        best["posts_per_second_all_cores"] = max(rate(trained.model.score, posts, warm_up) for posts, _ in turns)
+    return {**best}
+
+
+def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
+    """Metrics on test with intervals over authors, behavioural cases passed, and share of ordinary posts flagged."""
+    evaluation = posts.config.evaluation
+    probabilities = model.score(posts.test_texts)
+    decided = model.decide(probabilities)
+    metrics = compute_metrics(posts.test_Y, probabilities, decided, posts.labels, model.thresholds_.tolist())
+    counts = resample(posts.test_groups, evaluation.rounds, posts.config.seed)
+    by_round = metrics_by_round(posts.test_Y, probabilities, decided, counts)
+    bounds = intervals(metrics, by_round, probabilities, evaluation.confidence)
+    behaviour = run_cases(model, posts.cases)
+    flagged = model.decide(model.score(posts.off_domain))
+    harassment = np.array([name != SOLIDARITY for name in posts.labels])
+    return {
+        **{name: {"value": metrics[name], "interval": bounds[name]} for name in ("macro_f1", "mean_average_precision")},
+        "labels": {name: {key: found[key] for key in ("f1", "average_precision", "ece")} for name, found in metrics["labels"].items()},
+        "behaviour": {name: behaviour[name] for name in ("cases", "passed", "rate")},
+        "off_domain": {
+            "posts": len(flagged),
+            "harassment": float(flagged[:, harassment].any(axis=1).mean()),
+            "solidarity": float(flagged[:, ~harassment].any(axis=1).mean()),
+        },
+    }
+
+
+def measure(trained: Trained, posts: Posts, progress: Callable[[str], None]) -> dict[str, Any]:
+    """All figures of one row."""
+    progress(f"{trained.title}: measuring")
+    facts = {"title": trained.title, "setting": dict(trained.setting), "versions": versions(trained.packages)}
+    speed = measure_speed(trained, posts.stream)  # first: it knows no more than the posts of train
+    return facts | measure_quality(trained.model, posts) | {"train_seconds": trained.seconds, **speed, "bytes": trained.size}
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Distributions that modules come from, and their versions."""
+    owners = metadata.packages_distributions()
+    return {owner: metadata.version(owner) for name in packages for owner in owners.get(name, [])}
+
+
+def lacking(packages: Sequence[str]) -> list[str]:
+    """Those of some modules that are not installed."""
+    return [name for name in packages if find_spec(name) is None]
+
+
+def read_results(path: Path, digest: str) -> dict[str, Any]:
+    """Results of an interrupted run, or none.
+
+    Raises
+    ------
+    InputError
+        When the file holds results of other posts, or something else.
+    """
+    if not path.exists():
+        return {"data": digest, "peers": {}}
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = results["data"], dict(results["peers"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: holds no results of this benchmark; give another --out") from None
+    if known[0] != digest:
+        raise InputError(f"{path}: holds results on other posts; give another --out, or delete it")
+    return results
+
+
+def _makers(
+    wanted: Sequence[str], models: Sequence[Path], scores: Path | None, posts: Posts, progress: Callable[[str], None]
+) -> Iterator[tuple[str, Callable[[], Trained]]]:
+    """Name and maker of each that can be made; why others cannot is said on standard error."""
+    for name in wanted:
+        kind = PEERS.get(name)
+        if kind and (missing := lacking(kind.packages)):
+            print(f"{name}: {', '.join(missing)} not installed: pip install -e .[bench]", file=sys.stderr)
+        elif name == FINE_TUNED and scores:
+            yield name, partial(read_fine_tuned, scores, posts, progress)
+        elif kind:
+            yield name, partial(train_peer, kind, posts, progress)
+        else:
+            yield name, partial(train_ours, name, posts, progress)
+    for folder in models:
+        yield f"model {folder.name}", partial(load_ours, folder)
+
+
+def main(
+    peer: Annotated[list[str], typer.Option(help="Measure this one, even if it was measured before; may be repeated.")] = [],  # noqa: B006
+    model: Annotated[list[Path], typer.Option(help="A model directory of ours to measure, too; may be repeated.")] = [],  # noqa: B006
+    data: Annotated[list[str], typer.Option(help="As of train.py; may be repeated.")] = [  # noqa: B006
+        str(SHARED / "metoo2017"),
+        f"train={SHARED / 'offdomain' / 'negatives_train.jsonl'}",
+    ],
+    off_domain: Annotated[Path, typer.Option(help="Ordinary posts, to count false alarms.")] = SHARED / "offdomain" / "tweets.jsonl",
+    stream: Annotated[Path, typer.Option(help="Unlabelled posts, to measure speed.")] = SHARED / "metoo2017" / "unlabeled.jsonl",
+    encoder_scores: Annotated[Path | None, typer.Option(help="Folder that the training of minilm_tuned wrote: it takes hours.")] = None,
+    out: Annotated[Path, typer.Option(help="Results, with .md and .svg beside; a run that was stopped goes on.")] = RESULTS,
+    sample: Annotated[int | None, typer.Option(min=1, help="A trial: so many train posts, a fifth of them for test.")] = None,
+) -> None:
+    """Train and measure all peers and our models on the same posts; one after another, results kept as they come."""
+    known = [*PEERS, *OURS]
+    if unknown := sorted(set(peer) - set(known)):
+        raise InputError(f"--peer {unknown[0]}: no peer; allowed are {', '.join(known)}")
+    if sample and model:
+        raise InputError("--sample and --model: a trial is tested on posts of train, which a model may have been trained on; give one")
+    with terminal.steps() as progress:
+        progress("reading the data")
+        posts = load_posts(data, off_domain, stream, sample)
+        results = read_results(out, posts.digest)
+        wanted = peer or [name for name in known if name not in results["peers"]]
+        for name, make in _makers(wanted, model, encoder_scores, posts, progress):
+            results["peers"][name] = measure(make(), posts, progress)
+            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    rows = table_rows(results["peers"])
+    out.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+    plot(results["peers"], out.with_suffix(".svg"))
+    terminal.output().print(table(rows))
+
+
+if __name__ == "__main__":
+    terminal.run(main)

@@ -1,0 +1,102 @@
+"""The results of benchmarks/peers.py as a table, in a terminal and in Markdown, and as a plot of quality against speed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f}"
+
+
+def _estimate(found: Mapping[str, Any]) -> str:
+    bounds = found["interval"]
+    return _percent(found["value"]) + (f" [{_percent(bounds[0])}, {_percent(bounds[1])}]" if bounds else "")
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def _speed(rate: float | None, tokenizer: float | None) -> tuple[str, str]:
+    return (f"{rate:,.0f}", f"{rate / tokenizer:.2g}") if rate and tokenizer else ("–", "–")
+
+
+COLUMNS = [
+    *("", "macro-F1", "mAP", "F1 by label", "worst ECE", "behaviour", "off-domain"),
+    *("train s", "posts/s", "× tokenizer", "MB"),
+]
+
+
+def table_rows(peers: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """One row a peer, from the best macro-F1 down: what `COLUMNS` names, shares in percent."""
+    ordered = sorted(peers.values(), key=lambda found: -found["macro_f1"]["value"])
+    return [
+        [
+            found["title"],
+            _estimate(found["macro_f1"]),
+            _percent(found["mean_average_precision"]["value"]),
+            " / ".join(_percent(values["f1"], 0) for values in found["labels"].values()),
+            f"{max(values['ece'] for values in found['labels'].values()):.3f}",
+            _percent(found["behaviour"]["rate"]),
+            f"{_percent(found['off_domain']['harassment'], 2)} / {_percent(found['off_domain']['solidarity'], 2)}",
+            _seconds(found["train_seconds"]),
+            *_speed(found["posts_per_second"], found["tokenizer_posts_per_second"]),
+            f"{found['bytes'] / 1e6:,.1f}",
+        ]
+        for found in ordered
+    ]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The table as Markdown."""
+    lines = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def table(rows: Sequence[Sequence[str]]) -> Table:
+    """The table for a terminal."""
+    shown = Table(title="Percent, with 95 % intervals; one core", title_justify="left", padding=(0, 0))
+    for name in COLUMNS:
+        shown.add_column(name, justify="right" if name else "left")
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which (speed, quality) no other beats in both, from the fastest on."""
+    chosen, best = [], -1.0
+    for index in sorted(range(len(points)), key=lambda each: (-points[each][0], -points[each][1])):
+        if points[index][1] > best:
+            chosen.append(index)
+            best = points[index][1]
+    return chosen
+
+
+def plot(peers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Draw macro-F1 against speed, of those that read posts, and the front that none beats in both."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    shown = sorted((found for found in peers.values() if found["posts_per_second"]), key=lambda found: found["posts_per_second"])
+    points = [(found["posts_per_second"], found["macro_f1"]["value"]) for found in shown]
+    with mpl.rc_context({"svg.hashsalt": "peers", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.add_subplot()
+        best = [points[index] for index in front(points)]
+        axes.plot(*zip(*best, strict=True), color="0.7", linewidth=1, zorder=1) if best else None
+        for found, (speed, quality) in zip(shown, points, strict=True):
+            low, high = found["macro_f1"]["interval"] or (quality, quality)
+            colour = "tab:red" if found["title"].startswith("ours") else "tab:blue"
+            axes.errorbar(speed, quality, [[max(0, quality - low)], [max(0, high - quality)]], fmt="o", color=colour, elinewidth=0.8)
+            fast = speed**2 > points[0][0] * points[-1][0]  # beyond the middle of a logarithmic axis: its name goes to the left
+            axes.annotate(
+                found["title"], (speed, quality), (-5 if fast else 5, 4), textcoords="offset points", ha="right" if fast else "left"
+            )
+        axes.set(xscale="log", xlabel="posts per second on one core", ylabel="macro-F1, test split (95 % interval)")
+        axes.margins(x=0.15)
+        axes.grid(color="0.92")
+        figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,113 @@
+"""Posts made of other posts' parts, for a teacher to label: real ones that hold a rare label are too few to learn from.
+
+After the data augmentation of Tang et al. (2019), "Distilling task-specific knowledge from BERT into simple neural networks",
+with nearest neighbours in the teacher's embedding space in the place of its replacement by part of speech.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.text import TokenBatch
+
+_LONGEST = 60  # tokens taken of a post
+_CUT, _JOINED = 0.4, 0.35  # share of posts that are cut, and of those that part of another is put to
+_REPLACED = (0.1, 0.2, 0.35)  # of the words that have neighbours, a rate drawn for each post
+_LEFT_OUT = (0.0, 0.08)  # of the words
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Words that may stand for a word.
+
+    Attributes
+    ----------
+    words : list of str
+    nearest : ndarray of int, shape (n_words, n_neighbours)
+        Indices of words, none of them the word itself.
+    probabilities : ndarray of float, shape (n_words, n_neighbours)
+        Rows sum to one, up to rounding.
+    """
+
+    words: list[str]
+    nearest: NDArray[np.integer]
+    probabilities: NDArray[np.floating]
+
+
+class Composer:
+    """Draws posts and changes them.
+
+    Parameters
+    ----------
+    posts : TokenBatch
+        Real posts.
+    pools : sequence of ndarray of int64
+        Indices of posts; every pool is as likely to be drawn from as any other.
+    neighbours : Neighbours
+    """
+
+    def __init__(self, posts: TokenBatch, pools: Sequence[Ints], neighbours: Neighbours) -> None:
+        self.pools = [pool for pool in pools if len(pool)]
+        row = {word: number for number, word in enumerate(neighbours.words)}
+        # Words that no post holds get codes of their own behind the others.
+        code = {word: number for number, word in enumerate(posts.types)}
+        for word in neighbours.words:
+            code.setdefault(word, len(code))
+        self.posts = TokenBatch(list(code), posts.codes, posts.offsets)
+        self.row = np.array([row.get(word, -1) for word in code])
+        self.code = np.array([code[word] for word in neighbours.words], np.int64)[neighbours.nearest]
+        steps = np.cumsum(neighbours.probabilities.astype(np.float64), axis=1)
+        self.steps = steps / steps[:, -1:]
+
+    def _draw(self, rng: np.random.Generator) -> Ints:
+        post = rng.choice(self.pools[rng.integers(len(self.pools))])
+        return self.posts.codes[self.posts.offsets[post] : self.posts.offsets[post + 1]][:_LONGEST]
+
+    @staticmethod
+    def _part(tokens: Ints, shortest: int, rng: np.random.Generator) -> Ints:
+        if len(tokens) <= shortest:
+            return tokens
+        length = rng.integers(shortest, len(tokens) + 1)
+        start = rng.integers(len(tokens) - length + 1)
+        return tokens[start : start + length]
+
+    def _replace(self, tokens: Ints, rng: np.random.Generator) -> Ints:
+        rows = self.row[tokens]
+        chosen = (rng.random(len(tokens)) < rng.choice(_REPLACED)) & (rows >= 0)
+        nearest = (rng.random(int(chosen.sum()))[:, None] > self.steps[rows[chosen]]).sum(axis=1)
+        replaced = tokens.copy()
+        replaced[chosen] = self.code[rows[chosen], nearest]
+        return replaced
+
+    def _compose(self, rng: np.random.Generator) -> Ints:
+        tokens = self._draw(rng)
+        if rng.random() < _CUT:
+            tokens = self._part(tokens, 4, rng)
+        if rng.random() < _JOINED:
+            other = self._part(self._draw(rng), 2, rng)
+            tokens = np.concatenate([tokens, other] if rng.random() < 0.5 else [other, tokens])
+        tokens = self._replace(tokens, rng)
+        kept: Ints = tokens[rng.random(len(tokens)) >= rng.choice(_LEFT_OUT)]
+        return kept
+
+    def compose(self, count: int, seed: Sequence[int]) -> TokenBatch:
+        """Make posts.
+
+        Parameters
+        ----------
+        count : int
+        seed : sequence of int
+        """
+        rng = np.random.default_rng(seed)
+        posts = [self._compose(rng) for _ in range(count)]
+        offsets = np.concatenate([[0], np.cumsum([len(post) for post in posts])])
+        return TokenBatch(self.posts.types, np.concatenate(posts), offsets)
+
+
+def written(tokens: Sequence[str]) -> str:
+    """Tokens as a text for a model with a tokenizer of its own: what spaCy cut off a word is put back."""
+    return "".join(token if token[:1] == "'" or token in {"n't", ",", ".", "!", "?"} else f" {token}" for token in tokens).strip()

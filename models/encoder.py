@@ -1,0 +1,160 @@
+"""A sentence encoder fine-tuned as a multi-label classifier: slow and good, the teacher of the fast model.
+
+Needs the extra ``encoder`` (torch, transformers).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import AutoModel, AutoTokenizer
+
+from pipeline.errors import InputError
+
+Floats = NDArray[np.float32]
+
+
+class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be missing where this is checked
+    """Mean of the last layer's token vectors, as sentence-transformers has it, and a linear layer."""
+
+    def __init__(self, encoder: nn.Module, n_targets: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(0.1)
+        self.head = nn.Linear(encoder.config.hidden_size, n_targets)
+
+    def embed(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        vectors = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask[..., None].float()
+        return (vectors * weights).sum(1) / weights.sum(1)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.dropout(self.embed(ids, mask)))
+        return logits
+
+
+class Encoder:
+    """Fine-tunes a pretrained encoder; weights come from a folder or the Hugging Face hub.
+
+    Parameters
+    ----------
+    pretrained : str or Path
+        Folder or name of a ``sentence-transformers`` or BERT-like model.
+    n_targets : int
+    seed : int
+    epochs, batch_size, learning_rate, max_tokens
+        Of the fine-tuning: AdamW, a linear rise over a tenth of the steps, then a linear fall to zero.
+    threads : int
+        Of torch; other numbers give other last bits.
+
+    Raises
+    ------
+    InputError
+        When the weights cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | Path,
+        n_targets: int,
+        seed: int = 0,
+        epochs: int = 3,
+        batch_size: int = 32,
+        learning_rate: float = 1e-4,
+        max_tokens: int = 80,
+        threads: int = 1,
+    ) -> None:
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        self.seed, self.epochs, self.batch_size, self.learning_rate, self.max_tokens = seed, epochs, batch_size, learning_rate, max_tokens
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(pretrained)
+            self.network = _Network(AutoModel.from_pretrained(pretrained), n_targets)
+        except (OSError, ValueError):
+            raise InputError(f"{pretrained}: no encoder can be loaded from there; give a folder with its weights, or its name") from None
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        return ids
+
+    @staticmethod
+    def _padded(ids: list[list[int]], rows: Sequence[int] | NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(ids[row]) for row in rows)
+        padded, mask = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.long)
+        for number, row in enumerate(rows):
+            padded[number, : len(ids[row])] = torch.tensor(ids[row])
+            mask[number, : len(ids[row])] = 1
+        return padded, mask
+
+    def _batches(self, ids: list[list[int]], rng: np.random.Generator) -> Iterator[Sequence[int]]:
+        """Batches of posts of like lengths, in random order."""
+        order, size = rng.permutation(len(ids)), self.batch_size
+        batches: list[Sequence[int]] = []
+        for start in range(0, len(order), size * 50):
+            chunk = sorted(order[start : start + size * 50], key=lambda row: len(ids[row]))
+            batches += [chunk[first : first + size] for first in range(0, len(chunk), size)]
+        for number in rng.permutation(len(batches)):
+            yield batches[number]
+
+    def _optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+        parameters = list(self.network.parameters())
+        decayed = {"params": [each for each in parameters if each.ndim >= 2], "weight_decay": 0.01}
+        others = {"params": [each for each in parameters if each.ndim < 2], "weight_decay": 0}
+        optimiser = torch.optim.AdamW([decayed, others], lr=self.learning_rate)
+        warm = max(1, int(0.1 * steps))
+        rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min((step + 1) / warm, max(0, (steps - step) / (steps - warm))))
+        return optimiser, rate
+
+    def fit(self, texts: Sequence[str], targets: Floats, progress: Callable[[str], None] = lambda step: None) -> "Encoder":
+        """Fine-tune.
+
+        Parameters
+        ----------
+        texts : sequence of str, length n_posts
+            Normalised posts.
+        targets : ndarray of float, shape (n_posts, n_targets)
+            Labels, or probabilities.
+        progress : callable, optional
+            Told the step now and then.
+        """
+        rng, ids, wanted = np.random.default_rng(self.seed), self._ids(texts), torch.tensor(targets, dtype=torch.float32)
+        steps = self.epochs * -(-len(ids) // self.batch_size)
+        optimiser, rate = self._optimiser(steps)
+        self.network.train()
+        step = 0
+        for _ in range(self.epochs):
+            for rows in self._batches(ids, rng):
+                loss = binary_cross_entropy_with_logits(self.network(*self._padded(ids, rows)), wanted[list(rows)]) * targets.shape[1]
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+                optimiser.step()
+                rate.step()
+                step += 1
+                if step % 50 == 0:
+                    progress(f"step {step:,} of {steps:,}, loss {loss.item():.2f}")
+        return self
+
+    def _by_length(self, texts: Sequence[str], of_batch: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Floats:
+        self.network.eval()
+        ids = self._ids(texts)
+        order = np.argsort([len(each) for each in ids], kind="stable")
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(order), 64):
+                parts.append(of_batch(*self._padded(ids, order[start : start + 64])).numpy())
+        found: Floats = np.concatenate(parts)[np.argsort(order)]
+        return found
+
+    def decision_function(self, texts: Sequence[str]) -> Floats:
+        """Log odds, shape (n_posts, n_targets)."""
+        return self._by_length(texts, self.network)
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """Mean token vectors, shape (n_texts, n_dimensions)."""
+        return self._by_length(texts, self.network.embed)

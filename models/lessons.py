@@ -1,0 +1,192 @@
+"""What a slow teacher says of posts without labels: the file that a fast model learns from, without any post in it.
+
+The teacher was fine-tuned once without each fold of the train posts, so that a model fitted without a fold is never taught by
+one that saw it. It answered for real unlabelled posts and for posts composed of the train posts outside the fold
+(`models.composition`); these are composed again from the corpora when a model is trained.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.composition import Composer, Neighbours
+from pipeline.errors import InputError
+from pipeline.text import TokenBatch
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+_MAKE = "make new ones with python -m models.teacher"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What both the teacher and its pupil are given.
+
+    Attributes
+    ----------
+    posts : TokenBatch
+        Train posts, then unlabelled ones.
+    targets : ndarray of 0 and 1, shape (n_train_posts, n_targets)
+        Labels, then auxiliary labels.
+    fold : ndarray of int, shape (n_train_posts,)
+        In which fold each train post is held out.
+    seed : int
+    """
+
+    posts: TokenBatch
+    targets: NDArray[np.int8]
+    fold: Ints
+    seed: int
+
+    @property
+    def train(self) -> int:
+        """Train posts."""
+        return len(self.targets)
+
+    @property
+    def unlabelled(self) -> Ints:
+        """Indices of the unlabelled posts."""
+        return np.arange(self.train, len(self.posts))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        digest = hashlib.sha256(json.dumps([self.seed, [self.posts.types[code] for code in self.posts.codes]]).encode())
+        for array in (self.posts.offsets, self.targets.astype(np.int8), self.fold.astype(np.int64)):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def compose(self, fold: int, neighbours: Neighbours, count: int) -> TokenBatch:
+        """Compose posts without those held out in a fold: as often of each target's posts, of any train posts, of unlabelled ones."""
+        taught = np.flatnonzero(self.fold != fold)
+        pools = [*(taught[y == 1] for y in self.targets[taught].T), taught, self.unlabelled]
+        return Composer(self.posts, pools, neighbours).compose(count, [self.seed, fold])
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Posts and what to learn of them.
+
+    Attributes
+    ----------
+    posts : TokenBatch
+    targets : ndarray of float32, shape (n_posts, n_targets)
+        Labels, or probabilities.
+    """
+
+    posts: TokenBatch
+    targets: Floats
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """A teacher's answers.
+
+    Attributes
+    ----------
+    targets : list of str
+        Labels, then auxiliary labels.
+    digest : str
+        Of the `Material` that they were made from.
+    answers : ndarray of float16, shape (n_unlabelled, n_folds, n_targets)
+        Log odds of unlabelled posts by the teacher fitted without each fold.
+    composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
+        Log odds of each fold's composed posts by the same.
+    neighbours : Neighbours
+        What they were composed with.
+    """
+
+    targets: list[str]
+    digest: str
+    answers: NDArray[np.float16]
+    composed: NDArray[np.float16]
+    neighbours: Neighbours
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are."""
+        return len(self.composed)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file, the same bytes for the same lessons.
+
+        Raises
+        ------
+        InputError
+            When it cannot be written.
+        """
+        from safetensors.numpy import save
+
+        arrays = {"answers": self.answers, "composed": self.composed}
+        arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float16)}
+        words = json.dumps(self.neighbours.words, ensure_ascii=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            arrays["description"] = np.frombuffer(json.dumps({"targets": self.targets, "digest": self.digest}).encode(), np.uint8)
+            arrays["words"] = np.frombuffer(words.encode(), np.uint8)
+            path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+
+    @classmethod
+    def load(cls, path: Path) -> "Lessons":
+        """Read the file.
+
+        Raises
+        ------
+        InputError
+            When it is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = load(path.read_bytes())
+            description = json.loads(arrays["description"].tobytes())
+            neighbours = Neighbours(json.loads(arrays["words"].tobytes()), arrays["nearest"], arrays["probabilities"])
+            return cls(description["targets"], description["digest"], arrays["answers"], arrays["composed"], neighbours)
+        except OSError as error:
+            raise InputError(f"{path}: a teacher's lessons cannot be read ({error.strerror}); {_MAKE}, or set model.network=null") from None
+        except (SafetensorError, ValueError, KeyError):
+            raise InputError(f"{path}: no teacher's lessons, or damaged; {_MAKE}") from None
+
+    def check(self, material: Material, targets: list[str]) -> None:
+        """Refuse material other than the teacher's.
+
+        Raises
+        ------
+        InputError
+        """
+        if self.targets != targets:
+            raise InputError(f"the lessons are for {', '.join(self.targets)}, the labels are {', '.join(targets)}; {_MAKE}")
+        if self.digest != material.digest:
+            raise InputError(
+                "the lessons were made from other posts, labels, folds or another seed: train on the same data with the same "
+                f"calibration.folds and seed, or {_MAKE}"
+            )
+
+    def of_fold(self, material: Material, fold: int) -> Lesson:
+        """What a model that is fitted without a fold learns from: train posts outside it, unlabelled posts, posts composed of these."""
+        train = np.flatnonzero(material.fold != fold)
+        composed = material.compose(fold, self.neighbours, self.composed.shape[1])
+        return _lesson(material, train, [composed], [_probabilities(self.answers[:, fold]), _probabilities(self.composed[fold])])
+
+    def of_all(self, material: Material) -> Lesson:
+        """What a model that is fitted on all train posts learns from: the mean of the teachers' answers, and all composed posts."""
+        composed = [material.compose(fold, self.neighbours, self.composed.shape[1]) for fold in range(self.folds)]
+        answers = [_probabilities(self.answers).mean(axis=1), *map(_probabilities, self.composed)]
+        return _lesson(material, np.arange(material.train), composed, answers)
+
+
+def _lesson(material: Material, train: Ints, composed: list[TokenBatch], answers: list[Floats]) -> Lesson:
+    batches = [material.posts.take(np.concatenate([train, material.unlabelled])), *composed]
+    posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
+    return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]))
+
+
+def _probabilities(log_odds: NDArray[np.float16]) -> Floats:
+    return (1 / (1 + np.exp(-log_odds.astype(np.float32)))).astype(np.float32)

@@ -1,0 +1,127 @@
+"""Fine-tune a teacher without each fold of train, and write down its answers: `python -m models.teacher --help`.
+
+Needs the extras ``encoder`` and ``names``. It takes two hours on two cores, and goes on where it was stopped.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from models.classifier import Classifier
+from models.composition import Neighbours, written
+from models.encoder import Encoder
+from models.lessons import Lessons, Material
+from pipeline import terminal
+from pipeline.config import Config, load_config
+from pipeline.corpora import load_corpus
+from pipeline.errors import InputError
+from pipeline.features import TfidfFeatures
+
+NEIGHBOURS = 8
+_TEMPERATURE = 0.1  # of cosine similarities
+
+
+def neighbours(encoder: Encoder, words: Sequence[str]) -> Neighbours:
+    """Nearest words in an encoder's space, the likelier the nearer.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Before fine-tuning.
+    words : sequence of str
+        More than `NEIGHBOURS`.
+    """
+    vectors = encoder.embed(words)
+    vectors -= vectors.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarity = vectors @ vectors.T
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, 1 : NEIGHBOURS + 1]
+    values = np.take_along_axis(similarity, nearest, axis=1)
+    weights = np.exp((values - values[:, :1]) / _TEMPERATURE)
+    return Neighbours(list(words), nearest, weights / weights.sum(axis=1, keepdims=True))
+
+
+def _ordinary_words(config: Config, material: Material, groups: NDArray[np.int64]) -> list[str]:
+    """Words that enough authors used and that are no names: others are not put into anybody's post."""
+    wanted = config.features
+    features = TfidfFeatures(1, None, wanted.word_min_df, min_authors=max(5, wanted.min_authors), private="drop")
+    return [word for word in features.fit(material.posts, groups).words_ if word.isalpha()]
+
+
+def teach(config: Config, encoder: str, composed: int, work: Path, progress: Callable[[str], None] = lambda step: None) -> Lessons:
+    """Make lessons.
+
+    Parameters
+    ----------
+    config : Config
+        Data with unlabelled posts; folds and seed as the model that will learn has them.
+    encoder : str
+        Folder or name of the pretrained encoder.
+    composed : int
+        Posts to compose for each fold.
+    work : Path
+        Keeps what is done, so that a run that is stopped goes on. What is there must be of the same data and config.
+    progress : callable, optional
+        Told each step.
+
+    Raises
+    ------
+    InputError
+        For data or an encoder that cannot be used.
+    """
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    model = Classifier(config.of_model())
+    texts, groups = corpus.to_learn_from()
+    labels, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
+    material = model.material(model.tokenizer(texts), labels, groups, auxiliary)
+    train, unlabelled = texts[: material.train], texts[material.train :]
+    if not unlabelled:
+        raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
+    names = [*corpus.labels, *corpus.auxiliary]
+    near = neighbours(Encoder(encoder, len(names)), _ordinary_words(config, material, groups))
+    folder = work / material.digest[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    answers, of_composed = [], []
+    for fold in range(config.calibration.folds):
+        kept = folder / f"fold{fold}.safetensors"
+        if not kept.exists():
+            taught = np.flatnonzero(material.fold != fold)
+            teacher = Encoder(encoder, len(names), seed=fold + 1)
+
+            def told(step: str, fold: int = fold) -> None:
+                progress(f"fold {fold + 1} of {config.calibration.folds}: {step}")
+
+            teacher.fit([train[row] for row in taught], material.targets[taught].astype(np.float32), told)
+            told("answering")
+            posts = [written(post) for post in material.compose(fold, near, composed).to_lists()]
+            found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
+            found["held_out"] = teacher.decision_function([train[row] for row in np.flatnonzero(material.fold == fold)])
+            save_file(found, kept)
+        done = load_file(kept)
+        answers.append(done["unlabelled"].astype(np.float16))
+        of_composed.append(done["composed"].astype(np.float16))
+    return Lessons(names, material.digest, np.stack(answers, axis=1), np.stack(of_composed), near)
+
+
+def command(
+    encoder: Annotated[str, typer.Option(help="Folder or hub name of the encoder, as sentence-transformers/all-MiniLM-L6-v2.")],
+    data: Annotated[list[str], typer.Option(help="As of train.py, with unlabelled=FILE. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="The lessons, a safetensors file.")],
+    config: Annotated[list[Path] | None, typer.Option(help="As of train.py. Repeatable.")] = None,
+    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 30_000,
+    work: Annotated[Path, typer.Option(help="Folder that keeps what is done.")] = Path("runs/teacher"),
+) -> None:
+    """Fine-tune a teacher without each fold of the train posts, and write its answers for posts without labels."""
+    settings = load_config(config or [], [], data)
+    with terminal.steps() as progress:
+        lessons = teach(settings, encoder, composed, work, progress)
+    lessons.save(out)
+
+
+if __name__ == "__main__":
+    terminal.run(cast(Callable[..., None], command))
