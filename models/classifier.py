@@ -193,8 +193,8 @@ class Classifier:
 
     def _cross_validate(
         self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels | None, progress: Callable[[str], None]
-    ) -> tuple[Labels, Lesson | None]:
-        """Targets, shape (n_labelled, n_targets), and the lesson that the scorers of all train posts learn from."""
+    ) -> tuple[Labels, Iterator[Lesson | None]]:
+        """Targets, shape (n_labelled, n_targets), and what is left of the lessons: that of all train posts."""
         auxiliary = Y[:, :0] if auxiliary is None else auxiliary
         folds = self._folds(Y, groups[: len(Y)])
         lessons = self._lessons(tokens, Y, groups, auxiliary, folds)
@@ -206,7 +206,7 @@ class Classifier:
             fitted.append(_scores(*scorers, tokens.take(held_out)))
         scores = np.concatenate(fitted)[np.argsort(np.concatenate([held_out for _, held_out in folds]))]
         self._calibrate(scores, Y, folds)
-        return targets, next(lessons)
+        return targets, lessons
 
     def _calibrate(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> None:
         self.held_out_ = self._held_out_probabilities(scores, Y, folds)
@@ -244,9 +244,9 @@ class Classifier:
         InputError
             When a label has too few positive or negative posts for the folds, or the network's lessons are of other posts.
         """
-        targets, lesson = self._cross_validate(tokens, Y, groups, auxiliary, progress)
+        targets, lessons = self._cross_validate(tokens, Y, groups, auxiliary, progress)
         step = "fitting on all train posts"
-        scorers = self._fit_scorers(tokens, np.arange(len(Y)), targets, groups, lesson, step, progress)
+        scorers = self._fit_scorers(tokens, np.arange(len(Y)), targets, groups, next(lessons), step, progress)
         self.features, self.scorer, self.network = scorers
         return self
 

@@ -76,10 +76,13 @@ class Lesson:
     posts : TokenBatch
     targets : ndarray of float32, shape (n_posts, n_targets)
         Labels, or probabilities.
+    sizes : (int, int, int)
+        How many posts are labelled, unlabelled and composed; they stand in this order.
     """
 
     posts: TokenBatch
     targets: Floats
+    sizes: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,8 @@ class Lessons:
 def _lesson(material: Material, train: Ints, composed: list[TokenBatch], answers: list[Floats]) -> Lesson:
     batches = [material.posts.take(np.concatenate([train, material.unlabelled])), *composed]
     posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
-    return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]))
+    targets = np.concatenate([material.targets[train].astype(np.float32), *answers])
+    return Lesson(posts, targets, (len(train), len(material.unlabelled), sum(map(len, composed))))
 
 
 def _probabilities(log_odds: NDArray[np.float16]) -> Floats:

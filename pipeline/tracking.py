@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,6 +40,7 @@ from pipeline import terminal
 from pipeline.config import ROOT, Config, Tracking, flatten, load_config, mask_password
 from pipeline.corpora import SPLITS, Corpus
 from pipeline.errors import InputError
+from pipeline.folders import copy_code
 from pipeline.metrics import flatten_metrics
 from pipeline.sweep import Trial, ranked
 
@@ -304,12 +306,13 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
     """
     import pandas as pd
 
-    with redirect_stderr(StringIO()):  # MLflow prints what it registers
+    # MLflow prints what it registers.
+    with TemporaryDirectory() as code, redirect_stderr(StringIO()):
         logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module="models.serving",
             data_path=str(folder),
-            code_paths=[str(ROOT / "pipeline"), str(ROOT / "models")],
+            code_paths=[str(copy_code(ROOT / package, Path(code))) for package in ("pipeline", "models")],
             signature=_signature(labels),
             input_example=pd.DataFrame({"text": [_EXAMPLE]}),
             pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],

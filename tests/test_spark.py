@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import zipfile
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -166,6 +167,15 @@ def test_executors_run_the_code_that_they_were_sent(spark, folder):
     pipeline, models = files.collect()[0]
     assert "pipeline.zip" in pipeline
     assert "models.zip" in models
+
+
+def test_executors_are_not_sent_the_released_model(spark, folder):
+    from pyspark import SparkFiles
+
+    score_frame(spark.createDataFrame([("1", "x")], "id string, text string"), folder, Classifier.load)
+    names = zipfile.ZipFile(SparkFiles.get("models.zip")).namelist()
+    assert "models/classifier.py" in names
+    assert not [name for name in names if "released" in name or "__pycache__" in name]
 
 
 def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, posts):

@@ -115,6 +115,7 @@ def test_model_artifact_is_code_and_directory_without_pickle(connected):
     assert {"code/pipeline/text.py", "code/models/serving.py", "data/model/model.json"} <= set(files)
     assert not [name for name in files if "__pycache__" in name or name.endswith((".pkl", ".pickle", ".joblib", ".pyc"))]
     assert not [name for name in files if (folder / name).read_bytes()[:1] == b"\x80"], "how a pickle begins"
+    assert not [name for name in files if name.startswith("code/") and name.endswith((".safetensors", ".json"))], "another model"
     for path in connected.out.iterdir():
         assert (folder / "data" / "model" / path.name).read_bytes() == path.read_bytes()
 

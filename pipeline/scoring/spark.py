@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import InputError
+from pipeline.folders import copy_code
 from pipeline.predictions import prediction_schema, prediction_table
 from pipeline.scoring.distinct import DistinctScorer, Scorer
 from pipeline.scoring.options import Options
@@ -141,7 +142,8 @@ def ship_code(context: "SparkContext", load: Load) -> None:
         place = Path(next(iter(getattr(sys.modules[package], "__path__", [])), ""))
         known = any(file.endswith(f"/{package}.zip") for file in context.listFiles)
         if place.name == package and place.is_dir() and not known:
-            context.addPyFile(shutil.make_archive(str(_scratch(context) / package), "zip", place.parent, package))
+            copy = copy_code(place, _scratch(context))
+            context.addPyFile(shutil.make_archive(str(copy), "zip", copy.parent, package))
 
 
 def _ship_model(context: "SparkContext", folder: Path, digest: str) -> str:
