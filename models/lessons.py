@@ -125,7 +125,8 @@ class Lessons:
         from safetensors.numpy import save
 
         arrays = {"answers": self.answers, "composed": self.composed}
-        arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float16)}
+        # Probabilities as the teacher had them, or other posts are composed from them than it answered for.
+        arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ class Lessons:
             return cls(description["targets"], description["digest"], arrays["answers"], arrays["composed"], neighbours)
         except OSError as error:
             raise InputError(f"{path}: a teacher's lessons cannot be read ({error.strerror}); {_MAKE}, or set model.network=null") from None
-        except (SafetensorError, ValueError, KeyError):
+        except (SafetensorError, ValueError, KeyError, TypeError):
             raise InputError(f"{path}: no teacher's lessons, or damaged; {_MAKE}") from None
 
     def check(self, material: Material, targets: list[str]) -> None:

@@ -144,6 +144,7 @@ class ConvolutionalScorer:
         """Gradients of the mean cross-entropy of a batch by each parameter, words and responses left out at random."""
         vectors, filters, coef, intercept = parameters
         nothing = words.shape[0]
+        behind = padded == nothing
         padded = np.where(rng.random(padded.shape) < _DROPPED_WORDS, nothing, padded)
         types, places = np.unique(padded, return_inverse=True)
         types = types[types != nothing]
@@ -158,6 +159,7 @@ class ConvolutionalScorer:
         responses = table[seen[0], 0]
         for number in range(1, self.width):
             responses += table[seen[number], number]
+        responses[behind] = 0  # no filter stands behind a post's end, nor does one when posts are scored
         best = responses.argmax(axis=1)  # where each filter responds most, shape (n_posts, filters)
         greatest = np.maximum(np.take_along_axis(responses, best[:, None], axis=1)[:, 0], 0)
         heard = _kept(greatest.shape, _DROPPED_RESPONSES, rng)

@@ -5,7 +5,7 @@ Needs the extras ``encoder`` and ``names``. It takes two hours on two cores, and
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 import typer
@@ -14,7 +14,6 @@ from safetensors.numpy import load_file, save_file
 
 from models.classifier import Classifier
 from models.composition import Neighbours, written
-from models.encoder import Encoder
 from models.lessons import Lessons, Material
 from pipeline import terminal
 from pipeline.config import Config, load_config
@@ -22,11 +21,14 @@ from pipeline.corpora import load_corpus
 from pipeline.errors import InputError
 from pipeline.features import TfidfFeatures
 
+if TYPE_CHECKING:
+    from models.encoder import Encoder
+
 NEIGHBOURS = 8
 _TEMPERATURE = 0.1  # of cosine similarities
 
 
-def neighbours(encoder: Encoder, words: Sequence[str]) -> Neighbours:
+def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
     """Nearest words in an encoder's space, the likelier the nearer.
 
     Parameters
@@ -50,7 +52,28 @@ def _ordinary_words(config: Config, material: Material, groups: NDArray[np.int64
     """Words that enough authors used and that are no names: others are not put into anybody's post."""
     wanted = config.features
     features = TfidfFeatures(1, None, wanted.word_min_df, min_authors=max(5, wanted.min_authors), private="drop")
-    return [word for word in features.fit(material.posts, groups).words_ if word.isalpha()]
+    words = [word for word in features.fit(material.posts, groups).words_ if word.isalpha()]
+    if len(words) <= NEIGHBOURS:
+        raise InputError(f"only {len(words)} words are used by {features.min_authors} authors or more; give posts by more authors")
+    return words
+
+
+def _new_encoder(pretrained: str, n_targets: int, seed: int) -> "Encoder":
+    try:
+        from models.encoder import Encoder
+    except ImportError:
+        raise InputError(
+            "torch or transformers is not installed, which a teacher needs; install the extra: pip install 'disclosure-pipeline[encoder]'"
+        ) from None
+    return Encoder(pretrained, n_targets, seed)
+
+
+def _written_down(kept: Path, composed: int) -> dict[str, NDArray[np.float32]]:
+    """A teacher's answers from an earlier run."""
+    done: dict[str, NDArray[np.float32]] = load_file(kept)
+    if len(done["composed"]) != composed:
+        raise InputError(f"{kept}: holds answers for {len(done['composed'])} composed posts, not {composed}; choose another --work")
+    return done
 
 
 def teach(config: Config, encoder: str, composed: int, work: Path, progress: Callable[[str], None] = lambda step: None) -> Lessons:
@@ -83,7 +106,8 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
     if not unlabelled:
         raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
     names = [*corpus.labels, *corpus.auxiliary]
-    near = neighbours(Encoder(encoder, len(names)), _ordinary_words(config, material, groups))
+    words = _ordinary_words(config, material, groups)
+    near = neighbours(_new_encoder(encoder, len(names), seed=0), words)
     folder = work / material.digest[:12]
     folder.mkdir(parents=True, exist_ok=True)
     answers, of_composed = [], []
@@ -91,7 +115,7 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
         kept = folder / f"fold{fold}.safetensors"
         if not kept.exists():
             taught = np.flatnonzero(material.fold != fold)
-            teacher = Encoder(encoder, len(names), seed=fold + 1)
+            teacher = _new_encoder(encoder, len(names), seed=fold + 1)
 
             def told(step: str, fold: int = fold) -> None:
                 progress(f"fold {fold + 1} of {config.calibration.folds}: {step}")
@@ -101,8 +125,9 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
             posts = [written(post) for post in material.compose(fold, near, composed).to_lists()]
             found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
             found["held_out"] = teacher.decision_function([train[row] for row in np.flatnonzero(material.fold == fold)])
-            save_file(found, kept)
-        done = load_file(kept)
+            save_file(found, folder / "unfinished")
+            (folder / "unfinished").rename(kept)
+        done = _written_down(kept, composed)
         answers.append(done["unlabelled"].astype(np.float16))
         of_composed.append(done["composed"].astype(np.float16))
     return Lessons(names, material.digest, np.stack(answers, axis=1), np.stack(of_composed), near)
