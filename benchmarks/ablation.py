@@ -24,22 +24,22 @@ ROUNDS, CONFIDENCE = 1000, 0.95
 
 @dataclass(frozen=True)
 class Variant:
-    """A config, and what its network learns from."""
+    """A config, and whether its network learns from each part of the lessons (see `models.lessons.Lesson.sizes`)."""
 
     name: str
     settings: tuple[str, ...] = ()
-    unlabelled: bool = True
-    composed: bool = True
+    parts: tuple[bool, bool, bool, bool] = (True, True, True, True)
 
 
 _OPEN = ("features.min_authors=1", "features.private=keep", "features.char_min_df=3")
 VARIANTS = [
     Variant("linear, any vocabulary", ("model.network=null", *_OPEN)),
     Variant("linear, vocabulary that may be published", ("model.network=null",)),
-    Variant("and a network taught labels alone", (), unlabelled=False, composed=False),
-    Variant("and answers for unlabelled posts", (), composed=False),
-    Variant("and answers for composed posts instead", (), unlabelled=False),
-    Variant("and both: the released model"),
+    Variant("and a network taught labels alone", parts=(True, False, False, False)),
+    Variant("and answers for unlabelled posts", parts=(True, True, False, False)),
+    Variant("and answers for composed posts instead", parts=(True, False, True, False)),
+    Variant("and both", parts=(True, True, True, False)),
+    Variant("and posts composed of posts without a label: the released model"),
     Variant("the same, three words wide", ("model.network.width=3",)),
 ]
 
@@ -54,7 +54,7 @@ class _Taught(Classifier):
             if lesson is None:
                 yield None
                 continue
-            wanted = np.repeat([True, self.variant.unlabelled, self.variant.composed], lesson.sizes)
+            wanted = np.repeat(self.variant.parts, lesson.sizes)
             yield Lesson(lesson.posts.take(np.flatnonzero(wanted)), lesson.targets[wanted], lesson.sizes)
 
 

@@ -105,7 +105,7 @@ class Composer:
         rng = np.random.default_rng(seed)
         posts = [self._compose(rng) for _ in range(count)]
         offsets = np.concatenate([[0], np.cumsum([len(post) for post in posts])])
-        return TokenBatch(self.posts.types, np.concatenate(posts), offsets)
+        return TokenBatch(self.posts.types, np.concatenate([*posts, np.zeros(0, np.int64)]), offsets)
 
 
 def written(tokens: Sequence[str]) -> str:

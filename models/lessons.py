@@ -7,6 +7,7 @@ one that saw it. It answered for real unlabelled posts and for posts composed of
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pipeline.text import TokenBatch
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+_UNTOLD = 1 / 3  # posts composed of posts without any target, as a share of the others that are composed: no teacher need answer for them
 _MAKE = "make new ones with python -m models.teacher"
 
 
@@ -66,6 +68,11 @@ class Material:
         pools = [*(taught[y == 1] for y in self.targets[taught].T), taught, self.unlabelled]
         return Composer(self.posts, pools, neighbours).compose(count, [self.seed, fold])
 
+    def compose_untold(self, fold: int, neighbours: Neighbours, count: int) -> TokenBatch:
+        """Compose posts of train posts without any target, and so without one themselves, leaving out those held out in a fold."""
+        taught = np.flatnonzero((self.fold != fold) & ~self.targets.any(axis=1))
+        return Composer(self.posts, [taught], neighbours).compose(count if len(taught) else 0, [self.seed, fold, 1])
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -76,13 +83,13 @@ class Lesson:
     posts : TokenBatch
     targets : ndarray of float32, shape (n_posts, n_targets)
         Labels, or probabilities.
-    sizes : (int, int, int)
-        How many posts are labelled, unlabelled and composed; they stand in this order.
+    sizes : (int, int, int, int)
+        How many posts are labelled, unlabelled, composed, and composed of posts without any target; they stand in this order.
     """
 
     posts: TokenBatch
     targets: Floats
-    sizes: tuple[int, int, int]
+    sizes: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -175,22 +182,22 @@ class Lessons:
 
     def of_fold(self, material: Material, fold: int) -> Lesson:
         """What a model that is fitted without a fold learns from: train posts outside it, unlabelled posts, posts composed of these."""
-        train = np.flatnonzero(material.fold != fold)
-        composed = material.compose(fold, self.neighbours, self.composed.shape[1])
-        return _lesson(material, train, [composed], [_probabilities(self.answers[:, fold]), _probabilities(self.composed[fold])])
+        return self._lesson(material, np.flatnonzero(material.fold != fold), [fold])
 
     def of_all(self, material: Material) -> Lesson:
         """What a model that is fitted on all train posts learns from: the mean of the teachers' answers, and all composed posts."""
-        composed = [material.compose(fold, self.neighbours, self.composed.shape[1]) for fold in range(self.folds)]
-        answers = [_probabilities(self.answers).mean(axis=1), *map(_probabilities, self.composed)]
-        return _lesson(material, np.arange(material.train), composed, answers)
+        return self._lesson(material, np.arange(material.train), range(self.folds))
 
-
-def _lesson(material: Material, train: Ints, composed: list[TokenBatch], answers: list[Floats]) -> Lesson:
-    batches = [material.posts.take(np.concatenate([train, material.unlabelled])), *composed]
-    posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
-    targets = np.concatenate([material.targets[train].astype(np.float32), *answers])
-    return Lesson(posts, targets, (len(train), len(material.unlabelled), sum(map(len, composed))))
+    def _lesson(self, material: Material, train: Ints, folds: Sequence[int]) -> Lesson:
+        count = self.composed.shape[1]
+        composed = [material.compose(fold, self.neighbours, count) for fold in folds]
+        untold = [material.compose_untold(fold, self.neighbours, int(_UNTOLD * count)) for fold in folds]
+        sizes = len(train), len(material.unlabelled), sum(map(len, composed)), sum(map(len, untold))
+        batches = [material.posts.take(np.concatenate([train, material.unlabelled])), *composed, *untold]
+        posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
+        answers = [_probabilities(self.answers[:, folds]).mean(axis=1), *(_probabilities(self.composed[fold]) for fold in folds)]
+        nothing = np.zeros((sizes[-1], len(self.targets)), np.float32)
+        return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers, nothing]), sizes)
 
 
 def _probabilities(log_odds: NDArray[np.float16]) -> Floats:

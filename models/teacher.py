@@ -3,13 +3,15 @@
 Needs the extras ``encoder`` and ``names``. It takes two hours on two cores, and goes on where it was stopped.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from models.classifier import Classifier
@@ -42,7 +44,8 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
     vectors -= vectors.mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, 1 : NEIGHBOURS + 1]
+    np.fill_diagonal(similarity, -np.inf)  # not the word itself, where others are the same to the encoder
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
     values = np.take_along_axis(similarity, nearest, axis=1)
     weights = np.exp((values - values[:, :1]) / _TEMPERATURE)
     return Neighbours(list(words), nearest, weights / weights.sum(axis=1, keepdims=True))
@@ -68,11 +71,29 @@ def _new_encoder(pretrained: str, n_targets: int, seed: int) -> "Encoder":
     return Encoder(pretrained, n_targets, seed)
 
 
-def _written_down(kept: Path, composed: int) -> dict[str, NDArray[np.float32]]:
-    """A teacher's answers from an earlier run."""
-    done: dict[str, NDArray[np.float32]] = load_file(kept)
-    if len(done["composed"]) != composed:
-        raise InputError(f"{kept}: holds answers for {len(done['composed'])} composed posts, not {composed}; choose another --work")
+def _folder(work: Path, material: Material) -> Path:
+    """Where answers are kept."""
+    folder = work / material.digest[:12]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{work}: cannot be written ({error.strerror}); choose another --work") from None
+    return folder
+
+
+def _digest(posts: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(hashlib.sha256("\n".join(posts).encode()).digest(), np.uint8)
+
+
+def _written_down(kept: Path, posts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """A teacher's answers, perhaps from an earlier run, for these composed posts."""
+    try:
+        done: dict[str, NDArray[Any]] = load_file(kept)
+    except SafetensorError:
+        raise InputError(f"{kept}: damaged; delete it, and this fold's teacher is fine-tuned again") from None
+    wanted = _digest(posts)
+    if len(done["composed"]) != len(posts) or not np.array_equal(done.get("posts", wanted), wanted):
+        raise InputError(f"{kept}: holds answers for other composed posts (another encoder, config or --composed); choose another --work")
     return done
 
 
@@ -97,7 +118,11 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
     InputError
         For data or an encoder that cannot be used.
     """
+    names = [*config.labels.names, *config.labels.auxiliary]
+    pretrained = _new_encoder(encoder, len(names), seed=0)  # what is wrong with it is said at once
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
+        raise InputError("the data holds no train posts; give some, as in --data train=FILE")
     model = Classifier(config.of_model())
     texts, groups = corpus.to_learn_from()
     labels, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
@@ -105,14 +130,12 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
     train, unlabelled = texts[: material.train], texts[material.train :]
     if not unlabelled:
         raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
-    names = [*corpus.labels, *corpus.auxiliary]
-    words = _ordinary_words(config, material, groups)
-    near = neighbours(_new_encoder(encoder, len(names), seed=0), words)
-    folder = work / material.digest[:12]
-    folder.mkdir(parents=True, exist_ok=True)
+    near = neighbours(pretrained, _ordinary_words(config, material, groups))
+    folder = _folder(work, material)
     answers, of_composed = [], []
     for fold in range(config.calibration.folds):
         kept = folder / f"fold{fold}.safetensors"
+        posts = [written(post) for post in material.compose(fold, near, composed).to_lists()]
         if not kept.exists():
             taught = np.flatnonzero(material.fold != fold)
             teacher = _new_encoder(encoder, len(names), seed=fold + 1)
@@ -122,12 +145,11 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
 
             teacher.fit([train[row] for row in taught], material.targets[taught].astype(np.float32), told)
             told("answering")
-            posts = [written(post) for post in material.compose(fold, near, composed).to_lists()]
             found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
             found["held_out"] = teacher.decision_function([train[row] for row in np.flatnonzero(material.fold == fold)])
-            save_file(found, folder / "unfinished")
+            save_file(found | {"posts": _digest(posts)}, folder / "unfinished")
             (folder / "unfinished").rename(kept)
-        done = _written_down(kept, composed)
+        done = _written_down(kept, posts)
         answers.append(done["unlabelled"].astype(np.float16))
         of_composed.append(done["composed"].astype(np.float16))
     return Lessons(names, material.digest, np.stack(answers, axis=1), np.stack(of_composed), near)

@@ -130,6 +130,13 @@ def test_key_like_no_other_gets_the_list(refused):
         ("thresholds.target=0.9", ["thresholds: ", "need a target"]),
         ("evaluation.recall=2", ["evaluation.recall: got 2", "less than 1"]),
         ("evaluation.recall={a: 2}", ["evaluation.recall.a: got 2", "less than 1"]),
+        ("model.network={}", ["'model.network.lessons' is missing", "configs/default.yaml"]),
+        ("model.network=lessons", ["model.network: got 'lessons'", "mapping of keys"]),
+        ("model.network={lessons: a, width: 4}", ["model.network.width: got 4", "1, 3, 5 or 7"]),
+        ("model.network={lessons: a, epochs: 0}", ["model.network.epochs: got 0", "equal to 1"]),
+        ("model.network={lesson: a}", ["unknown key 'model.network.lesson'", "did you mean 'lessons'?"]),
+        ("features.min_authors=0", ["features.min_authors: got 0", "equal to 1"]),
+        ("features.private=hide", ["features.private: got 'hide'", "'keep' or 'drop'"]),
         ("labels.auxiliary=[assault]", ["labels: assault listed twice"]),
         ("labels=[a]", ["labels: got a list", "mapping of keys"]),
     ],
@@ -137,6 +144,15 @@ def test_key_like_no_other_gets_the_list(refused):
 def test_bad_value_is_shown_with_what_is_allowed(setting, parts, refused):
     with refused(f"--set {setting}", *parts):
         load_config(settings=[setting])
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_network_with_a_calibration_that_would_not_hear_it_is_refused(method, refused):
+    settings = ["model.network={lessons: a}", f"calibration.method={method}"]
+    with refused("model.network needs calibration.method stacked"):
+        load_config(settings=settings)
+    assert load_config(settings=settings[:1]).model.network.lessons == "a"
+    assert load_config(settings=[*settings, "model.network=null"]).calibration.method == method
 
 
 @pytest.mark.parametrize("setting", ["model.C", "=3", "model..C=2", ".=1", "model.C=[", "seed=2020-99-99"])
@@ -178,7 +194,7 @@ def test_file_that_is_missing_a_folder_or_no_utf8(tmp_path, refused):
 def test_later_layers_win_and_leave_the_rest(overlay):
     first = overlay({"model": {"C": 1, "type": "svm"}, "seed": 1}, "first.yaml")
     second = overlay({"model": {"C": 2}}, "second.yaml")
-    assert load_config([first, second]).model.model_dump() == {"type": "svm", "C": 2}
+    assert load_config([first, second]).model.model_dump() == {"type": "svm", "C": 2, "network": None}
     config = load_config([first, second], ["model.C=3", "model.C=4", "seed=2"], ["here"], seed=3)
     assert (config.model.type, config.model.C, config.seed, config.data.sources) == ("svm", 4, 3, ["here"])
     assert config.data.columns == load_config().data.columns

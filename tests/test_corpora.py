@@ -314,6 +314,126 @@ class TestSplits:
         assert len({first, alone, lone}) == 3
 
 
+def bare(number, **fields):
+    """A row without labels."""
+    return {"id": f"u{number}", "text": f"unlabelled post number {number}", **fields}
+
+
+class TestUnlabelled:
+    @pytest.fixture
+    def labelled(self, jsonl):
+        """Sources of three train posts and of one post of each other split."""
+        rows_of = {
+            "train": [row(0, ["assault"], author="a"), row(1), row(2, author="b")],
+            "validation": [row(3, author="v", text="Post number 3 SAYS something")],
+            "test": [row(4, author="t")],
+        }
+        return [f"{split}={jsonl(f'{split}.jsonl', each)}" for split, each in rows_of.items()]
+
+    def test_posts_need_no_labels_there_and_those_they_have_are_not_read(self, jsonl, labelled):
+        more = jsonl("more.jsonl", [bare(0), bare(1, labels=["asault"]), bare(2, labels=5, author="a", source="web")])
+        corpus = load(*labelled, f"unlabelled={more}")
+        assert sizes(corpus) == {"train": 3, "validation": 1, "test": 1}
+        assert corpus.unlabelled["id"] == ["u0", "u1", "u2"]
+        assert corpus.unlabelled["labels"] == [[], [], []]
+        assert corpus.unlabelled["author"] == [None, None, "a"]
+        assert corpus.unlabelled.column_names == corpus.splits["train"].column_names
+        assert corpus.passed_over == []
+
+    def test_posts_elsewhere_need_labels(self, jsonl, labelled, refused):
+        more = jsonl("more.jsonl", [bare(0)])
+        with refused(f"{more}, row 1: no column 'labels'"):
+            load(*labelled, f"train={more}")
+
+    def test_corpus_without_them_has_none(self, labelled):
+        assert load(*labelled).unlabelled.num_rows == 0
+
+    @pytest.mark.parametrize("drop_overlap", [True, False])
+    @pytest.mark.parametrize("unlabelled_first", [True, False])
+    def test_known_texts_repeats_and_authors_held_out_are_dropped(self, jsonl, labelled, drop_overlap, unlabelled_first):
+        rows = [
+            *(bare(number, text=f"POST  number {number} says\u200b something") for number in (0, 3, 4)),  # known in each split
+            bare(5, author="v"),
+            bare(6, author="t"),
+            bare(7, author="a"),  # of train: may stay
+            bare(8, author=None),
+            bare(9, text="Unlabelled POST number 8"),
+        ]
+        source = f"unlabelled={jsonl('more.jsonl', rows)}"
+        sources = [source, *labelled] if unlabelled_first else [*labelled, source]
+        corpus = load(*sources, drop_overlap=drop_overlap)
+        assert corpus.unlabelled["id"] == ["u7", "u8"]
+        assert sizes(corpus)["train"] == 3
+        assert corpus.overlap == Overlap(repeated=0, conflicting=0, leaked_texts=0, leaked_authors=0, dropped=0)
+
+    def test_files_are_read_in_order_and_repeat_each_other_once(self, jsonl, labelled):
+        first, second = jsonl("b.jsonl", [bare(0), bare(1)]), jsonl("a.jsonl", [bare(2, text="unlabelled post number 0"), bare(3)])
+        corpus = load(f"unlabelled={first}", *labelled, f"unlabelled={second}")
+        assert corpus.unlabelled["id"] == ["u0", "u1", "u3"]
+
+    def test_authors_that_are_cut_off_are_held_out(self, jsonl):
+        posts = jsonl("posts.jsonl", [row(number, author=f"a{number}") for number in range(30)])
+        more = jsonl("more.jsonl", [bare(number, author=f"a{number}") for number in range(30)])
+        corpus = load(posts, f"unlabelled={more}")
+        assert sizes(corpus) == {"train": 21, "validation": 3, "test": 6}
+        assert sorted(corpus.unlabelled["author"]) == sorted(corpus.splits["train"]["author"])
+
+    def test_what_is_learned_from_is_train_and_then_they(self, jsonl, labelled):
+        more = jsonl("more.jsonl", [bare(0, text="LOUD &amp; clear", author="b"), bare(1), bare(2, author="c"), bare(3)])
+        corpus = load(*labelled, f"unlabelled={more}")
+        texts, groups = corpus.to_learn_from()
+        assert texts[:4] == [*(f"post number {number} says something" for number in range(3)), "loud & clear"]
+        assert len(texts) == len(groups) == 7
+        assert groups[2] == groups[3]
+        assert len(set(groups)) == 6
+        assert groups[:3].tolist() == corpus.groups("train").tolist()
+
+    @pytest.mark.parametrize(
+        ("rows", "parts"),
+        [
+            ([bare(0), {"id": "u1"}], ["row 2: no column 'text'"]),
+            ([bare(0, text=" ")], ["row 1: an empty text"]),
+            ([bare(0), bare(0)], ["row 2: id 'u0' stands already at"]),
+            ([bare(0, id="p1")], ["row 1: id 'p1' stands already at", "train.jsonl, row 2"]),
+        ],
+    )
+    def test_bad_rows_are_refused_there_too(self, jsonl, labelled, refused, rows, parts):
+        more = jsonl("more.jsonl", rows)
+        with refused(more, *parts):
+            load(*labelled, f"unlabelled={more}")
+
+    def test_missing_file_and_folder_are_refused(self, labelled, tmp_path, refused):
+        with refused(tmp_path / "none.jsonl", "no such file"):
+            load(*labelled, f"unlabelled={tmp_path / 'none.jsonl'}")
+        with refused(tmp_path):
+            load(*labelled, f"unlabelled={tmp_path}")
+
+    def test_file_of_a_folder_that_is_given_a_role_is_not_passed_over(self, jsonl, tmp_path):
+        jsonl("train.jsonl", [row(0)])
+        more, other = jsonl("unlabeled.jsonl", [bare(0)]), jsonl("other.jsonl", [bare(1)])
+        corpus = load(tmp_path, f"unlabelled={more}")
+        assert corpus.unlabelled["id"] == ["u0"]
+        assert corpus.passed_over == [str(other)]
+
+    def test_nothing_else_is_no_corpus(self, jsonl, refused):
+        with refused("unlabelled posts only", "give labelled ones too"):
+            load(f"unlabelled={jsonl('more.jsonl', [bare(0)])}")
+
+    def test_digest_follows_those_that_are_kept(self, jsonl, labelled):
+        sources = {
+            name: f"unlabelled={jsonl(f'{name}.jsonl', rows)}"
+            for name, rows in {
+                "known": [bare(0, text="post number 4 says something")],
+                "one": [bare(0)],
+                "other": [bare(1)],
+                "both": [bare(0), bare(1)],
+            }.items()
+        }
+        digests = {name: load(*labelled, source).sha256 for name, source in sources.items()}
+        assert digests.pop("known") == load(*labelled).sha256
+        assert len({*digests.values(), load(*labelled).sha256}) == 4
+
+
 class TestDigest:
     BASE = (row(0, ["street"], author="a"), row(1))
 

@@ -1,4 +1,4 @@
-"""README, data card and --help against what the code does."""
+"""README, data card, Makefile and --help against what the code does."""
 
 import csv
 import json
@@ -13,17 +13,21 @@ from typer.testing import CliRunner
 import evaluate
 import score
 import train
+from benchmarks import peers
+from models import card, teacher
 from pipeline.config import load_config
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.terminal import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*ROOT.glob("*.md"), *(page for folder in ("data", "benchmarks", "docs", "models") for page in ROOT.glob(f"{folder}/**/*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = {"train.py": train.main, "evaluate.py": evaluate.main, "score.py": score.main}
+OTHERS = {"-m models.card": card.main, "-m models.teacher": teacher.command, "benchmarks/peers.py": peers.main}
 
 
 def options(script: str) -> set[str]:
-    shown = CliRunner().invoke(command_line(COMMANDS[script]), ["--help"], terminal_width=200).stdout
+    shown = CliRunner().invoke(command_line((COMMANDS | OTHERS)[script]), ["--help"], terminal_width=200).stdout
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}
 
 
@@ -34,16 +38,31 @@ def test_readme_uses_only_options_that_exist(script):
     assert used <= options(script)
 
 
+@pytest.mark.parametrize("target", ["released", "teacher", "peers"])
+def test_makefile_uses_only_options_that_exist(target):
+    recipe = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=True, text=True).stdout.replace("\\\n", "")
+    used = {
+        script: set(re.findall(r" (--[a-z-]+)", line)) for line in recipe.splitlines() for script in COMMANDS | OTHERS if script in line
+    }
+    assert used, "the recipe starts commands of ours"
+    assert {script: flags - options(script) for script, flags in used.items() if flags - options(script)} == {}
+
+
+def test_docs_name_only_targets_that_make_has():
+    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|\$ )make ([a-z]+)", page.read_text("utf-8"))}
+    assert {"install", "released"} <= named <= known
+
+
 @pytest.mark.parametrize("script", COMMANDS)
 def test_readme_names_every_option(script):
     assert {flag for flag in options(script) if flag not in README} == set()
 
 
 def test_readme_links_lead_somewhere():
-    pages = [ROOT / "README.md", *ROOT.glob("data/**/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md"), ROOT / "CHANGELOG.md"]
     dead = [
         (page.name, link)
-        for page in pages
+        for page in PAGES
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
         if not (page.parent / link).exists()
     ]

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from models import Classifier
 from models.calibration import CALIBRATORS
+from models.classifier import _scores
 from models.explanation import contributions, explain, reasons, strongest_features
 from pipeline.config import Calibration, Features
 from pipeline.text import TokenBatch, normalise
+
+pytest_plugins = ["taught"]
 
 UNKNOWN = "\u4e2d"  # no n-gram of it is known
 WORDS = st.sampled_from(["zaxa", "zaxo", "wiku", "qoru", "ba", "badelu", "zax", "wikuwiku", UNKNOWN, "@somebody", "https://x.org/1", "😀"])
@@ -26,9 +29,11 @@ def by_word(model: Classifier, text: str) -> dict[str, np.ndarray]:
     return dict(zip(words, values, strict=True))
 
 
-@pytest.fixture(scope="module", params=sorted(CALIBRATORS))
+@pytest.fixture(scope="module", params=[*sorted(CALIBRATORS), "network"])
 def calibrated(request, posts) -> Classifier:
-    """A model of each calibration."""
+    """A model of each calibration, and one with a network."""
+    if request.param == "network":
+        return request.getfixturevalue("taught")
     config = model_config(calibration=Calibration(method=request.param, folds=3))
     return Classifier(config).fit(posts.tokens, posts.Y, posts.groups, posts.auxiliary)
 
@@ -36,9 +41,11 @@ def calibrated(request, posts) -> Classifier:
 @given(texts=st.lists(TEXTS, max_size=5))
 def test_words_of_a_post_sum_to_what_sets_it_apart_from_an_empty_one(calibrated, texts):
     tokens = tokenised(calibrated, texts)
-    scores = calibrated.scorer.decision_function(calibrated.features.transform(tokens)).astype(np.float64)
-    empty = calibrated.scorer.intercept_.astype(np.float64)
-    expected = calibrated.calibrator.explained(scores) - calibrated.calibrator.explained(empty[None])
+    of_posts, of_empty = (
+        calibrated.calibrator.explained(_scores(calibrated.features, calibrated.scorer, calibrated.network, each))
+        for each in (tokens, TokenBatch.from_lists([[]]))
+    )
+    expected = of_posts - of_empty
     sums = [values.sum(axis=0) for _, values in contributions(calibrated, tokens).of_posts()]
     np.testing.assert_allclose(np.reshape(sums, (-1, 2)), expected, atol=1e-4)
 
@@ -54,11 +61,20 @@ def test_unknown_word_contributes_nothing_and_changes_nothing(model, text):
 
 
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6), number=st.integers(0, 5))
-def test_a_post_has_the_same_bits_in_any_batch(model, texts, number):
+def test_a_post_has_the_same_bits_in_any_batch(calibrated, texts, number):
     number %= len(texts)
-    (alone,) = contributions(model, tokenised(model, [texts[number]])).of_posts()
-    words, values = list(contributions(model, tokenised(model, texts)).of_posts())[number]
+    (alone,) = contributions(calibrated, tokenised(calibrated, [texts[number]])).of_posts()
+    words, values = list(contributions(calibrated, tokenised(calibrated, texts)).of_posts())[number]
     assert (words, values.tolist()) == (alone[0], alone[1].tolist())
+
+
+def test_each_word_keeps_what_is_its_own_in_whatever_order_words_came_before(calibrated):
+    posts = [["ba", "zaxa", "wiku", UNKNOWN], [UNKNOWN, "wiku", "badelu", "zaxa", "wiku", "ba"]]
+    (alone,) = contributions(calibrated, TokenBatch.from_lists(posts[1:])).of_posts()
+    _, (words, values) = contributions(calibrated, TokenBatch.from_lists(posts)).of_posts()
+    assert words == alone[0] == [UNKNOWN, "wiku", "badelu", "zaxa", "ba"]
+    np.testing.assert_array_equal(values, alone[1])
+    assert values.any(axis=1).tolist() == [False, True, True, True, True]
 
 
 def test_order_of_words_matters_only_where_pairs_are_counted(posts):
@@ -70,8 +86,8 @@ def test_order_of_words_matters_only_where_pairs_are_counted(posts):
     }
 
 
-def test_telling_word_speaks_most_for_its_label(model):
-    (explained,) = explain(model, ["Bade ZAXA lumane"])
+def test_telling_word_speaks_most_for_its_label(calibrated):
+    (explained,) = explain(calibrated, ["Bade ZAXA lumane"])
     word, contribution = explained["alpha"][0]
     assert word == "zaxa"
     assert contribution > 0

@@ -13,14 +13,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import load_file, save_file
+from school import Class, alike, taught_config
 from sklearn.metrics import roc_auc_score
 
-from models import Classifier
+from models import Classifier, network
 from models.calibration import CALIBRATORS, Isotonic, Stacked, tune_threshold
+from models.lessons import Lessons
 from models.storage import read_description, read_model, write_model
 from pipeline.config import ROOT, Calibration, Features, Model, Thresholds
 from pipeline.errors import InputError
 from pipeline.text import TokenBatch, normalise
+
+pytest_plugins = ["taught"]
 
 KINDS = ["blend", "svm", "nbsvm", "logistic", "most_frequent"]
 EMPTY = TokenBatch.from_lists([])
@@ -407,6 +411,123 @@ class TestStorage:
         changed = ({"note": 2}, {"coef": np.ones(3)}, {"words": ["b"]})
         digests = {write_model(tmp_path / "m", *(changed[i] if i == k else parts[i] for i in range(3))) for k in range(4)}
         assert len(digests) == 4
+
+
+def of_authors(n_authors: int) -> tuple[TokenBatch, np.ndarray, np.ndarray]:
+    """Five labelled posts and an unlabelled one of each author, whom a word of theirs tells, and chance their labels."""
+    rng = np.random.default_rng(0)
+    groups = np.concatenate([np.repeat(np.arange(n_authors), 5), 1000 + np.arange(n_authors)])
+    tokens = TokenBatch.from_lists([f"author{group % 1000}", f"filler{rng.integers(9)}"] for group in groups)
+    return tokens, rng.integers(0, 2, (n_authors, 2)).astype(np.int8)[groups[: 5 * n_authors]], groups
+
+
+class TestNetwork:
+    def test_taught_model_gives_probabilities_that_tell(self, taught):
+        unseen = invent(seed=1)
+        probabilities = taught.predict_proba(unseen.tokens)
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == taught.held_out_.shape == (240, 2)
+        assert roc_auc_score(unseen.Y, probabilities) > 0.85
+
+    def test_network_is_heard_beside_the_linear_model(self, taught, school, tmp_path):
+        assert taught.network.coef_.shape == (16, 3)
+        assert taught.scorer.coef_.shape[1] == 5
+        taught.save(tmp_path / "model")
+        deaf, known = Classifier.load(tmp_path / "model"), taught.network
+        deaf.network.restore(known.vectors_, known.filters_, np.zeros_like(known.coef_), known.intercept_)
+        assert np.abs(deaf.predict_proba(school.posts.tokens) - taught.predict_proba(school.posts.tokens)).max() > 0.1
+
+    def test_held_out_probabilities_know_nothing_of_the_author_whatever_the_teachers_were_told(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(network, "_LEARNING_RATE", 0.03)
+        tokens, Y, groups = of_authors(60)
+        auxiliary = np.zeros((len(Y), 1), np.int8)
+        config = taught_config(tmp_path / "lessons", epochs=25, features=Features(char_ngrams=None, word_ngrams=1, word_min_df=1))
+        material = Classifier(config).material(tokens, Y, groups, auxiliary)
+
+        def answers(posts: TokenBatch, fold: int) -> np.ndarray:
+            """What the teacher without a fold was told of a post's first author that it knows."""
+            told = {f"author{group}": 8 * y - 4 for group, y, held in zip(groups, Y, material.fold, strict=False) if held != fold}
+            known = [next((told[word] for word in post if word in told), np.zeros(2)) for post in posts.to_lists()]
+            return np.array([[*each, -4] for each in known], np.float16)
+
+        near = alike([f"filler{number}" for number in range(9)])
+        unlabelled = np.stack([answers(tokens.take(material.unlabelled), fold) for fold in range(3)], axis=1)
+        composed = np.stack([answers(material.compose(fold, near, 300), fold) for fold in range(3)])
+        Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, near).save(tmp_path / "lessons")
+        fitted = Classifier(config).fit(tokens, Y, groups, auxiliary)
+        scores = fitted.network.decision_function(tokens.take(np.arange(len(Y))), fitted.features.of_words)
+        assert roc_auc_score(Y, scores[:, :2]) > 0.99
+        assert roc_auc_score(Y, fitted.held_out_) < 0.65
+
+    def test_features_are_learned_from_unlabelled_posts_too(self, taught, school):
+        of_labelled = set(school.posts.tokens.types)
+        of_unlabelled = {word for post in school.tokens.to_lists()[240:] for word in post}
+        assert (of_unlabelled - of_labelled) & set(taught.features.words_)
+
+    def test_loaded_model_gives_identical_probabilities_and_decisions(self, taught, school, tmp_path):
+        digest = taught.save(tmp_path / "model")
+        loaded = Classifier.load(tmp_path / "model")
+        assert sorted(contents(tmp_path / "model")) == FILES
+        assert (loaded.digest_, loaded.config) == (digest, taught.config)
+        np.testing.assert_array_equal(loaded.score(school.posts.texts), taught.score(school.posts.texts))
+
+    def test_same_posts_and_lessons_give_the_same_bytes(self, taught, school, tmp_path):
+        taught.save(tmp_path / "a")
+        school.fit().save(tmp_path / "b")
+        assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+    @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([1, 2, 7, 64, 240]))
+    def test_a_post_has_the_same_bits_in_any_batch(self, taught, school, seed, size):
+        whole = taught.score(school.posts.texts)
+        order = np.random.default_rng(seed).permutation(240)[:size]
+        np.testing.assert_array_equal(taught.score([school.posts.texts[number] for number in order]), whole[order])
+
+    def test_posts_without_a_known_token_get_the_same_finite_probabilities(self, taught):
+        probabilities = taught.score(["", " ", "\u200b", "\u4e2d"])
+        assert np.isfinite(probabilities).all()
+        assert (probabilities == probabilities[0]).all()
+        assert taught.predict_proba(EMPTY).shape == (0, 2)
+
+    def test_cross_validation_alone_gives_what_fitting_does(self, taught, school):
+        model = Classifier(school.config)
+        model.cross_validate(school.tokens, school.posts.Y, school.groups, school.posts.auxiliary)
+        np.testing.assert_array_equal(model.held_out_, taught.held_out_)
+        np.testing.assert_array_equal(model.thresholds_, taught.thresholds_)
+
+    @pytest.mark.parametrize("other", ["posts", "labels", "seed", "folds"])
+    def test_lessons_of_something_else_are_refused(self, school, refused, other):
+        posts, tokens, config = school.posts, school.tokens, school.config
+        if other == "posts":
+            tokens = tokens.take(np.arange(len(tokens) - 1))
+        elif other == "labels":
+            posts = Posts(posts.texts, posts.Y[:, ::-1], posts.groups, posts.auxiliary)
+        else:
+            config = config.model_copy(update={"seed": 1} if other == "seed" else {"calibration": Calibration(folds=2)})
+        with refused("the lessons were made from other posts, labels, folds or another seed", "python -m models.teacher"):
+            Class(posts, tokens, school.groups[: len(tokens)], config).fit()
+
+    def test_lessons_for_another_label_set_are_refused(self, school, refused):
+        names = school.config.labels
+        config = school.config.model_copy(update={"labels": names.model_copy(update={"labels": names.labels[::-1]})})
+        with refused("the lessons are for alpha, beta, gamma, the labels are beta, alpha, gamma"):
+            school.fit(config)
+
+    def test_missing_lessons_are_refused(self, school, tmp_path, refused):
+        with refused(tmp_path / "none", "cannot be read", "model.network=null"):
+            school.fit(taught_config(tmp_path / "none"))
+
+    def test_lessons_are_found_from_where_one_stands_or_else_in_the_repository(self, school, tmp_path, monkeypatch, refused):
+        content = Path(school.config.model.network.lessons).read_bytes()
+        (tmp_path / "repository").mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        monkeypatch.setattr("models.classifier.ROOT", tmp_path / "repository")
+        config = taught_config(Path("lessons"), epochs=1)
+        (tmp_path / "repository" / "lessons").write_bytes(content)
+        assert school.fit(config).network
+        Path("lessons").write_bytes(b"damaged")
+        with refused("lessons: no teacher's lessons, or damaged"):
+            school.fit(config)
 
 
 def test_a_fresh_process_scores_without_what_only_training_needs(saved):

@@ -13,6 +13,7 @@ import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from school import lessons_of
 from typer.testing import CliRunner
 
 import train
@@ -21,7 +22,7 @@ from pipeline import tracking
 from pipeline.config import ROOT, Tracking, load_config
 from pipeline.terminal import command_line
 
-pytest_plugins = ["tracked_run"]
+pytest_plugins = ["tracked_run", "taught"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
 QUICK = ["--set", "calibration.folds=3", "--set", "features.char_ngrams=null", "--set", "model.type=svm"]
@@ -194,6 +195,33 @@ def test_too_few_positives_name_the_label_and_leave_no_run(tracked, here, refuse
     assert not (here / "model").exists()
     tracking.connect(Tracking(uri=uri, experiment="few"))
     assert mlflow.search_runs(experiment_names=["few"], output_format="list") == []
+
+
+def test_training_learns_from_a_teachers_lessons(tracked, files):
+    uri = tracked.store_copy(files.folder)
+    lessons_of(files.material).save(files.lessons)
+    out = files.folder / "model"
+    printed = call(*files.options, "--set", f"tracking.uri={uri}", "--out", out)
+    assert "held-out folds of train, 72 posts" in printed
+    loaded = Classifier.load(out)
+    assert loaded.description_["training_data"]["posts"] == 72
+    assert loaded.description_["training_data"]["unlabelled"] == 20
+    assert loaded.network.coef_.shape == (6, 3)
+    probabilities = loaded.score(["today zaxa rain", "today wika rain"])
+    assert probabilities[0, 0] > probabilities[1, 0]
+    assert probabilities[1, 1] > probabilities[0, 1]
+
+
+def test_lessons_of_other_posts_end_a_real_process_with_one_line_and_no_model(tracked, files):
+    uri = tracked.store_copy(files.folder)
+    lessons_of(files.material).save(files.lessons)
+    done = process(files.folder, *files.options, "--seed", 1, "--set", f"tracking.uri={uri}", "--out", "model")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert error == done.stderr.splitlines()[-1]
+    assert "the lessons were made from other posts, labels, folds or another seed" in error
+    assert not (files.folder / "model").exists()
 
 
 def test_store_out_of_reach_is_found_before_training(tracked, here, monkeypatch, refused):

@@ -1,0 +1,125 @@
+"""A teacher that knows the invented posts' telling words, and what learns from it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from conftest import Posts, model_config
+
+from models import Classifier
+from models.composition import Neighbours
+from models.lessons import Lessons, Material
+from pipeline.config import Config, Model, ModelConfig, Network, load_config
+from pipeline.corpora import Corpus, load_corpus
+from pipeline.text import TokenBatch
+
+TARGETS = ["alpha", "beta", "gamma"]
+_STEMS = ("zax", "wik", "qor")
+_ALIKE = ["ba", "de", "fi", "zaxa", "zaxo", "unheard"]
+
+
+def log_odds(posts: TokenBatch) -> np.ndarray:
+    """What the teacher says, shape (n_posts, 3)."""
+    telling = [[any(token.startswith(stem) for token in post) for stem in _STEMS] for post in posts.to_lists()]
+    return np.where(np.reshape(telling, (-1, 3)), 2.5, -2.5).astype(np.float16)
+
+
+def alike(words: list[str]) -> Neighbours:
+    """Each word may be replaced by the two behind it, by the first three times as often."""
+    numbers = np.arange(len(words))
+    nearest = np.stack([np.roll(numbers, -1), np.roll(numbers, -2)], axis=1).astype(np.int32)
+    return Neighbours(words, nearest, np.full(nearest.shape, [0.75, 0.25], np.float16))
+
+
+def lessons_of(material: Material, targets: list[str] = TARGETS, composed: int = 30) -> Lessons:
+    folds = range(material.fold.max() + 1)
+    near = alike(_ALIKE)
+    answers = np.repeat(log_odds(material.posts.take(material.unlabelled))[:, None], len(folds), axis=1)
+    of_composed = np.stack([log_odds(material.compose(fold, near, composed)) for fold in folds])
+    return Lessons(targets, material.digest, answers, of_composed, near)
+
+
+def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfig:
+    network = Network(lessons=str(lessons), dimensions=8, filters=16, width=3, epochs=epochs)
+    return model_config(**{"model": Model(network=network), **changes})
+
+
+@dataclass(frozen=True)
+class Class:
+    """Train posts with unlabelled ones behind them, as `Classifier.fit` takes them, and a config with their lessons."""
+
+    posts: Posts
+    tokens: TokenBatch
+    groups: np.ndarray
+    config: ModelConfig
+
+    def fit(self, config: ModelConfig | None = None) -> Classifier:
+        return Classifier(config or self.config).fit(self.tokens, self.posts.Y, self.groups, self.posts.auxiliary)
+
+
+# Ordinary English, which a teacher may put into others' posts; what tells the labels is invented.
+_ORDINARY = ["today", "we", "walked", "by", "the", "river", "and", "nobody", "said", "a", "word", "about", "rain", "or", "bread"]
+
+
+def write_posts(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def rows_of(start: int, stop: int, **fields: Any) -> list[dict[str, Any]]:
+    """Posts of authors who wrote two each; every second holds what tells a label."""
+    rng = np.random.default_rng(start)
+    rows = []
+    for number in range(start, stop):
+        words = rng.choice(_ORDINARY, 6).tolist()
+        told = [number // 2 % 3] if number % 2 else []
+        words += [f"{_STEMS[k]}a" for k in told]
+        author = f"author{number // 2}"
+        rows.append({"id": f"p{number}", "text": " ".join(words), "author": author, "labels": [TARGETS[k] for k in told], **fields})
+    return rows
+
+
+@dataclass(frozen=True)
+class Files:
+    """A corpus with unlabelled posts, a config, and where the lessons are looked for."""
+
+    folder: Path
+
+    @property
+    def lessons(self) -> Path:
+        return self.folder / "lessons.safetensors"
+
+    @property
+    def options(self) -> list[str]:
+        sources = [f"train={self.folder / 'train.jsonl'}", f"unlabelled={self.folder / 'more.jsonl'}"]
+        return ["--config", str(self.folder / "taught.yaml"), *(part for source in sources for part in ("--data", source))]
+
+    def load(self) -> tuple[Config, Corpus]:
+        config = load_config([Path(self.options[1])], (), self.options[3::2])
+        return config, load_corpus(config.data, config.labels, seed=config.seed)
+
+    @property
+    def material(self) -> Material:
+        config, corpus = self.load()
+        model = Classifier(config.of_model())
+        texts, groups = corpus.to_learn_from()
+        labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
+        return model.material(model.tokenizer(texts), labels, groups, auxiliary)
+
+
+def write_files(folder: Path) -> Files:
+    write_posts(folder / "train.jsonl", rows_of(0, 72))
+    write_posts(folder / "more.jsonl", rows_of(100, 120))
+    labels = [{"name": name, "definition": name} for name in TARGETS[:2]]
+    network = {"lessons": str(folder / "lessons.safetensors"), "dimensions": 4, "filters": 6, "width": 3, "epochs": 2}
+    config = {
+        "labels": {"name": "two", "labels": labels, "auxiliary": TARGETS[2:]},
+        "features": {"char_ngrams": None},
+        "calibration": {"folds": 3},
+        "model": {"network": network},
+    }
+    (folder / "taught.yaml").write_text(yaml.safe_dump(config))
+    return Files(folder)

@@ -1,0 +1,86 @@
+"""The encoder that teachers are made of, where torch is installed: a tiny one, of random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from school import TARGETS
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from models.encoder import Encoder  # noqa: E402 - needs both
+from models.teacher import teach  # noqa: E402
+
+pytest_plugins = ["taught"]
+
+WORDS = ["zaxa", "wiku", "ba", "de", "fi", "go", "lu", "ma"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    transformers.BertTokenizer({word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 13}
+    transformers.set_seed(0)
+    transformers.BertModel(transformers.BertConfig(**sizes)).save_pretrained(folder)
+    return folder
+
+
+def texts_of(n_posts: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Posts of one to nine words, and whether each holds one of two telling ones."""
+    rng = np.random.default_rng(seed)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(1, 10), p=[0.1, 0.1, *[0.8 / 6] * 6])) for _ in range(n_posts)]
+    return texts, np.array([["zaxa" in text, "wiku" in text] for text in texts], np.float32)
+
+
+def taught(tiny: Path, **wanted) -> Encoder:
+    texts, targets = texts_of(200)
+    return Encoder(tiny, 2, **{"epochs": 12, "learning_rate": 2e-2, **wanted}).fit(texts, targets)
+
+
+def test_encoder_learns_what_tells_the_labels(tiny):
+    texts, targets = texts_of(100, seed=1)
+    scores = taught(tiny).decision_function(texts)
+    assert scores.shape == (100, 2)
+    assert ((scores > 0) == (targets == 1)).mean() > 0.95
+
+
+def test_same_seed_gives_the_same_scores(tiny):
+    texts, _ = texts_of(9)
+    first, again, other = (taught(tiny, epochs=1, seed=seed).decision_function(texts) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_scores_and_vectors_are_those_of_each_post_in_the_order_given(tiny):
+    texts, _ = texts_of(150)
+    encoder = Encoder(tiny, 2)
+    for of_posts in (encoder.decision_function, encoder.embed):
+        together = of_posts(texts)
+        for number in range(0, 150, 15):
+            np.testing.assert_allclose(of_posts([texts[number]])[0], together[number], atol=1e-5)
+    assert encoder.embed(WORDS).shape == (8, 16)
+
+
+def test_only_the_beginnings_of_long_posts_are_read(tiny):
+    encoder = Encoder(tiny, 2, max_tokens=10)
+    long = "ba de fi go lu ma ba de"
+    np.testing.assert_allclose(*(encoder.decision_function([f"{long} {end}"]) for end in ("zaxa", "wiku go")), atol=1e-6)
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_what_is_no_encoder_is_refused(tmp_path, refused, content):
+    if content:
+        (tmp_path / "config.json").write_text(content)
+    with refused(tmp_path, "no encoder can be loaded from there", "give a folder with its weights"):
+        Encoder(tmp_path, 2)
+
+
+def test_teachers_of_it_make_lessons(tiny, files):
+    config, _ = files.load()
+    lessons = teach(config, str(tiny), 15, files.folder / "work")
+    lessons.check(files.material, TARGETS)
+    assert (lessons.answers.shape, lessons.composed.shape) == ((20, 3, 3), (3, 15, 3))
+    assert np.isfinite(lessons.answers).all()

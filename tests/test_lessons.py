@@ -1,0 +1,280 @@
+"""Lessons: what is kept of a teacher, of which posts a pupil learns, and what is refused."""
+
+import dataclasses
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from models.composition import Neighbours
+from models.lessons import Lesson, Lessons, Material
+from pipeline.text import TokenBatch
+
+TRAIN, UNLABELLED, FOLDS, COMPOSED = 12, 5, 3, 40
+TARGETS = ["alpha", "beta"]
+NOTHING = Neighbours([], np.empty((0, 2), np.int32), np.empty((0, 2), np.float32))
+
+
+def words_of(post: int) -> list[str]:
+    """Each tells its post; posts differ in length."""
+    return [f"p{post}w{place}" for place in range(3 + post % 4)]
+
+
+POSTS = [words_of(post) for post in range(TRAIN + UNLABELLED)]
+
+
+def material_of(posts: list[list[str]], **changes) -> Material:
+    targets = np.zeros((TRAIN, 2), np.int8)
+    targets[[1, 4, 7, 8], 0] = 1
+    targets[5, 1] = 1
+    whole = Material(TokenBatch.from_lists(posts), targets, np.arange(TRAIN) % FOLDS, seed=7)
+    return dataclasses.replace(whole, **changes)
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    return material_of(POSTS)
+
+
+@pytest.fixture(scope="module")
+def near() -> Neighbours:
+    """With probabilities that half as many bits would round."""
+    rng = np.random.default_rng(0)
+    words = [f"p{post}w{place}" for post in range(TRAIN, TRAIN + UNLABELLED) for place in range(3)] + ["new", "été", "\u4e2d"]
+    nearest = np.stack([rng.permutation(len(words) - 1)[:8] for _ in words])
+    nearest += nearest >= np.arange(len(words))[:, None]
+    return Neighbours(words, nearest, rng.dirichlet(np.ones(8), len(words)).astype(np.float32))
+
+
+def log_odds(posts: list[list[str]], fold: int) -> np.ndarray:
+    """What each fold's teacher says: something else of every length, in numbers that few bits hold."""
+    return np.array([[len(post) / 4 - 2, fold + len(post) / 8] for post in posts], np.float16)
+
+
+@pytest.fixture(scope="module")
+def lessons(material, near) -> Lessons:
+    unlabelled = material.posts.take(material.unlabelled).to_lists()
+    answers = np.stack([log_odds(unlabelled, fold) for fold in range(FOLDS)], axis=1)
+    composed = np.stack([log_odds(material.compose(fold, near, COMPOSED).to_lists(), fold) for fold in range(FOLDS)])
+    return Lessons(TARGETS, material.digest, answers, composed, near)
+
+
+@pytest.fixture
+def saved(lessons, tmp_path) -> Path:
+    lessons.save(tmp_path / "deep" / "er" / "lessons.safetensors")
+    return tmp_path / "deep" / "er" / "lessons.safetensors"
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-scores.astype(np.float64)))
+
+
+def origins(posts: list[list[str]]) -> set[int]:
+    return {int(word[1 : word.index("w")]) for post in posts for word in post if word.startswith("p")}
+
+
+def test_lessons_are_read_as_they_were_saved(lessons, saved):
+    loaded = Lessons.load(saved)
+    assert (loaded.targets, loaded.digest, loaded.folds) == (TARGETS, lessons.digest, FOLDS)
+    assert loaded.neighbours.words == lessons.neighbours.words
+    for was, now in (
+        (lessons.answers, loaded.answers),
+        (lessons.composed, loaded.composed),
+        (lessons.neighbours.nearest, loaded.neighbours.nearest),
+        (lessons.neighbours.probabilities, loaded.neighbours.probabilities),
+    ):
+        np.testing.assert_array_equal(now, was)
+    assert loaded.answers.dtype == loaded.composed.dtype == np.float16
+
+
+def test_posts_composed_with_what_was_saved_are_those_that_the_teacher_answered_for(material, lessons, saved):
+    first, again = (material.compose(0, neighbours, 1500).to_lists() for neighbours in (lessons.neighbours, Lessons.load(saved).neighbours))
+    assert again == first
+
+
+def test_same_lessons_are_the_same_bytes(lessons, saved, tmp_path):
+    Lessons.load(saved).save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+
+
+def test_file_holds_no_words_but_the_neighbours(saved, near):
+    content = saved.read_bytes()
+    assert all(json.dumps(word, ensure_ascii=False).encode() in content for word in near.words)
+    assert not [word for post in range(TRAIN) for word in words_of(post) if word.encode() in content]
+
+
+@pytest.fixture
+def spoiled(saved):
+    """Write the file with arrays replaced, or left out where None."""
+
+    def spoil(**changes) -> Path:
+        arrays = {name: array for name, array in (load_file(saved) | changes).items() if array is not None}
+        save_file(arrays, saved)
+        return saved
+
+    return spoil
+
+
+def as_bytes(tree: object) -> np.ndarray:
+    return np.frombuffer(json.dumps(tree).encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: None} for name in ("answers", "composed", "nearest", "probabilities", "words", "description")),
+        {"description": as_bytes({"targets": TARGETS})},
+        {"description": as_bytes([])},
+        {"description": np.frombuffer(b"{", np.uint8)},
+        {"words": np.frombuffer(b"\xff\xfe", np.uint8)},
+    ],
+    ids=str,
+)
+def test_file_that_lacks_something_is_refused(spoiled, refused, changes):
+    path = spoiled(**changes)
+    with refused(path, "damaged", "python -m models.teacher"):
+        Lessons.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no lessons", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_file_of_something_else_is_refused(tmp_path, refused, content):
+    (tmp_path / "file").write_bytes(content)
+    with refused(tmp_path / "file", "damaged", "python -m models.teacher"):
+        Lessons.load(tmp_path / "file")
+
+
+def test_file_that_was_cut_short_is_refused(saved, refused):
+    saved.write_bytes(saved.read_bytes()[:-1])
+    with refused(saved, "damaged"):
+        Lessons.load(saved)
+
+
+def test_missing_file_and_folder_are_refused(tmp_path, refused):
+    with refused(tmp_path / "none", "No such file", "python -m models.teacher", "model.network=null"):
+        Lessons.load(tmp_path / "none")
+    with refused(tmp_path, "cannot be read", "model.network=null"):
+        Lessons.load(tmp_path)
+
+
+def test_lessons_that_cannot_be_written_are_told(lessons, tmp_path, refused):
+    (tmp_path / "file").write_text("mine")
+    with refused(tmp_path / "file" / "lessons", "cannot be written", "choose another --out"):
+        lessons.save(tmp_path / "file" / "lessons")
+
+
+def test_lessons_fit_what_they_were_made_of_however_its_tokens_are_numbered(lessons, material):
+    lessons.check(material, TARGETS)
+    posts = TokenBatch.from_lists([["other"], *POSTS[::-1]]).take(np.arange(len(POSTS), 0, -1))
+    assert posts.types != material.posts.types
+    lessons.check(dataclasses.replace(material, posts=posts), TARGETS)
+
+
+@pytest.mark.parametrize("targets", [["alpha"], ["beta", "alpha"], ["alpha", "beta", "gamma"]])
+def test_lessons_for_other_labels_are_refused(lessons, material, refused, targets):
+    with refused("the lessons are for alpha, beta", f"the labels are {', '.join(targets)}", "python -m models.teacher"):
+        lessons.check(material, targets)
+
+
+OTHERS = {
+    "a word": material_of([*POSTS[:-1], ["other"]]),
+    "where a post ends": material_of([POSTS[0][:-1], [*POSTS[0][-1:], *POSTS[1]], *POSTS[2:]]),
+    "how tokens are parted": material_of([[f"{POSTS[0][0]}{POSTS[0][1]}", *POSTS[0][2:]], *POSTS[1:]]),
+    "order": material_of([*POSTS[:-2], POSTS[-1], POSTS[-2]]),
+    "a post less": material_of(POSTS[:-1]),
+    "a post more": material_of([*POSTS, []]),
+    "a label": material_of(POSTS, targets=np.eye(TRAIN, 2, dtype=np.int8)),
+    "a fold": material_of(POSTS, fold=np.arange(TRAIN) // 4),
+    "the seed": material_of(POSTS, seed=8),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=list(OTHERS))
+def test_lessons_of_anything_else_are_refused(lessons, other, refused):
+    with refused("the lessons were made from other posts, labels, folds or another seed", "python -m models.teacher"):
+        lessons.check(other, TARGETS)
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_pupil_of_a_fold_learns_of_no_post_that_is_held_out_there(lessons, material, fold):
+    lesson = lessons.of_fold(material, fold)
+    held_out = set(np.flatnonzero(material.fold == fold).tolist())
+    assert origins(lesson.posts.to_lists()) == set(range(TRAIN + UNLABELLED)) - held_out
+
+
+def parts_of(lesson: Lesson) -> list[tuple[list[list[str]], np.ndarray]]:
+    """Posts and targets, labelled, unlabelled, composed and composed of posts without any target."""
+    assert len(lesson.posts) == len(lesson.targets) == sum(lesson.sizes)
+    assert lesson.targets.dtype == np.float32
+    ends = np.cumsum([0, *lesson.sizes])
+    return [(lesson.posts.to_lists()[start:stop], lesson.targets[start:stop]) for start, stop in pairwise(ends)]
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_pupil_of_a_fold_learns_labels_and_what_the_teacher_of_that_fold_said_of_the_rest(lessons, material, near, fold):
+    train = np.flatnonzero(material.fold != fold)
+    labelled, unlabelled, composed, untold = parts_of(lessons.of_fold(material, fold))
+    assert labelled[0] == [words_of(post) for post in train]
+    np.testing.assert_array_equal(labelled[1], material.targets[train])
+    assert unlabelled[0] == POSTS[TRAIN:]
+    assert composed[0] == material.compose(fold, near, COMPOSED).to_lists()
+    for posts, targets in (unlabelled, composed):
+        np.testing.assert_allclose(targets, probabilities(log_odds(posts, fold)), rtol=1e-6)
+    assert untold[0] == material.compose_untold(fold, near, COMPOSED // 3).to_lists()
+    assert not untold[1].any()
+
+
+def test_pupil_of_all_learns_of_every_post_and_what_all_teachers_said(lessons, material, near):
+    labelled, unlabelled, composed, untold = parts_of(lessons.of_all(material))
+    assert labelled[0] == POSTS[:TRAIN]
+    np.testing.assert_array_equal(labelled[1], material.targets)
+    assert unlabelled[0] == POSTS[TRAIN:]
+    said = [probabilities(log_odds(POSTS[TRAIN:], fold)) for fold in range(FOLDS)]
+    np.testing.assert_allclose(unlabelled[1], np.mean(said, axis=0), rtol=1e-6)
+    by_fold = [material.compose(fold, near, COMPOSED).to_lists() for fold in range(FOLDS)]
+    assert composed[0] == [post for posts in by_fold for post in posts]
+    np.testing.assert_allclose(
+        composed[1], np.concatenate([probabilities(log_odds(posts, fold)) for fold, posts in enumerate(by_fold)]), rtol=1e-6
+    )
+    assert untold[0] == [post for fold in range(FOLDS) for post in material.compose_untold(fold, near, COMPOSED // 3).to_lists()]
+    assert not untold[1].any()
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_posts_that_are_said_to_hold_nothing_are_composed_of_train_posts_without_a_label_outside_the_fold(material, fold):
+    found = origins(material.compose_untold(fold, NOTHING, 200).to_lists())
+    assert found == {post for post in (0, 2, 3, 6, 9, 10, 11) if post % FOLDS != fold}
+
+
+def test_nothing_is_said_to_hold_nothing_where_every_post_has_a_label(near):
+    told = material_of(POSTS, targets=np.ones((TRAIN, 2), np.int8))
+    assert len(told.compose_untold(0, near, 9)) == 0
+
+
+def test_rare_labels_are_composed_of_as_often_as_all_posts(material):
+    firsts = [next(iter(origins([post[:1]])), None) for post in material.compose(0, NOTHING, 3000).to_lists()]
+    share = {post: firsts.count(post) / len(firsts) for post in range(TRAIN + UNLABELLED)}
+    # Pools: four posts hold the first label outside fold 0 (1, 4, 7, 8), one the second (5); then train posts, and unlabelled ones.
+    assert share[5] == pytest.approx(1 / 4 + 1 / 4 / 8, abs=0.03)
+    assert sum(share[post] for post in (1, 4, 7, 8)) == pytest.approx(1 / 4 + 1 / 4 * 4 / 8, abs=0.03)
+    assert sum(share[post] for post in range(TRAIN, TRAIN + UNLABELLED)) == pytest.approx(1 / 4, abs=0.03)
+
+
+def test_each_fold_and_seed_composes_posts_of_its_own(near):
+    whole = material_of(POSTS, fold=np.full(TRAIN, 9))  # none is held out
+    other = dataclasses.replace(whole, seed=8)
+    for found in (
+        [each.compose(fold, near, 9) for each, fold in ((whole, 0), (whole, 1), (other, 0))],
+        [each.compose_untold(fold, near, 9) for each, fold in ((whole, 0), (whole, 1), (other, 0))],
+    ):
+        assert len({str(batch.to_lists()) for batch in found}) == 3
+
+
+def test_what_teachers_are_sure_of_is_a_probability(material, lessons):
+    sure = dataclasses.replace(lessons, answers=np.full_like(lessons.answers, 30), composed=np.full_like(lessons.composed, -30))
+    _, *rest, _ = parts_of(sure.of_all(material))
+    targets = np.concatenate([targets for _, targets in rest])
+    assert np.unique(np.round(targets, 6)).tolist() == [0, 1]
+    assert ((targets >= 0) & (targets <= 1)).all()

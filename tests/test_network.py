@@ -1,0 +1,266 @@
+"""The convolutional network: against a plain one written here, what it can learn, and the same bits whatever else is scored."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import invent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import network
+from models.network import ConvolutionalScorer
+from pipeline.features import TfidfFeatures
+from pipeline.text import TokenBatch
+
+TYPES = ["zaxa", "ba", "badelu", "wiku", "unheard", "zax", "\u4e2d"]  # the last is unknown down to its characters
+COMPANY = invent(12, seed=7).tokens.to_lists()
+POSTS = st.lists(st.lists(st.sampled_from(TYPES), max_size=9), max_size=7)
+
+
+@pytest.fixture(scope="module")
+def features() -> TfidfFeatures:
+    return TfidfFeatures(2, (2, 3), 1, 1).fit(invent(60).tokens)
+
+
+def made_up(features: TfidfFeatures, width: int, filters: int = 6) -> ConvolutionalScorer:
+    """With parameters drawn by chance; three targets."""
+    rng = np.random.default_rng(0)
+    size = features.of_words(["x"]).shape[1]
+    scorer = ConvolutionalScorer(5, filters, width, 1, 0)
+    return scorer.restore(
+        rng.normal(size=(size, 5)).astype(np.float16),
+        rng.normal(size=(5, width * filters)).astype(np.float16),
+        rng.normal(size=(filters, 3)).astype(np.float32),
+        rng.normal(size=3).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module", params=[1, 3, 7])
+def scorer(request, features) -> ConvolutionalScorer:
+    return made_up(features, request.param, filters=130)  # more than NumPy sums in one go
+
+
+def plain(post, width, of_word, filters, coef, intercept) -> np.ndarray:
+    """Scores of one post, place by place: a filter keeps its greatest response, and nothing below zero."""
+    greatest = np.zeros(len(coef))
+    by_place = np.asarray(filters, np.float64).reshape(-1, width, len(coef))
+    for place in range(len(post)):
+        response = np.zeros(len(coef))
+        for number in range(width):
+            word = place + number - width // 2
+            if 0 <= word < len(post):
+                response += of_word[post[word]] @ by_place[:, number]
+        greatest = np.maximum(greatest, response)
+    return greatest @ coef + intercept
+
+
+def expected(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
+    types = sorted({word for post in posts for word in post})
+    of_word = dict(zip(types, features.of_words(types).toarray().astype(np.float64) @ scorer.vectors_.astype(np.float64), strict=True))
+    found = [plain(post, scorer.width, of_word, scorer.filters_, scorer.coef_, scorer.intercept_) for post in posts]
+    return np.reshape(found, (-1, 3))
+
+
+def scores_of(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
+    return scorer.decision_function(TokenBatch.from_lists(posts), features.of_words)
+
+
+@given(posts=POSTS, chunk=st.sampled_from([1, 4, 2048]))
+def test_scores_are_those_of_a_plain_network(scorer, features, posts, chunk):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "_CHUNK", chunk)
+        scores = scores_of(scorer, features, posts)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected(scorer, features, posts), atol=1e-3)
+
+
+@given(posts=POSTS, chunk=st.sampled_from([1, 4, 2048]))
+def test_words_account_for_what_sets_a_post_apart(scorer, features, posts, chunk):
+    batch = TokenBatch.from_lists(posts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "_CHUNK", chunk)
+        divided = scorer.by_word(batch, features.of_words)
+    assert divided.shape == (len(batch.codes), 3)
+    sums = np.reshape([divided[start:stop].sum(axis=0) for start, stop in pairwise(batch.offsets)], (-1, 3))
+    np.testing.assert_allclose(sums, expected(scorer, features, posts) - scorer.intercept_, atol=1e-3)
+
+
+def test_unknown_word_accounts_for_nothing(features):
+    for post in (["zaxa", "\u4e2d"], ["\u4e2d", "zaxa"]):
+        divided = made_up(features, width=1).by_word(TokenBatch.from_lists([post]), features.of_words)
+        assert divided.any(axis=1).tolist() == [word == "zaxa" for word in post]
+
+
+def test_posts_without_a_known_word_score_the_intercepts(scorer, features):
+    scores = scores_of(scorer, features, [[], ["\u4e2d"], ["\u4e2d"] * 9])
+    np.testing.assert_array_equal(scores, np.tile(scorer.intercept_, (3, 1)))
+    assert scores_of(scorer, features, []).shape == (0, 3)
+
+
+@given(posts=POSTS, seed=st.integers(0, 99), known=st.booleans())
+@settings(max_examples=15)
+def test_a_post_has_the_same_bits_in_any_batch_whether_its_words_are_new_or_known(scorer, features, posts, seed, known):
+    company = [*posts, *COMPANY, TYPES * 400, []]
+    order = np.random.default_rng(seed).permutation(len(company))
+    if not known:
+        scorer._forget()
+    together = scores_of(scorer, features, [company[number] for number in order])
+    scorer._forget()
+    for number in order[:6]:
+        np.testing.assert_array_equal(scores_of(scorer, features, [company[number]])[0], together[order.tolist().index(number)])
+    batch = TokenBatch.from_lists(company)
+    np.testing.assert_array_equal(scorer.decision_function(batch.take(order), features.of_words), together)
+    divided = scorer.by_word(batch, features.of_words)
+    (first, *_) = [divided[start:stop] for start, stop in pairwise(batch.offsets)]
+    np.testing.assert_array_equal(scorer.by_word(TokenBatch.from_lists(company[:1]), features.of_words), first)
+
+
+def test_very_long_post_is_scored_whole(scorer, features):
+    long = invent(900).tokens.to_lists()
+    post = [word for each in long for word in each]
+    assert len(post) > 3 * network._CHUNK
+    np.testing.assert_allclose(scores_of(scorer, features, [["ba"], post, []]), expected(scorer, features, [["ba"], post, []]), atol=1e-3)
+
+
+def test_memory_of_words_is_bounded_and_changes_no_score(features, monkeypatch):
+    monkeypatch.setattr(network, "_REMEMBERED", 20)
+    scorer, fresh = made_up(features, 3), made_up(features, 3)
+    for seed in range(6):
+        batch = invent(3, seed=seed).tokens
+        fresh._forget()
+        np.testing.assert_array_equal(*(each.decision_function(batch, features.of_words) for each in (scorer, fresh)))
+        assert len(scorer._table) == len(scorer._rows) + 1 <= 21 + len(batch.types)
+    assert scorer._rows.keys() < {word for seed in range(6) for word in invent(3, seed=seed).tokens.types}
+
+
+def dropping(monkeypatch, words=0.0, dimensions=0.0, responses=0.0):
+    for name, share in (("_DROPPED_WORDS", words), ("_DROPPED_DIMENSIONS", dimensions), ("_DROPPED_RESPONSES", responses)):
+        monkeypatch.setattr(network, name, share)
+
+
+def batch_of(seed: int, width: int):
+    """A batch as `fit` makes it, its targets and parameters."""
+    rng = np.random.default_rng(seed)
+    posts = TokenBatch.from_lists([[*text.split()[:7], TYPES[number]] for number, text in enumerate(invent(6, seed=seed).texts)] + [[]])
+    words = TfidfFeatures(1, (2, 3), 1, 1).fit(posts).of_words(posts.types)
+    scorer = ConvolutionalScorer(4, 5, width, 1, 0)
+    sizes = [(words.shape[1], 4), (4, width * 5), (5, 2), (2,)]
+    parameters = [rng.normal(0, 0.7, size).astype(np.float32) for size in sizes]
+    padded = scorer._padded(posts, np.arange(len(posts)), len(posts.types))
+    return scorer, posts, words, padded, rng.random((len(posts), 2), np.float32), parameters
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch, seed, width):
+    dropping(monkeypatch)
+    scorer, posts, words, padded, targets, parameters = batch_of(seed, width)
+    gradients = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
+
+    def loss(vectors, filters, coef, intercept):
+        of_word = dict(zip(posts.types, words.toarray().astype(np.float64) @ vectors, strict=True))
+        scores = np.stack([plain(post, width, of_word, filters, coef, intercept) for post in posts.to_lists()])
+        return (np.logaddexp(0, scores) - targets * scores).sum() / len(targets)
+
+    rng = np.random.default_rng(seed)
+    precise = [parameter.astype(np.float64) for parameter in parameters]
+    for number, gradient in enumerate(gradients):
+        assert gradient.shape == parameters[number].shape
+        for _ in range(5):
+            step = 1e-5 * rng.normal(size=gradient.shape)
+            up, down = ([p + sign * step if k == number else p for k, p in enumerate(precise)] for sign in (1, -1))
+            assert (gradient * step).sum() == pytest.approx((loss(*up) - loss(*down)) / 2, rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize("dropped", ["words", "dimensions", "responses"])
+def test_what_is_left_out_teaches_nothing(monkeypatch, dropped):
+    dropping(monkeypatch, **{dropped: 1.0 if dropped == "words" else 1 - 1e-9})
+    scorer, _, words, padded, targets, parameters = batch_of(0, 3)
+    vectors, filters, coef, intercept = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
+    assert not vectors.any()
+    assert not filters.any()
+    assert not coef.any()
+    share = 1 / (1 + np.exp(-parameters[3]))
+    np.testing.assert_allclose(intercept, share - targets.mean(axis=0), atol=1e-6)
+
+
+def test_what_is_kept_makes_up_for_what_is_left_out():
+    kept = network._kept((400, 400), 0.3, np.random.default_rng(0))
+    assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(1) / np.float32(0.7))}
+    assert kept.mean() == pytest.approx(1, abs=0.01)
+
+
+def taught_by(posts: list[list[str]], targets: np.ndarray, **wanted) -> tuple[ConvolutionalScorer, TfidfFeatures]:
+    batch = TokenBatch.from_lists(posts)
+    features = TfidfFeatures(1, None, 1, 1).fit(batch)
+    scorer = ConvolutionalScorer(**{"dimensions": 8, "filters": 12, "width": 3, "epochs": 1, "seed": 0, **wanted})
+    return scorer.fit(features.of_words(batch.types), batch, np.asarray(targets, np.float32)), features
+
+
+def orders(n_posts: int, seed: int) -> tuple[list[list[str]], np.ndarray]:
+    """Each post once with "not ever" in it, and once with "ever not", which is what its target tells."""
+    rng = np.random.default_rng(seed)
+    posts = []
+    for text in invent(n_posts, seed=seed).texts:
+        words = text.split()
+        place = rng.integers(len(words) + 1)
+        posts += [[*words[:place], *pair, *words[place:]] for pair in (["not", "ever"], ["ever", "not"])]
+    return posts, np.tile([1, 0], n_posts)[:, None]
+
+
+def test_word_order_is_learned_which_no_bag_of_words_has():
+    posts, targets = orders(300, 0)
+    scorer, features = taught_by(posts, targets, epochs=25)
+    unseen, truth = orders(100, 1)
+    assert ((scores_of_one(scorer, features, unseen) > 0) == (truth[:, 0] == 1)).mean() > 0.95
+    blind, features = taught_by(posts, targets, epochs=2, width=1)
+    there, back = scores_of_one(blind, features, unseen).reshape(-1, 2).T
+    np.testing.assert_allclose(there, back, atol=1e-6)
+
+
+def scores_of_one(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
+    return scores_of(scorer, features, posts)[:, 0]
+
+
+def fitted_bytes(scorer: ConvolutionalScorer) -> list[bytes]:
+    return [getattr(scorer, f"{name}_").tobytes() for name in ("vectors", "filters", "coef", "intercept")]
+
+
+def test_same_posts_and_seed_give_the_same_bytes():
+    posts, targets = orders(20, 0)
+    first, again, other = (fitted_bytes(taught_by(posts, targets, seed=seed)[0]) for seed in (3, 3, 4))
+    assert first == again
+    assert not [part for part, its in zip(first[:3], other, strict=False) if part == its]
+
+
+def test_scores_before_and_after_restoring_are_the_same_bits():
+    posts, targets = orders(20, 0)
+    scorer, features = taught_by(posts, targets, epochs=3)
+    before = scores_of(scorer, features, posts)
+    again = ConvolutionalScorer(8, 12, 3, 3, 0).restore(scorer.vectors_, scorer.filters_, scorer.coef_, scorer.intercept_)
+    np.testing.assert_array_equal(scores_of(again, features, posts), before)
+
+
+def test_probabilities_are_learned_as_they_are():
+    posts = [["zaxa", "ba"], ["wiku", "ba"], [], ["lu", "lu"]] * 512
+    wanted = np.tile([[0.9, 0.5], [0.2, 0.5], [0.4, 0.5], [0.4, 0.5]], (512, 1))
+    scorer, features = taught_by(posts, wanted, epochs=60)
+    found = 1 / (1 + np.exp(-scores_of(scorer, features, posts[:4])))
+    np.testing.assert_allclose(found, wanted[:4], atol=0.1)
+
+
+def test_what_stands_far_behind_in_a_post_is_not_fitted_on():
+    posts, targets = orders(20, 0)
+    long = [(post * 40)[: network._LONGEST] for post in posts]
+    one, other = ([*(post + tail for post in long), ["far", "away"]] for tail in (["far", "away"], ["away", "far", "far"]))
+    values = np.vstack([targets, [[0]]])
+    assert fitted_bytes(taught_by(one, values)[0])[1:] == fitted_bytes(taught_by(other, values)[0])[1:]
+
+
+def test_each_epoch_is_told():
+    told: list[str] = []
+    batch = TokenBatch.from_lists([["a"], ["b"]])
+    features = TfidfFeatures(1, None, 1, 1).fit(batch)
+    ConvolutionalScorer(2, 2, 3, 2, 0).fit(features.of_words(batch.types), batch, np.array([[0], [1]], np.float32), told.append)
+    assert told == ["epoch 1 of 2", "epoch 2 of 2"]

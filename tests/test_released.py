@@ -1,0 +1,150 @@
+"""The model that comes with this repository: what its files show of people, and that score.py uses it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from models import Classifier
+from models.lessons import Lessons
+from models.storage import read_description, read_model
+from pipeline.config import ROOT, Config, load_config
+from pipeline.corpora import load_corpus
+from pipeline.privacy import may_show_characters, may_show_token, may_show_words
+from score import RELEASED
+
+CORPORA = ROOT.parent / "shared/data"
+# As `make released` names them.
+SOURCES = [
+    str(CORPORA / "metoo2017"),
+    f"train={CORPORA / 'offdomain/negatives_train.jsonl'}",
+    f"unlabelled={CORPORA / 'metoo2017/unlabeled.jsonl'}",
+]
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config([ROOT / "configs/released.yaml"], sources=SOURCES)
+
+
+@pytest.fixture(scope="module")
+def released() -> Classifier:
+    return Classifier.load(RELEASED)
+
+
+def strings(tree: Any) -> Iterator[str]:
+    """Keys and values."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield key
+            yield from strings(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from strings(value)
+
+
+def test_files_are_the_model_s_and_its_card_and_at_most_6_mb():
+    files = list(RELEASED.iterdir())
+    assert sorted(path.name for path in files) == ["README.md", "model.json", "vocabulary.json", "weights.safetensors"]
+    assert sum(path.stat().st_size for path in files) <= 6_000_000
+
+
+def test_it_was_trained_by_the_config_beside_it(config):
+    assert read_description(RELEASED)[1]["config"] == config.of_model().model_dump(mode="json")
+
+
+def test_that_config_asks_for_a_vocabulary_that_tells_on_nobody(config):
+    assert config.features.min_authors >= 5
+    assert config.features.private == "drop"
+
+
+def test_its_vocabulary_holds_no_name_handle_link_or_number(released):
+    assert len(released.features.words_) > 1000
+    assert len(released.features.characters_) > 1000
+    assert [ngram for ngram in released.features.words_ if not may_show_words(ngram)] == []
+    assert [ngram for ngram in released.features.characters_ if not may_show_characters(ngram)] == []
+
+
+def test_nothing_else_in_its_files_could_hold_a_post(released):
+    _, description, arrays, vocabulary = read_model(RELEASED)
+    assert vocabulary == {"words": released.features.words_, "characters": released.features.characters_}
+    assert {array.dtype.kind for array in arrays.values()} == {"f"}
+    about = {key: value for key, value in description.items() if key != "config"}  # that is in the repository
+    ours = r"[a-z0-9_]+|model\.json|vocabulary\.json|weights\.safetensors|validation|held-out folds of train"
+    assert [found for found in strings(about) if not re.fullmatch(ours, found)] == []
+
+
+def test_its_network_has_the_size_that_the_config_asks_for(config, released):
+    wanted, features = config.model.network, released.features
+    single = sum(" " not in ngram for ngram in features.words_)
+    assert released.network.vectors_.shape == (single + len(features.characters_), wanted.dimensions)
+    assert released.network.filters_.shape == (wanted.dimensions, wanted.width * wanted.filters)
+    assert released.network.coef_.shape == (wanted.filters, len([*config.labels.names, *config.labels.auxiliary]))
+
+
+def test_the_words_of_its_lessons_are_of_its_vocabulary(config, released):
+    lessons = Lessons.load(ROOT / config.model.network.lessons)
+    assert len(lessons.neighbours.words) > 1000
+    assert set(lessons.neighbours.words) <= set(released.features.words_)
+
+
+def test_readme_s_command_scores_with_it(released, tmp_path):
+    (command,) = re.findall(r"^\$ \.venv/bin/python (score\.py .*) --out runs/first$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    arguments = [*command.split(), "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"({released.digest_[:12]})" in done.stderr
+    assert "models/released/README.md" in done.stderr
+    scored = {row["id"]: row for part in (tmp_path / "out").glob("part-*") for row in pq.read_table(part).to_pylist()}
+    posts = [json.loads(line) for line in (ROOT / "data/starter/test.jsonl").read_text().splitlines()]
+    assert scored.keys() == {post["id"] for post in posts}
+    for label in released.labels:  # these posts are others' and invented: it is far from a coin all the same
+        truth = [label in post["labels"] for post in posts]
+        assert roc_auc_score(truth, [scored[post["id"]][f"prob_{label}"] for post in posts]) > 0.75
+
+
+def test_it_scores_where_the_lists_that_its_training_needed_are_not_installed(released):
+    script = """
+import sys
+sys.modules["names"] = sys.modules["spacy_lookups_data"] = None
+from models import Classifier
+from score import RELEASED
+print(Classifier.load(RELEASED).score(sys.argv[1:]).tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", script, "I believe you"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == released.score(["I believe you"]).tolist()
+
+
+@cache
+def character_ngrams(token: str, low: int, high: int) -> frozenset[str]:
+    padded = f" {token} "
+    return frozenset(padded[start : start + size] for size in range(low, high + 1) for start in range(len(padded) - size + 1))
+
+
+@pytest.mark.skipif(not CORPORA.exists(), reason="../shared/data is not here")
+def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    assert read_description(RELEASED)[1]["training_data"]["sha256"] == corpus.sha256
+    texts, _ = corpus.to_learn_from()
+    authors = [*corpus.splits["train"]["author"], *corpus.unlabelled["author"]]
+    posts_by = defaultdict(list)
+    for number, (author, post) in enumerate(zip(authors, released.tokenizer(texts).to_lists(), strict=True)):
+        posts_by[author or number].append(post)
+    users = Counter[str](), Counter[str]()
+    for posts in posts_by.values():
+        tokens = {token for post in posts for token in post}
+        users[0].update(tokens | {f"{left} {right}" for post in posts for left, right in pairwise(post)})
+        shown = (character_ngrams(token, *config.features.char_ngrams) for token in tokens if may_show_token(token))
+        users[1].update(frozenset().union(*shown))
+    for vocabulary, counted in zip((released.features.words_, released.features.characters_), users, strict=True):
+        assert sum(counted[ngram] < config.features.min_authors for ngram in vocabulary) == 0

@@ -1,0 +1,239 @@
+"""Making lessons, with an encoder that is invented: the real one takes hours and torch."""
+
+import random
+import subprocess
+import sys
+from importlib.util import find_spec
+from types import ModuleType
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from school import TARGETS, Files, rows_of, write_posts
+from typer.testing import CliRunner
+
+import train
+from models import teacher
+from models.lessons import Lessons
+from pipeline.config import ROOT
+from pipeline.terminal import command_line
+
+pytest_plugins = ["taught"]
+
+COMPOSED = 15
+
+
+class Slow:
+    """Knows what tells the labels, and adds to its log odds a tenth for each unit of its seed."""
+
+    made: list["Slow"] = []
+
+    def __init__(self, pretrained: str, n_targets: int, seed: int) -> None:
+        self.pretrained, self.n_targets, self.seed = pretrained, n_targets, seed
+        self.fitted: list[str] | None = None
+        self.targets = np.empty((0, n_targets))
+        self.made.append(self)
+
+    def fit(self, texts, targets, progress) -> "Slow":
+        self.fitted, self.targets = texts, targets
+        progress("step 50 of 50")
+        return self
+
+    def decision_function(self, texts) -> np.ndarray:
+        telling = np.array([[f"{stem}a" in text.split() for stem in ("zax", "wik", "qor")] for text in texts])
+        return np.where(telling, 2.5, -2.5).astype(np.float32) + np.float32(self.seed / 10)
+
+    def embed(self, words) -> np.ndarray:
+        return np.array([[random.Random(f"{word}{number}").gauss() for number in range(6)] for word in words], np.float32)
+
+
+class Stopped(Exception):  # noqa: N818 - nothing is wrong
+    pass
+
+
+@pytest.fixture(autouse=True)
+def encoder(monkeypatch) -> type[Slow]:
+    """Stands in for `models.encoder`."""
+    module = ModuleType("models.encoder")
+    module.Encoder = type("Encoder", (Slow,), {"made": []})
+    monkeypatch.setitem(sys.modules, "models.encoder", module)
+    return module.Encoder
+
+
+def call(files: Files, *more) -> tuple[Lessons, str]:
+    """Run the command; lessons, and what it said."""
+    paths = ["--out", files.lessons, "--work", files.folder / "work"]
+    arguments = [*files.options, "--encoder", "some/encoder", *paths, "--composed", COMPOSED, *more]
+    result = CliRunner().invoke(command_line(teacher.command), [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return Lessons.load(files.lessons), result.stderr
+
+
+def test_command_writes_lessons_that_training_accepts(files, encoder):
+    lessons, said = call(files)
+    config, corpus = files.load()
+    assert lessons.targets == TARGETS
+    assert (lessons.answers.shape, lessons.composed.shape) == ((20, 3, 3), (3, COMPOSED, 3))
+    assert {each.pretrained for each in encoder.made} == {"some/encoder"}
+    assert "fold 3 of 3: step 50 of 50" in said.splitlines()
+    steps: list[str] = []
+    model = train._fit(config, corpus, steps.append)
+    assert "fitting on all train posts: epoch 2 of 2" in steps
+    assert model.network.coef_.shape == (6, 3)
+
+
+def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of(files, encoder):
+    lessons, _ = call(files)
+    material, texts = files.material, [row["text"] for row in rows_of(0, 72)]
+    _, *teachers = encoder.made
+    assert [each.seed for each in teachers] == [1, 2, 3], "each fold's begins with other random numbers"
+    for fold, each in enumerate(teachers):
+        outside = np.flatnonzero(material.fold != fold)
+        assert each.fitted == [texts[row] for row in outside]
+        np.testing.assert_array_equal(each.targets, material.targets[outside])
+        composed = [" ".join(post) for post in material.compose(fold, lessons.neighbours, COMPOSED).to_lists()]
+        np.testing.assert_array_equal(lessons.composed[fold], each.decision_function(composed).astype(np.float16))
+        unlabelled = each.decision_function([row["text"] for row in rows_of(100, 120)])
+        np.testing.assert_array_equal(lessons.answers[:, fold], unlabelled.astype(np.float16))
+
+
+def test_words_put_into_posts_are_ordinary_and_of_many_authors(files):
+    rows = rows_of(0, 72)
+    rows[0]["text"] += " yesterday"
+    for row in rows[:40]:
+        row["text"] += " kevin 2017 @somebody"
+    write_posts(files.folder / "train.jsonl", rows)
+    lessons, _ = call(files)
+    words = set(lessons.neighbours.words)
+    assert {"river", "bread", "walked"} <= words
+    assert not words & {"zaxa", "wika", "yesterday", "kevin", "2017", "@user"}
+
+
+def test_second_run_fits_no_teacher_again(files, encoder, monkeypatch):
+    call(files)
+    first = files.lessons.read_bytes()
+    monkeypatch.setattr(encoder, "fit", lambda *arguments: pytest.fail("fitted again"))
+    call(files)
+    assert files.lessons.read_bytes() == first
+
+
+def test_run_that_was_stopped_goes_on_and_ends_as_if_undisturbed(files, encoder, monkeypatch):
+    answer = encoder.decision_function
+
+    def stop(self, texts):
+        if self.seed == 2:
+            raise Stopped
+        return answer(self, texts)
+
+    monkeypatch.setattr(encoder, "decision_function", stop)
+    with pytest.raises(Stopped):
+        call(files)
+    assert not files.lessons.exists()
+    monkeypatch.setattr(encoder, "decision_function", answer)
+    encoder.made.clear()
+    call(files)
+    assert [each.seed for each in encoder.made if each.fitted] == [2, 3]
+    went_on = files.lessons.read_bytes()
+    call(files, "--work", files.folder / "elsewhere")
+    assert files.lessons.read_bytes() == went_on
+
+
+def test_other_posts_in_the_same_work_folder_get_teachers_of_their_own(files, encoder):
+    call(files)
+    write_posts(files.folder / "more.jsonl", rows_of(200, 220))
+    encoder.made.clear()
+    lessons, _ = call(files)
+    assert [each.seed for each in encoder.made if each.fitted] == [1, 2, 3]
+    lessons.check(files.material, TARGETS)
+
+
+def test_answers_for_other_composed_posts_are_not_taken(files, encoder, monkeypatch, refused):
+    call(files)
+    with refused("fold0.safetensors: holds answers for other composed posts", "choose another --work"):
+        call(files, "--composed", COMPOSED + 1)
+    monkeypatch.setattr(encoder, "embed", lambda self, words: -Slow.embed(self, words[::-1]))
+    with refused("fold0.safetensors: holds answers for other composed posts", "choose another --work"):
+        call(files)
+
+
+def test_answers_that_do_not_say_for_which_posts_are_taken_where_their_number_fits(files, encoder, monkeypatch, refused):
+    call(files)
+    first = files.lessons.read_bytes()
+    for kept in files.folder.glob("work/*/fold*.safetensors"):
+        save_file({name: array for name, array in load_file(kept).items() if name != "posts"}, kept)
+    monkeypatch.setattr(encoder, "fit", lambda *arguments: pytest.fail("fitted again"))
+    call(files)
+    assert files.lessons.read_bytes() == first
+    with refused("other composed posts"):
+        call(files, "--composed", COMPOSED + 1)
+
+
+def test_damaged_answers_and_a_folder_that_cannot_be_written_are_told(files, refused):
+    call(files)
+    (kept,) = files.folder.glob("work/*/fold1.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with refused(kept, "damaged", "delete it"):
+        call(files)
+    with refused(files.lessons, "cannot be written", "choose another --work"):
+        call(files, "--work", files.lessons)
+
+
+def test_no_train_posts_are_refused(files, refused):
+    (files.folder / "test.jsonl").write_text((files.folder / "train.jsonl").read_text().replace('"p', '"t'))
+    (files.folder / "train.jsonl").write_text((files.folder / "train.jsonl").read_text().splitlines()[0])  # in test, too: dropped
+    with refused("no train posts", "--data train=FILE"):
+        call(files, "--data", f"test={files.folder / 'test.jsonl'}")
+
+
+def test_no_posts_without_labels_is_refused(files, refused):
+    (files.folder / "more.jsonl").write_text((files.folder / "train.jsonl").read_text().replace('"p', '"again'))  # texts of train
+    with refused("a teacher answers for posts without labels, and there are none", "--data unlabelled=FILE"):
+        call(files)
+
+
+def test_too_few_words_of_many_authors_are_refused(files, refused):
+    for name, start, stop in (("train", 0, 72), ("more", 100, 120)):
+        rows = rows_of(start, stop)
+        for row in rows:
+            row["text"] = f"river bread {row['id']} {row['text'].split()[-1] if row['labels'] else ''}"
+        write_posts(files.folder / f"{name}.jsonl", rows)
+    with refused("only 2 words are used by 5 authors or more", "give posts by more authors"):
+        call(files)
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")
+def test_without_torch_the_command_is_one_line_and_says_what_to_install(files):
+    command = [sys.executable, "-m", "models.teacher", *files.options, "--encoder", "none", "--out", str(files.lessons), "--work", "work"]
+    done = subprocess.run(command, cwd=files.folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: torch or transformers is not installed")
+    assert "pip install 'disclosure-pipeline[encoder]'" in line
+    assert not files.lessons.exists()
+
+
+class OnACircle(Slow):
+    """Words lie on a circle, in order."""
+
+    def embed(self, words) -> np.ndarray:
+        angles = np.arange(len(words)) * 2 * np.pi / len(words)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32) + 5  # whatever they all have in common
+
+
+def test_neighbours_are_the_nearest_words_the_likelier_the_nearer():
+    words = [f"word{number}" for number in range(24)]
+    found = teacher.neighbours(OnACircle("", 1, 0), words)
+    assert found.words == words
+    for number, (nearest, probabilities) in enumerate(zip(found.nearest, found.probabilities, strict=True)):
+        assert {(other - number + 12) % 24 - 12 for other in nearest.tolist()} == {-4, -3, -2, -1, 1, 2, 3, 4}
+        away = [abs((other - number + 12) % 24 - 12) for other in nearest.tolist()]
+        assert away == sorted(away)
+        weights = np.exp(np.cos(np.array(away) * 2 * np.pi / 24) / 0.1)
+        np.testing.assert_allclose(probabilities, weights / weights.sum(), rtol=1e-3)
+
+
+def test_no_word_is_its_own_neighbour_even_where_others_are_the_same_to_the_encoder(encoder):
+    encoder.embed = lambda self, words: np.array([[number // 3 % 5, number // 3 % 7] for number in range(len(words))], np.float32)
+    found = teacher.neighbours(encoder("", 1, 0), [f"word{number}" for number in range(30)])
+    assert not (found.nearest == np.arange(30)[:, None]).any()
