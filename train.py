@@ -78,13 +78,16 @@ def _evaluate(config: Config, corpus: "Corpus", model: "Classifier") -> "Evaluat
     return evaluate_probabilities(model, corpus, "train", model.held_out_, "held-out folds of train")
 
 
-def _notes(corpus: "Corpus", evaluation: "Evaluation") -> dict[str, Any]:
-    train = corpus.splits["train"].num_rows
+def _notes(config: Config, corpus: "Corpus", evaluation: "Evaluation") -> dict[str, Any]:
+    from models import lessons
+
+    train, network = corpus.splits["train"].num_rows, config.model.network
     return {
         "training_data": {
             "sha256": corpus.sha256,
             "posts": train,
             "unlabelled": corpus.unlabelled.num_rows,
+            **({"lessons": lessons.sha256(network.lessons)} if network else {}),
             "overlap": corpus.overlap and asdict(corpus.overlap),
             "ignored": corpus.ignored,
         },
@@ -132,7 +135,7 @@ def train(
     model = _fit(config, corpus, progress)
     progress("evaluating")
     evaluation = _evaluate(config, corpus, model)
-    digest = model.save(out, _notes(corpus, evaluation))
+    digest = model.save(out, _notes(config, corpus, evaluation))
     progress("tracking")
     curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
     with tracking.run(f"train {config.labels.name} {config.model.type}", digest, out) as run_id:

@@ -153,9 +153,10 @@ def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.b
 
 
 def _posts_with(model: "Classifier") -> NDArray[np.int64]:
-    """How many training posts hold each n-gram, from its weight (see `pipeline.features.TfidfFeatures.idf_`)."""
+    """How many training posts, labelled or not, hold each n-gram, from its weight (see `pipeline.features.TfidfFeatures.idf_`)."""
     try:
-        posts = model.description_["training_data"]["posts"]
+        noted = model.description_["training_data"]
+        posts = noted["posts"] + noted.get("unlabelled", 0)  # features are learned from both
     except (AttributeError, KeyError):
         raise InputError("the model does not say how many posts it was trained on; train it with train.py and load it") from None
     found: NDArray[np.int64] = np.rint((1 + posts) / np.exp(model.features.idf_.astype(np.float64) - 1) - 1).astype(np.int64)

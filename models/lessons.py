@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.composition import Composer, Neighbours
+from pipeline.config import ROOT
 from pipeline.errors import InputError
 from pipeline.text import TokenBatch
 
@@ -161,7 +162,7 @@ class Lessons:
             neighbours = Neighbours(json.loads(arrays["words"].tobytes()), arrays["nearest"], arrays["probabilities"])
             return cls(description["targets"], description["digest"], arrays["answers"], arrays["composed"], neighbours)
         except OSError as error:
-            raise InputError(f"{path}: a teacher's lessons cannot be read ({error.strerror}); {_MAKE}, or set model.network=null") from None
+            raise _unreadable(path, error) from None
         except (SafetensorError, ValueError, KeyError, TypeError):
             raise InputError(f"{path}: no teacher's lessons, or damaged; {_MAKE}") from None
 
@@ -198,6 +199,30 @@ class Lessons:
         answers = [_probabilities(self.answers[:, folds]).mean(axis=1), *(_probabilities(self.composed[fold]) for fold in folds)]
         nothing = np.zeros((sizes[-1], len(self.targets)), np.float32)
         return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers, nothing]), sizes)
+
+
+def found(path: str) -> Path:
+    """Where the lessons that a config names are: as the path says, or below the repository's folder."""
+    return Path(path) if Path(path).exists() else ROOT / path
+
+
+def sha256(path: str) -> str:
+    """SHA-256 of the file of lessons that a config names.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read.
+    """
+    try:
+        with found(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(found(path), error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: a teacher's lessons cannot be read ({error.strerror}); {_MAKE}, or set model.network=null")
 
 
 def _probabilities(log_odds: NDArray[np.float16]) -> Floats:

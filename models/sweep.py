@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 import yaml
 
+from models import lessons
 from models.classifier import Classifier
 from pipeline import __version__
 from pipeline.config import Config, ModelConfig, Text
@@ -66,6 +67,8 @@ class CrossValidation:
 def digest_of(sweep: Sweep, config: Config, corpus: Corpus) -> str:
     """SHA-256 of all that a trial's result depends on; not of the number of trials, so that a sweep can be made longer."""
     parts = [__version__, sweep.model_dump(mode="json", exclude={"trials"}), config.of_model().model_dump(mode="json"), corpus.sha256]
+    if config.model.network:
+        parts.append(lessons.sha256(config.model.network.lessons))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

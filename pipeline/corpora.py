@@ -418,7 +418,7 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
     unlabelled = _unlabelled(files, reader, splits)
     tables = datasets.DatasetDict({name: _table(records, further) for name, records in splits.items()})
     digest = _digest(splits | ({"unlabelled": unlabelled} if unlabelled else {}))
-    ignored, passed_over = dict(reader.ignored), [path for path in passed_over if path not in files]
+    ignored, passed_over = dict(reader.ignored), [path for path in passed_over if Path(path) not in map(Path, files)]
     return Corpus(tables, labels.names, labels.auxiliary, ignored, passed_over, overlap, digest, _table(unlabelled, further))
 
 

@@ -340,6 +340,13 @@ class TestUnlabelled:
         assert corpus.unlabelled.column_names == corpus.splits["train"].column_names
         assert corpus.passed_over == []
 
+    def test_file_beside_the_splits_is_not_passed_over_where_it_is_named(self, jsonl, tmp_path):
+        jsonl("train.jsonl", rows(0, 2))
+        more = jsonl("more.jsonl", [bare(0)])
+        corpus = load(tmp_path, f"unlabelled={tmp_path}/./{more.name}")
+        assert corpus.passed_over == []
+        assert corpus.unlabelled["id"] == ["u0"]
+
     def test_posts_elsewhere_need_labels(self, jsonl, labelled, refused):
         more = jsonl("more.jsonl", [bare(0)])
         with refused(f"{more}, row 1: no column 'labels'"):

@@ -173,6 +173,18 @@ def test_rare_features_and_what_looks_like_a_handle_link_or_number_are_not_shown
     assert not [name for name in every[1] if any(c in "@<>0123456789" for c in name)]
 
 
+def test_posts_that_hold_an_ngram_are_counted_among_unlabelled_ones_too(tmp_path):
+    posts, more = invent(200), invent(300).texts[200:]
+    model = Classifier(model_config())
+    tokens = model.tokenizer([*posts.texts, *more])
+    model.fit(tokens, posts.Y, np.concatenate([posts.groups, 1000 + np.arange(100)]), posts.auxiliary)
+    model.save(tmp_path, {"training_data": {"posts": 200, "unlabelled": 100}})
+    words = strongest_features(model, "alpha")["words"]["for"]
+    assert words
+    for feature in words:
+        assert feature["posts"] == sum(f" {feature['ngram']} " in f" {text} " for text in (*posts.texts, *more))
+
+
 def test_label_that_the_model_lacks_or_a_model_that_train_did_not_write_is_refused(trained, posts, refused):
     with refused("label 'gamma'", "alpha, beta"):
         strongest_features(trained, "gamma")

@@ -1,6 +1,7 @@
 """Tables say what the metrics say, in a width that fits; figures are drawn where there is something to draw."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,11 @@ def test_corpus_notes_tell_what_was_dropped_ignored_and_passed_over(corpus):
     assert ignored == "ignored label odd: 1 times"
     assert passed_over.startswith("no split, passed over: ")
     assert passed_over.endswith("unlabeled.jsonl")
+
+
+def test_corpus_notes_count_posts_without_labels(corpus):
+    learned = replace(corpus, unlabelled=corpus.splits["train"])
+    assert "3 posts without labels to learn from" in corpus_notes(learned)
 
 
 def test_figures_are_drawn_for_labels_with_positives():

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import train
 from models import Classifier
-from models.sweep import CrossValidation, only_train, open_study
+from models.sweep import CrossValidation, digest_of, only_train, open_study
 from pipeline import tracking
 from pipeline.config import ROOT, Tracking, load_config
 from pipeline.corpora import load_corpus
@@ -291,6 +291,15 @@ def test_longer_sweep_goes_on_and_a_shorter_one_has_ended(again, swept, fits):
     assert (longer[:4], len(longer), len(fits)) == (swept[1].trials, 5, 1)
     assert again.sweep(trials=3).trials == longer[:3]
     assert len(fits) == 1
+
+
+def test_other_lessons_under_the_same_name_are_another_sweep(here):
+    lessons = here.folder / "lessons"
+    config = here.config("calibration.method=stacked", f"model.network.lessons={lessons}")
+    (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    sweep, corpus = load_sweep(Path("sweep.yaml"), config), load_corpus(config.data, config.labels, seed=config.seed)
+    digests = [lessons.write_bytes(content) and digest_of(sweep, config, corpus) for content in (b"some", b"others", b"some")]
+    assert digests[0] == digests[2] != digests[1]
 
 
 @pytest.mark.parametrize(

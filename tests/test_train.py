@@ -1,6 +1,7 @@
 """train.py: the function, the command line, and everything a user can get wrong."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -206,6 +207,7 @@ def test_training_learns_from_a_teachers_lessons(tracked, files):
     loaded = Classifier.load(out)
     assert loaded.description_["training_data"]["posts"] == 72
     assert loaded.description_["training_data"]["unlabelled"] == 20
+    assert loaded.description_["training_data"]["lessons"] == hashlib.sha256(files.lessons.read_bytes()).hexdigest()
     assert loaded.network.coef_.shape == (6, 3)
     probabilities = loaded.score(["today zaxa rain", "today wika rain"])
     assert probabilities[0, 0] > probabilities[1, 0]

@@ -189,6 +189,8 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
             f"{found.leaked_texts:,} stand in another split, {found.leaked_authors:,} are by an author in another split; "
             f"{found.dropped:,} dropped"
         )
+    if corpus.unlabelled.num_rows:
+        notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")
     notes += [f"ignored label {name}: {count:,} times" for name, count in corpus.ignored.items()]
     notes += [f"no split, passed over: {path}" for path in corpus.passed_over]
     return notes
