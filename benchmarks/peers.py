@@ -7,10 +7,13 @@ See benchmarks/README.md; benchmarks/libraries/ holds the peers.
 import hashlib
 import json
 import os
+import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property, partial
 from importlib import metadata
 from importlib.util import find_spec
@@ -27,7 +30,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.libraries import FINE_TUNED, PEERS, FineTuned, Peer
+from benchmarks.libraries import PEERS, Peer
 from benchmarks.peers_shown import markdown, plot, table, table_rows
 from models import Classifier
 from models.calibration import Sigmoid, tune_threshold
@@ -283,18 +286,6 @@ def train_peer(kind: type[Peer], posts: Posts, progress: Callable[[str], None]) 
     return Trained(kind.title, tuned, _size(peer.save), seconds, setting, kind.packages, kind.per_turn, kind.all_cores)
 
 
-def read_fine_tuned(folder: Path, posts: Posts, progress: Callable[[str], None]) -> Trained:
-    """The fine-tuned MiniLM, of a run made before; ``seconds.json`` in the folder, if there, holds its training time."""
-    progress(f"{FineTuned.title}: reading")
-    peer = FineTuned(posts.labels, posts.config.seed)
-    held_out = peer.held_out(folder, posts.folds)
-    peer.restore(folder)
-    took = folder / "seconds.json"
-    seconds = float(json.loads(took.read_text())) if took.exists() else None
-    tuned = Tuned(peer, held_out, posts.Y, posts.config.thresholds)
-    return Trained(FineTuned.title, tuned, _size(peer.save), seconds, {}, peer.packages, peer.per_turn, peer.all_cores)
-
-
 def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trained:
     """Train one of our configs on the same posts and folds; it calibrates and tunes by itself."""
     progress(f"{TITLES[name]}: folds and all of train")
@@ -417,6 +408,7 @@ def measure(trained: Trained, posts: Posts, progress: Callable[[str], None]) -> 
     """All figures of one row."""
     progress(f"{trained.title}: measuring")
     facts = {"title": trained.title, "setting": dict(trained.setting), "versions": versions(trained.packages)}
+    facts |= {"date": date.today().isoformat(), "machine": machine()}
     speed = measure_speed(trained, posts.stream)  # first: it knows no more than the posts of train
     return facts | measure_quality(trained.model, posts) | {"train_seconds": trained.seconds, **speed, "bytes": trained.size}
 
@@ -427,20 +419,31 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return {owner: metadata.version(owner) for name in packages for owner in owners.get(name, [])}
 
 
+def machine() -> str:
+    """Model of the processor, and how many cores there are."""
+    described = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)", described.read_text(encoding="utf-8"), re.MULTILINE) if described.exists() else None
+    return f"{found[1] if found else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
 def lacking(packages: Sequence[str]) -> list[str]:
     """Those of some modules that are not installed."""
     return [name for name in packages if find_spec(name) is None]
 
 
 def read_results(path: Path, digest: str) -> dict[str, Any]:
-    """Results of an interrupted run, or none.
+    """Results of an interrupted run, or none, for which a folder is made.
 
     Raises
     ------
     InputError
-        When the file holds results of other posts, or something else.
+        When the file holds results of other posts, or something else, or its folder cannot be made.
     """
     if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
         return {"data": digest, "peers": {}}
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -452,16 +455,22 @@ def read_results(path: Path, digest: str) -> dict[str, Any]:
     return results
 
 
+def _warn_of_other_machines(out: Path, peers: Mapping[str, Mapping[str, Any]], here: str) -> None:
+    if others := sorted({found["machine"] for found in peers.values() if found.get("machine", here) != here}):
+        print(
+            f"warning: {out}: holds results of another machine ({others[0]}), this is {here}: compare no speeds, or give another --out",
+            file=sys.stderr,
+        )
+
+
 def _makers(
-    wanted: Sequence[str], models: Sequence[Path], scores: Path | None, posts: Posts, progress: Callable[[str], None]
+    wanted: Sequence[str], models: Sequence[Path], posts: Posts, progress: Callable[[str], None]
 ) -> Iterator[tuple[str, Callable[[], Trained]]]:
     """Name and maker of each that can be made; why others cannot is said on standard error."""
     for name in wanted:
         kind = PEERS.get(name)
         if kind and (missing := lacking(kind.packages)):
-            print(f"{name}: {', '.join(missing)} not installed: pip install -e .[bench]", file=sys.stderr)
-        elif name == FINE_TUNED and scores:
-            yield name, partial(read_fine_tuned, scores, posts, progress)
+            print(f"{name}: {', '.join(missing)} not installed; install the extra: pip install -e '.[bench]'", file=sys.stderr)
         elif kind:
             yield name, partial(train_peer, kind, posts, progress)
         else:
@@ -479,7 +488,6 @@ def main(
     ],
     off_domain: Annotated[Path, typer.Option(help="Ordinary posts, to count false alarms.")] = SHARED / "offdomain" / "tweets.jsonl",
     stream: Annotated[Path, typer.Option(help="Unlabelled posts, to measure speed.")] = SHARED / "metoo2017" / "unlabeled.jsonl",
-    encoder_scores: Annotated[Path | None, typer.Option(help="Folder that the training of minilm_tuned wrote: it takes hours.")] = None,
     out: Annotated[Path, typer.Option(help="Results, with .md and .svg beside; a run that was stopped goes on.")] = RESULTS,
     sample: Annotated[int | None, typer.Option(min=1, help="A trial: so many train posts, a fifth of them for test.")] = None,
 ) -> None:
@@ -494,7 +502,9 @@ def main(
         posts = load_posts(data, off_domain, stream, sample)
         results = read_results(out, posts.digest)
         wanted = peer or [name for name in known if name not in results["peers"]]
-        for name, make in _makers(wanted, model, encoder_scores, posts, progress):
+        if wanted or model:
+            _warn_of_other_machines(out, results["peers"], machine())
+        for name, make in _makers(wanted, model, posts, progress):
             results["peers"][name] = measure(make(), posts, progress)
             out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     rows = table_rows(results["peers"])

@@ -42,7 +42,7 @@ def read_results(folder: Path, digest: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        When there is none, it is another model's or another release's, or lacks the behavioural cases.
+        When there is none, it is another model's, another release's or not of test, or lacks the behavioural cases.
     """
     from pipeline.evaluation import METRICS
 
@@ -57,6 +57,8 @@ def read_results(folder: Path, digest: str) -> dict[str, Any]:
         raise InputError(f"{path}: no evaluation by this release; evaluate the model again")
     if results["model"] != digest:
         raise InputError(f"{path}: evaluates the model {str(results['model'])[:12]}, not {digest[:12]}; evaluate this one")
+    if results["evaluated"] != "test":
+        raise InputError(f"{path}: evaluates {results['evaluated']}, and a card tells of test; evaluate with --split test")
     if not results["behaviour"]:
         raise InputError(f"{path}: without behavioural cases; evaluate with evaluation.behaviour, as in configs/default.yaml")
     return results

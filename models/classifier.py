@@ -111,9 +111,13 @@ class Classifier:
         step: str,
         progress: Callable[[str], None],
     ) -> tuple[TfidfFeatures, LinearScorer, ConvolutionalScorer | None]:
-        """Fit on some of the train posts; features, and the network if there is a lesson for it, on unlabelled posts too."""
+        """Fit on some of the train posts; features, and the network if there is a lesson for it, on unlabelled posts too.
+
+        Of these, on none by an author of the other train posts.
+        """
         progress(step)
-        seen = np.concatenate([train, np.arange(len(targets), len(tokens))])
+        unlabelled, held_out = np.arange(len(targets), len(tokens)), np.delete(np.arange(len(targets)), train)
+        seen = np.concatenate([train, unlabelled[~np.isin(groups[unlabelled], groups[held_out])]])
         features = self._new_features().fit(tokens.take(seen), groups[seen])
         scorer = LinearScorer(self.config.model.type, self.config.model.C, self.config.seed)
         scorer.fit(features.transform(tokens.take(train)), targets[train])
@@ -155,7 +159,7 @@ class Classifier:
         fold = np.zeros(len(Y), np.int64)
         for number, (_, held_out) in enumerate(folds or self._folds(Y, groups[: len(Y)])):
             fold[held_out] = number
-        return Material(tokens, np.hstack([Y, auxiliary]), fold, self.config.seed)
+        return Material(tokens, np.hstack([Y, auxiliary]), fold, groups, self.config.seed)
 
     def _lessons(self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels, folds: Folds) -> Iterator[Lesson | None]:
         """For each fold, then for all train posts."""
@@ -183,17 +187,18 @@ class Classifier:
         groups: Ints,
         auxiliary: Labels | None = None,
         progress: Callable[[str], None] = lambda step: None,
-    ) -> None:
+    ) -> tuple[Labels, Iterator[Lesson | None]]:
         """Do the part of `fit` that the held-out folds are for: set `held_out_`, `thresholds_`, `prior_` and the calibrator, fit no scorer.
 
         Parameters and errors are those of `fit`.
-        """
-        self._cross_validate(tokens, Y, groups, auxiliary, progress)
 
-    def _cross_validate(
-        self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels | None, progress: Callable[[str], None]
-    ) -> tuple[Labels, Iterator[Lesson | None]]:
-        """Targets, shape (n_labelled, n_targets), and what is left of the lessons: that of all train posts."""
+        Returns
+        -------
+        targets : ndarray of 0 and 1, shape (n_labelled, n_targets)
+            Labels, and what else there is to learn.
+        lessons : iterator of Lesson or None
+            What is left to learn from: the network's lesson of all train posts.
+        """
         auxiliary = Y[:, :0] if auxiliary is None else auxiliary
         folds = self._folds(Y, groups[: len(Y)])
         lessons = self._lessons(tokens, Y, groups, auxiliary, folds)
@@ -243,7 +248,7 @@ class Classifier:
         InputError
             When a label has too few positive or negative posts for the folds, or the network's lessons are of other posts.
         """
-        targets, lessons = self._cross_validate(tokens, Y, groups, auxiliary, progress)
+        targets, lessons = self.cross_validate(tokens, Y, groups, auxiliary, progress)
         step = "fitting on all train posts"
         scorers = self._fit_scorers(tokens, np.arange(len(Y)), targets, groups, next(lessons), step, progress)
         self.features, self.scorer, self.network = scorers
@@ -286,8 +291,11 @@ class Classifier:
         InputError
             When the folder cannot be written.
         """
+        config = self.config.model_dump(mode="json")
+        if self.config.model.network:  # not where they lie: a folder may tell who made the model
+            config["model"]["network"]["lessons"] = Path(self.config.model.network.lessons).name
         self.description_ = {
-            "config": self.config.model_dump(mode="json"),
+            "config": config,
             "thresholds": dict(zip(self.labels, self.thresholds_.tolist(), strict=True)),
             "prior": dict(zip(self.labels, self.prior_.tolist(), strict=True)),
             **(notes or {}),

@@ -39,7 +39,7 @@ class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be m
 
 
 class Encoder:
-    """Fine-tunes a pretrained encoder; weights come from a folder or the Hugging Face hub.
+    """Fine-tunes a pretrained encoder; weights, as safetensors, come from a folder or the Hugging Face hub.
 
     Parameters
     ----------
@@ -74,9 +74,11 @@ class Encoder:
         self.seed, self.epochs, self.batch_size, self.learning_rate, self.max_tokens = seed, epochs, batch_size, learning_rate, max_tokens
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(pretrained)
-            self.network = _Network(AutoModel.from_pretrained(pretrained), n_targets)
+            self.network = _Network(AutoModel.from_pretrained(pretrained, use_safetensors=True), n_targets)
         except (OSError, ValueError):
-            raise InputError(f"{pretrained}: no encoder can be loaded from there; give a folder with its weights, or its name") from None
+            raise InputError(
+                f"{pretrained}: no encoder can be loaded from there; give a folder with its weights as safetensors, or its name"
+            ) from None
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]

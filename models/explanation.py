@@ -1,7 +1,9 @@
 """Why a label has its probability: the words of a post, and the n-grams of a label.
 
-The models are linear up to the calibrator, so that a post's words can be told apart exactly: what they contribute sums to
-the difference between the post's log odds and those of a post without any known n-gram.
+What a post's words contribute sums exactly to the difference between its log odds and those of a post without any known
+n-gram: the scorers are linear in the n-grams' values, and a network's filters in what the words they look at add. But a filter
+keeps its greatest response in a post alone. So what a word contributes to a network's scores is its part in what the post's words
+did together, not what leaving it out would change: another place may then respond most.
 """
 
 import re
@@ -67,6 +69,7 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
 
     A feature's contribution is its value times the sum over targets of its weight there times what the target is worth to the
     label (see `models.calibration.Calibrator.weights`); it falls to the words by `pipeline.features.TfidfFeatures.by_word`.
+    To it comes the word's part in the scores of a network, if there is one (see `models.network.ConvolutionalScorer.by_word`).
     A post's words sum to the difference between its log odds and those of an empty post. With isotonic calibration both are
     the label's own score instead.
 
@@ -164,7 +167,9 @@ def _posts_with(model: "Classifier") -> NDArray[np.int64]:
 
 
 def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts: int = MIN_POSTS) -> dict[str, Any]:
-    """N-grams with the greatest weights on a label's own score.
+    """N-grams with the greatest weights on a label's own score by the linear model.
+
+    Of a model with a network that is one half; what the network learned is not in single n-grams.
 
     Parameters
     ----------

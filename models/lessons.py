@@ -37,12 +37,15 @@ class Material:
         Labels, then auxiliary labels.
     fold : ndarray of int, shape (n_train_posts,)
         In which fold each train post is held out.
+    groups : ndarray of int, shape (n_posts,)
+        Author of each post.
     seed : int
     """
 
     posts: TokenBatch
     targets: NDArray[np.int8]
     fold: Ints
+    groups: Ints
     seed: int
 
     @property
@@ -55,9 +58,14 @@ class Material:
         """Indices of the unlabelled posts."""
         return np.arange(self.train, len(self.posts))
 
+    def unlabelled_outside(self, fold: int) -> Ints:
+        """Of the unlabelled posts, those by authors of whom a fold holds nothing out."""
+        held_out = self.groups[: self.train][self.fold == fold]
+        return self.unlabelled[~np.isin(self.groups[self.unlabelled], held_out)]
+
     @property
     def digest(self) -> str:
-        """SHA-256 of all of it."""
+        """SHA-256 of all that answers are about."""
         digest = hashlib.sha256(json.dumps([self.seed, [self.posts.types[code] for code in self.posts.codes]]).encode())
         for array in (self.posts.offsets, self.targets.astype(np.int8), self.fold.astype(np.int64)):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -107,6 +115,8 @@ class Lessons:
         Log odds of unlabelled posts by the teacher fitted without each fold.
     composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
         Log odds of each fold's composed posts by the same.
+    composed_digests : list of str
+        `digest_of` each fold's composed posts.
     neighbours : Neighbours
         What they were composed with.
     """
@@ -115,6 +125,7 @@ class Lessons:
     digest: str
     answers: NDArray[np.float16]
     composed: NDArray[np.float16]
+    composed_digests: list[str]
     neighbours: Neighbours
 
     @property
@@ -138,7 +149,8 @@ class Lessons:
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            arrays["description"] = np.frombuffer(json.dumps({"targets": self.targets, "digest": self.digest}).encode(), np.uint8)
+            description = {"targets": self.targets, "digest": self.digest, "composed_digests": self.composed_digests}
+            arrays["description"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
             arrays["words"] = np.frombuffer(words.encode(), np.uint8)
             path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}))
         except OSError as error:
@@ -160,7 +172,8 @@ class Lessons:
             arrays = load(path.read_bytes())
             description = json.loads(arrays["description"].tobytes())
             neighbours = Neighbours(json.loads(arrays["words"].tobytes()), arrays["nearest"], arrays["probabilities"])
-            return cls(description["targets"], description["digest"], arrays["answers"], arrays["composed"], neighbours)
+            digests = description["composed_digests"]
+            return cls(description["targets"], description["digest"], arrays["answers"], arrays["composed"], digests, neighbours)
         except OSError as error:
             raise _unreadable(path, error) from None
         except (SafetensorError, ValueError, KeyError, TypeError):
@@ -182,23 +195,35 @@ class Lessons:
             )
 
     def of_fold(self, material: Material, fold: int) -> Lesson:
-        """What a model that is fitted without a fold learns from: train posts outside it, unlabelled posts, posts composed of these."""
-        return self._lesson(material, np.flatnonzero(material.fold != fold), [fold])
+        """What a model that is fitted without a fold learns from.
+
+        Train posts outside it, unlabelled posts by none of its authors, and posts composed of train posts outside it and of any
+        unlabelled ones: `_lesson` has the errors.
+        """
+        return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
 
     def of_all(self, material: Material) -> Lesson:
         """What a model that is fitted on all train posts learns from: the mean of the teachers' answers, and all composed posts."""
-        return self._lesson(material, np.arange(material.train), range(self.folds))
+        return self._lesson(material, np.arange(material.train), material.unlabelled, range(self.folds))
 
-    def _lesson(self, material: Material, train: Ints, folds: Sequence[int]) -> Lesson:
+    def _lesson(self, material: Material, train: Ints, unlabelled: Ints, folds: Sequence[int]) -> Lesson:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
+        if [digest_of(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
+            raise InputError(f"posts are composed in another way than for the lessons, by this release or this NumPy; {_MAKE}")
         untold = [material.compose_untold(fold, self.neighbours, int(_UNTOLD * count)) for fold in folds]
-        sizes = len(train), len(material.unlabelled), sum(map(len, composed)), sum(map(len, untold))
-        batches = [material.posts.take(np.concatenate([train, material.unlabelled])), *composed, *untold]
+        sizes = len(train), len(unlabelled), sum(map(len, composed)), sum(map(len, untold))
+        batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed, *untold]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
-        answers = [_probabilities(self.answers[:, folds]).mean(axis=1), *(_probabilities(self.composed[fold]) for fold in folds)]
+        of_unlabelled = _probabilities(self.answers[np.ix_(unlabelled - material.train, np.array(folds))]).mean(axis=1)
+        answers = [of_unlabelled, *(_probabilities(self.composed[fold]) for fold in folds)]
         nothing = np.zeros((sizes[-1], len(self.targets)), np.float32)
         return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers, nothing]), sizes)
+
+
+def digest_of(posts: TokenBatch) -> str:
+    """SHA-256 of tokenised posts."""
+    return hashlib.sha256(json.dumps(posts.to_lists()).encode()).hexdigest()
 
 
 def found(path: str) -> Path:

@@ -7,11 +7,13 @@ computed once for each distinct word: a post costs the sum of as many rows as it
 """
 
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from pipeline.text import TokenBatch
 
@@ -82,6 +84,7 @@ class ConvolutionalScorer:
     def __init__(self, dimensions: int, filters: int, width: int, epochs: int, seed: int) -> None:
         self.dimensions, self.filters, self.width, self.epochs, self.seed = dimensions, filters, width, epochs, seed
         self._places = range(-(width // 2), width // 2 + 1)
+        self._learning = Lock()  # of words: threads may share a model
 
     def fit(
         self, words: sparse.csr_matrix, posts: TokenBatch, targets: Floats, progress: Callable[[str], None] = lambda epoch: None
@@ -98,6 +101,10 @@ class ConvolutionalScorer:
         progress : callable, optional
             Told each epoch.
         """
+        with threadpool_limits(1):  # the same sums in the same order, however many cores there are
+            return self._fit(words, posts, targets, progress)
+
+    def _fit(self, words: sparse.csr_matrix, posts: TokenBatch, targets: Floats, progress: Callable[[str], None]) -> Self:
         rng = np.random.default_rng(self.seed)
         share = targets.mean(axis=0, dtype=np.float64)
         vectors = rng.normal(0, 0.1, (words.shape[1], self.dimensions)).astype(np.float32)
@@ -184,22 +191,29 @@ class ConvolutionalScorer:
         return self
 
     def _forget(self) -> None:
-        """Rows of the words seen: the first, of zeros, is that of no word."""
+        """Rows of the words seen: the first, of zeros, is that of no word; behind the last there is room for more."""
         self._rows: dict[str, int] = {}
         self._table = np.zeros((1, self.width * self.filters), np.float32)
 
-    def _look_up(self, types: list[str], of_words: Callable[[list[str]], sparse.csr_matrix]) -> Ints:
-        """Row of each type in the table, which learns those that are new."""
-        if len(self._rows) > _REMEMBERED:
-            self._forget()
-        new = [word for word in types if word not in self._rows]
-        if new:
-            embedded = of_words(new) @ self._vectors
-            # One product a word: a word's row is the same bits whatever other words are new.
-            rows = np.matmul(embedded[:, None, :], self._filters)[:, 0]
-            self._rows.update(zip(new, range(len(self._table), len(self._table) + len(new)), strict=True))
-            self._table = np.concatenate([self._table, rows])
-        return np.fromiter((self._rows[word] for word in types), np.int64, len(types))
+    def _look_up(self, types: list[str], of_words: Callable[[list[str]], sparse.csr_matrix]) -> tuple[Ints, Floats]:
+        """Row of each type in the table, which learns those that are new; and the table, shape (n_rows, width, filters)."""
+        with self._learning:
+            if len(self._rows) > _REMEMBERED:
+                self._forget()
+            if new := [word for word in types if word not in self._rows]:
+                self._learn(new, of_words(new) @ self._vectors)
+            rows = np.fromiter((self._rows[word] for word in types), np.int64, len(types))
+            return rows, self._table.reshape(-1, self.width, self.filters)
+
+    def _learn(self, new: list[str], embedded: Floats) -> None:
+        first = len(self._rows) + 1
+        if first + len(new) > len(self._table):
+            room = np.zeros((first + len(new) + len(self._table) // 2, self._table.shape[1]), np.float32)
+            room[:first] = self._table[:first]
+            self._table = room
+        # One product a word: a word's row is the same bits whatever other words are new.
+        np.matmul(embedded[:, None, :], self._filters, out=self._table[first : first + len(new), None])
+        self._rows.update(zip(new, range(first, first + len(new)), strict=True))
 
     def _chunks(self, posts: TokenBatch, rows: Ints) -> Iterator[tuple[int, int, list[Ints]]]:
         """Consecutive posts, and the rows of the table that each of their places sums."""
@@ -217,9 +231,8 @@ class ConvolutionalScorer:
             yield first, last, [spread[own + by] for by in self._places]
             first = last
 
-    def _responses(self, seen: list[Ints]) -> Floats:
+    def _responses(self, table: Floats, seen: list[Ints]) -> Floats:
         """Responses at each place, shape (n_places, filters)."""
-        table = self._table.reshape(-1, self.width, self.filters)
         responses: Floats = table[seen[0], 0]
         for number in range(1, self.width):
             responses += table[seen[number], number]
@@ -234,13 +247,13 @@ class ConvolutionalScorer:
         of_words : callable
             `pipeline.features.TfidfFeatures.of_words`.
         """
-        rows = self._look_up(posts.types, of_words)
+        rows, table = self._look_up(posts.types, of_words)
         pooled = np.zeros((len(posts), self.filters), np.float32)
         for first, last, seen in self._chunks(posts, rows):
             filled = np.diff(posts.offsets[first : last + 1]) > 0
             starts = posts.offsets[first:last][filled] - posts.offsets[first]
             if len(starts):
-                pooled[first:last][filled] = np.maximum.reduceat(self._responses(seen), starts, axis=0)
+                pooled[first:last][filled] = np.maximum.reduceat(self._responses(table, seen), starts, axis=0)
         np.maximum(pooled, 0, out=pooled)
         scores = np.empty((len(posts), len(self.intercept_)), np.float32)
         for target, weights in enumerate(self.coef_.T):  # no matrix product, whose last bits depend on the batch
@@ -252,12 +265,11 @@ class ConvolutionalScorer:
 
         Exact: a filter's greatest response is a sum of what the words it looks at add.
         """
-        rows = self._look_up(posts.types, of_words)
-        table = self._table.reshape(-1, self.width, self.filters)
+        rows, table = self._look_up(posts.types, of_words)
         divided = np.zeros((len(posts.codes), len(self.intercept_)))
         columns = np.arange(self.filters)
         for first, last, seen in self._chunks(posts, rows):
-            responses, before = self._responses(seen), posts.offsets[first]
+            responses, before = self._responses(table, seen), posts.offsets[first]
             for start, stop in zip(posts.offsets[first:last] - before, posts.offsets[first + 1 : last + 1] - before, strict=True):
                 if start == stop:
                     continue

@@ -1,6 +1,6 @@
 """Fine-tune a teacher without each fold of train, and write down its answers: `python -m models.teacher --help`.
 
-Needs the extras ``encoder`` and ``names``. It takes two hours on two cores, and goes on where it was stopped.
+Needs the extra ``encoder``. It takes hours, and goes on where it was stopped.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.classifier import Classifier
 from models.composition import Neighbours, written
-from models.lessons import Lessons, Material
+from models.lessons import Lessons, Material, digest_of
 from pipeline import terminal
 from pipeline.config import Config, load_config
 from pipeline.corpora import load_corpus
@@ -61,14 +61,14 @@ def _ordinary_words(config: Config, material: Material, groups: NDArray[np.int64
     return words
 
 
-def _new_encoder(pretrained: str, n_targets: int, seed: int) -> "Encoder":
+def _new_encoder(pretrained: str, n_targets: int, seed: int, threads: int) -> "Encoder":
     try:
         from models.encoder import Encoder
     except ImportError:
         raise InputError(
-            "torch or transformers is not installed, which a teacher needs; install the extra: pip install 'disclosure-pipeline[encoder]'"
+            "torch or transformers is not installed, which a teacher needs; install the extra: pip install -e '.[encoder]'"
         ) from None
-    return Encoder(pretrained, n_targets, seed)
+    return Encoder(pretrained, n_targets, seed, threads=threads)
 
 
 def _folder(work: Path, material: Material) -> Path:
@@ -89,15 +89,17 @@ def _written_down(kept: Path, posts: Sequence[str]) -> dict[str, NDArray[Any]]:
     """A teacher's answers, perhaps from an earlier run, for these composed posts."""
     try:
         done: dict[str, NDArray[Any]] = load_file(kept)
-    except SafetensorError:
+        composed, answered = done["composed"], done["posts"]
+    except (SafetensorError, KeyError):
         raise InputError(f"{kept}: damaged; delete it, and this fold's teacher is fine-tuned again") from None
-    wanted = _digest(posts)
-    if len(done["composed"]) != len(posts) or not np.array_equal(done.get("posts", wanted), wanted):
+    if len(composed) != len(posts) or not np.array_equal(answered, _digest(posts)):
         raise InputError(f"{kept}: holds answers for other composed posts (another encoder, config or --composed); choose another --work")
     return done
 
 
-def teach(config: Config, encoder: str, composed: int, work: Path, progress: Callable[[str], None] = lambda step: None) -> Lessons:
+def teach(
+    config: Config, encoder: str, composed: int, work: Path, threads: int = 1, progress: Callable[[str], None] = lambda step: None
+) -> Lessons:
     """Make lessons.
 
     Parameters
@@ -110,6 +112,8 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
         Posts to compose for each fold.
     work : Path
         Keeps what is done, so that a run that is stopped goes on. What is there must be of the same data and config.
+    threads : int
+        Of torch; other numbers give other last digits.
     progress : callable, optional
         Told each step.
 
@@ -119,7 +123,7 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
         For data or an encoder that cannot be used.
     """
     names = [*config.labels.names, *config.labels.auxiliary]
-    pretrained = _new_encoder(encoder, len(names), seed=0)  # what is wrong with it is said at once
+    pretrained = _new_encoder(encoder, len(names), 0, threads)  # what is wrong with it is said at once
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
         raise InputError("the data holds no train posts; give some, as in --data train=FILE")
@@ -132,13 +136,15 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
         raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
     near = neighbours(pretrained, _ordinary_words(config, material, groups))
     folder = _folder(work, material)
-    answers, of_composed = [], []
+    answers, of_composed, digests = [], [], []
     for fold in range(config.calibration.folds):
         kept = folder / f"fold{fold}.safetensors"
-        posts = [written(post) for post in material.compose(fold, near, composed).to_lists()]
+        made = material.compose(fold, near, composed)
+        digests.append(digest_of(made))
+        posts = [written(post) for post in made.to_lists()]
         if not kept.exists():
             taught = np.flatnonzero(material.fold != fold)
-            teacher = _new_encoder(encoder, len(names), seed=fold + 1)
+            teacher = _new_encoder(encoder, len(names), fold + 1, threads)
 
             def told(step: str, fold: int = fold) -> None:
                 progress(f"fold {fold + 1} of {config.calibration.folds}: {step}")
@@ -146,13 +152,12 @@ def teach(config: Config, encoder: str, composed: int, work: Path, progress: Cal
             teacher.fit([train[row] for row in taught], material.targets[taught].astype(np.float32), told)
             told("answering")
             found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
-            found["held_out"] = teacher.decision_function([train[row] for row in np.flatnonzero(material.fold == fold)])
             save_file(found | {"posts": _digest(posts)}, folder / "unfinished")
             (folder / "unfinished").rename(kept)
         done = _written_down(kept, posts)
         answers.append(done["unlabelled"].astype(np.float16))
         of_composed.append(done["composed"].astype(np.float16))
-    return Lessons(names, material.digest, np.stack(answers, axis=1), np.stack(of_composed), near)
+    return Lessons(names, material.digest, np.stack(answers, axis=1), np.stack(of_composed), digests, near)
 
 
 def command(
@@ -162,11 +167,12 @@ def command(
     config: Annotated[list[Path] | None, typer.Option(help="As of train.py. Repeatable.")] = None,
     composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 30_000,
     work: Annotated[Path, typer.Option(help="Folder that keeps what is done.")] = Path("runs/teacher"),
+    threads: Annotated[int, typer.Option(min=1, help="Of torch: more are faster, and give other last digits.")] = 1,
 ) -> None:
     """Fine-tune a teacher without each fold of the train posts, and write its answers for posts without labels."""
     settings = load_config(config or [], [], data)
     with terminal.steps() as progress:
-        lessons = teach(settings, encoder, composed, work, progress)
+        lessons = teach(settings, encoder, composed, work, threads, progress)
     lessons.save(out)
 
 

@@ -135,6 +135,12 @@ class Model(Section):
     C: Annotated[float, Field(gt=0)] = 0.15
     network: Network | None = None
 
+    @model_validator(mode="after")
+    def _reads_posts(self) -> "Model":
+        if self.network and self.type == "most_frequent":
+            raise ValueError("type most_frequent, the baseline, reads no post and takes no network; choose another type, or network: null")
+        return self
+
 
 class Calibration(Section):
     """How scores become probabilities."""

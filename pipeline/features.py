@@ -291,8 +291,9 @@ class TfidfFeatures:
     min_authors : int
         Fewest authors who must have used an n-gram.
     private : {"keep", "drop"}
-        Whether to learn from tokens that look like names, handles, links or numbers. "drop" leaves them out: no n-gram is
-        one, has one in it or was learned from one (English only, see `pipeline.privacy`).
+        Whether to learn n-grams from tokens that look like names, handles, links or numbers. With "drop" no n-gram is one,
+        has one in it or was learned from one; weights of n-grams that they share with other words are learned from them,
+        too (English only, see `pipeline.privacy`).
 
     Attributes
     ----------
@@ -365,6 +366,7 @@ class TfidfFeatures:
     def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32]) -> Self:
         """Set fitted attributes from stored ones."""
         self.words_, self.characters_, self.idf_ = words, characters, idf
+        self._single = {word: number for number, word in enumerate(word for word in words if " " not in word)}
         self._blocks: list[_Words | _Characters] = [_Words(words)]
         if self.char_ngrams:
             self._blocks.append(_Characters(characters, *self.char_ngrams))
@@ -395,9 +397,8 @@ class TfidfFeatures:
 
         A known word's own value is 1; its character n-grams' values are equal and their squares sum to 1.
         """
-        single = {word: number for number, word in enumerate(word for word in self.words_ if " " not in word)}
-        found = np.array([single.get(word, -1) for word in types], np.int64)
-        own = _counts(np.arange(len(types)), found, (len(types), len(single)))
+        found = np.array([self._single.get(word, -1) for word in types], np.int64)
+        own = _counts(np.arange(len(types)), found, (len(types), len(self._single)))
         if not isinstance(characters := self._blocks[-1], _Characters):
             return own
         grams = characters.of(types)

@@ -58,8 +58,7 @@ def _usage() -> dict[str, tuple[float, float]]:
         import spacy_lookups_data
     except ImportError:
         raise InputError(
-            "features.private: drop needs lists of names and words, which are not installed; install the extra: "
-            "pip install 'disclosure-pipeline[names]'"
+            "features.private: drop needs lists of names and words, which are not installed; install the extra: pip install -e '.[names]'"
         ) from None
     from spacy.util import load_language_data
 

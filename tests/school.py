@@ -11,7 +11,7 @@ from conftest import Posts, model_config
 
 from models import Classifier
 from models.composition import Neighbours
-from models.lessons import Lessons, Material
+from models.lessons import Lessons, Material, digest_of
 from pipeline.config import Config, Model, ModelConfig, Network, load_config
 from pipeline.corpora import Corpus, load_corpus
 from pipeline.text import TokenBatch
@@ -38,8 +38,8 @@ def lessons_of(material: Material, targets: list[str] = TARGETS, composed: int =
     folds = range(material.fold.max() + 1)
     near = alike(_ALIKE)
     answers = np.repeat(log_odds(material.posts.take(material.unlabelled))[:, None], len(folds), axis=1)
-    of_composed = np.stack([log_odds(material.compose(fold, near, composed)) for fold in folds])
-    return Lessons(targets, material.digest, answers, of_composed, near)
+    posts = [material.compose(fold, near, composed) for fold in folds]
+    return Lessons(targets, material.digest, answers, np.stack([*map(log_odds, posts)]), [*map(digest_of, posts)], near)
 
 
 def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfig:

@@ -1,18 +1,25 @@
 import csv
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from school import lessons_of
 
-from benchmarks import safecity, scoring
+from benchmarks import ablation, safecity, scoring
 from benchmarks.throughput import distinct_posts, main
+from models import Classifier
+from pipeline.config import load_config
 from pipeline.errors import InputError
 
+pytest_plugins = ["taught"]
+
 ROOT = Path(__file__).parent.parent
+COMMANDS = sorted(path.name for path in ROOT.glob("benchmarks/*.py") if "terminal.run(" in path.read_text("utf-8"))
 SIGNS = {
     "workplace_harassment": "my boss at the office",
     "street_harassment": "a stranger on the street",
@@ -34,6 +41,13 @@ def corpus(tmp_path_factory):
     for name, chosen in {"train": posts[:100], "unlabeled": posts[100:]}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(post) + "\n" for post in chosen))
     return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_starts_from_any_folder(name, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "benchmarks" / name, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage:" in done.stdout
 
 
 def test_reports_rates_ratios_and_bars_as_json(corpus):
@@ -157,3 +171,43 @@ def test_safecity_all_zero_is_right_where_nothing_is_given():
     assert scored["exact_match"]["value"] == 50
     assert scored["accuracy"] == [75, 50, 100]
     assert scored["one_minus_hamming_loss"]["value"] == 75
+
+
+@pytest.mark.filterwarnings("ignore:::mlflow")
+def test_ablation_measures_each_variant_beside_the_first(files, monkeypatch, capsys):
+    lessons_of(files.material).save(files.lessons)
+    monkeypatch.setattr(ablation, "RELEASED", files.folder / "taught.yaml")
+    monkeypatch.setattr(ablation, "ROUNDS", 100)
+    monkeypatch.setattr(ablation, "VARIANTS", [ablation.VARIANTS[0], ablation.VARIANTS[2]])
+    monkeypatch.chdir(files.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    ablation.measure(files.options[3::2])
+    printed = capsys.readouterr().out.rpartition("held-out folds")[2]
+    first, second = ([cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line)
+    assert [first[0], second[0]] == ["linear, any vocabulary", "and a network taught labels alone"]
+    assert (first[2], first[4]) == ("", "")
+    for row, macro_f1, versus in ((first, 1, None), (second, 1, 2), (second, 3, 4)):
+        assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", row[macro_f1])
+        assert not versus or re.fullmatch(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", row[versus])
+
+
+def test_ablation_varies_the_released_config():
+    configs = [load_config([ablation.RELEASED], variant.settings) for variant in ablation.VARIANTS]
+    assert configs[-1] == load_config([ablation.RELEASED])
+    assert [bool(config.model.network) for config in configs] == [False, False, *[True] * (len(configs) - 2)]
+
+
+def test_ablation_teaches_the_parts_that_a_variant_names(files):
+    lessons_of(files.material).save(files.lessons)
+    config, corpus = files.load()
+    texts, groups = corpus.to_learn_from()
+    labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
+    whole, part = Classifier(config.of_model()), ablation._Taught(config.of_model())
+    part.variant = ablation.Variant("", parts=(True, False, True, False))
+    tokens = whole.tokenizer(texts)
+    given = tokens, labels, groups, auxiliary, whole._folds(labels, groups[: len(labels)])
+    for of_all, of_part in zip(whole._lessons(*given), part._lessons(*given), strict=True):
+        labelled, unlabelled, composed, _ = of_all.sizes
+        kept = [*range(labelled), *range(labelled + unlabelled, labelled + unlabelled + composed)]
+        np.testing.assert_array_equal(of_part.targets, of_all.targets[kept])
+        assert of_part.posts.to_lists() == of_all.posts.take(np.array(kept)).to_lists()

@@ -209,6 +209,7 @@ MISTAKES = [
     ("evaluation", "{tmp}/nowhere", "metrics.json: cannot be read"),
     ("evaluation", "{tmp}/text", "metrics.json: no JSON"),
     ("evaluation", "{tmp}/old", "no evaluation by this release"),
+    ("evaluation", "{tmp}/validation", "metrics.json: evaluates validation, and a card tells of test; evaluate with --split test"),
     ("evaluation", "{tmp}/silent", "without behavioural cases"),
     ("ordinary", "{made}/scores-model", "must be NAME=DIR"),
     ("ordinary", "tweets={made}/scores-other", "scored by the model"),
@@ -221,6 +222,7 @@ MISTAKES = [
 def test_what_cannot_be_used_is_exit_code_2_with_one_line(made, write, tmp_path, option, value, told):
     results = json.loads((made / "evaluation" / "metrics.json").read_text())
     contents = {"text": "no json", "old": json.dumps({"posts": 3}), "silent": json.dumps(results | {"behaviour": None})}
+    contents["validation"] = json.dumps(results | {"evaluated": "validation"})
     for name, content in contents.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(content)

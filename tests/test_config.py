@@ -155,6 +155,14 @@ def test_network_with_a_calibration_that_would_not_hear_it_is_refused(method, re
     assert load_config(settings=[*settings, "model.network=null"]).calibration.method == method
 
 
+def test_baseline_that_reads_no_post_takes_no_network(refused):
+    settings = ["model.type=most_frequent", "model.network={lessons: a}"]
+    with refused("model: type most_frequent, the baseline, reads no post", "network: null"):
+        load_config(settings=settings)
+    for setting in settings:
+        load_config(settings=[setting])
+
+
 @pytest.mark.parametrize("setting", ["model.C", "=3", "model..C=2", ".=1", "model.C=[", "seed=2020-99-99"])
 def test_malformed_setting_shows_itself(setting, refused):
     with refused(f"--set {setting}: "):

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +60,37 @@ def test_readme_names_every_option(script):
     assert {flag for flag in options(script) if flag not in README} == set()
 
 
-def test_readme_links_lead_somewhere():
-    dead = [
-        (page.name, link)
-        for page in PAGES
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-        if not (page.parent / link).exists()
-    ]
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    text, seen = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE), Counter[str]()
+    found = set()
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", text, re.MULTILINE):
+        shown = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)
+        slug = re.sub(r"[^\w -]", "", shown.lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+def test_anchors_are_github_s(tmp_path):
+    (tmp_path / "page.md").write_text(
+        "# Who's `a_b`, and why?\n## A – b\n### [A link](b.md)\n```\n# no heading\n```\n## a link\nno # heading\n"
+    )
+    assert anchors(tmp_path / "page.md") == {"whos-a_b-and-why", "a--b", "a-link", "a-link-1"}
+
+
+def test_links_lead_somewhere():
+    dead = []
+    for page in PAGES:
+        for name, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]*))?\)", page.read_text("utf-8")):
+            target = page.parent / name if name else page
+            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+                dead.append(f"{page.relative_to(ROOT)}: {name}{anchor and '#'}{anchor}")
     assert dead == []
+
+
+def test_no_page_waits_for_a_table():
+    assert [str(page.relative_to(ROOT)) for page in PAGES if "TABLE" in page.read_text("utf-8").splitlines()] == []
 
 
 def test_readme_lists_every_experiment():

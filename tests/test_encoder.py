@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from school import TARGETS
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+
+from safetensors.torch import load_file  # noqa: E402 - needs torch
 
 from models.encoder import Encoder  # noqa: E402 - needs both
 from models.teacher import teach  # noqa: E402
@@ -74,8 +76,18 @@ def test_only_the_beginnings_of_long_posts_are_read(tiny):
 def test_what_is_no_encoder_is_refused(tmp_path, refused, content):
     if content:
         (tmp_path / "config.json").write_text(content)
-    with refused(tmp_path, "no encoder can be loaded from there", "give a folder with its weights"):
+    with refused(tmp_path, "no encoder can be loaded from there", "give a folder with its weights as safetensors"):
         Encoder(tmp_path, 2)
+
+
+def test_weights_that_may_run_code_are_not_read(tiny, tmp_path, refused):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((tiny / name).read_bytes())
+    torch.save(load_file(tiny / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    with refused(tmp_path, "no encoder can be loaded from there", "as safetensors"):
+        Encoder(tmp_path, 2)
+    (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
+    Encoder(tmp_path, 2)
 
 
 def test_teachers_of_it_make_lessons(tiny, files):

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from models.composition import Neighbours
-from models.lessons import Lesson, Lessons, Material
+from models.lessons import Lesson, Lessons, Material, digest_of
 from pipeline.text import TokenBatch
 
 TRAIN, UNLABELLED, FOLDS, COMPOSED = 12, 5, 3, 40
@@ -30,7 +30,7 @@ def material_of(posts: list[list[str]], **changes) -> Material:
     targets = np.zeros((TRAIN, 2), np.int8)
     targets[[1, 4, 7, 8], 0] = 1
     targets[5, 1] = 1
-    whole = Material(TokenBatch.from_lists(posts), targets, np.arange(TRAIN) % FOLDS, seed=7)
+    whole = Material(TokenBatch.from_lists(posts), targets, np.arange(TRAIN) % FOLDS, np.arange(TRAIN + UNLABELLED), seed=7)
     return dataclasses.replace(whole, **changes)
 
 
@@ -58,8 +58,9 @@ def log_odds(posts: list[list[str]], fold: int) -> np.ndarray:
 def lessons(material, near) -> Lessons:
     unlabelled = material.posts.take(material.unlabelled).to_lists()
     answers = np.stack([log_odds(unlabelled, fold) for fold in range(FOLDS)], axis=1)
-    composed = np.stack([log_odds(material.compose(fold, near, COMPOSED).to_lists(), fold) for fold in range(FOLDS)])
-    return Lessons(TARGETS, material.digest, answers, composed, near)
+    posts = [material.compose(fold, near, COMPOSED) for fold in range(FOLDS)]
+    composed = np.stack([log_odds(each.to_lists(), fold) for fold, each in enumerate(posts)])
+    return Lessons(TARGETS, material.digest, answers, composed, [digest_of(each) for each in posts], near)
 
 
 @pytest.fixture
@@ -224,6 +225,25 @@ def test_pupil_of_a_fold_learns_labels_and_what_the_teacher_of_that_fold_said_of
         np.testing.assert_allclose(targets, probabilities(log_odds(posts, fold)), rtol=1e-6)
     assert untold[0] == material.compose_untold(fold, near, COMPOSED // 3).to_lists()
     assert not untold[1].any()
+
+
+def test_pupil_of_a_fold_learns_of_no_unlabelled_post_by_an_author_held_out_there(lessons, material):
+    groups = material.groups.copy()
+    groups[[TRAIN, TRAIN + 3]] = groups[[1, 2]]  # train posts 1 and 2 are held out in folds 1 and 2
+    shared = dataclasses.replace(material, groups=groups)
+    kept = {0: [0, 1, 2, 3, 4], 1: [1, 2, 3, 4], 2: [0, 1, 2, 4]}
+    for fold, numbers in kept.items():
+        posts, targets = parts_of(lessons.of_fold(shared, fold))[1]
+        assert posts == [POSTS[TRAIN + number] for number in numbers]
+        np.testing.assert_allclose(targets, probabilities(log_odds(posts, fold)), rtol=1e-6)
+    assert parts_of(lessons.of_all(shared))[1][0] == POSTS[TRAIN:]
+
+
+def test_posts_composed_in_another_way_than_the_teachers_are_refused(lessons, material, monkeypatch, refused):
+    monkeypatch.setattr("models.composition._CUT", 0.9)
+    for learn in (lambda: lessons.of_fold(material, 1), lambda: lessons.of_all(material)):
+        with refused("posts are composed in another way", "models.teacher"):
+            learn()
 
 
 def test_pupil_of_all_learns_of_every_post_and_what_all_teachers_said(lessons, material, near):

@@ -18,10 +18,11 @@ from sklearn.metrics import roc_auc_score
 
 from models import Classifier, network
 from models.calibration import CALIBRATORS, Isotonic, Stacked, tune_threshold
-from models.lessons import Lessons
+from models.lessons import Lessons, digest_of
 from models.storage import read_description, read_model, write_model
 from pipeline.config import ROOT, Calibration, Features, Model, Thresholds
 from pipeline.errors import InputError
+from pipeline.features import TfidfFeatures
 from pipeline.text import TokenBatch, normalise
 
 pytest_plugins = ["taught"]
@@ -452,12 +453,32 @@ class TestNetwork:
 
         near = alike([f"filler{number}" for number in range(9)])
         unlabelled = np.stack([answers(tokens.take(material.unlabelled), fold) for fold in range(3)], axis=1)
-        composed = np.stack([answers(material.compose(fold, near, 300), fold) for fold in range(3)])
-        Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, near).save(tmp_path / "lessons")
+        posts = [material.compose(fold, near, 300) for fold in range(3)]
+        composed = np.stack([answers(each, fold) for fold, each in enumerate(posts)])
+        digests = [digest_of(each) for each in posts]
+        Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, digests, near).save(tmp_path / "lessons")
         fitted = Classifier(config).fit(tokens, Y, groups, auxiliary)
         scores = fitted.network.decision_function(tokens.take(np.arange(len(Y))), fitted.features.of_words)
         assert roc_auc_score(Y, scores[:, :2]) > 0.99
         assert roc_auc_score(Y, fitted.held_out_) < 0.65
+
+    def test_folds_see_no_unlabelled_post_by_an_author_they_hold_out(self, school, monkeypatch):
+        known, seen = len(school.posts.Y), []
+        groups = school.groups.copy()
+        groups[known:] = groups[: len(groups) - known]
+
+        class Watched(TfidfFeatures):
+            def fit(self, X, groups=None):
+                seen.append(set(groups.tolist()))
+                return super().fit(X, groups)
+
+        monkeypatch.setattr("models.classifier.TfidfFeatures", Watched)
+        config = school.config.model_copy(update={"model": Model()})
+        model = Classifier(config).fit(school.tokens, school.posts.Y, groups, school.posts.auxiliary)
+        *folds, whole = seen
+        for (_, held_out), of_fold in zip(model._folds(school.posts.Y, groups[:known]), folds, strict=True):
+            assert not of_fold & set(groups[held_out].tolist())
+        assert whole == set(groups.tolist())
 
     def test_features_are_learned_from_unlabelled_posts_too(self, taught, school):
         of_labelled = set(school.posts.tokens.types)
@@ -468,7 +489,10 @@ class TestNetwork:
         digest = taught.save(tmp_path / "model")
         loaded = Classifier.load(tmp_path / "model")
         assert sorted(contents(tmp_path / "model")) == FILES
-        assert (loaded.digest_, loaded.config) == (digest, taught.config)
+        assert loaded.digest_ == digest
+        config = taught.config.model_dump()
+        config["model"]["network"]["lessons"] = "lessons.safetensors"  # and not in whose folder they lay
+        assert loaded.config.model_dump() == config
         np.testing.assert_array_equal(loaded.score(school.posts.texts), taught.score(school.posts.texts))
 
     def test_same_posts_and_lessons_give_the_same_bytes(self, taught, school, tmp_path):
@@ -521,7 +545,7 @@ class TestNetwork:
         (tmp_path / "repository").mkdir()
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
-        monkeypatch.setattr("models.classifier.ROOT", tmp_path / "repository")
+        monkeypatch.setattr("models.lessons.ROOT", tmp_path / "repository")
         config = taught_config(Path("lessons"), epochs=1)
         (tmp_path / "repository" / "lessons").write_bytes(content)
         assert school.fit(config).network

@@ -1,8 +1,10 @@
 import json
 import os
 import random
+import re
 import sys
 import threading
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,9 @@ def posts(corpus):
 def run(posts, corpus, tmp_path):
     def run(*wanted, **options):
         files = {"off_domain": corpus / "tweets.jsonl", "stream": corpus / "unlabeled.jsonl", "out": tmp_path / "peers.json"}
-        peers.main(**{"peer": list(wanted), "model": [], "data": posts.config.data.sources, **files, **options})
-        return json.loads((tmp_path / "peers.json").read_text())["peers"]
+        options = {"peer": list(wanted), "model": [], "data": posts.config.data.sources, **files, **options}
+        peers.main(**options)
+        return json.loads(options["out"].read_text())["peers"]
 
     return run
 
@@ -209,27 +212,24 @@ def test_posts_to_stop_early_by_are_of_other_authors():
     assert len(stop) == 12
 
 
-@pytest.fixture
-def folder(posts, tmp_path):
-    for number, (_, fold) in enumerate(posts.folds):
-        np.savez(tmp_path / f"teacher_{number}.npz", held=np.hstack([posts.Y[fold] * 4.0 - 2, np.ones((len(fold), 1))]))
-    return tmp_path
+def test_fine_tuned_gives_what_its_encoder_says_as_shares(posts, tmp_path, monkeypatch):
+    class Encoder:
+        def __init__(self, pretrained, n_targets, seed, threads):
+            assert (pretrained, n_targets) == (tmp_path, 4)
 
+        def fit(self, texts, targets):
+            self.known = dict(zip(texts, targets * 4 - 2, strict=True))
+            return self
 
-def test_fine_tuned_held_out_logits_go_to_the_posts_of_their_folds(posts, folder):
-    found = FineTuned(posts.labels, 0).held_out(folder, posts.folds)
-    np.testing.assert_allclose(found, np.where(posts.Y == 1, 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))))
+        def decision_function(self, texts):
+            return np.array([self.known[text] for text in texts])
 
-
-def test_fine_tuned_scores_of_other_posts_are_a_user_error(posts, folder, refused):
-    np.savez(folder / "teacher_1.npz", held=np.zeros((3, 4)))
-    with refused("teacher_1.npz", "(3, 4)", f"{len(posts.folds[1][1])} posts", "train the encoder"):
-        FineTuned(posts.labels, 0).held_out(folder, posts.folds)
-    (folder / "teacher_0.npz").unlink()
-    with refused("teacher_0.npz", "'held'"):
-        FineTuned(posts.labels, 0).held_out(folder, posts.folds)
-    with refused("teacher_full.pt: no such file"):
-        FineTuned(posts.labels, 0).restore(folder)
+    monkeypatch.setitem(sys.modules, "models.encoder", type("module", (), {"Encoder": Encoder}))
+    monkeypatch.setattr("benchmarks.libraries.minilm.weights", lambda: tmp_path)
+    peer = FineTuned(posts.labels, 0)
+    peer.fit(peer.encode(posts.texts), posts.Y, posts.groups)
+    high, low = 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))
+    np.testing.assert_allclose(peer.predict_proba(posts.texts), np.where(posts.Y == 1, high, low), rtol=1e-6)
 
 
 def test_one_core_holds_every_thread_and_lets_go_after(monkeypatch):
@@ -290,10 +290,39 @@ def test_a_run_that_was_stopped_goes_on_and_a_named_peer_is_measured_again(run, 
     assert trained == ["keyword rules", "most frequent", "keyword rules"]
 
 
+def test_each_result_says_when_and_where_it_was_measured(run, monkeypatch):
+    found = run("most_frequent")["most_frequent"]
+    assert found["date"] == date.today().isoformat()
+    assert re.fullmatch(r".+, \d+ cores", found["machine"])
+
+
+def test_results_of_another_machine_are_told_and_kept(run, posts, tmp_path, capsys, monkeypatch):
+    (kept := tmp_path / "peers.json").write_text(
+        json.dumps({"data": posts.digest, "peers": {"old": ROW, "other": ROW | {"machine": "Z80"}}})
+    )
+    assert list(run("most_frequent")) == ["old", "other", "most_frequent"]
+    assert f"warning: {kept}: holds results of another machine (Z80), this is {peers.machine()}: " in capsys.readouterr().err
+    kept.write_text(json.dumps({"data": posts.digest, "peers": {"old": ROW, "same": ROW | {"machine": peers.machine()}}}))
+    run("most_frequent")
+    monkeypatch.setattr(peers, "PEERS", {})
+    monkeypatch.setattr(peers, "OURS", {})
+    kept.write_text(json.dumps({"data": posts.digest, "peers": {"other": ROW | {"machine": "Z80"}}}))
+    run()
+    assert "warning" not in capsys.readouterr().err, "nothing is added"
+
+
+def test_results_go_into_a_new_folder_if_it_can_be_made(run, tmp_path, refused):
+    run("most_frequent", out=tmp_path / "new" / "runs" / "peers.json")
+    assert (tmp_path / "new" / "runs" / "peers.md").exists()
+    (tmp_path / "file").write_text("")
+    with refused(tmp_path / "file" / "peers.json", "cannot be written", "another --out"):
+        run("most_frequent", out=tmp_path / "file" / "peers.json")
+
+
 def test_a_library_that_is_missing_is_one_line_and_the_others_go_on(run, monkeypatch, capsys):
     monkeypatch.setattr(PEERS["fasttext"], "packages", ("no_such_module",))
     assert list(run("fasttext", "most_frequent")) == ["most_frequent"]
-    assert "fasttext: no_such_module not installed: pip install -e .[bench]\n" in capsys.readouterr().err
+    assert "fasttext: no_such_module not installed; install the extra: pip install -e '.[bench]'\n" in capsys.readouterr().err
 
 
 def test_a_peer_that_does_not_exist_is_a_user_error(run, refused):

@@ -28,8 +28,8 @@ class Slow:
 
     made: list["Slow"] = []
 
-    def __init__(self, pretrained: str, n_targets: int, seed: int) -> None:
-        self.pretrained, self.n_targets, self.seed = pretrained, n_targets, seed
+    def __init__(self, pretrained: str, n_targets: int, seed: int, threads: int = 1) -> None:
+        self.pretrained, self.n_targets, self.seed, self.threads = pretrained, n_targets, seed, threads
         self.fitted: list[str] | None = None
         self.targets = np.empty((0, n_targets))
         self.made.append(self)
@@ -98,6 +98,12 @@ def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of
         np.testing.assert_array_equal(lessons.answers[:, fold], unlabelled.astype(np.float16))
 
 
+def test_threads_are_one_unless_more_are_asked_for(files, encoder):
+    call(files)
+    call(files, "--threads", 3, "--work", files.folder / "elsewhere")
+    assert [each.threads for each in encoder.made] == [1] * 4 + [3] * 4
+
+
 def test_words_put_into_posts_are_ordinary_and_of_many_authors(files):
     rows = rows_of(0, 72)
     rows[0]["text"] += " yesterday"
@@ -157,16 +163,12 @@ def test_answers_for_other_composed_posts_are_not_taken(files, encoder, monkeypa
         call(files)
 
 
-def test_answers_that_do_not_say_for_which_posts_are_taken_where_their_number_fits(files, encoder, monkeypatch, refused):
+def test_answers_that_do_not_say_for_which_posts_are_damaged(files, refused):
     call(files)
-    first = files.lessons.read_bytes()
-    for kept in files.folder.glob("work/*/fold*.safetensors"):
-        save_file({name: array for name, array in load_file(kept).items() if name != "posts"}, kept)
-    monkeypatch.setattr(encoder, "fit", lambda *arguments: pytest.fail("fitted again"))
-    call(files)
-    assert files.lessons.read_bytes() == first
-    with refused("other composed posts"):
-        call(files, "--composed", COMPOSED + 1)
+    (kept,) = files.folder.glob("work/*/fold1.safetensors")
+    save_file({name: array for name, array in load_file(kept).items() if name != "posts"}, kept)
+    with refused(kept, "damaged", "delete it"):
+        call(files)
 
 
 def test_damaged_answers_and_a_folder_that_cannot_be_written_are_told(files, refused):
@@ -209,7 +211,7 @@ def test_without_torch_the_command_is_one_line_and_says_what_to_install(files):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: torch or transformers is not installed")
-    assert "pip install 'disclosure-pipeline[encoder]'" in line
+    assert "pip install -e '.[encoder]'" in line
     assert not files.lessons.exists()
 
 

