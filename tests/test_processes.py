@@ -208,6 +208,8 @@ def test_model_that_is_damaged_is_refused_by_the_processes(folder, tmp_path, ref
 # Ends of the whole job
 
 JOB = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, a shell has it ignored
 import sys
 from pipeline.scoring import shards
 shards.SHARD_BYTES = 6000
