@@ -115,12 +115,15 @@ class Classifier:
 
         Of these, on none by an author of the other train posts.
         """
+        from threadpoolctl import threadpool_limits
+
         progress(step)
         unlabelled, held_out = np.arange(len(targets), len(tokens)), np.delete(np.arange(len(targets)), train)
         seen = np.concatenate([train, unlabelled[~np.isin(groups[unlabelled], groups[held_out])]])
         features = self._new_features().fit(tokens.take(seen), groups[seen])
         scorer = LinearScorer(self.config.model.type, self.config.model.C, self.config.seed)
-        scorer.fit(features.transform(tokens.take(train)), targets[train])
+        with threadpool_limits(1):  # the same sums in the same order, however many cores there are
+            scorer.fit(features.transform(tokens.take(train)), targets[train])
         network = self._new_network()
         if not (network and lesson):
             return features, scorer, None
@@ -213,12 +216,15 @@ class Classifier:
         return targets, lessons
 
     def _calibrate(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> None:
-        self.held_out_ = self._held_out_probabilities(scores, Y, folds)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            self.held_out_ = self._held_out_probabilities(scores, Y, folds)
+            self.calibrator = self._new_calibrator().fit(scores, Y)
         wanted = self.config.thresholds
         self.thresholds_ = np.array(
             [tune_threshold(y, p, wanted, name) for y, p, name in zip(Y.T, self.held_out_.T, self.labels, strict=True)]
         )
-        self.calibrator = self._new_calibrator().fit(scores, Y)
         self.prior_ = Y.mean(axis=0)
 
     def fit(

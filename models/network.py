@@ -13,7 +13,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from pipeline.text import TokenBatch
 
@@ -101,6 +100,8 @@ class ConvolutionalScorer:
         progress : callable, optional
             Told each epoch.
         """
+        from threadpoolctl import threadpool_limits
+
         with threadpool_limits(1):  # the same sums in the same order, however many cores there are
             return self._fit(words, posts, targets, progress)
 
