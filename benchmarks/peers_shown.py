@@ -95,7 +95,7 @@ def plot(peers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             low, high = found["macro_f1"]["interval"] or (quality, quality)
             colour = "tab:red" if found["title"].startswith("ours") else "tab:blue"
             axes.errorbar(faster, quality, [[max(0, quality - low)], [max(0, high - quality)]], fmt="o", color=colour, elinewidth=0.8)
-            fast = faster**2 > points[0][0] * points[-1][0]  # beyond the middle of a logarithmic axis: its name goes to the left
+            fast = faster**3 > points[0][0] ** 2 * points[-1][0]  # beyond a third of a logarithmic axis: its name goes to the left
             axes.annotate(
                 found["title"], (faster, quality), (-5 if fast else 5, 4), textcoords="offset points", ha="right" if fast else "left"
             )
