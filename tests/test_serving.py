@@ -107,7 +107,14 @@ def free_port() -> int:
 
 def make_serve(port: int) -> list[str]:
     """The target with this environment's programs; nothing is installed."""
-    return ["make", "--old-file=.venv/.default", f"BIN={Path(sys.executable).parent}", f"PORT={port}", "serve"]
+    return [
+        "make",
+        "--old-file=.venv/.default",
+        f"BIN={Path(sys.executable).parent}",
+        f"PORT={port}",
+        "ARGS=",
+        "serve",
+    ]  # not those of make test
 
 
 def is_running(group: int) -> bool:
