@@ -106,15 +106,9 @@ def free_port() -> int:
 
 
 def make_serve(port: int) -> list[str]:
-    """The target with this environment's programs; nothing is installed."""
-    return [
-        "make",
-        "--old-file=.venv/.default",
-        f"BIN={Path(sys.executable).parent}",
-        f"PORT={port}",
-        "ARGS=",
-        "serve",
-    ]  # not those of make test
+    """The target with this environment's programs, and not with the ARGS of the make that runs the tests; nothing is installed."""
+    programs = f"BIN={Path(sys.executable).parent}"
+    return ["make", "--old-file=.venv/.default", programs, f"PORT={port}", "ARGS=", "serve"]
 
 
 def is_running(group: int) -> bool:
