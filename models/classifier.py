@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.explanation import reasons
-from models.lessons import Lesson, Lessons, Material, found
+from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
 from models.network import ConvolutionalScorer
 from models.storage import read_model, write_model
-from pipeline.config import ModelConfig
+from pipeline.config import ModelConfig, find_file
 from pipeline.errors import InputError
 from pipeline.features import TfidfFeatures
 from pipeline.text import PostTokenizer, TokenBatch, normalise
@@ -169,7 +169,7 @@ class Classifier:
         if not self.config.model.network:
             yield from [None] * (len(folds) + 1)
             return
-        lessons = Lessons.load(found(self.config.model.network.lessons))
+        lessons = Lessons.load(find_file(self.config.model.network.lessons))
         material = self.material(tokens, Y, groups, auxiliary, folds)
         lessons.check(material, [*self.labels, *self.config.labels.auxiliary])
         for fold in range(len(folds)):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.composition import Composer, Neighbours
-from pipeline.config import ROOT
+from pipeline.config import find_file
 from pipeline.errors import InputError
 from pipeline.text import TokenBatch
 
@@ -226,11 +226,6 @@ def digest_of(posts: TokenBatch) -> str:
     return hashlib.sha256(json.dumps(posts.to_lists()).encode()).hexdigest()
 
 
-def found(path: str) -> Path:
-    """Where the lessons that a config names are: as the path says, or below the repository's folder."""
-    return Path(path) if Path(path).exists() else ROOT / path
-
-
 def sha256(path: str) -> str:
     """SHA-256 of the file of lessons that a config names.
 
@@ -240,10 +235,10 @@ def sha256(path: str) -> str:
         When it cannot be read.
     """
     try:
-        with found(path).open("rb") as file:
+        with find_file(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(found(path), error) from None
+        raise _unreadable(find_file(path), error) from None
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:

@@ -14,6 +14,12 @@ from pipeline.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "configs" / "default.yaml"
 
+
+def find_file(path: str) -> Path:
+    """Where a file that a config names is: as the path says, or else below the repository's folder."""
+    return Path(path) if Path(path).exists() else ROOT / path
+
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -1,8 +1,7 @@
-"""Output folders that appear whole or not at all, and copies of code."""
+"""Output folders that appear whole or not at all."""
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,8 +79,3 @@ def new_folder(folder: Path, marker: str) -> Iterator[Path]:
             _replace(place, fresh, Path(scratch) / "old")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another --out") from None
-
-
-def copy_code(package: Path, into: Path) -> Path:
-    """Copy a package of this project without the model released with it and what Python compiled; gives the copy."""
-    return shutil.copytree(package, into / package.name, ignore=shutil.ignore_patterns("__pycache__", "released"))

@@ -40,8 +40,8 @@ from pipeline import terminal
 from pipeline.config import ROOT, Config, Tracking, flatten, load_config, mask_password
 from pipeline.corpora import SPLITS, Corpus
 from pipeline.errors import InputError
-from pipeline.folders import copy_code
 from pipeline.metrics import flatten_metrics
+from pipeline.package_copy import copy_code
 from pipeline.sweep import Trial, ranked
 
 if TYPE_CHECKING:

@@ -161,9 +161,8 @@ def test_support_alone_is_no_disclosure():
 def test_card_says_what_it_learned_from_as_far_as_the_model_does(made):
     digest, description = read_description(made / "model")
     results = json.loads((made / "evaluation" / "metrics.json").read_text())
-    noted = {"training_data": description["training_data"] | {"sources": {"tweets": 1000, "survey": 234}, "unlabelled": 22_000}}
+    noted = {"training_data": description["training_data"] | {"unlabelled": 22_000}}
     told = card.render_card(digest, description | noted, 1, results, [])
-    assert "by source tweets 1,000; survey 234:" in told
     assert "**22,000 further tweets of those weeks**" in told
     assert "further tweets" not in card.render_card(digest, description, 1, results, [])
 

@@ -545,7 +545,7 @@ class TestNetwork:
         (tmp_path / "repository").mkdir()
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
-        monkeypatch.setattr("models.lessons.ROOT", tmp_path / "repository")
+        monkeypatch.setattr("pipeline.config.ROOT", tmp_path / "repository")
         config = taught_config(Path("lessons"), epochs=1)
         (tmp_path / "repository" / "lessons").write_bytes(content)
         assert school.fit(config).network

@@ -5,13 +5,12 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import ROOT, LabelSet
+from pipeline.config import LabelSet, find_file
 from pipeline.errors import InputError
 from pipeline.evaluation.split import Model
 
@@ -83,7 +82,7 @@ def load_cases(path: str, labels: LabelSet) -> list[Case]:
     InputError
         Naming the line and the remedy.
     """
-    file = Path(path) if Path(path).exists() else ROOT / path
+    file = find_file(path)
     known = [*labels.names, *labels.auxiliary, *labels.ignored]
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:

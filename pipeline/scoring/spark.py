@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import InputError
-from pipeline.folders import copy_code
+from pipeline.package_copy import copy_code
 from pipeline.predictions import prediction_schema, prediction_table
 from pipeline.scoring.distinct import DistinctScorer, Scorer
 from pipeline.scoring.options import Options
