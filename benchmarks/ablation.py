@@ -33,17 +33,16 @@ class Variant:
 
     name: str
     settings: tuple[str, ...] = ()
-    parts: tuple[bool, bool, bool, bool] = (True, True, True, True)
+    parts: tuple[bool, bool, bool] = (True, True, True)
 
 
 _OPEN = ("features.min_authors=1", "features.private=keep", "features.char_min_df=3")
 VARIANTS = [
     Variant("linear, any vocabulary", ("model.network=null", *_OPEN)),
     Variant("linear, vocabulary that may be published", ("model.network=null",)),
-    Variant("and a network taught labels alone", parts=(True, False, False, False)),
-    Variant("and answers for unlabelled posts", parts=(True, True, False, False)),
-    Variant("and answers for composed posts", parts=(True, True, True, False)),
-    Variant("and posts composed of posts without a label: the released model"),
+    Variant("and a network taught labels alone", parts=(True, False, False)),
+    Variant("and answers for unlabelled posts", parts=(True, True, False)),
+    Variant("and answers for composed posts: the released model"),
 ]
 
 

@@ -24,7 +24,7 @@ Labels = NDArray[np.int8]
 Ints = NDArray[np.int64]
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
-_NETWORK = ("vectors", "filters", "coef", "intercept")
+_NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 
 
 def _rarest(Y: Labels) -> NDArray[np.int64]:
@@ -133,7 +133,7 @@ class Classifier:
     def _new_network(self) -> ConvolutionalScorer | None:
         if not (wanted := self.config.model.network):
             return None
-        return ConvolutionalScorer(wanted.dimensions, wanted.filters, wanted.width, wanted.epochs, self.config.seed)
+        return ConvolutionalScorer(wanted.dimensions, wanted.filters, wanted.width, wanted.hidden, wanted.epochs, self.config.seed)
 
     def _folds(self, Y: Labels, groups: NDArray[np.int64]) -> Folds:
         """Author-disjoint folds as (train, held-out) indices of posts."""
@@ -328,17 +328,21 @@ class Classifier:
             model = cls(ModelConfig.model_validate(description["config"]))
             model.thresholds_ = np.array([description["thresholds"][name] for name in model.labels])
             model.prior_ = np.array([description["prior"][name] for name in model.labels])
+            model._restore(arrays, vocabulary)
         except (KeyError, ValidationError):
             raise InputError(f"{folder}: written by another release of the pipeline; train again with this one") from None
         model.digest_, model.description_ = digest, description
-        model.features = model._new_features().restore(vocabulary["words"], vocabulary["characters"], arrays["idf"])
-        scorer = model.config.model
-        model.scorer = LinearScorer(scorer.type, scorer.C, model.config.seed)
-        model.scorer.coef_, model.scorer.intercept_ = arrays["coef"], arrays["intercept"]
-        if network := model._new_network():
+        return model
+
+    def _restore(self, arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> None:
+        """Set what is fitted, less thresholds and priors, as `save` wrote it."""
+        self.features = self._new_features().restore(vocabulary["words"], vocabulary["characters"], arrays["idf"])
+        scorer = self.config.model
+        self.scorer = LinearScorer(scorer.type, scorer.C, self.config.seed)
+        self.scorer.coef_, self.scorer.intercept_ = arrays["coef"], arrays["intercept"]
+        if network := self._new_network():
             network.restore(*(arrays[f"network.{name}"] for name in _NETWORK))
-        model.network = network
+        self.network = network
         prefix = "calibration."
         stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        model.calibrator = model._new_calibrator().restore(stored)
-        return model
+        self.calibrator = self._new_calibrator().restore(stored)

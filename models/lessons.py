@@ -21,7 +21,6 @@ from pipeline.text import TokenBatch
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-_UNTOLD = 1 / 3  # posts composed of posts without any target, as a share of the others that are composed: no teacher need answer for them
 _MAKE = "make new ones with python -m models.teacher"
 
 
@@ -72,15 +71,12 @@ class Material:
         return digest.hexdigest()
 
     def compose(self, fold: int, neighbours: Neighbours, count: int) -> TokenBatch:
-        """Compose posts without those held out in a fold: as often of each target's posts, of any train posts, of unlabelled ones."""
+        """Compose posts without a fold's authors: of each target's as often as of unlabelled ones, twice as often of those without any."""
         taught = np.flatnonzero(self.fold != fold)
-        pools = [*(taught[y == 1] for y in self.targets[taught].T), taught, self.unlabelled]
+        targets = self.targets[taught]
+        without = taught[~targets.any(axis=1)]
+        pools = [*(taught[y == 1] for y in targets.T), without, without, self.unlabelled_outside(fold)]
         return Composer(self.posts, pools, neighbours).compose(count, [self.seed, fold])
-
-    def compose_untold(self, fold: int, neighbours: Neighbours, count: int) -> TokenBatch:
-        """Compose posts of train posts without any target, and so without one themselves, leaving out those held out in a fold."""
-        taught = np.flatnonzero((self.fold != fold) & ~self.targets.any(axis=1))
-        return Composer(self.posts, [taught], neighbours).compose(count if len(taught) else 0, [self.seed, fold, 1])
 
 
 @dataclass(frozen=True)
@@ -92,13 +88,13 @@ class Lesson:
     posts : TokenBatch
     targets : ndarray of float32, shape (n_posts, n_targets)
         Labels, or probabilities.
-    sizes : (int, int, int, int)
-        How many posts are labelled, unlabelled, composed, and composed of posts without any target; they stand in this order.
+    sizes : (int, int, int)
+        How many posts are labelled, unlabelled, and composed; they stand in this order.
     """
 
     posts: TokenBatch
     targets: Floats
-    sizes: tuple[int, int, int, int]
+    sizes: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -197,8 +193,7 @@ class Lessons:
     def of_fold(self, material: Material, fold: int) -> Lesson:
         """What a model that is fitted without a fold learns from.
 
-        Train posts outside it, unlabelled posts by none of its authors, and posts composed of train posts outside it and of any
-        unlabelled ones: `_lesson` has the errors.
+        Train posts outside it, unlabelled posts by none of its authors, and posts composed of both: `_lesson` has the errors.
         """
         return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
 
@@ -211,14 +206,12 @@ class Lessons:
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [digest_of(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
             raise InputError(f"posts are composed in another way than for the lessons, by this release or this NumPy; {_MAKE}")
-        untold = [material.compose_untold(fold, self.neighbours, int(_UNTOLD * count)) for fold in folds]
-        sizes = len(train), len(unlabelled), sum(map(len, composed)), sum(map(len, untold))
-        batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed, *untold]
+        sizes = len(train), len(unlabelled), sum(map(len, composed))
+        batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
         of_unlabelled = _probabilities(self.answers[np.ix_(unlabelled - material.train, np.array(folds))]).mean(axis=1)
         answers = [of_unlabelled, *(_probabilities(self.composed[fold]) for fold in folds)]
-        nothing = np.zeros((sizes[-1], len(self.targets)), np.float32)
-        return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers, nothing]), sizes)
+        return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]), sizes)
 
 
 def digest_of(posts: TokenBatch) -> str:

@@ -1,9 +1,10 @@
 """A small convolutional network over word and character n-grams: word order and wording that a bag of n-grams cannot see.
 
 A word's vector is that of the word itself plus those of its character n-grams. A filter looks at `width` words in a row and
-keeps its greatest response in the post; targets are linear in the responses. Since no filter has a bias, a score is its
-intercept plus a sum over words, which is what explains it. What a word adds to every filter at every place is one row of a table,
-computed once for each distinct word: a post costs the sum of as many rows as it has words, and no matrix product.
+keeps its greatest response in the post. Hidden units put responses together, so that a "boss" may count for something only where
+harm is told; targets are linear in those above zero. Nothing but the targets has an intercept: a score is that plus a sum over
+words, which is what explains it. What a word adds to every filter at every place is one row of a table, computed once for each
+distinct word: a post costs the sum of as many rows as it has words, and one small matrix product.
 """
 
 from collections.abc import Callable, Iterator
@@ -67,6 +68,8 @@ class ConvolutionalScorer:
     filters : int
     width : int
         Words that a filter sees, odd.
+    hidden : int
+        Units between filters and targets.
     epochs : int
     seed : int
 
@@ -76,12 +79,14 @@ class ConvolutionalScorer:
         Of words and character n-grams.
     filters_ : ndarray of float16, shape (dimensions, width * filters)
         Place by place.
-    coef_ : ndarray of float32, shape (filters, n_targets)
+    hidden_ : ndarray of float32, shape (filters, hidden)
+    coef_ : ndarray of float32, shape (hidden, n_targets)
     intercept_ : ndarray of float32, shape (n_targets,)
     """
 
-    def __init__(self, dimensions: int, filters: int, width: int, epochs: int, seed: int) -> None:
-        self.dimensions, self.filters, self.width, self.epochs, self.seed = dimensions, filters, width, epochs, seed
+    def __init__(self, dimensions: int, filters: int, width: int, hidden: int, epochs: int, seed: int) -> None:
+        self.dimensions, self.filters, self.width, self.hidden = dimensions, filters, width, hidden
+        self.epochs, self.seed = epochs, seed
         self._places = range(-(width // 2), width // 2 + 1)
         self._learning = Lock()  # of words: threads may share a model
 
@@ -111,9 +116,10 @@ class ConvolutionalScorer:
         vectors = rng.normal(0, 0.1, (words.shape[1], self.dimensions)).astype(np.float32)
         spread = (self.dimensions * self.width) ** -0.5
         filters = rng.normal(0, spread, (self.dimensions, self.width * self.filters)).astype(np.float32)
-        coef = rng.normal(0, 0.05, (self.filters, targets.shape[1])).astype(np.float32)
+        hidden = rng.normal(0, self.filters**-0.5, (self.filters, self.hidden)).astype(np.float32)
+        coef = rng.normal(0, 0.05, (self.hidden, targets.shape[1])).astype(np.float32)
         intercept = np.log((share + 1e-3) / (1 - share + 1e-3)).astype(np.float32)
-        parameters = [vectors, filters, coef, intercept]
+        parameters = [vectors, filters, hidden, coef, intercept]
         adam = _Adam(parameters)
         steps = self.epochs * -(-len(posts) // _BATCH)
         for epoch in range(self.epochs):
@@ -122,7 +128,7 @@ class ConvolutionalScorer:
                 done = (adam.steps + 1) / steps
                 rate = _LEARNING_RATE * min(done / 0.1, (1 - done) / 0.9)
                 adam.step(self._gradients(parameters, words, self._padded(posts, batch, len(posts.types)), targets[batch], rng), rate)
-        return self.restore(vectors.astype(np.float16), filters.astype(np.float16), coef, intercept)
+        return self.restore(vectors.astype(np.float16), filters.astype(np.float16), hidden, coef, intercept)
 
     @staticmethod
     def _batches(posts: TokenBatch, rng: np.random.Generator) -> Iterator[Ints]:
@@ -150,7 +156,7 @@ class ConvolutionalScorer:
         self, parameters: list[Floats], words: sparse.csr_matrix, padded: Ints, targets: Floats, rng: np.random.Generator
     ) -> list[Floats]:
         """Gradients of the mean cross-entropy of a batch by each parameter, words and responses left out at random."""
-        vectors, filters, coef, intercept = parameters
+        vectors, filters, hidden, coef, intercept = parameters
         nothing = words.shape[0]
         behind = padded == nothing
         padded = np.where(rng.random(padded.shape) < _DROPPED_WORDS, nothing, padded)
@@ -172,9 +178,11 @@ class ConvolutionalScorer:
         greatest = np.maximum(np.take_along_axis(responses, best[:, None], axis=1)[:, 0], 0)
         heard = _kept(greatest.shape, _DROPPED_RESPONSES, rng)
         pooled = greatest * heard
+        units = np.maximum(pooled @ hidden, 0)
         # From here backwards.
-        error = (1 / (1 + np.exp(-(pooled @ coef + intercept))) - targets) / np.float32(len(targets))
-        of_responses = (error @ coef.T) * heard * (greatest > 0)
+        error = (1 / (1 + np.exp(-(units @ coef + intercept))) - targets) / np.float32(len(targets))
+        of_units = (error @ coef.T) * (units > 0)
+        of_responses = (of_units @ hidden.T) * heard * (greatest > 0)
         posts, columns = np.arange(len(padded))[:, None], np.arange(self.filters)
         of_table = np.zeros(table.size)
         for number in range(self.width):
@@ -182,11 +190,11 @@ class ConvolutionalScorer:
             of_table += np.bincount(cells.ravel(), of_responses.ravel(), table.size)
         of_rows = of_table.reshape(len(types) + 1, -1)[:-1].astype(np.float32)
         of_embedded = (of_rows @ filters.T) * kept
-        return [features.T @ of_embedded, embedded.T @ of_rows, pooled.T @ error, error.sum(axis=0)]
+        return [features.T @ of_embedded, embedded.T @ of_rows, pooled.T @ of_units, units.T @ error, error.sum(axis=0)]
 
-    def restore(self, vectors: NDArray[np.float16], filters: NDArray[np.float16], coef: Floats, intercept: Floats) -> Self:
+    def restore(self, vectors: NDArray[np.float16], filters: NDArray[np.float16], hidden: Floats, coef: Floats, intercept: Floats) -> Self:
         """Set fitted attributes."""
-        self.vectors_, self.filters_, self.coef_, self.intercept_ = vectors, filters, coef, intercept
+        self.vectors_, self.filters_, self.hidden_, self.coef_, self.intercept_ = vectors, filters, hidden, coef, intercept
         self._vectors, self._filters = vectors.astype(np.float32), filters.astype(np.float32)
         self._forget()
         return self
@@ -255,16 +263,22 @@ class ConvolutionalScorer:
             starts = posts.offsets[first:last][filled] - posts.offsets[first]
             if len(starts):
                 pooled[first:last][filled] = np.maximum.reduceat(self._responses(table, seen), starts, axis=0)
-        np.maximum(pooled, 0, out=pooled)
+        units = self._units(np.maximum(pooled, 0))
         scores = np.empty((len(posts), len(self.intercept_)), np.float32)
         for target, weights in enumerate(self.coef_.T):  # no matrix product, whose last bits depend on the batch
-            scores[:, target] = (pooled * weights).sum(axis=1) + self.intercept_[target]
+            scores[:, target] = (units * weights).sum(axis=1) + self.intercept_[target]
         return scores
+
+    def _units(self, pooled: Floats) -> Floats:
+        """Hidden units of posts, shape (n_posts, hidden), by one product a post: the same bits in any batch."""
+        units: Floats = np.maximum(np.matmul(pooled[:, None, :], self.hidden_)[:, 0], 0)
+        return units
 
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
         """Divide the scores of posts, less the intercepts, among their tokens, shape (n_tokens, n_targets).
 
-        Exact: a filter's greatest response is a sum of what the words it looks at add.
+        Exact: a filter's greatest response is a sum of what the words it looks at add, and without intercepts a post's hidden units
+        above zero stay so however much of the post there is, so that they are linear in the responses.
         """
         rows, table = self._look_up(posts.types, of_words)
         divided = np.zeros((len(posts.codes), len(self.intercept_)))
@@ -275,11 +289,14 @@ class ConvolutionalScorer:
                 if start == stop:
                     continue
                 best = start + responses[start:stop].argmax(axis=0)
-                heard = responses[best, columns] > 0
+                pooled = np.maximum(responses[best, columns], 0)
+                above = self._units(pooled[None])[0] > 0
+                weights = self.hidden_[:, above] @ self.coef_[above]  # of each filter for each target, in this post
+                heard = pooled > 0
                 for number, by in enumerate(self._places):
                     inside = heard & (best + by >= start) & (best + by < stop)
                     added = table[seen[number][best[inside]], number, columns[inside]]
-                    np.add.at(divided, before + best[inside] + by, added[:, None].astype(np.float64) * self.coef_[inside])
+                    np.add.at(divided, before + best[inside] + by, added[:, None].astype(np.float64) * weights[inside])
         return divided
 
 

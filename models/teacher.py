@@ -165,7 +165,7 @@ def command(
     data: Annotated[list[str], typer.Option(help="As of train.py, with unlabelled=FILE. Repeatable.")],
     out: Annotated[Path, typer.Option(help="The lessons, a safetensors file.")],
     config: Annotated[list[Path] | None, typer.Option(help="As of train.py. Repeatable.")] = None,
-    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 30_000,
+    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 75_000,
     work: Annotated[Path, typer.Option(help="Folder that keeps what is done.")] = Path("runs/teacher"),
     threads: Annotated[int, typer.Option(min=1, help="Of torch: more are faster, and give other last digits.")] = 1,
 ) -> None:

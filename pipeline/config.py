@@ -131,6 +131,7 @@ class Network(Section):
     dimensions: Annotated[int, Field(ge=1)] = 48
     filters: Annotated[int, Field(ge=1)] = 128
     width: Literal[1, 3, 5, 7] = 5
+    hidden: Annotated[int, Field(ge=1)] = 128
     epochs: Annotated[int, Field(ge=1)] = 8
 
 

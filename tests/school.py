@@ -43,7 +43,7 @@ def lessons_of(material: Material, targets: list[str] = TARGETS, composed: int =
 
 
 def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfig:
-    network = Network(lessons=str(lessons), dimensions=8, filters=16, width=3, epochs=epochs)
+    network = Network(lessons=str(lessons), dimensions=8, filters=16, width=3, hidden=8, epochs=epochs)
     return model_config(**{"model": Model(network=network), **changes})
 
 
@@ -114,7 +114,7 @@ def write_files(folder: Path) -> Files:
     write_posts(folder / "train.jsonl", rows_of(0, 72))
     write_posts(folder / "more.jsonl", rows_of(100, 120))
     labels = [{"name": name, "definition": name} for name in TARGETS[:2]]
-    network = {"lessons": str(folder / "lessons.safetensors"), "dimensions": 4, "filters": 6, "width": 3, "epochs": 2}
+    network = {"lessons": str(folder / "lessons.safetensors"), "dimensions": 4, "filters": 6, "width": 3, "hidden": 5, "epochs": 2}
     config = {
         "labels": {"name": "two", "labels": labels, "auxiliary": TARGETS[2:]},
         "features": {"char_ngrams": None},

@@ -203,11 +203,11 @@ def test_ablation_teaches_the_parts_that_a_variant_names(files):
     texts, groups = corpus.to_learn_from()
     labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
     whole, part = Classifier(config.of_model()), ablation._Taught(config.of_model())
-    part.variant = ablation.Variant("", parts=(True, False, True, False))
+    part.variant = ablation.Variant("", parts=(True, False, True))
     tokens = whole.tokenizer(texts)
     given = tokens, labels, groups, auxiliary, whole._folds(labels, groups[: len(labels)])
     for of_all, of_part in zip(whole._lessons(*given), part._lessons(*given), strict=True):
-        labelled, unlabelled, composed, _ = of_all.sizes
+        labelled, unlabelled, composed = of_all.sizes
         kept = [*range(labelled), *range(labelled + unlabelled, labelled + unlabelled + composed)]
         np.testing.assert_array_equal(of_part.targets, of_all.targets[kept])
         assert of_part.posts.to_lists() == of_all.posts.take(np.array(kept)).to_lists()

@@ -206,7 +206,7 @@ def test_pupil_of_a_fold_learns_of_no_post_that_is_held_out_there(lessons, mater
 
 
 def parts_of(lesson: Lesson) -> list[tuple[list[list[str]], np.ndarray]]:
-    """Posts and targets, labelled, unlabelled, composed and composed of posts without any target."""
+    """Posts and targets, labelled, unlabelled and composed."""
     assert len(lesson.posts) == len(lesson.targets) == sum(lesson.sizes)
     assert lesson.targets.dtype == np.float32
     ends = np.cumsum([0, *lesson.sizes])
@@ -216,23 +216,25 @@ def parts_of(lesson: Lesson) -> list[tuple[list[list[str]], np.ndarray]]:
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_pupil_of_a_fold_learns_labels_and_what_the_teacher_of_that_fold_said_of_the_rest(lessons, material, near, fold):
     train = np.flatnonzero(material.fold != fold)
-    labelled, unlabelled, composed, untold = parts_of(lessons.of_fold(material, fold))
+    labelled, unlabelled, composed = parts_of(lessons.of_fold(material, fold))
     assert labelled[0] == [words_of(post) for post in train]
     np.testing.assert_array_equal(labelled[1], material.targets[train])
     assert unlabelled[0] == POSTS[TRAIN:]
     assert composed[0] == material.compose(fold, near, COMPOSED).to_lists()
     for posts, targets in (unlabelled, composed):
         np.testing.assert_allclose(targets, probabilities(log_odds(posts, fold)), rtol=1e-6)
-    assert untold[0] == material.compose_untold(fold, near, COMPOSED // 3).to_lists()
-    assert not untold[1].any()
 
 
-def test_pupil_of_a_fold_learns_of_no_unlabelled_post_by_an_author_held_out_there(lessons, material):
+def test_pupil_of_a_fold_learns_of_no_unlabelled_post_by_an_author_held_out_there(lessons, material, near):
     groups = material.groups.copy()
     groups[[TRAIN, TRAIN + 3]] = groups[[1, 2]]  # train posts 1 and 2 are held out in folds 1 and 2
     shared = dataclasses.replace(material, groups=groups)
     kept = {0: [0, 1, 2, 3, 4], 1: [1, 2, 3, 4], 2: [0, 1, 2, 4]}
+    composed = [digest_of(shared.compose(fold, near, COMPOSED)) for fold in kept]
+    lessons = dataclasses.replace(lessons, composed_digests=composed)
     for fold, numbers in kept.items():
+        parts = origins(shared.compose(fold, NOTHING, 500).to_lists())
+        assert parts & {*range(TRAIN, TRAIN + UNLABELLED)} == {TRAIN + number for number in numbers}
         posts, targets = parts_of(lessons.of_fold(shared, fold))[1]
         assert posts == [POSTS[TRAIN + number] for number in numbers]
         np.testing.assert_allclose(targets, probabilities(log_odds(posts, fold)), rtol=1e-6)
@@ -247,7 +249,7 @@ def test_posts_composed_in_another_way_than_the_teachers_are_refused(lessons, ma
 
 
 def test_pupil_of_all_learns_of_every_post_and_what_all_teachers_said(lessons, material, near):
-    labelled, unlabelled, composed, untold = parts_of(lessons.of_all(material))
+    labelled, unlabelled, composed = parts_of(lessons.of_all(material))
     assert labelled[0] == POSTS[:TRAIN]
     np.testing.assert_array_equal(labelled[1], material.targets)
     assert unlabelled[0] == POSTS[TRAIN:]
@@ -258,43 +260,32 @@ def test_pupil_of_all_learns_of_every_post_and_what_all_teachers_said(lessons, m
     np.testing.assert_allclose(
         composed[1], np.concatenate([probabilities(log_odds(posts, fold)) for fold, posts in enumerate(by_fold)]), rtol=1e-6
     )
-    assert untold[0] == [post for fold in range(FOLDS) for post in material.compose_untold(fold, near, COMPOSED // 3).to_lists()]
-    assert not untold[1].any()
 
 
-@pytest.mark.parametrize("fold", range(FOLDS))
-def test_posts_that_are_said_to_hold_nothing_are_composed_of_train_posts_without_a_label_outside_the_fold(material, fold):
-    found = origins(material.compose_untold(fold, NOTHING, 200).to_lists())
-    assert found == {post for post in (0, 2, 3, 6, 9, 10, 11) if post % FOLDS != fold}
+def test_posts_are_composed_though_every_one_has_a_label(near):
+    assert len(material_of(POSTS, targets=np.ones((TRAIN, 2), np.int8)).compose(0, near, 9)) == 9
 
 
-def test_nothing_is_said_to_hold_nothing_where_every_post_has_a_label(near):
-    told = material_of(POSTS, targets=np.ones((TRAIN, 2), np.int8))
-    assert len(told.compose_untold(0, near, 9)) == 0
-
-
-def test_rare_labels_are_composed_of_as_often_as_all_posts(material):
+def test_rare_labels_are_composed_of_as_often_as_others(material):
     firsts = [next(iter(origins([post[:1]])), None) for post in material.compose(0, NOTHING, 3000).to_lists()]
     share = {post: firsts.count(post) / len(firsts) for post in range(TRAIN + UNLABELLED)}
-    # Pools: four posts hold the first label outside fold 0 (1, 4, 7, 8), one the second (5); then train posts, and unlabelled ones.
-    assert share[5] == pytest.approx(1 / 4 + 1 / 4 / 8, abs=0.03)
-    assert sum(share[post] for post in (1, 4, 7, 8)) == pytest.approx(1 / 4 + 1 / 4 * 4 / 8, abs=0.03)
-    assert sum(share[post] for post in range(TRAIN, TRAIN + UNLABELLED)) == pytest.approx(1 / 4, abs=0.03)
+    # Pools: four posts hold the first label outside fold 0 (1, 4, 7, 8), one the second (5), three none (2, 10, 11); and unlabelled ones.
+    assert share[5] == pytest.approx(1 / 5, abs=0.03)
+    assert sum(share[post] for post in (1, 4, 7, 8)) == pytest.approx(1 / 5, abs=0.03)
+    assert sum(share[post] for post in (2, 10, 11)) == pytest.approx(2 / 5, abs=0.03)
+    assert sum(share[post] for post in range(TRAIN, TRAIN + UNLABELLED)) == pytest.approx(1 / 5, abs=0.03)
 
 
 def test_each_fold_and_seed_composes_posts_of_its_own(near):
     whole = material_of(POSTS, fold=np.full(TRAIN, 9))  # none is held out
     other = dataclasses.replace(whole, seed=8)
-    for found in (
-        [each.compose(fold, near, 9) for each, fold in ((whole, 0), (whole, 1), (other, 0))],
-        [each.compose_untold(fold, near, 9) for each, fold in ((whole, 0), (whole, 1), (other, 0))],
-    ):
-        assert len({str(batch.to_lists()) for batch in found}) == 3
+    found = [each.compose(fold, near, 9) for each, fold in ((whole, 0), (whole, 1), (other, 0))]
+    assert len({str(batch.to_lists()) for batch in found}) == 3
 
 
 def test_what_teachers_are_sure_of_is_a_probability(material, lessons):
     sure = dataclasses.replace(lessons, answers=np.full_like(lessons.answers, 30), composed=np.full_like(lessons.composed, -30))
-    _, *rest, _ = parts_of(sure.of_all(material))
+    _, *rest = parts_of(sure.of_all(material))
     targets = np.concatenate([targets for _, targets in rest])
     assert np.unique(np.round(targets, 6)).tolist() == [0, 1]
     assert ((targets >= 0) & (targets <= 1)).all()

@@ -363,6 +363,14 @@ class TestStorage:
         with refused(saved, "another release", "train again"):
             Classifier.load(saved)
 
+    @pytest.mark.parametrize("missing", ["idf", "coef"])
+    def test_weights_of_another_release(self, saved, refused, missing):
+        _, description, weights, vocabulary = read_model(saved)
+        del weights[missing], description["files"]
+        write_model(saved, description, weights, vocabulary)
+        with refused(saved, "another release", "train again"):
+            Classifier.load(saved)
+
     def test_save_replaces_a_model_and_takes_an_empty_folder(self, saved, model, tmp_path):
         before, digest = contents(saved), model.save(saved)
         assert sorted(contents(saved)) == FILES
@@ -431,11 +439,11 @@ class TestNetwork:
         assert roc_auc_score(unseen.Y, probabilities) > 0.85
 
     def test_network_is_heard_beside_the_linear_model(self, taught, school, tmp_path):
-        assert taught.network.coef_.shape == (16, 3)
+        assert taught.network.coef_.shape == (8, 3)
         assert taught.scorer.coef_.shape[1] == 5
         taught.save(tmp_path / "model")
         deaf, known = Classifier.load(tmp_path / "model"), taught.network
-        deaf.network.restore(known.vectors_, known.filters_, np.zeros_like(known.coef_), known.intercept_)
+        deaf.network.restore(known.vectors_, known.filters_, known.hidden_, np.zeros_like(known.coef_), known.intercept_)
         assert np.abs(deaf.predict_proba(school.posts.tokens) - taught.predict_proba(school.posts.tokens)).max() > 0.1
 
     def test_held_out_probabilities_know_nothing_of_the_author_whatever_the_teachers_were_told(self, tmp_path, monkeypatch):

@@ -29,11 +29,12 @@ def made_up(features: TfidfFeatures, width: int, filters: int = 6) -> Convolutio
     """With parameters drawn by chance; three targets."""
     rng = np.random.default_rng(0)
     size = features.of_words(["x"]).shape[1]
-    scorer = ConvolutionalScorer(5, filters, width, 1, 0)
+    scorer = ConvolutionalScorer(5, filters, width, 7, 1, 0)
     return scorer.restore(
         rng.normal(size=(size, 5)).astype(np.float16),
         rng.normal(size=(5, width * filters)).astype(np.float16),
-        rng.normal(size=(filters, 3)).astype(np.float32),
+        rng.normal(size=(filters, 7)).astype(np.float32) / np.float32(filters**0.5),
+        rng.normal(size=(7, 3)).astype(np.float32),
         rng.normal(size=3).astype(np.float32),
     )
 
@@ -43,24 +44,24 @@ def scorer(request, features) -> ConvolutionalScorer:
     return made_up(features, request.param, filters=130)  # more than NumPy sums in one go
 
 
-def plain(post, width, of_word, filters, coef, intercept) -> np.ndarray:
-    """Scores of one post, place by place: a filter keeps its greatest response, and nothing below zero."""
-    greatest = np.zeros(len(coef))
-    by_place = np.asarray(filters, np.float64).reshape(-1, width, len(coef))
+def plain(post, width, of_word, filters, hidden, coef, intercept) -> np.ndarray:
+    """Scores of one post, place by place: a filter keeps its greatest response, and, like hidden units, nothing below zero."""
+    greatest = np.zeros(len(hidden))
+    by_place = np.asarray(filters, np.float64).reshape(-1, width, len(hidden))
     for place in range(len(post)):
-        response = np.zeros(len(coef))
+        response = np.zeros(len(hidden))
         for number in range(width):
             word = place + number - width // 2
             if 0 <= word < len(post):
                 response += of_word[post[word]] @ by_place[:, number]
         greatest = np.maximum(greatest, response)
-    return greatest @ coef + intercept
+    return np.maximum(greatest @ hidden, 0) @ coef + intercept
 
 
 def expected(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
     types = sorted({word for post in posts for word in post})
     of_word = dict(zip(types, features.of_words(types).toarray().astype(np.float64) @ scorer.vectors_.astype(np.float64), strict=True))
-    found = [plain(post, scorer.width, of_word, scorer.filters_, scorer.coef_, scorer.intercept_) for post in posts]
+    found = [plain(post, scorer.width, of_word, scorer.filters_, scorer.hidden_, scorer.coef_, scorer.intercept_) for post in posts]
     return np.reshape(found, (-1, 3))
 
 
@@ -162,8 +163,8 @@ def batch_of(seed: int, width: int):
     rng = np.random.default_rng(seed)
     posts = TokenBatch.from_lists([[*text.split()[:7], TYPES[number]] for number, text in enumerate(invent(6, seed=seed).texts)] + [[]])
     words = TfidfFeatures(1, (2, 3), 1, 1).fit(posts).of_words(posts.types)
-    scorer = ConvolutionalScorer(4, 5, width, 1, 0)
-    sizes = [(words.shape[1], 4), (4, width * 5), (5, 2), (2,)]
+    scorer = ConvolutionalScorer(4, 5, width, 3, 1, 0)
+    sizes = [(words.shape[1], 4), (4, width * 5), (5, 3), (3, 2), (2,)]
     parameters = [rng.normal(0, 0.7, size).astype(np.float32) for size in sizes]
     padded = scorer._padded(posts, np.arange(len(posts)), len(posts.types))
     return scorer, posts, words, padded, rng.random((len(posts), 2), np.float32), parameters
@@ -176,9 +177,9 @@ def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch
     scorer, posts, words, padded, targets, parameters = batch_of(seed, width)
     gradients = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
 
-    def loss(vectors, filters, coef, intercept):
+    def loss(vectors, filters, hidden, coef, intercept):
         of_word = dict(zip(posts.types, words.toarray().astype(np.float64) @ vectors, strict=True))
-        scores = np.stack([plain(post, width, of_word, filters, coef, intercept) for post in posts.to_lists()])
+        scores = np.stack([plain(post, width, of_word, filters, hidden, coef, intercept) for post in posts.to_lists()])
         return (np.logaddexp(0, scores) - targets * scores).sum() / len(targets)
 
     rng = np.random.default_rng(seed)
@@ -195,11 +196,12 @@ def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch
 def test_what_is_left_out_teaches_nothing(monkeypatch, dropped):
     dropping(monkeypatch, **{dropped: 1.0 if dropped == "words" else 1 - 1e-9})
     scorer, _, words, padded, targets, parameters = batch_of(0, 3)
-    vectors, filters, coef, intercept = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
+    vectors, filters, hidden, coef, intercept = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
     assert not vectors.any()
     assert not filters.any()
+    assert not hidden.any()
     assert not coef.any()
-    share = 1 / (1 + np.exp(-parameters[3]))
+    share = 1 / (1 + np.exp(-parameters[4]))
     np.testing.assert_allclose(intercept, share - targets.mean(axis=0), atol=1e-6)
 
 
@@ -212,7 +214,7 @@ def test_what_is_kept_makes_up_for_what_is_left_out():
 def taught_by(posts: list[list[str]], targets: np.ndarray, **wanted) -> tuple[ConvolutionalScorer, TfidfFeatures]:
     batch = TokenBatch.from_lists(posts)
     features = TfidfFeatures(1, None, 1, 1).fit(batch)
-    scorer = ConvolutionalScorer(**{"dimensions": 8, "filters": 12, "width": 3, "epochs": 1, "seed": 0, **wanted})
+    scorer = ConvolutionalScorer(**{"dimensions": 8, "filters": 12, "width": 3, "hidden": 8, "epochs": 1, "seed": 0, **wanted})
     return scorer.fit(features.of_words(batch.types), batch, np.asarray(targets, np.float32)), features
 
 
@@ -237,26 +239,37 @@ def test_word_order_is_learned_which_no_bag_of_words_has():
     np.testing.assert_allclose(there, back, atol=1e-6)
 
 
+def test_what_words_mean_together_is_learned_though_no_filter_sees_both(monkeypatch):
+    """Exactly one of two words: no sum of what each adds tells that."""
+    monkeypatch.setattr(network, "_LEARNING_RATE", 0.02)
+    between = ["ba", "ba", "ba"]
+    posts = [["zaxa", *between, "wiku"], ["zaxa", *between], [*between, "wiku"], between]
+    scorer, features = taught_by(posts * 512, np.array([[0], [1], [1], [0]] * 512), epochs=40)
+    both, one, other, neither = scores_of_one(scorer, features, posts)
+    assert min(one, other) > max(both, neither) + 1
+
+
 def scores_of_one(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
     return scores_of(scorer, features, posts)[:, 0]
 
 
 def fitted_bytes(scorer: ConvolutionalScorer) -> list[bytes]:
-    return [getattr(scorer, f"{name}_").tobytes() for name in ("vectors", "filters", "coef", "intercept")]
+    return [getattr(scorer, f"{name}_").tobytes() for name in ("vectors", "filters", "hidden", "coef", "intercept")]
 
 
 def test_same_posts_and_seed_give_the_same_bytes():
     posts, targets = orders(20, 0)
     first, again, other = (fitted_bytes(taught_by(posts, targets, seed=seed)[0]) for seed in (3, 3, 4))
     assert first == again
-    assert not [part for part, its in zip(first[:3], other, strict=False) if part == its]
+    assert not [part for part, its in zip(first[:4], other, strict=False) if part == its]
 
 
 def test_scores_before_and_after_restoring_are_the_same_bits():
     posts, targets = orders(20, 0)
     scorer, features = taught_by(posts, targets, epochs=3)
     before = scores_of(scorer, features, posts)
-    again = ConvolutionalScorer(8, 12, 3, 3, 0).restore(scorer.vectors_, scorer.filters_, scorer.coef_, scorer.intercept_)
+    again = ConvolutionalScorer(8, 12, 3, 8, 3, 0)
+    again.restore(scorer.vectors_, scorer.filters_, scorer.hidden_, scorer.coef_, scorer.intercept_)
     np.testing.assert_array_equal(scores_of(again, features, posts), before)
 
 
@@ -280,5 +293,5 @@ def test_each_epoch_is_told():
     told: list[str] = []
     batch = TokenBatch.from_lists([["a"], ["b"]])
     features = TfidfFeatures(1, None, 1, 1).fit(batch)
-    ConvolutionalScorer(2, 2, 3, 2, 0).fit(features.of_words(batch.types), batch, np.array([[0], [1]], np.float32), told.append)
+    ConvolutionalScorer(2, 2, 3, 2, 2, 0).fit(features.of_words(batch.types), batch, np.array([[0], [1]], np.float32), told.append)
     assert told == ["epoch 1 of 2", "epoch 2 of 2"]

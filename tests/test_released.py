@@ -93,7 +93,8 @@ def test_its_network_has_the_size_that_the_config_asks_for(config, released):
     single = sum(" " not in ngram for ngram in features.words_)
     assert released.network.vectors_.shape == (single + len(features.characters_), wanted.dimensions)
     assert released.network.filters_.shape == (wanted.dimensions, wanted.width * wanted.filters)
-    assert released.network.coef_.shape == (wanted.filters, len([*config.labels.names, *config.labels.auxiliary]))
+    assert released.network.hidden_.shape == (wanted.filters, wanted.hidden)
+    assert released.network.coef_.shape == (wanted.hidden, len([*config.labels.names, *config.labels.auxiliary]))
 
 
 def test_the_words_of_its_lessons_are_of_its_vocabulary(config, released):

@@ -80,7 +80,7 @@ def test_command_writes_lessons_that_training_accepts(files, encoder):
     steps: list[str] = []
     model = train._fit(config, corpus, steps.append)
     assert "fitting on all train posts: epoch 2 of 2" in steps
-    assert model.network.coef_.shape == (6, 3)
+    assert model.network.coef_.shape == (5, 3)
 
 
 def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of(files, encoder):
