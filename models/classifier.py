@@ -321,7 +321,7 @@ class Classifier:
         Raises
         ------
         InputError
-            When it is missing, damaged, tampered with or of another format version.
+            When it is missing, damaged, tampered with, of another format version or written by another release.
         """
         digest, description, arrays, vocabulary = read_model(folder)
         try:

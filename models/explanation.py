@@ -1,9 +1,9 @@
 """Why a label has its probability: the words of a post, and the n-grams of a label.
 
 What a post's words contribute sums exactly to the difference between its log odds and those of a post without any known
-n-gram: the scorers are linear in the n-grams' values, and a network's filters in what the words they look at add. But a filter
-keeps its greatest response in a post alone. So what a word contributes to a network's scores is its part in what the post's words
-did together, not what leaving it out would change: another place may then respond most.
+n-gram: the scorers are linear in the n-grams' values, and a network's in what words add to its filters' responses, as long as the
+same places respond most and the same hidden units are above zero. Which these are, the post's words settle together. So what a
+word contributes to a network's scores is its part in what they did together, not what leaving it out would change.
 """
 
 import re

@@ -1,8 +1,8 @@
 """What a slow teacher says of posts without labels: the file that a fast model learns from, without any post in it.
 
 The teacher was fine-tuned once without each fold of the train posts, so that a model fitted without a fold is never taught by
-one that saw it. It answered for real unlabelled posts and for posts composed of the train posts outside the fold
-(`models.composition`); these are composed again from the corpora when a model is trained.
+one that saw it. It answered for real unlabelled posts and for posts composed of these and of train posts, none by the fold's
+authors (`models.composition`); they are composed again from the corpora when a model is trained.
 """
 
 import hashlib
@@ -66,12 +66,16 @@ class Material:
     def digest(self) -> str:
         """SHA-256 of all that answers are about."""
         digest = hashlib.sha256(json.dumps([self.seed, [self.posts.types[code] for code in self.posts.codes]]).encode())
-        for array in (self.posts.offsets, self.targets.astype(np.int8), self.fold.astype(np.int64)):
+        outside = (self.unlabelled_outside(fold).astype(np.int64) for fold in np.unique(self.fold))
+        for array in (self.posts.offsets, self.targets.astype(np.int8), self.fold.astype(np.int64), *outside):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def compose(self, fold: int, neighbours: Neighbours, count: int) -> TokenBatch:
-        """Compose posts without a fold's authors: of each target's as often as of unlabelled ones, twice as often of those without any."""
+        """Compose posts outside a fold, none by its authors.
+
+        They are drawn from each target's posts as often as from unlabelled ones, and twice as often from those without a target.
+        """
         taught = np.flatnonzero(self.fold != fold)
         targets = self.targets[taught]
         without = taught[~targets.any(axis=1)]
@@ -186,14 +190,14 @@ class Lessons:
             raise InputError(f"the lessons are for {', '.join(self.targets)}, the labels are {', '.join(targets)}; {_MAKE}")
         if self.digest != material.digest:
             raise InputError(
-                "the lessons were made from other posts, labels, folds or another seed: train on the same data with the same "
+                "the lessons were made from other posts, labels, authors, folds or another seed: train on the same data with the same "
                 f"calibration.folds and seed, or {_MAKE}"
             )
 
     def of_fold(self, material: Material, fold: int) -> Lesson:
         """What a model that is fitted without a fold learns from.
 
-        Train posts outside it, unlabelled posts by none of its authors, and posts composed of both: `_lesson` has the errors.
+        Train posts outside it, unlabelled posts by none of its authors, and posts composed of these: `_lesson` has the errors.
         """
         return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
 

@@ -263,22 +263,23 @@ class ConvolutionalScorer:
             starts = posts.offsets[first:last][filled] - posts.offsets[first]
             if len(starts):
                 pooled[first:last][filled] = np.maximum.reduceat(self._responses(table, seen), starts, axis=0)
-        units = self._units(np.maximum(pooled, 0))
+        units = self._units(np.maximum(pooled, 0, out=pooled))
         scores = np.empty((len(posts), len(self.intercept_)), np.float32)
         for target, weights in enumerate(self.coef_.T):  # no matrix product, whose last bits depend on the batch
             scores[:, target] = (units * weights).sum(axis=1) + self.intercept_[target]
         return scores
 
     def _units(self, pooled: Floats) -> Floats:
-        """Hidden units of posts, shape (n_posts, hidden), by one product a post: the same bits in any batch."""
+        """Hidden units of posts, shape (n_posts, hidden), by one product a post, too small for threads: the same bits in any batch."""
         units: Floats = np.maximum(np.matmul(pooled[:, None, :], self.hidden_)[:, 0], 0)
         return units
 
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
         """Divide the scores of posts, less the intercepts, among their tokens, shape (n_tokens, n_targets).
 
-        Exact: a filter's greatest response is a sum of what the words it looks at add, and without intercepts a post's hidden units
-        above zero stay so however much of the post there is, so that they are linear in the responses.
+        Exact: a filter's greatest response is a sum of what the words it looks at add, and a score is its intercept plus a sum over
+        the responses, weighted by way of the hidden units that are above zero in this post. Nothing else is added: units have no
+        intercept.
         """
         rows, table = self._look_up(posts.types, of_words)
         divided = np.zeros((len(posts.codes), len(self.intercept_)))

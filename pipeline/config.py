@@ -129,9 +129,9 @@ class Network(Section):
 
     lessons: str
     dimensions: Annotated[int, Field(ge=1)] = 48
-    filters: Annotated[int, Field(ge=1)] = 128
+    filters: Annotated[int, Field(ge=1, le=512)] = 128
     width: Literal[1, 3, 5, 7] = 5
-    hidden: Annotated[int, Field(ge=1)] = 128
+    hidden: Annotated[int, Field(ge=1, le=512)] = 128
     epochs: Annotated[int, Field(ge=1)] = 8
 
 

@@ -30,7 +30,7 @@ def material_of(posts: list[list[str]], **changes) -> Material:
     targets = np.zeros((TRAIN, 2), np.int8)
     targets[[1, 4, 7, 8], 0] = 1
     targets[5, 1] = 1
-    whole = Material(TokenBatch.from_lists(posts), targets, np.arange(TRAIN) % FOLDS, np.arange(TRAIN + UNLABELLED), seed=7)
+    whole = Material(TokenBatch.from_lists(posts), targets, np.arange(TRAIN) % FOLDS, np.arange(len(posts)), seed=7)
     return dataclasses.replace(whole, **changes)
 
 
@@ -187,6 +187,7 @@ OTHERS = {
     "a post less": material_of(POSTS[:-1]),
     "a post more": material_of([*POSTS, []]),
     "a label": material_of(POSTS, targets=np.eye(TRAIN, 2, dtype=np.int8)),
+    "an author": material_of(POSTS, groups=np.array([*range(TRAIN + UNLABELLED - 1), 1])),
     "a fold": material_of(POSTS, fold=np.arange(TRAIN) // 4),
     "the seed": material_of(POSTS, seed=8),
 }
@@ -194,7 +195,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=list(OTHERS))
 def test_lessons_of_anything_else_are_refused(lessons, other, refused):
-    with refused("the lessons were made from other posts, labels, folds or another seed", "python -m models.teacher"):
+    with refused("the lessons were made from other posts, labels, authors, folds or another seed", "python -m models.teacher"):
         lessons.check(other, TARGETS)
 
 

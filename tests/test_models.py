@@ -363,14 +363,6 @@ class TestStorage:
         with refused(saved, "another release", "train again"):
             Classifier.load(saved)
 
-    @pytest.mark.parametrize("missing", ["idf", "coef"])
-    def test_weights_of_another_release(self, saved, refused, missing):
-        _, description, weights, vocabulary = read_model(saved)
-        del weights[missing], description["files"]
-        write_model(saved, description, weights, vocabulary)
-        with refused(saved, "another release", "train again"):
-            Classifier.load(saved)
-
     def test_save_replaces_a_model_and_takes_an_empty_folder(self, saved, model, tmp_path):
         before, digest = contents(saved), model.save(saved)
         assert sorted(contents(saved)) == FILES
@@ -437,6 +429,15 @@ class TestNetwork:
         assert probabilities.dtype == np.float32
         assert probabilities.shape == taught.held_out_.shape == (240, 2)
         assert roc_auc_score(unseen.Y, probabilities) > 0.85
+
+    @pytest.mark.parametrize("missing", ["coef", "network.hidden"])
+    def test_weights_of_another_release_are_refused(self, taught, tmp_path, refused, missing):
+        taught.save(tmp_path / "model")
+        _, description, weights, vocabulary = read_model(tmp_path / "model")
+        del weights[missing], description["files"]
+        write_model(tmp_path / "model", description, weights, vocabulary)
+        with refused(tmp_path / "model", "another release", "train again"):
+            Classifier.load(tmp_path / "model")
 
     def test_network_is_heard_beside_the_linear_model(self, taught, school, tmp_path):
         assert taught.network.coef_.shape == (8, 3)
@@ -535,7 +536,7 @@ class TestNetwork:
             posts = Posts(posts.texts, posts.Y[:, ::-1], posts.groups, posts.auxiliary)
         else:
             config = config.model_copy(update={"seed": 1} if other == "seed" else {"calibration": Calibration(folds=2)})
-        with refused("the lessons were made from other posts, labels, folds or another seed", "python -m models.teacher"):
+        with refused("the lessons were made from other posts, labels, authors, folds or another seed", "python -m models.teacher"):
             Class(posts, tokens, school.groups[: len(tokens)], config).fit()
 
     def test_lessons_for_another_label_set_are_refused(self, school, refused):

@@ -222,7 +222,7 @@ def test_lessons_of_other_posts_end_a_real_process_with_one_line_and_no_model(tr
     assert "Traceback" not in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert error == done.stderr.splitlines()[-1]
-    assert "the lessons were made from other posts, labels, folds or another seed" in error
+    assert "the lessons were made from other posts, labels, authors, folds or another seed" in error
     assert not (files.folder / "model").exists()
 
 
