@@ -129,6 +129,7 @@ class Network(Section):
 
     lessons: str
     dimensions: Annotated[int, Field(ge=1)] = 48
+    # Greater products are spread over threads, and their last bits would depend on how many.
     filters: Annotated[int, Field(ge=1, le=512)] = 128
     width: Literal[1, 3, 5, 7] = 5
     hidden: Annotated[int, Field(ge=1, le=512)] = 128
