@@ -1,10 +1,11 @@
-"""Fine-tune a teacher without each fold of train, and write down its answers: `python -m models.teacher --help`.
+"""Fine-tune teachers without each fold of train, and write down their answers: `python -m models.teacher --help`.
 
 Needs the extra ``encoder``. It takes hours, and goes on where it was stopped.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -91,14 +92,35 @@ def _written_down(kept: Path, posts: Sequence[str]) -> dict[str, NDArray[Any]]:
         done: dict[str, NDArray[Any]] = load_file(kept)
         composed, answered = done["composed"], done["posts"]
     except (SafetensorError, KeyError):
-        raise InputError(f"{kept}: damaged; delete it, and this fold's teacher is fine-tuned again") from None
+        raise InputError(f"{kept}: damaged; delete it, and this teacher is fine-tuned again") from None
     if len(composed) != len(posts) or not np.array_equal(answered, _digest(posts)):
-        raise InputError(f"{kept}: holds answers for other composed posts (another encoder, config or --composed); choose another --work")
+        why = "another encoder, config, --composed or --teachers"
+        raise InputError(f"{kept}: holds answers for other composed posts ({why}); choose another --work")
     return done
 
 
+def _answers(
+    kept: Path, posts: Sequence[str], unlabelled: Sequence[str], fine_tuned: Callable[[], "Encoder"]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A teacher's answers for composed and for unlabelled posts, from where an earlier run kept them or made now."""
+    if not kept.exists():
+        teacher = fine_tuned()
+        found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
+        unfinished = kept.with_name("unfinished")
+        save_file(found | {"posts": _digest(posts)}, unfinished)
+        unfinished.rename(kept)
+    done = _written_down(kept, posts)
+    return done["composed"], done["unlabelled"]
+
+
 def teach(
-    config: Config, encoder: str, composed: int, work: Path, threads: int = 1, progress: Callable[[str], None] = lambda step: None
+    config: Config,
+    encoder: str,
+    composed: int,
+    teachers: int,
+    work: Path,
+    threads: int = 1,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Lessons:
     """Make lessons.
 
@@ -110,6 +132,9 @@ def teach(
         Folder or name of the pretrained encoder.
     composed : int
         Posts to compose for each fold.
+    teachers : int
+        To fine-tune for each fold, each from other random numbers. Each answers for its part of the composed posts, and all
+        for the unlabelled ones: the mean of their log odds is kept.
     work : Path
         Keeps what is done, so that a run that is stopped goes on. What is there must be of the same data and config.
     threads : int
@@ -122,6 +147,8 @@ def teach(
     InputError
         For data or an encoder that cannot be used.
     """
+    if composed < teachers:
+        raise InputError(f"{composed} composed posts are too few for {teachers} teachers: give --composed {teachers} or more")
     names = [*config.labels.names, *config.labels.auxiliary]
     pretrained = _new_encoder(encoder, len(names), 0, threads)  # what is wrong with it is said at once
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
@@ -136,28 +163,30 @@ def teach(
         raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
     near = neighbours(pretrained, _ordinary_words(config, material, groups))
     folder = _folder(work, material)
-    answers, of_composed, digests = [], [], []
+
+    def fine_tuned(fold: int, number: int) -> "Encoder":
+        def told(step: str) -> None:
+            progress(f"fold {fold + 1} of {config.calibration.folds}, teacher {number + 1} of {teachers}: {step}")
+
+        taught = np.flatnonzero(material.fold != fold)
+        teacher = _new_encoder(encoder, len(names), 1 + fold + number * config.calibration.folds, threads)
+        teacher.fit([train[row] for row in taught], material.targets[taught].astype(np.float32), told)
+        told("answering")
+        return teacher
+
+    of_unlabelled, of_composed, digests = [], [], []
     for fold in range(config.calibration.folds):
-        kept = folder / f"fold{fold}.safetensors"
         made = material.compose(fold, near, composed)
         digests.append(digest_of(made))
         posts = [written(post) for post in made.to_lists()]
-        if not kept.exists():
-            taught = np.flatnonzero(material.fold != fold)
-            teacher = _new_encoder(encoder, len(names), fold + 1, threads)
-
-            def told(step: str, fold: int = fold) -> None:
-                progress(f"fold {fold + 1} of {config.calibration.folds}: {step}")
-
-            teacher.fit([train[row] for row in taught], material.targets[taught].astype(np.float32), told)
-            told("answering")
-            found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
-            save_file(found | {"posts": _digest(posts)}, folder / "unfinished")
-            (folder / "unfinished").rename(kept)
-        done = _written_down(kept, posts)
-        answers.append(done["unlabelled"].astype(np.float16))
-        of_composed.append(done["composed"].astype(np.float16))
-    return Lessons(names, material.digest, np.stack(answers, axis=1), np.stack(of_composed), digests, near)
+        found = []
+        for number in range(teachers):
+            part = posts[composed * number // teachers : composed * (number + 1) // teachers]
+            kept = folder / f"fold{fold}-teacher{number}.safetensors"
+            found.append(_answers(kept, part, unlabelled, partial(fine_tuned, fold, number)))
+        of_composed.append(np.concatenate([each for each, _ in found]).astype(np.float16))
+        of_unlabelled.append(np.mean([each for _, each in found], axis=0).astype(np.float16))
+    return Lessons(names, material.digest, np.stack(of_unlabelled, axis=1), np.stack(of_composed), digests, near)
 
 
 def command(
@@ -165,14 +194,15 @@ def command(
     data: Annotated[list[str], typer.Option(help="As of train.py, with unlabelled=FILE. Repeatable.")],
     out: Annotated[Path, typer.Option(help="The lessons, a safetensors file.")],
     config: Annotated[list[Path] | None, typer.Option(help="As of train.py. Repeatable.")] = None,
-    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 75_000,
+    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 150_000,
+    teachers: Annotated[int, typer.Option(min=1, help="To fine-tune for each fold; each answers for its part of the composed posts.")] = 2,
     work: Annotated[Path, typer.Option(help="Folder that keeps what is done.")] = Path("runs/teacher"),
     threads: Annotated[int, typer.Option(min=1, help="Of torch: more are faster, and give other last digits.")] = 1,
 ) -> None:
-    """Fine-tune a teacher without each fold of the train posts, and write its answers for posts without labels."""
+    """Fine-tune teachers without each fold of the train posts, and write their answers for posts without labels."""
     settings = load_config(config or [], [], data)
     with terminal.steps() as progress:
-        lessons = teach(settings, encoder, composed, work, threads, progress)
+        lessons = teach(settings, encoder, composed, teachers, work, threads, progress)
     lessons.save(out)
 
 

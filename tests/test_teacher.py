@@ -76,7 +76,7 @@ def test_command_writes_lessons_that_training_accepts(files, encoder):
     assert lessons.targets == TARGETS
     assert (lessons.answers.shape, lessons.composed.shape) == ((20, 3, 3), (3, COMPOSED, 3))
     assert {each.pretrained for each in encoder.made} == {"some/encoder"}
-    assert "fold 3 of 3: step 50 of 50" in said.splitlines()
+    assert "fold 3 of 3, teacher 2 of 2: step 50 of 50" in said.splitlines()
     steps: list[str] = []
     model = train._fit(config, corpus, steps.append)
     assert "fitting on all train posts: epoch 2 of 2" in steps
@@ -87,21 +87,31 @@ def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of
     lessons, _ = call(files)
     material, texts = files.material, [row["text"] for row in rows_of(0, 72)]
     _, *teachers = encoder.made
-    assert [each.seed for each in teachers] == [1, 2, 3], "each fold's begins with other random numbers"
-    for fold, each in enumerate(teachers):
+    assert sorted(each.seed for each in teachers) == [1, 2, 3, 4, 5, 6], "each begins with other random numbers"
+    for fold in range(3):
         outside = np.flatnonzero(material.fold != fold)
-        assert each.fitted == [texts[row] for row in outside]
-        np.testing.assert_array_equal(each.targets, material.targets[outside])
+        first, second = teachers[2 * fold : 2 * fold + 2]
+        for each in (first, second):
+            assert each.fitted == [texts[row] for row in outside]
+            np.testing.assert_array_equal(each.targets, material.targets[outside])
         composed = [" ".join(post) for post in material.compose(fold, lessons.neighbours, COMPOSED).to_lists()]
-        np.testing.assert_array_equal(lessons.composed[fold], each.decision_function(composed).astype(np.float16))
-        unlabelled = each.decision_function([row["text"] for row in rows_of(100, 120)])
-        np.testing.assert_array_equal(lessons.answers[:, fold], unlabelled.astype(np.float16))
+        of_both = [first.decision_function(composed[: COMPOSED // 2]), second.decision_function(composed[COMPOSED // 2 :])]
+        np.testing.assert_array_equal(lessons.composed[fold], np.concatenate(of_both).astype(np.float16))
+        unlabelled = [each.decision_function([row["text"] for row in rows_of(100, 120)]) for each in (first, second)]
+        np.testing.assert_array_equal(lessons.answers[:, fold], np.mean(unlabelled, axis=0).astype(np.float16))
+
+
+def test_a_single_teacher_answers_for_all(files, encoder):
+    lessons, _ = call(files, "--teachers", 1)
+    assert [each.seed for each in encoder.made] == [0, 1, 2, 3]
+    composed = [" ".join(post) for post in files.material.compose(2, lessons.neighbours, COMPOSED).to_lists()]
+    np.testing.assert_array_equal(lessons.composed[2], encoder.made[3].decision_function(composed).astype(np.float16))
 
 
 def test_threads_are_one_unless_more_are_asked_for(files, encoder):
     call(files)
     call(files, "--threads", 3, "--work", files.folder / "elsewhere")
-    assert [each.threads for each in encoder.made] == [1] * 4 + [3] * 4
+    assert [each.threads for each in encoder.made] == [1] * 7 + [3] * 7
 
 
 def test_words_put_into_posts_are_ordinary_and_of_many_authors(files):
@@ -128,7 +138,7 @@ def test_run_that_was_stopped_goes_on_and_ends_as_if_undisturbed(files, encoder,
     answer = encoder.decision_function
 
     def stop(self, texts):
-        if self.seed == 2:
+        if self.seed == 5:
             raise Stopped
         return answer(self, texts)
 
@@ -139,7 +149,7 @@ def test_run_that_was_stopped_goes_on_and_ends_as_if_undisturbed(files, encoder,
     monkeypatch.setattr(encoder, "decision_function", answer)
     encoder.made.clear()
     call(files)
-    assert [each.seed for each in encoder.made if each.fitted] == [2, 3]
+    assert [each.seed for each in encoder.made if each.fitted] == [5, 3, 6]
     went_on = files.lessons.read_bytes()
     call(files, "--work", files.folder / "elsewhere")
     assert files.lessons.read_bytes() == went_on
@@ -150,22 +160,26 @@ def test_other_posts_in_the_same_work_folder_get_teachers_of_their_own(files, en
     write_posts(files.folder / "more.jsonl", rows_of(200, 220))
     encoder.made.clear()
     lessons, _ = call(files)
-    assert [each.seed for each in encoder.made if each.fitted] == [1, 2, 3]
+    assert [each.seed for each in encoder.made if each.fitted] == [1, 4, 2, 5, 3, 6]
     lessons.check(files.material, TARGETS)
 
 
 def test_answers_for_other_composed_posts_are_not_taken(files, encoder, monkeypatch, refused):
     call(files)
-    with refused("fold0.safetensors: holds answers for other composed posts", "choose another --work"):
+    with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "choose another --work"):
         call(files, "--composed", COMPOSED + 1)
+    with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "--teachers"):
+        call(files, "--teachers", 1)
+    with refused("1 composed posts are too few for 2 teachers", "--composed 2"):
+        call(files, "--composed", 1)
     monkeypatch.setattr(encoder, "embed", lambda self, words: -Slow.embed(self, words[::-1]))
-    with refused("fold0.safetensors: holds answers for other composed posts", "choose another --work"):
+    with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "choose another --work"):
         call(files)
 
 
 def test_answers_that_do_not_say_for_which_posts_are_damaged(files, refused):
     call(files)
-    (kept,) = files.folder.glob("work/*/fold1.safetensors")
+    (kept,) = files.folder.glob("work/*/fold1-teacher1.safetensors")
     save_file({name: array for name, array in load_file(kept).items() if name != "posts"}, kept)
     with refused(kept, "damaged", "delete it"):
         call(files)
@@ -173,7 +187,7 @@ def test_answers_that_do_not_say_for_which_posts_are_damaged(files, refused):
 
 def test_damaged_answers_and_a_folder_that_cannot_be_written_are_told(files, refused):
     call(files)
-    (kept,) = files.folder.glob("work/*/fold1.safetensors")
+    (kept,) = files.folder.glob("work/*/fold1-teacher1.safetensors")
     kept.write_bytes(kept.read_bytes()[:-1])
     with refused(kept, "damaged", "delete it"):
         call(files)
