@@ -23,6 +23,11 @@ from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, 
 from pipeline.metrics import compute_metrics
 
 CORPORA = ROOT.parent / "shared" / "data"
+SOURCES = [
+    str(CORPORA / "metoo2017"),
+    f"train={CORPORA}/offdomain/negatives_train.jsonl",
+    f"unlabelled={CORPORA}/metoo2017/unlabeled.jsonl",
+]
 RELEASED = ROOT / "configs" / "released.yaml"
 ROUNDS, CONFIDENCE = 1000, 0.95
 
@@ -77,14 +82,11 @@ def measure(
     data: Annotated[list[str] | None, typer.Option(help="As of train.py; by default the corpora of models/released.")] = None,
 ) -> None:
     """Measure each variant against the first, and keep each as an MLflow run."""
-    folder = CORPORA / "metoo2017"
-    negatives = CORPORA / "offdomain" / "negatives_train.jsonl"
-    sources = data or [str(folder), f"train={negatives}", f"unlabelled={folder / 'unlabeled.jsonl'}"]
     table = Table("variant", "macro-F1", "against the first", "mAP", "against the first", title="held-out folds of train, percent")
     first = None
     with terminal.steps() as progress:
         for variant in VARIANTS:
-            config = load_config([RELEASED], variant.settings, sources)
+            config = load_config([RELEASED], variant.settings, data or SOURCES)
             corpus = load_corpus(config.data, config.labels, seed=config.seed)
             model = _Taught(config.of_model())
             model.variant = variant

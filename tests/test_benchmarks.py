@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from school import lessons_of
+from scipy.stats import binom
 
-from benchmarks import ablation, safecity, scoring
+from benchmarks import ablation, safecity, scoring, thresholds
 from benchmarks.throughput import distinct_posts, main
 from models import Classifier
 from pipeline.config import load_config
@@ -41,6 +43,11 @@ def corpus(tmp_path_factory):
     for name, chosen in {"train": posts[:100], "unlabeled": posts[100:]}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(post) + "\n" for post in chosen))
     return folder
+
+
+def cells(printed: str) -> list[list[str]]:
+    """Of the rows of the last table."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -183,7 +190,7 @@ def test_ablation_measures_each_variant_beside_the_first(files, monkeypatch, cap
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     ablation.measure(files.options[3::2])
     printed = capsys.readouterr().out.rpartition("held-out folds")[2]
-    first, second = ([cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line)
+    first, second = cells(printed)
     assert [first[0], second[0]] == ["linear, any vocabulary", "and a network taught labels alone"]
     assert (first[2], first[4]) == ("", "")
     for row, macro_f1, versus in ((first, 1, None), (second, 1, 2), (second, 3, 4)):
@@ -211,3 +218,42 @@ def test_ablation_teaches_the_parts_that_a_variant_names(files):
         kept = [*range(labelled), *range(labelled + unlabelled, labelled + unlabelled + composed)]
         np.testing.assert_array_equal(of_part.targets, of_all.targets[kept])
         assert of_part.posts.to_lists() == of_all.posts.take(np.array(kept)).to_lists()
+
+
+def test_thresholds_show_what_is_flagged_of_posts_without_a_label_and_its_upper_limit():
+    rng = np.random.default_rng(0)
+    Y = np.repeat([[1, 0], [0, 1], [0, 0]], [100, 100, 400], axis=0).astype(np.int8)
+    sources = np.array([*["metoo2017"] * 200, *["tweets_offdomain"] * 100, *[None] * 300], object)
+    sources[:5], sources[5:10] = "tweets_offdomain", None  # have labels: not of those
+    probabilities = (0.8 * Y + rng.uniform(0, 0.1, Y.shape)).astype(np.float32)
+    probabilities[200:207, 0] = probabilities[203:209, 1] = 0.99  # nine with a trigger word
+    probabilities[300:304, 0] = probabilities[300:302, 1] = 0.99  # four ordinary ones
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(thresholds.shown(Y, probabilities, sources, ["assault", "solidarity_support"]))
+    rows = cells(captured.get())
+    assert [float(row[0]) for row in rows] == thresholds.TOLERANCES
+    # That at most nine of a hundred are flagged has a chance of one in twenty if it is 15.18 % in truth.
+    assert rows[0][2:] == ["9 (15.18)", "4 (3.03)", "2 (2.08)"]
+    assert binom.cdf(9, 100, 0.1518) == pytest.approx(0.05, abs=1e-3)
+    precision, recall = np.array([100 / 111, 100 / 108]), 1
+    assert float(rows[0][1]) == pytest.approx(100 * (2 * precision * recall / (precision + recall)).mean(), abs=0.05)
+    macro_f1 = [float(row[1]) for row in rows]
+    assert macro_f1 == sorted(macro_f1, reverse=True)
+
+
+def test_thresholds_are_measured_on_held_out_folds(files, monkeypatch, capsys):
+    lessons_of(files.material).save(files.lessons)
+    monkeypatch.setattr(thresholds, "RELEASED", files.folder / "taught.yaml")
+    thresholds.measure(files.options[3::2])
+    rows = cells(capsys.readouterr().out)
+    assert len(rows) == len(thresholds.TOLERANCES)
+    config, corpus = files.load()
+    model = Classifier(config.of_model())
+    texts, groups = corpus.to_learn_from()
+    labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
+    model.cross_validate(model.tokenizer(texts), labels, groups, auxiliary)
+    decided = model.decide(model.held_out_)
+    flagged = decided[~labels.any(axis=1)].any(axis=1).sum()
+    assert rows[0][2] == "no posts"
+    assert rows[0][3].split()[0] == str(flagged)
