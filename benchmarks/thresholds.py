@@ -27,38 +27,34 @@ from pipeline.config import Thresholds, load_config
 from pipeline.corpora import load_corpus
 from pipeline.metrics import Labels, Probabilities
 
-TOLERANCES = [0.003, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04]
+TOLERANCES = [0.003, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04]
 CONFIDENCE = 0.95
 TRIGGER = "tweets_offdomain"  # source of the tweets with a trigger word; ordinary tweets name none
 
+Flags = NDArray[np.bool_]
 
-def at_most(flagged: NDArray[np.bool_]) -> str:
-    """How many posts are flagged, and the upper limit of the share in percent, by the exact binomial test."""
-    if not len(flagged):
+
+def flagged(decided: Flags) -> str:
+    """How many posts get a label, and in brackets the upper limit of the share, in percent, by the exact binomial test."""
+    if not len(decided):
         return "no posts"
-    test = binomtest(int(flagged.sum()), len(flagged), alternative="less")
+    test = binomtest(int(decided.any(axis=1).sum()), len(decided), alternative="less")
     return f"{test.k} ({100 * test.proportion_ci(CONFIDENCE).high:.2f})"
 
 
-def measure(
-    data: Annotated[list[str] | None, typer.Option(help="As of train.py; by default the corpora of models/released.")] = None,
-) -> None:
-    """Cross-validate the released config, and show each tolerance."""
-    config = load_config([RELEASED], [], data or SOURCES)
-    corpus = load_corpus(config.data, config.labels, seed=config.seed)
-    model = Classifier(config.of_model())
-    texts, groups = corpus.to_learn_from()
-    Y = corpus.targets("train", corpus.labels)
-    with terminal.steps() as progress:
-        model.cross_validate(model.tokenizer(texts), Y, groups, corpus.targets("train", corpus.auxiliary), progress)
-    sources = np.array(corpus.splits["train"]["source"], object)
-    terminal.output().print(shown(Y, model.held_out_, sources, corpus.labels))
+def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordinary: Flags, labels: list[str], wanted: Thresholds) -> Table:
+    """A row for each tolerance.
 
-
-def shown(Y: Labels, probabilities: Probabilities, sources: NDArray[np.object_], labels: list[str]) -> Table:
-    """The table: a row for each tolerance."""
-    unlabelled = ~Y.any(axis=1)
-    trigger, ordinary = (unlabelled & (sources == source) for source in (TRIGGER, None))
+    Parameters
+    ----------
+    Y, probabilities : ndarray, shape (n_posts, n_labels)
+        Held-out probabilities, which thresholds are tuned on.
+    trigger, ordinary : ndarray of bool, shape (n_posts,)
+        Which posts without any label hold a trigger word, and which were not chosen for one.
+    labels : list of str
+    wanted : Thresholds
+        But for the tolerance.
+    """
     harm = np.array([label not in SUPPORT for label in labels])
     table = Table(
         "tolerance",
@@ -69,11 +65,38 @@ def shown(Y: Labels, probabilities: Probabilities, sources: NDArray[np.object_],
         title=f"flagged on held-out folds of train (in brackets: percent at most, with {CONFIDENCE:.0%} confidence)",
     )
     for tolerance in TOLERANCES:
-        wanted = Thresholds(tolerance=tolerance)
-        decided = probabilities >= [tune_threshold(y, p, wanted, name) for y, p, name in zip(Y.T, probabilities.T, labels, strict=True)]
-        cells = [decided[trigger].any(axis=1), decided[ordinary][:, harm].any(axis=1), decided[ordinary][:, ~harm].any(axis=1)]
-        table.add_row(f"{tolerance:g}", f"{100 * f1_score(Y, decided, average='macro'):.1f}", *map(at_most, cells))
+        here = wanted.model_copy(update={"tolerance": tolerance})
+        decided = probabilities >= [tune_threshold(y, p, here, name) for y, p, name in zip(Y.T, probabilities.T, labels, strict=True)]
+        table.add_row(
+            f"{tolerance:g}",
+            f"{100 * f1_score(Y, decided, average='macro'):.1f}",
+            flagged(decided[trigger]),
+            flagged(decided[ordinary][:, harm]),
+            flagged(decided[ordinary][:, ~harm]),
+        )
     return table
+
+
+def measure(
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"As of train.py; by default the corpora of models/released. Of posts without any label, source {TRIGGER} "
+            "marks those with a trigger word, and no source the ordinary ones."
+        ),
+    ] = None,
+) -> None:
+    """Cross-validate the released config, and show each tolerance."""
+    config = load_config([RELEASED], [], data or SOURCES)
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    model = Classifier(config.of_model())
+    texts, groups = corpus.to_learn_from()
+    Y, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
+    with terminal.steps() as progress:
+        model.cross_validate(model.tokenizer(texts), Y, groups, auxiliary, progress)
+    without = ~np.hstack([Y, auxiliary]).any(axis=1)
+    trigger, ordinary = (without & (np.array(corpus.splits["train"]["source"], object) == source) for source in (TRIGGER, None))
+    terminal.output().print(by_tolerance(Y, model.held_out_, trigger, ordinary, corpus.labels, config.thresholds))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Posts made of other posts' parts, for a teacher to label: real ones that hold a rare label are too few to learn from.
 
 After the data augmentation of Tang et al. (2019), "Distilling task-specific knowledge from BERT into simple neural networks",
-with nearest neighbours in the teacher's embedding space in the place of its replacement by part of speech.
+with nearest neighbours in the encoder's embedding space in the place of its replacement by part of speech.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""What a slow teacher says of posts without labels: the file that a fast model learns from, without any post in it.
+"""What slow teachers say of posts without labels: the file that a fast model learns from, without any post in it.
 
-The teacher was fine-tuned once without each fold of the train posts, so that a model fitted without a fold is never taught by
-one that saw it. It answered for real unlabelled posts and for posts composed of these and of train posts, none by the fold's
+Teachers were fine-tuned without each fold of the train posts, so that a model fitted without a fold is never taught by one that
+saw it. They answered for real unlabelled posts and for posts composed of these and of train posts, none by the fold's
 authors (`models.composition`); they are composed again from the corpora when a model is trained.
 """
 
@@ -103,7 +103,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Lessons:
-    """A teacher's answers.
+    """Teachers' answers.
 
     Attributes
     ----------
@@ -112,9 +112,9 @@ class Lessons:
     digest : str
         Of the `Material` that they were made from.
     answers : ndarray of float16, shape (n_unlabelled, n_folds, n_targets)
-        Log odds of unlabelled posts by the teacher fitted without each fold.
+        Log odds of unlabelled posts, the mean of the teachers fitted without each fold.
     composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
-        Log odds of each fold's composed posts by the same.
+        Log odds of each fold's composed posts, each by one of the same teachers.
     composed_digests : list of str
         `digest_of` each fold's composed posts.
     neighbours : Neighbours
@@ -144,7 +144,7 @@ class Lessons:
         from safetensors.numpy import save
 
         arrays = {"answers": self.answers, "composed": self.composed}
-        # Probabilities as the teacher had them, or other posts are composed from them than it answered for.
+        # Probabilities as the teachers had them, or other posts are composed from them than they answered for.
         arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
         try:
@@ -180,7 +180,7 @@ class Lessons:
             raise InputError(f"{path}: no teacher's lessons, or damaged; {_MAKE}") from None
 
     def check(self, material: Material, targets: list[str]) -> None:
-        """Refuse material other than the teacher's.
+        """Refuse material other than the teachers'.
 
         Raises
         ------

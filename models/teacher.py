@@ -5,9 +5,8 @@ Needs the extra ``encoder``. It takes hours, and goes on where it was stopped.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 import typer
@@ -52,11 +51,11 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
     return Neighbours(list(words), nearest, weights / weights.sum(axis=1, keepdims=True))
 
 
-def _ordinary_words(config: Config, material: Material, groups: NDArray[np.int64]) -> list[str]:
+def _ordinary_words(config: Config, material: Material) -> list[str]:
     """Words that enough authors used and that are no names: others are not put into anybody's post."""
     wanted = config.features
     features = TfidfFeatures(1, None, wanted.word_min_df, min_authors=max(5, wanted.min_authors), private="drop")
-    words = [word for word in features.fit(material.posts, groups).words_ if word.isalpha()]
+    words = [word for word in features.fit(material.posts, material.groups).words_ if word.isalpha()]
     if len(words) <= NEIGHBOURS:
         raise InputError(f"only {len(words)} words are used by {features.min_authors} authors or more; give posts by more authors")
     return words
@@ -86,31 +85,39 @@ def _digest(posts: Sequence[str]) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.sha256("\n".join(posts).encode()).digest(), np.uint8)
 
 
-def _written_down(kept: Path, posts: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """A teacher's answers, perhaps from an earlier run, for these composed posts."""
+def _write_down(kept: Path, teacher: "Encoder", posts: Sequence[str], unlabelled: Sequence[str]) -> None:
+    """Let a teacher answer."""
+    found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
+    unfinished = kept.with_name("unfinished")
+    save_file(found | {"posts": _digest(posts)}, unfinished)
+    unfinished.rename(kept)
+
+
+def _written_down(kept: Path, posts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A teacher's answers, perhaps from an earlier run, for these composed posts and for the unlabelled ones."""
     try:
-        done: dict[str, NDArray[Any]] = load_file(kept)
-        composed, answered = done["composed"], done["posts"]
+        done = load_file(kept)
+        answered, composed, unlabelled = done["posts"], done["composed"], done["unlabelled"]
     except (SafetensorError, KeyError):
         raise InputError(f"{kept}: damaged; delete it, and this teacher is fine-tuned again") from None
-    if len(composed) != len(posts) or not np.array_equal(answered, _digest(posts)):
+    if not np.array_equal(answered, _digest(posts)):
         why = "another encoder, config, --composed or --teachers"
         raise InputError(f"{kept}: holds answers for other composed posts ({why}); choose another --work")
-    return done
+    return composed, unlabelled
 
 
-def _answers(
-    kept: Path, posts: Sequence[str], unlabelled: Sequence[str], fine_tuned: Callable[[], "Encoder"]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A teacher's answers for composed and for unlabelled posts, from where an earlier run kept them or made now."""
-    if not kept.exists():
-        teacher = fine_tuned()
-        found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
-        unfinished = kept.with_name("unfinished")
-        save_file(found | {"posts": _digest(posts)}, unfinished)
-        unfinished.rename(kept)
-    done = _written_down(kept, posts)
-    return done["composed"], done["unlabelled"]
+def _given(config: Config) -> tuple[Material, list[str]]:
+    """What teachers learn from and answer for, and its texts, in the same order."""
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
+        raise InputError("the data holds no train posts; give some, as in --data train=FILE")
+    model = Classifier(config.of_model())
+    texts, groups = corpus.to_learn_from()
+    labels, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
+    material = model.material(model.tokenizer(texts), labels, groups, auxiliary)
+    if len(texts) == material.train:
+        raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
+    return material, texts
 
 
 def teach(
@@ -131,7 +138,7 @@ def teach(
     encoder : str
         Folder or name of the pretrained encoder.
     composed : int
-        Posts to compose for each fold.
+        Posts to compose for each fold, at least `teachers`.
     teachers : int
         To fine-tune for each fold, each from other random numbers. Each answers for its part of the composed posts, and all
         for the unlabelled ones: the mean of their log odds is kept.
@@ -145,37 +152,30 @@ def teach(
     Raises
     ------
     InputError
-        For data or an encoder that cannot be used.
+        For data or an encoder that cannot be used, or fewer composed posts than teachers.
     """
     if composed < teachers:
-        raise InputError(f"{composed} composed posts are too few for {teachers} teachers: give --composed {teachers} or more")
-    names = [*config.labels.names, *config.labels.auxiliary]
+        raise InputError(f"--composed {composed} is too few for --teachers {teachers}; give --composed {teachers} or more")
+    names, folds = [*config.labels.names, *config.labels.auxiliary], config.calibration.folds
     pretrained = _new_encoder(encoder, len(names), 0, threads)  # what is wrong with it is said at once
-    corpus = load_corpus(config.data, config.labels, seed=config.seed)
-    if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
-        raise InputError("the data holds no train posts; give some, as in --data train=FILE")
-    model = Classifier(config.of_model())
-    texts, groups = corpus.to_learn_from()
-    labels, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
-    material = model.material(model.tokenizer(texts), labels, groups, auxiliary)
-    train, unlabelled = texts[: material.train], texts[material.train :]
-    if not unlabelled:
-        raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
-    near = neighbours(pretrained, _ordinary_words(config, material, groups))
+    material, texts = _given(config)
+    unlabelled = texts[material.train :]
+    near = neighbours(pretrained, _ordinary_words(config, material))
     folder = _folder(work, material)
 
     def fine_tuned(fold: int, number: int) -> "Encoder":
         def told(step: str) -> None:
-            progress(f"fold {fold + 1} of {config.calibration.folds}, teacher {number + 1} of {teachers}: {step}")
+            progress(f"fold {fold + 1} of {folds}, teacher {number + 1} of {teachers}: {step}")
 
         taught = np.flatnonzero(material.fold != fold)
-        teacher = _new_encoder(encoder, len(names), 1 + fold + number * config.calibration.folds, threads)
-        teacher.fit([train[row] for row in taught], material.targets[taught].astype(np.float32), told)
+        # No two have the same seed, nor does one depend on how many there are: more can be added to those that are done.
+        teacher = _new_encoder(encoder, len(names), 1 + fold + number * folds, threads)
+        teacher.fit([texts[row] for row in taught], material.targets[taught].astype(np.float32), told)
         told("answering")
         return teacher
 
     of_unlabelled, of_composed, digests = [], [], []
-    for fold in range(config.calibration.folds):
+    for fold in range(folds):
         made = material.compose(fold, near, composed)
         digests.append(digest_of(made))
         posts = [written(post) for post in made.to_lists()]
@@ -183,7 +183,9 @@ def teach(
         for number in range(teachers):
             part = posts[composed * number // teachers : composed * (number + 1) // teachers]
             kept = folder / f"fold{fold}-teacher{number}.safetensors"
-            found.append(_answers(kept, part, unlabelled, partial(fine_tuned, fold, number)))
+            if not kept.exists():
+                _write_down(kept, fine_tuned(fold, number), part, unlabelled)
+            found.append(_written_down(kept, part))
         of_composed.append(np.concatenate([each for each, _ in found]).astype(np.float16))
         of_unlabelled.append(np.mean([each for _, each in found], axis=0).astype(np.float16))
     return Lessons(names, material.digest, np.stack(of_unlabelled, axis=1), np.stack(of_composed), digests, near)

@@ -125,7 +125,7 @@ class Features(Section):
 
 
 class Network(Section):
-    """A small convolutional network beside the linear model, and the slow teacher whose answers it learns from."""
+    """A small convolutional network beside the linear model, and the slow teachers whose answers it learns from."""
 
     lessons: str
     dimensions: Annotated[int, Field(ge=1)] = 48

@@ -92,7 +92,7 @@ def test_weights_that_may_run_code_are_not_read(tiny, tmp_path, refused):
 
 def test_teachers_of_it_make_lessons(tiny, files):
     config, _ = files.load()
-    lessons = teach(config, str(tiny), 15, files.folder / "work")
+    lessons = teach(config, str(tiny), 15, 2, files.folder / "work")
     lessons.check(files.material, TARGETS)
     assert (lessons.answers.shape, lessons.composed.shape) == ((20, 3, 3), (3, 15, 3))
     assert np.isfinite(lessons.answers).all()

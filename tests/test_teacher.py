@@ -106,6 +106,15 @@ def test_a_single_teacher_answers_for_all(files, encoder):
     assert [each.seed for each in encoder.made] == [0, 1, 2, 3]
     composed = [" ".join(post) for post in files.material.compose(2, lessons.neighbours, COMPOSED).to_lists()]
     np.testing.assert_array_equal(lessons.composed[2], encoder.made[3].decision_function(composed).astype(np.float16))
+    unlabelled = encoder.made[3].decision_function([row["text"] for row in rows_of(100, 120)])
+    np.testing.assert_array_equal(lessons.answers[:, 2], unlabelled.astype(np.float16))
+
+
+def test_more_teachers_keep_those_that_are_done(files, encoder):
+    call(files, "--composed", 8, "--teachers", 1)
+    encoder.made.clear()
+    call(files, "--composed", 24, "--teachers", 3)
+    assert sorted(each.seed for each in encoder.made if each.fitted) == [4, 5, 6, 7, 8, 9]
 
 
 def test_threads_are_one_unless_more_are_asked_for(files, encoder):
@@ -170,19 +179,24 @@ def test_answers_for_other_composed_posts_are_not_taken(files, encoder, monkeypa
         call(files, "--composed", COMPOSED + 1)
     with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "--teachers"):
         call(files, "--teachers", 1)
-    with refused("1 composed posts are too few for 2 teachers", "--composed 2"):
-        call(files, "--composed", 1)
     monkeypatch.setattr(encoder, "embed", lambda self, words: -Slow.embed(self, words[::-1]))
     with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "choose another --work"):
         call(files)
 
 
-def test_answers_that_do_not_say_for_which_posts_are_damaged(files, refused):
+def test_fewer_composed_posts_than_teachers_are_refused(files, refused):
+    with refused("--composed 1 is too few for --teachers 2", "give --composed 2 or more"):
+        call(files, "--composed", 1)
+
+
+def test_answers_that_lack_something_are_damaged(files, refused):
     call(files)
     (kept,) = files.folder.glob("work/*/fold1-teacher1.safetensors")
-    save_file({name: array for name, array in load_file(kept).items() if name != "posts"}, kept)
-    with refused(kept, "damaged", "delete it"):
-        call(files)
+    whole = load_file(kept)
+    for lacking in whole:
+        save_file({name: array for name, array in whole.items() if name != lacking}, kept)
+        with refused(kept, "damaged", "delete it"):
+            call(files)
 
 
 def test_damaged_answers_and_a_folder_that_cannot_be_written_are_told(files, refused):
