@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def _percent(value: float, digits: int = 1) -> str:
@@ -76,30 +79,39 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return chosen
 
 
+def _times_tokenizer(found: Mapping[str, Any]) -> float:
+    """As a multiple of the tokenizer's."""
+    return float(found["posts_per_second"] / found["tokenizer_posts_per_second"])
+
+
+def _draw(axes: "Axes", shown: Sequence[Mapping[str, Any]], metric: str) -> None:
+    """Draw a metric against speed; `shown` from the slowest on."""
+    points = [(_times_tokenizer(found), found[metric]["value"]) for found in shown]
+    best = [points[index] for index in front(points)]
+    axes.plot(*zip(*best, strict=True), color="0.7", linewidth=1, zorder=1) if best else None
+    for found, (faster, quality) in zip(shown, points, strict=True):
+        low, high = found[metric]["interval"] or (quality, quality)
+        ours = found["title"].startswith("ours")
+        colour = "tab:red" if ours else "tab:blue"
+        axes.errorbar(faster, quality, [[max(0, quality - low)], [max(0, high - quality)]], fmt="o", color=colour, elinewidth=0.8)
+        # Names of others to the left, beyond a third of a logarithmic axis: the fast ones lie close together.
+        left = not ours and faster**3 > points[0][0] ** 2 * points[-1][0]
+        axes.annotate(found["title"], (faster, quality), (-5 if left else 5, 4), textcoords="offset points", ha="right" if left else "left")
+    axes.margins(x=0.15)
+    axes.grid(color="0.92")
+
+
 def plot(peers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw macro-F1 against speed (as a multiple of the tokenizer's), of those that read posts, and the front that none beats in both."""
+    """Draw mAP, which knows no thresholds, and macro-F1 against speed, of those that read posts, with the front that none beats in both."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    def speed(found: Mapping[str, Any]) -> float:
-        return float(found["posts_per_second"] / found["tokenizer_posts_per_second"])
-
-    shown = sorted((found for found in peers.values() if found["posts_per_second"]), key=speed)
-    points = [(speed(found), found["macro_f1"]["value"]) for found in shown]
-    with mpl.rc_context({"svg.hashsalt": "peers", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        axes = figure.add_subplot()
-        best = [points[index] for index in front(points)]
-        axes.plot(*zip(*best, strict=True), color="0.7", linewidth=1, zorder=1) if best else None
-        for found, (faster, quality) in zip(shown, points, strict=True):
-            low, high = found["macro_f1"]["interval"] or (quality, quality)
-            colour = "tab:red" if found["title"].startswith("ours") else "tab:blue"
-            axes.errorbar(faster, quality, [[max(0, quality - low)], [max(0, high - quality)]], fmt="o", color=colour, elinewidth=0.8)
-            fast = faster**3 > points[0][0] ** 2 * points[-1][0]  # beyond a third of a logarithmic axis: its name goes to the left
-            axes.annotate(
-                found["title"], (faster, quality), (-5 if fast else 5, 4), textcoords="offset points", ha="right" if fast else "left"
-            )
-        axes.set(xscale="log", xlabel="speed on one core, × the bare spaCy tokenizer's", ylabel="macro-F1, test split (95 % interval)")
-        axes.margins(x=0.15)
-        axes.grid(color="0.92")
+    shown = sorted((found for found in peers.values() if found["posts_per_second"]), key=_times_tokenizer)
+    with mpl.rc_context({"svg.hashsalt": "peers", "svg.fonttype": "none", "font.size": 8}):
+        figure = Figure(figsize=(10, 9), layout="constrained")
+        upper, lower = figure.subplots(2, sharex=True)
+        _draw(upper, shown, "mean_average_precision")
+        _draw(lower, shown, "macro_f1")
+        upper.set(ylabel="mAP, test split (95 % interval)")
+        lower.set(xscale="log", xlabel="speed on one core, × the bare spaCy tokenizer's", ylabel="macro-F1, test split (95 % interval)")
         figure.savefig(path, metadata={"Date": None})

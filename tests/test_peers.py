@@ -273,7 +273,10 @@ def test_all_are_measured_and_shown_and_nothing_shows_a_post(run, posts, tmp_pat
     lines = (tmp_path / "peers.md").read_text().splitlines()
     assert len(lines) == 6
     assert lines[2].startswith(("| scikit-learn", "| ours, fast.yaml"))
-    assert "<svg" in (tmp_path / "peers.svg").read_text()
+    drawn = (tmp_path / "peers.svg").read_text()
+    for metric in ("mAP, test split", "macro-F1, test split"):
+        assert metric in drawn
+    assert (drawn.count(f">{frequent['title']}<"), drawn.count(f">{tfidf['title']}<")) == (0, 2)  # who reads no post is not drawn
     everything = capsys.readouterr().out + (tmp_path / "peers.json").read_text() + (tmp_path / "peers.svg").read_text()
     assert not {"river", "stranger", "boss"} & set(everything.split())
 
