@@ -34,6 +34,7 @@ from benchmarks.libraries import PEERS, Peer
 from benchmarks.peers_shown import markdown, plot, table, table_rows
 from models import Classifier
 from models.calibration import Sigmoid, tune_threshold
+from models.card import SUPPORT
 from pipeline import terminal
 from pipeline.config import ROOT, Config, Thresholds, load_config
 from pipeline.corpora import Corpus, load_corpus
@@ -53,7 +54,6 @@ TOKENIZER_POSTS = 7000
 WARM_UP = 200
 SHARED = Path("../shared/data")
 RESULTS = Path("benchmarks/peers.json")
-SOLIDARITY = "solidarity_support"  # all other labels are of harassment and assault
 OURS = {"ours_default": None, "ours_fast": ROOT / "configs" / "experiments" / "fast.yaml"}
 TITLES = {"ours_default": "ours, default config", "ours_fast": "ours, fast.yaml"}
 
@@ -391,7 +391,7 @@ def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
     bounds = intervals(metrics, by_round, probabilities, evaluation.confidence)
     behaviour = run_cases(model, posts.cases)
     flagged = model.decide(model.score(posts.off_domain))
-    harassment = np.array([name != SOLIDARITY for name in posts.labels])
+    harassment = np.array([name not in SUPPORT for name in posts.labels])
     return {
         **{name: {"value": metrics[name], "interval": bounds[name]} for name in ("macro_f1", "mean_average_precision")},
         "labels": {name: {key: found[key] for key in ("f1", "average_precision", "ece")} for name, found in metrics["labels"].items()},
