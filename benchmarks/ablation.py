@@ -15,9 +15,10 @@ import typer
 from rich.table import Table
 
 from models import Classifier
+from models.config import ROOT
 from models.lessons import Lesson
 from pipeline import terminal, tracking
-from pipeline.config import ROOT, load_config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
 from pipeline.metrics import compute_metrics
@@ -90,16 +91,16 @@ def measure(
             corpus = load_corpus(config.data, config.labels, seed=config.seed)
             model = _Taught(config.of_model())
             model.variant = variant
-            texts, groups = corpus.to_learn_from()
-            Y = corpus.targets("train", corpus.labels)
+            posts = corpus.to_learn_from()
+            Y = posts.Y
 
             def told(step: str, name: str = variant.name) -> None:
                 progress(f"{name}: {step}")
 
-            model.cross_validate(model.tokenizer(texts), Y, groups, corpus.targets("train", corpus.auxiliary), told)
+            model.cross_validate(model.tokenizer(posts.texts), Y, posts.groups, posts.auxiliary, told)
             decided = model.decide(model.held_out_)
             metrics = compute_metrics(Y, model.held_out_, decided, model.labels, model.thresholds_.tolist())
-            by_round = metrics_by_round(Y, model.held_out_, decided, resample(groups[: len(Y)], ROUNDS, config.seed))
+            by_round = metrics_by_round(Y, model.held_out_, decided, resample(posts.groups[: len(Y)], ROUNDS, config.seed))
             within = intervals(metrics, by_round, model.held_out_, CONFIDENCE)
             versus = compare(metrics, by_round, *first, CONFIDENCE) if first else None
             first = first or (metrics, by_round)

@@ -34,16 +34,17 @@ from benchmarks.libraries import PEERS, Peer
 from benchmarks.peers_shown import markdown, plot, table, table_rows
 from models import Classifier
 from models.calibration import Sigmoid, tune_threshold
-from models.card import SUPPORT
+from models.config import ROOT, Thresholds
+from models.errors import InputError
+from models.text import normalise
 from pipeline import terminal
-from pipeline.config import ROOT, Config, Thresholds, load_config
+from pipeline.config import Config
+from pipeline.config_files import load_config
 from pipeline.corpora import Corpus, load_corpus
-from pipeline.errors import InputError
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
 from pipeline.metrics import Decisions, Labels, Probabilities, compute_metrics
 from pipeline.records import Row, read_rows
-from pipeline.text import normalise
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -389,9 +390,10 @@ def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
     counts = resample(posts.test_groups, evaluation.rounds, posts.config.seed)
     by_round = metrics_by_round(posts.test_Y, probabilities, decided, counts)
     bounds = intervals(metrics, by_round, probabilities, evaluation.confidence)
-    behaviour = run_cases(model, posts.cases)
+    of_cases = model.score([case.text for case in posts.cases])
+    behaviour = run_cases(posts.cases, posts.labels, of_cases, model.decide(of_cases))
     flagged = model.decide(model.score(posts.off_domain))
-    harassment = np.array([name not in SUPPORT for name in posts.labels])
+    harassment = np.array([name not in posts.config.labels.support for name in posts.labels])
     return {
         **{name: {"value": metrics[name], "interval": bounds[name]} for name in ("macro_f1", "mean_average_precision")},
         "labels": {name: {key: found[key] for key in ("f1", "average_precision", "ece")} for name, found in metrics["labels"].items()},

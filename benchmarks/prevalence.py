@@ -16,16 +16,15 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.table import Table
-from scipy.stats import binomtest
 
 from models import Classifier
+from models.errors import InputError
+from models.text import normalise
 from pipeline import terminal
-from pipeline.config import load_config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.errors import InputError
 from pipeline.evaluation.prevalence import estimate_prevalence
-from pipeline.metrics import Labels
-from pipeline.text import normalise
+from pipeline.metrics import Labels, wilson_interval
 
 METHODS = {"interval": "prediction-powered", "counted": "counted", "labelled_interval": "labelled alone"}
 
@@ -72,7 +71,7 @@ def simulate(
         found = estimate_prevalence(Y[chosen], p[chosen], p[~chosen], [label], [threshold], 0.95, 1)["total"]["labels"][label]
         counted += found["counted"] / runs
         rest = int((~chosen).sum())
-        intervals = found | {"counted": list(binomtest(round(found["counted"] * rest), rest).proportion_ci(0.95, "wilson"))}
+        intervals = found | {"counted": wilson_interval(round(found["counted"] * rest), rest, 0.95)}
         for name in METHODS:
             low, high = intervals[name] or found["labelled_interval"]  # no positive among the labelled: no other interval
             covered[name] += low <= truth <= high

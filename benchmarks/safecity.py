@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from models import Classifier
+from models.config import ROOT
+from models.errors import InputError
+from models.text import normalise
 from pipeline import terminal
-from pipeline.config import ROOT, Config, load_config
+from pipeline.config import Config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import resample
 from pipeline.metrics import Decisions, Labels
-from pipeline.text import normalise
 
 CONFIG = ROOT / "configs" / "experiments" / "safecity.yaml"
 # As the papers print them; a score that a paper does not print is None. Accuracy: commenting, ogling, groping.

@@ -32,7 +32,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from benchmarks.throughput import bare_tokenizer, measure_and_print, rate
 from pipeline import terminal
-from pipeline.config import load_config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 
 SCORE = Path(__file__).resolve().parent.parent / "score.py"

@@ -21,9 +21,9 @@ from sklearn.metrics import f1_score
 from benchmarks.ablation import RELEASED, SOURCES
 from models import Classifier
 from models.calibration import tune_threshold
-from models.card import SUPPORT
+from models.config import LabelSet, Thresholds
 from pipeline import terminal
-from pipeline.config import Thresholds, load_config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.metrics import Labels, Probabilities
 
@@ -42,7 +42,7 @@ def flagged(decided: Flags) -> str:
     return f"{test.k} ({100 * test.proportion_ci(CONFIDENCE).high:.2f})"
 
 
-def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordinary: Flags, labels: list[str], wanted: Thresholds) -> Table:
+def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordinary: Flags, labels: LabelSet, wanted: Thresholds) -> Table:
     """A row for each tolerance.
 
     Parameters
@@ -51,11 +51,11 @@ def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordina
         Held-out probabilities, which thresholds are tuned on.
     trigger, ordinary : ndarray of bool, shape (n_posts,)
         Which posts without any label hold a trigger word, and which were not chosen for one.
-    labels : list of str
+    labels : LabelSet
     wanted : Thresholds
         But for the tolerance.
     """
-    harm = np.array([label not in SUPPORT for label in labels])
+    harm = np.array([label not in labels.support for label in labels.names])
     table = Table(
         "tolerance",
         "macro-F1, %",
@@ -66,7 +66,7 @@ def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordina
     )
     for tolerance in TOLERANCES:
         here = wanted.model_copy(update={"tolerance": tolerance})
-        decided = probabilities >= [tune_threshold(y, p, here, name) for y, p, name in zip(Y.T, probabilities.T, labels, strict=True)]
+        decided = probabilities >= [tune_threshold(y, p, here, name) for y, p, name in zip(Y.T, probabilities.T, labels.names, strict=True)]
         table.add_row(
             f"{tolerance:g}",
             f"{100 * f1_score(Y, decided, average='macro'):.1f}",
@@ -90,13 +90,12 @@ def measure(
     config = load_config([RELEASED], [], data or SOURCES)
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     model = Classifier(config.of_model())
-    texts, groups = corpus.to_learn_from()
-    Y, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
+    posts = corpus.to_learn_from()
     with terminal.steps() as progress:
-        model.cross_validate(model.tokenizer(texts), Y, groups, auxiliary, progress)
-    without = ~np.hstack([Y, auxiliary]).any(axis=1)
+        model.cross_validate(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary, progress)
+    without = ~np.hstack([posts.Y, posts.auxiliary]).any(axis=1)
     trigger, ordinary = (without & (np.array(corpus.splits["train"]["source"], object) == source) for source in (TRIGGER, None))
-    terminal.output().print(by_tolerance(Y, model.held_out_, trigger, ordinary, corpus.labels, config.thresholds))
+    terminal.output().print(by_tolerance(posts.Y, model.held_out_, trigger, ordinary, config.labels, config.thresholds))
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from models import Classifier
+from models.errors import InputError
+from models.text import normalise
 from pipeline import terminal
-from pipeline.config import load_config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.errors import InputError
 from pipeline.records import Row, read_rows
-from pipeline.text import normalise
 
 BATCH = 2048
 BARS = {"b/a": 0.5, "b/c": 5.0}

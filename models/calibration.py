@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Thresholds
-from pipeline.errors import InputError
+from models.config import Thresholds
+from models.errors import InputError
 
-Method = Literal["stacked", "sigmoid", "isotonic"]
+Method = Literal["stacked", "sigmoid"]
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -26,7 +26,7 @@ class Calibrator(Protocol):
         """Probabilities, shape (n_posts, n_labels)."""
 
     def explained(self, scores: Floats) -> Floats:
-        """What `weights` explains, shape (n_posts, n_labels): log odds, unless the calibrator says otherwise."""
+        """Log odds, shape (n_posts, n_labels), which `weights` explains."""
 
     def weights(self, scores: Floats, origin: Floats) -> Floats:
         """What each target's score is worth to each label, shape (n_posts, n_targets, n_labels).
@@ -149,49 +149,7 @@ class Sigmoid:
         return self
 
 
-class Isotonic:
-    """Isotonic regression per label on the label's own score (Zadrozny & Elkan 2002).
-
-    It is a staircase, whose log odds jump or are infinite, so that what is explained is the label's own score.
-    """
-
-    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Isotonic":
-        """See `Calibrator`."""
-        from sklearn.isotonic import IsotonicRegression
-
-        self.steps = []
-        for k, y in enumerate(Y.T):
-            fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores[:, k], y)
-            self.steps.append(np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64))
-        return self
-
-    def predict_proba(self, scores: Floats) -> Floats:
-        """See `Calibrator`."""
-        return np.stack([np.interp(scores[:, k], at, value) for k, (at, value) in enumerate(self.steps)], axis=1)
-
-    def explained(self, scores: Floats) -> Floats:
-        """See `Calibrator`: the label's own score."""
-        return scores[:, : len(self.steps)]
-
-    def weights(self, scores: Floats, origin: Floats) -> Floats:
-        """See `Calibrator`."""
-        return np.tile(np.eye(len(origin), len(self.steps)), (len(scores), 1, 1))
-
-    def arrays(self) -> Arrays:
-        """See `Calibrator`."""
-        return {f"label_{k:03d}": steps for k, steps in enumerate(self.steps)}
-
-    def restore(self, arrays: Arrays) -> "Isotonic":
-        """See `Calibrator`."""
-        self.steps = [arrays[name] for name in sorted(arrays)]
-        return self
-
-
-CALIBRATORS: dict[Method, type[Stacked] | type[Sigmoid] | type[Isotonic]] = {
-    "stacked": Stacked,
-    "sigmoid": Sigmoid,
-    "isotonic": Isotonic,
-}
+CALIBRATORS: dict[Method, type[Stacked] | type[Sigmoid]] = {"stacked": Stacked, "sigmoid": Sigmoid}
 
 
 def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: Thresholds, label: str) -> float:

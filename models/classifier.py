@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
-from models.explanation import reasons
+from models.config import ModelConfig, find_file
+from models.errors import InputError
+from models.features import TfidfFeatures
 from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
 from models.network import ConvolutionalScorer
 from models.storage import read_model, write_model
-from pipeline.config import ModelConfig, find_file
-from pipeline.errors import InputError
-from pipeline.features import TfidfFeatures
-from pipeline.text import PostTokenizer, TokenBatch, normalise
+from models.text import normalise
+from models.tokens import PostTokenizer, TokenBatch
 
 Labels = NDArray[np.int8]
 Ints = NDArray[np.int64]
@@ -272,10 +272,6 @@ class Classifier:
     def score_normalised(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Posts that went through `normalise` to probabilities, shape (n_posts, n_labels)."""
         return self.predict_proba(self.tokenizer(texts))
-
-    def explain_normalised(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[tuple[str, str, float]]]:
-        """Words that spoke most for the labels wanted of posts that went through `normalise`: see `models.explanation.reasons`."""
-        return reasons(self, texts, wanted, top)
 
     def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each label is given, shape (n_posts, n_labels)."""

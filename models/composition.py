@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.text import TokenBatch
+from models.tokens import TokenBatch
 
 _LONGEST = 60  # tokens taken of a post
 _CUT, _JOINED = 0.4, 0.35  # share of posts that are cut, and of those that part of another is put to

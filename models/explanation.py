@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipeline.errors import InputError
-from pipeline.text import EMAIL, PHONE, URL, USER, TokenBatch, normalise
+from models.errors import InputError
+from models.text import EMAIL, PHONE, URL, USER, normalise
+from models.tokens import TokenBatch
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
+
+Reason = tuple[str, str, float]  # label, word of the post, what it contributes to the label's log odds
 
 MIN_POSTS = 10  # a rarer n-gram may be a person's
 
@@ -70,8 +73,7 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     A feature's contribution is its value times the sum over targets of its weight there times what the target is worth to the
     label (see `models.calibration.Calibrator.weights`); it falls to the words by `pipeline.features.TfidfFeatures.by_word`.
     To it comes the word's part in the scores of a network, if there is one (see `models.network.ConvolutionalScorer.by_word`).
-    A post's words sum to the difference between its log odds and those of an empty post. With isotonic calibration both are
-    the label's own score instead.
+    A post's words sum to the difference between its log odds and those of an empty post.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dic
     return explanations
 
 
-def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[tuple[str, str, float]]]:
+def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[Reason]]:
     """Words that spoke most for labels.
 
     Parameters
@@ -140,13 +142,13 @@ def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.b
 
     Returns
     -------
-    list of list of (str, str, float), length n_posts
+    list of list of Reason, length n_posts
         Label, word and its contribution, always above zero, the greatest of a label first.
     """
     found = contributions(model, model.tokenizer(normalised))
     explanations = []
     for (words, values), marked in zip(found.of_posts(), wanted, strict=True):
-        chosen: list[tuple[str, str, float]] = []
+        chosen: list[Reason] = []
         for number in np.flatnonzero(marked):
             of_label = values[:, number]
             best = np.argsort(-of_label, kind="stable")[:top]

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.composition import Composer, Neighbours
-from pipeline.config import find_file
-from pipeline.errors import InputError
-from pipeline.text import TokenBatch
+from models.config import find_file
+from models.errors import InputError
+from models.tokens import TokenBatch
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipeline.text import TokenBatch
+from models.tokens import TokenBatch
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.classifier import Classifier
-from pipeline.text import MAX_CHARS
+from models.text import MAX_CHARS
 
 if TYPE_CHECKING:
     import pandas as pd

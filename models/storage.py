@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
-from pipeline.folders import new_folder
+from models.errors import InputError
+from models.folders import new_folder
 
 FORMAT_VERSION = 1
+RELEASED = Path(__file__).resolve().parent / "released"  # the model that comes with this version
 DESCRIPTION, WEIGHTS, VOCABULARY = "model.json", "weights.safetensors", "vocabulary.json"
 
 

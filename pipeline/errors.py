@@ -1,10 +1,8 @@
-"""What goes wrong by a user's input, not by a mistake in the code."""
+"""What goes wrong while files are read and jobs are done; see also `models.errors`."""
 
 from collections.abc import Sequence
 
-
-class InputError(Exception):
-    """Input that cannot be used: the message is one line that names the place and the remedy."""
+from models.errors import InputError
 
 
 class DamagedError(InputError):

@@ -22,6 +22,32 @@ Decisions = NDArray[np.bool_]
 BINS = 10
 
 
+def wilson_interval(successes: float, trials: float, confidence: float) -> list[float]:
+    """Confidence interval of a share (Wilson 1927).
+
+    Parameters
+    ----------
+    successes, trials : float
+        Of `trials`, at least one; both may be effective sizes, which are no whole numbers.
+    confidence : float
+        Such as 0.95.
+
+    Returns
+    -------
+    list of float
+        ``[low, high]``, within 0 and 1.
+
+    Examples
+    --------
+    >>> wilson_interval(8, 10, 0.95)
+    [0.49016..., 0.94331...]
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(successes, trials, 1 - confidence, "wilson")
+    return [max(0.0, float(low)), min(1.0, float(high))]
+
+
 def reliability(y: NDArray[np.int8], probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
     """Mean probability, share of positives and number of posts in each filled one of ten equal-width bins.
 
@@ -44,12 +70,10 @@ def reliability(y: NDArray[np.int8], probability: NDArray[np.float32]) -> tuple[
 
 def reliability_intervals(y: NDArray[np.int8], probability: NDArray[np.float32], confidence: float) -> list[dict[str, Any]]:
     """The filled bins of `reliability` with Wilson intervals: ``probability`` (mean), ``share``, ``posts``, ``interval``."""
-    from scipy.stats import binomtest
-
     bins = []
     for mean, share, posts in zip(*(values.tolist() for values in reliability(y, probability)), strict=True):
-        bounds = binomtest(round(share * posts), int(posts)).proportion_ci(confidence, "wilson")
-        bins.append({"probability": mean, "share": share, "posts": int(posts), "interval": [float(bounds.low), float(bounds.high)]})
+        interval = wilson_interval(round(share * posts), int(posts), confidence)
+        bins.append({"probability": mean, "share": share, "posts": int(posts), "interval": interval})
     return bins
 
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.explanation import Reason
+
 Format = Literal["parquet", "jsonl", "csv"]
-Reason = tuple[str, str, float]  # label, word of the post, what it contributes to the label's log odds
 
 _REASON = pa.struct([("label", pa.string()), ("word", pa.string()), ("contribution", pa.float32())])
 

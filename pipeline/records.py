@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, AnyStr, BinaryIO
 
-from pipeline.errors import DamagedError, InputError
+from models.errors import InputError
+from pipeline.errors import DamagedError
 
 if TYPE_CHECKING:
     import pyarrow as pa

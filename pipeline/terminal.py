@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from pipeline.errors import IncompleteError, InputError
+from models.errors import InputError
+from pipeline.errors import IncompleteError
 
 if TYPE_CHECKING:
     from pipeline.scoring import Progress as JobProgress

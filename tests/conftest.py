@@ -15,9 +15,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 from models import Classifier
-from pipeline.config import Calibration, Features, Label, LabelSet, ModelConfig
-from pipeline.errors import InputError
-from pipeline.text import TokenBatch
+from models.config import Calibration, Features, Label, LabelSet, ModelConfig
+from models.errors import InputError
+from models.tokens import TokenBatch
 
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")

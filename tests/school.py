@@ -11,10 +11,12 @@ from conftest import Posts, model_config
 
 from models import Classifier
 from models.composition import Neighbours
+from models.config import Model, ModelConfig, Network
 from models.lessons import Lessons, Material, digest_of
-from pipeline.config import Config, Model, ModelConfig, Network, load_config
+from models.tokens import TokenBatch
+from pipeline.config import Config
+from pipeline.config_files import load_config
 from pipeline.corpora import Corpus, load_corpus
-from pipeline.text import TokenBatch
 
 TARGETS = ["alpha", "beta", "gamma"]
 _STEMS = ("zax", "wik", "qor")

@@ -8,7 +8,7 @@ from conftest import Posts, invent
 from school import Class, Files, lessons_of, taught_config, write_files
 
 from models import Classifier
-from pipeline.text import TokenBatch
+from models.tokens import TokenBatch
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.config import Data, Evaluation, Label, LabelSet
+from models.config import Label, LabelSet
+from pipeline.config import Data, Evaluation
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split, headline
 from pipeline.evaluation.analysis import analyse

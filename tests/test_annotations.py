@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from models.config import ROOT
 from pipeline import annotations
 from pipeline.annotations import (
     FOLDER,
@@ -28,7 +29,7 @@ from pipeline.annotations import (
     read_annotations,
     write_annotations,
 )
-from pipeline.config import ROOT, load_config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.terminal import command_line
 

@@ -7,10 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipeline.config import ROOT, Label, LabelSet, load_config
+from models.config import ROOT, Label, LabelSet
+from models.text import normalise
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluation.behaviour import load_cases, run_cases
-from pipeline.text import normalise
 
 CASES = "data/behaviour/cases.csv"
 EXTENDED = ROOT / "configs/experiments/extended.yaml"

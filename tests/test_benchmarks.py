@@ -16,8 +16,8 @@ from sklearn.metrics import f1_score
 from benchmarks import ablation, safecity, scoring, thresholds
 from benchmarks.throughput import distinct_posts, main
 from models import Classifier
-from pipeline.config import load_config
-from pipeline.errors import InputError
+from models.errors import InputError
+from pipeline.config_files import load_config
 
 pytest_plugins = ["taught"]
 

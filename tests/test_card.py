@@ -13,13 +13,13 @@ from huggingface_hub import ModelCard
 
 from models import Classifier, card
 from models.storage import read_description
+from models.text import normalise
 from pipeline import terminal
 from pipeline.config import Data, Evaluation
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, run_cases
-from pipeline.text import normalise
 from score import RELEASED, score
 
 LABELS = ["alpha", "solidarity_support"]

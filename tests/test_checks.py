@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from models.config import Label, LabelSet
 from pipeline import checks
 from pipeline.checks import check_labels, check_splits, check_terminal, checks_tables, show_texts, write_checks
-from pipeline.config import Data, Label, LabelSet
+from pipeline.config import Data
 from pipeline.corpora import load_corpus
 
 LABELS = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])

@@ -8,7 +8,8 @@ from school import alike
 
 from models import composition
 from models.composition import Composer, Neighbours, written
-from pipeline.text import PostTokenizer, TokenBatch, normalise
+from models.text import normalise
+from models.tokens import PostTokenizer, TokenBatch
 
 NOTHING = Neighbours([], np.empty((0, 2), np.int32), np.empty((0, 2), np.float16))
 

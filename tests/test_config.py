@@ -7,7 +7,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from pipeline.config import DEFAULT, ROOT, Config, LabelSet, flatten, load_config
+from models.config import ROOT, LabelSet
+from pipeline.config import Config
+from pipeline.config_files import DEFAULT, flatten, load_config
 
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
 LABEL_SETS = sorted((ROOT / "configs" / "labels").glob("*.yaml"))

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Columns, Data, Label, LabelSet, Split
+from models.config import Label, LabelSet
+from models.errors import InputError
+from pipeline.config import Columns, Data, Split
 from pipeline.corpora import Overlap, load_corpus
-from pipeline.errors import InputError
 
 LABELS = LabelSet(
     name="three",

@@ -16,7 +16,7 @@ import score
 import train
 from benchmarks import peers
 from models import card, teacher
-from pipeline.config import load_config
+from pipeline.config_files import load_config
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.terminal import command_line
 

@@ -11,8 +11,8 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file  # noqa: E402 - needs torch
 
-from models.encoder import Encoder  # noqa: E402 - needs both
-from models.teacher import teach  # noqa: E402
+from pipeline.teaching.encoder import Encoder  # noqa: E402 - needs both
+from pipeline.teaching.teacher import teach  # noqa: E402
 
 pytest_plugins = ["taught"]
 

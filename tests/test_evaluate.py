@@ -21,8 +21,10 @@ from typer.testing import CliRunner
 import evaluate
 import train
 from models import Classifier
+from models.config import ROOT
 from pipeline import tracking
-from pipeline.config import ROOT, Tracking, load_config
+from pipeline.config import Tracking
+from pipeline.config_files import load_config
 from pipeline.scoring.options import Options
 from pipeline.terminal import command_line
 from score import score

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from models import Classifier
 from models.calibration import CALIBRATORS
 from models.classifier import _scores
+from models.config import Calibration, Features
 from models.explanation import contributions, explain, reasons, strongest_features
-from pipeline.config import Calibration, Features
-from pipeline.text import TokenBatch, normalise
+from models.text import normalise
+from models.tokens import TokenBatch
 
 pytest_plugins = ["taught"]
 

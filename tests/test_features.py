@@ -9,12 +9,12 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from models import Classifier
+from models.config import Features
+from models.errors import InputError
+from models.features import TfidfFeatures
+from models.privacy import may_show_characters, may_show_words
+from models.tokens import TokenBatch
 from pipeline import features
-from pipeline.config import Features
-from pipeline.errors import InputError
-from pipeline.features import TfidfFeatures
-from pipeline.privacy import may_show_characters, may_show_words
-from pipeline.text import TokenBatch
 
 # Few characters, so that n-grams repeat; of one, two, three and four bytes, a combining one and a lone surrogate.
 tokens = st.sampled_from(["me", "too", "é"]) | st.text("abé\u0301我😀#'\ud800", min_size=1, max_size=6)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.folders import check_output, new_folder
+from models.folders import check_output, new_folder
 
 MARKER = "manifest.json"
 

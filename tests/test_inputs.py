@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.text import MAX_CHARS, normalise
 from pipeline.records import STDIN, BrokenRow, Row
 from pipeline.scoring import Options, distinct, posts
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.posts import Post, batches, to_post
-from pipeline.text import MAX_CHARS, normalise
 
 COLUMNS = ["id", "text"]
 LINE = b'{"id": "1", "text": "x"}\n'

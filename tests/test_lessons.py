@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.composition import Neighbours
 from models.lessons import Lesson, Lessons, Material, digest_of
-from pipeline.text import TokenBatch
+from models.tokens import TokenBatch
 
 TRAIN, UNLABELLED, FOLDS, COMPOSED = 12, 5, 3, 40
 TARGETS = ["alpha", "beta"]

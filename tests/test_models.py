@@ -18,12 +18,13 @@ from sklearn.metrics import roc_auc_score
 
 from models import Classifier, network
 from models.calibration import CALIBRATORS, Isotonic, Stacked, tune_threshold
+from models.config import ROOT, Calibration, Features, Model, Thresholds
+from models.errors import InputError
+from models.features import TfidfFeatures
 from models.lessons import Lessons, digest_of
 from models.storage import read_description, read_model, write_model
-from pipeline.config import ROOT, Calibration, Features, Model, Thresholds
-from pipeline.errors import InputError
-from pipeline.features import TfidfFeatures
-from pipeline.text import TokenBatch, normalise
+from models.text import normalise
+from models.tokens import TokenBatch
 
 pytest_plugins = ["taught"]
 

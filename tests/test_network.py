@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import network
+from models.features import TfidfFeatures
 from models.network import ConvolutionalScorer
-from pipeline.features import TfidfFeatures
-from pipeline.text import TokenBatch
+from models.tokens import TokenBatch
 
 TYPES = ["zaxa", "ba", "badelu", "wiku", "unheard", "zax", "\u4e2d"]  # the last is unknown down to its characters
 COMPANY = invent(12, seed=7).tokens.to_lists()

@@ -14,6 +14,7 @@ from conftest import invent, model_config
 
 from models import Classifier
 from models.explanation import explain, strongest_features
+from models.text import normalise
 from pipeline.checks import check_labels, check_splits
 from pipeline.config import Data, Evaluation, Natural, Promotion
 from pipeline.corpora import load_corpus
@@ -25,7 +26,6 @@ from pipeline.evaluation.promotion import decide_promotion
 from pipeline.evaluation.slices import drawn_at_random
 from pipeline.report.page import interval, listed, number, percent, percents, render_page, signed
 from pipeline.report.plots import Dot, plot_dots
-from pipeline.text import normalise
 
 HOSTILE = "<script>alert('x')</script> & \"q\" $a$ https://example.org/x 😀"
 SECRET = "secretword"  # in every post and in no case

@@ -19,8 +19,8 @@ from benchmarks.libraries.rules import RULES, KeywordRules, MostFrequent
 from benchmarks.libraries.spacy import BagOfWords
 from benchmarks.peers_shown import front, markdown, table_rows
 from models import Classifier
-from pipeline.config import Thresholds
-from pipeline.text import normalise
+from models.config import Thresholds
+from models.text import normalise
 
 SIGNS = {
     "workplace_harassment": "my boss at the office",

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from models.errors import InputError
+from models.privacy import may_show_characters, may_show_token, may_show_words
+from models.text import EMAIL, PHONE, URL, USER
 from pipeline import privacy
-from pipeline.errors import InputError
-from pipeline.privacy import may_show_characters, may_show_token, may_show_words
-from pipeline.text import EMAIL, PHONE, URL, USER
 
 NAMES = """harvey weinstein alyssa milano trump cosby spacey kevin hillary clinton moore jessica maria mohammed priya tarana fatima nguyen
     mcgowan kavanaugh o'reilly beyoncé josé""".split()  # noqa: SIM905

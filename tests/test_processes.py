@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import IncompleteError, InputError
+from models.errors import InputError
+from pipeline.errors import IncompleteError
 from pipeline.scoring import ModelSource, Options, Summary, score_files, shards
 from pipeline.scoring.output import Completion, OutputError
 from pipeline.scoring.processes import Failure, in_processes

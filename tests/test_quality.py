@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from models import Classifier
-from pipeline.config import load_config
+from models.text import normalise
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split
 from pipeline.report import metrics_tables
-from pipeline.text import normalise
 
 ROOT = Path(__file__).resolve().parent.parent
 METOO = ROOT.parent / "shared/data/metoo2017"

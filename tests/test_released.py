@@ -16,11 +16,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from models import Classifier
+from models.config import ROOT
 from models.lessons import Lessons
+from models.privacy import may_show_characters, may_show_token, may_show_words
 from models.storage import read_description, read_model
-from pipeline.config import ROOT, Config, load_config
+from pipeline.config import Config
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.privacy import may_show_characters, may_show_token, may_show_words
 from score import RELEASED
 
 CORPORA = ROOT.parent / "shared/data"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.config import Columns, Data, Evaluation, Label, LabelSet
+from models.config import Label, LabelSet
+from pipeline.config import Columns, Data, Evaluation
 from pipeline.corpora import load_corpus
 from pipeline.evaluation.thresholds import compute_thresholds
 from pipeline.metrics import compute_baselines, compute_metrics

@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.errors import InputError
 from models.explanation import reasons
+from models.text import normalise
 from pipeline import records
-from pipeline.errors import IncompleteError, InputError
+from pipeline.errors import IncompleteError
 from pipeline.scoring import ModelSource, Options, Progress, Summary, score_files, shards
-from pipeline.text import normalise
 
 SECRET = "zanzibarquartz"
 NAMES = pa.list_(pa.string())

@@ -17,10 +17,10 @@ import pytest
 import requests
 
 from models import Classifier
+from models.config import ROOT
 from models.serving import ServedClassifier
+from models.text import MAX_CHARS
 from pipeline import tracking
-from pipeline.config import ROOT
-from pipeline.text import MAX_CHARS
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")

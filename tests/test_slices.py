@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.config import Data, Evaluation, Label, LabelSet, Natural
+from models.config import Label, LabelSet
+from pipeline.config import Data, Evaluation, Natural
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import Evaluation as Evaluated
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
-from pipeline.config import ROOT, load_config
+from models.config import ROOT
+from models.text import normalise
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.text import normalise
 
 NEAR = 0.5  # shared 5-character shingles over all; distinct posts of the corpus stay under 0.46
 COMBINATIONS = [

@@ -21,14 +21,17 @@ from typer.testing import CliRunner
 
 import train
 from models import Classifier
-from models.sweep import CrossValidation, digest_of, only_train, open_study
+from models.config import ROOT
+from models.text import normalise
+from models.tokens import PostTokenizer
 from pipeline import tracking
-from pipeline.config import ROOT, Tracking, load_config
+from pipeline.config import Tracking
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.metrics import compute_metrics
 from pipeline.sweep import METRICS, Sweep, Trial, load_sweep, overlay_of, ranked, trial_progress
+from pipeline.sweep.study import CrossValidation, digest_of, only_train, open_study
 from pipeline.terminal import command_line
-from pipeline.text import PostTokenizer, normalise
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import train
 from models import teacher
+from models.config import ROOT
 from models.lessons import Lessons
-from pipeline.config import ROOT
 from pipeline.terminal import command_line
 
 pytest_plugins = ["taught"]

@@ -11,9 +11,10 @@ import spacy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from models.errors import InputError
+from models.text import normalise
+from models.tokens import PostTokenizer, TokenBatch
 from pipeline import text
-from pipeline.errors import InputError
-from pipeline.text import PostTokenizer, TokenBatch, normalise
 
 # Pieces that steps of normalise look for, whole or broken off, so that random posts set the steps against each other.
 # fmt: off

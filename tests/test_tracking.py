@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from evaluate import evaluate
+from models.text import normalise
 from pipeline import tracking
-from pipeline.config import Tracking, flatten, load_config
+from pipeline.config import Tracking
+from pipeline.config_files import flatten, load_config
 from pipeline.corpora import load_corpus
 from pipeline.metrics import flatten_metrics
-from pipeline.text import normalise
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")

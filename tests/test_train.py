@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 import train
 from models import Classifier
+from models.config import ROOT
 from pipeline import tracking
-from pipeline.config import ROOT, Tracking, load_config
+from pipeline.config import Tracking
+from pipeline.config_files import load_config
 from pipeline.terminal import command_line
 
 pytest_plugins = ["tracked_run", "taught"]

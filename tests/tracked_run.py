@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import ROOT, Config, Tracking, load_config
+from models.config import ROOT
+from pipeline.config import Config, Tracking
+from pipeline.config_files import load_config
 from train import Trained, train
 
 _FEW = ("news_report", "casing_changed", "denial_added")

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.libraries.linear import one_vs_rest
 from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
-from pipeline.text import normalise
+from models.text import normalise
 
 
 def weights() -> Path:
@@ -69,7 +69,7 @@ class FineTuned(Peer):
         return np.array([normalise(text) for text in texts], object)
 
     def _encoder(self, n_targets: int) -> Any:
-        from models.encoder import Encoder
+        from pipeline.teaching.encoder import Encoder
 
         return Encoder(weights(), n_targets, self.seed, threads=len(os.sched_getaffinity(0)))
 

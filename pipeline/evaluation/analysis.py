@@ -2,17 +2,18 @@
 
 from typing import Any
 
+from models import Classifier
 from pipeline.config import Evaluation as Wanted
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
 from pipeline.evaluation.slices import compute_slices, drawn_at_random, slice_columns
-from pipeline.evaluation.split import Evaluation, Model, evaluate_split
+from pipeline.evaluation.split import Evaluation, evaluate_split
 from pipeline.evaluation.thresholds import compute_thresholds
 from pipeline.metrics import reliability_intervals
 
 
 def analyse(
-    evaluation: Evaluation, corpus: Corpus, split: str, model: Model, wanted: Wanted, seed: int, other: Model | None = None
+    evaluation: Evaluation, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
 ) -> dict[str, Any]:
     """Intervals, calibration, thresholds and slices of an evaluation, and how it compares with another model.
 
@@ -23,12 +24,12 @@ def analyse(
     corpus : Corpus
         Loaded with ``wanted.columns`` as further columns.
     split : str
-    model : Model
+    model : Classifier
         That was evaluated.
     wanted : pipeline.config.Evaluation
     seed : int
         Of the bootstrap.
-    other : Model, optional
+    other : Classifier, optional
         With the same labels, to compare with on the same posts.
 
     Returns

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import LabelSet, find_file
-from pipeline.errors import InputError
-from pipeline.evaluation.split import Model
+from models.config import LabelSet, find_file
+from models.errors import InputError
+from pipeline.metrics import wilson_interval
 
 Test = Literal["labels", "same", "direction"]
 _COLUMNS = ["functionality", "case_id", "contrast_id", "text", "test", "labels", "must", "must_not"]
@@ -131,14 +131,21 @@ def _failure(case: Case, labels: Sequence[str], answer: _Answer, failed: list[st
     }
 
 
-def run_cases(model: Model, cases: Sequence[Case]) -> dict[str, Any]:
-    """Test a model's behaviour.
+def run_cases(
+    cases: Sequence[Case], labels: Sequence[str], probabilities: NDArray[np.float32], decided: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Test what a model makes of behavioural cases.
 
     Parameters
     ----------
-    model : Model
-    cases : sequence of Case
-        Those that ask for none of the model's labels are left out.
+    cases : sequence of Case, length n_cases
+        Those that ask for none of the labels are left out.
+    labels : sequence of str, length n_labels
+        The model's.
+    probabilities : ndarray of float32, shape (n_cases, n_labels)
+        Of each case's text.
+    decided : ndarray of bool, shape (n_cases, n_labels)
+        Whether each label is given to it.
 
     Returns
     -------
@@ -148,26 +155,20 @@ def run_cases(model: Model, cases: Sequence[Case]) -> dict[str, Any]:
         ``case_id``, ``text`` (ours, not anybody's post), ``test``, ``contrast``, ``must``, ``must_not``, ``given`` (labels
         decided), ``failed`` (labels it fails on) and ``probabilities``.
     """
-    from scipy.stats import binomtest
-
-    probabilities = model.score([case.text for case in cases])
-    answers = {
-        case.case_id: _Answer(p, decided) for case, p, decided in zip(cases, probabilities, model.decide(probabilities), strict=True)
-    }
-    asked = [case for case in cases if case.test == "same" or set(model.labels) & {*case.must, *case.must_not}]
+    answers = {case.case_id: _Answer(p, given) for case, p, given in zip(cases, probabilities, decided, strict=True)}
+    asked = [case for case in cases if case.test == "same" or set(labels) & {*case.must, *case.must_not}]
     tree: dict[str, Any] = {case.functionality: {"cases": 0, "passed": 0, "failures": []} for case in asked}
     for case in asked:
         found, answer = tree[case.functionality], answers[case.case_id]
-        failed = _failed(case, model.labels, answer, answers.get(case.contrast_id))
+        failed = _failed(case, labels, answer, answers.get(case.contrast_id))
         found["cases"] += 1
         found["passed"] += not failed
         if failed:
-            found["failures"].append(_failure(case, model.labels, answer, failed))
+            found["failures"].append(_failure(case, labels, answer, failed))
     for found in tree.values():
-        bounds = binomtest(found["passed"], found["cases"]).proportion_ci(0.95, "wilson")
-        found |= {"rate": found["passed"] / found["cases"], "interval": [float(bounds.low), float(bounds.high)]}
+        found |= {"rate": found["passed"] / found["cases"], "interval": wilson_interval(found["passed"], found["cases"], 0.95)}
     passed = sum(found["passed"] for found in tree.values())
-    silence = _Answer(np.zeros(len(model.labels), np.float32), np.zeros(len(model.labels), bool))
-    silent = sum(not _failed(case, model.labels, silence, silence) for case in asked)
+    silence = _Answer(np.zeros(len(labels), np.float32), np.zeros(len(labels), bool))
+    silent = sum(not _failed(case, labels, silence, silence) for case in asked)
     counts = {"cases": len(asked), "passed": passed, "rate": passed / len(asked) if asked else None, "passed_by_silence": silent}
     return {**counts, "functionalities": tree}

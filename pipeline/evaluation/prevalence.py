@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from models.errors import InputError
 from pipeline.evaluation.slices import month_of
-from pipeline.metrics import Labels, Probabilities
+from pipeline.metrics import Labels, Probabilities, wilson_interval
 from pipeline.scoring.output import MANIFEST
 
 Floats = NDArray[np.float64]
@@ -22,13 +23,6 @@ Rows = slice | NDArray[np.bool_]
 
 _BATCH = 100_000  # rows read at once
 _SPARK_DONE = "_SUCCESS"
-
-
-def _wilson(share: float, posts: float, confidence: float) -> list[float]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(share * posts, posts, 1 - confidence, "wilson")
-    return [max(0.0, float(low)), min(1.0, float(high))]
 
 
 def _prediction_powered(y: Floats, p: Floats, p_unlabelled: Floats, confidence: float) -> tuple[float, list[float]]:
@@ -46,8 +40,8 @@ def _prediction_powered(y: Floats, p: Floats, p_unlabelled: Floats, confidence: 
     low, high = ppi_mean_ci(y, p, p_unlabelled, alpha=2 * norm.sf(1), lam=tuned)
     error = float(np.squeeze(high - low)) / 2  # one standard error, as of that alpha
     share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # some labelled posts have it and some have not
-    effective = share * (1 - share) / max(error, 1e-9) ** 2
-    return share, _wilson(share, min(effective, len(y) + len(p_unlabelled)), confidence)
+    effective = min(share * (1 - share) / max(error, 1e-9) ** 2, len(y) + len(p_unlabelled))
+    return share, wilson_interval(share * effective, effective, confidence)
 
 
 def _of_label(y: Floats, p: Floats, p_unlabelled: Floats, counted: float, confidence: float, min_positives: int) -> dict[str, Any]:
@@ -60,7 +54,7 @@ def _of_label(y: Floats, p: Floats, p_unlabelled: Floats, counted: float, confid
         "too_few": too_few,
         "positives": positives,
         "labelled_share": positives / len(y) if len(y) else None,
-        "labelled_interval": _wilson(positives / len(y), len(y), confidence) if len(y) else None,
+        "labelled_interval": wilson_interval(positives, len(y), confidence) if len(y) else None,
         "counted": counted,
         "mean_probability": float(p_unlabelled.mean()),
     }
@@ -175,9 +169,22 @@ def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Itera
         raise InputError(f"{part}: no Parquet, or damaged; run score.py again") from None
 
 
-def read_scores(
-    path: str | Path, digest: str, labels: Sequence[str], date: str = "created_at"
-) -> tuple[Probabilities, list[str | None] | None]:
+@dataclass(frozen=True)
+class Scores:
+    """What score.py wrote of unlabelled posts.
+
+    Attributes
+    ----------
+    probabilities : ndarray of float32, shape (n_posts, n_labels)
+    months : list of str or None, length n_posts, or None
+        Such as ``2017-10``; None for a post without a date that can be read, and instead of the list where no file has dates.
+    """
+
+    probabilities: Probabilities
+    months: list[str | None] | None
+
+
+def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str = "created_at") -> Scores:
     """Read what score.py wrote, without the ids.
 
     Parameters
@@ -193,9 +200,7 @@ def read_scores(
 
     Returns
     -------
-    probabilities : ndarray of float32, shape (n_posts, n_labels)
-    months : list of str or None, length n_posts, or None
-        Such as ``2017-10``; None for a post without a date that can be read, and instead of the list where no file has the column.
+    Scores
 
     Raises
     ------
@@ -214,4 +219,4 @@ def read_scores(
             dated |= dates is not None
     if not months:
         raise InputError(f"{path}: holds no scored posts; score some first")
-    return np.concatenate(probabilities), months if dated else None
+    return Scores(np.concatenate(probabilities), months if dated else None)

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from models.errors import InputError
 from pipeline.config import Promotion
-from pipeline.errors import InputError
 
 _NOT_WORSE_IN = ("f1", "average_precision")
 _BETTER_IN = ("macro_f1", "mean_average_precision")

@@ -10,14 +10,14 @@ import emoji
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import InputError
+from models.text import URL, normalise
 from pipeline.config import Evaluation as Wanted
 from pipeline.config import Natural
 from pipeline.corpora import Corpus
-from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
 from pipeline.evaluation.split import Evaluation
 from pipeline.metrics import compute_metrics
-from pipeline.text import URL, normalise
 
 NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))

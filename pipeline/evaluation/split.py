@@ -1,38 +1,24 @@
 """A model on a split of a corpus: metrics, and a row for every post."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import Classifier
+from models.errors import InputError
+from models.folders import new_folder
 from pipeline.corpora import Corpus
-from pipeline.errors import InputError
-from pipeline.folders import new_folder
 from pipeline.metrics import Decisions, Labels, Probabilities, compute_baselines, compute_metrics
 from pipeline.predictions import prediction_table, write_parquet
 
 METRICS, REPORT = "metrics.json", "report.html"
 
 _AS_TRAINED = ("labels", "baselines", "new_texts_only")
-
-
-class Model(Protocol):
-    """What evaluation asks of a classifier."""
-
-    labels: list[str]
-    thresholds_: NDArray[np.float64]
-    prior_: NDArray[np.float64]
-    digest_: str
-
-    def score(self, texts: Sequence[str]) -> Probabilities:
-        """Posts to probabilities, shape (n_posts, n_labels)."""
-
-    def decide(self, probabilities: Probabilities) -> Decisions:
-        """Probabilities to decisions, shape (n_posts, n_labels)."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +44,19 @@ class Evaluation:
     metrics: dict[str, Any]
 
 
-def _measure(model: Model, Y: Labels, probabilities: Probabilities, decided: Decisions) -> dict[str, Any]:
+def _measure(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> dict[str, Any]:
     metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
     return metrics | {"baselines": compute_baselines(Y, model.prior_, model.labels)}
 
 
 def evaluate_probabilities(
-    model: Model, corpus: Corpus, split: str, probabilities: Probabilities, title: str, new: NDArray[np.bool_] | None = None
+    model: Classifier, corpus: Corpus, split: str, probabilities: Probabilities, title: str, new: NDArray[np.bool_] | None = None
 ) -> Evaluation:
     """Evaluate probabilities that are there already, such as those of held-out folds.
 
     Parameters
     ----------
-    model : Model
+    model : Classifier
     corpus : Corpus
     split : str
         The split that the probabilities belong to.
@@ -88,7 +74,7 @@ def evaluate_probabilities(
     return Evaluation(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
 
 
-def evaluate_split(model: Model, corpus: Corpus, split: str) -> Evaluation:
+def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> Evaluation:
     """Score a split and evaluate it."""
     probabilities = model.score(corpus.splits[split]["text"])
     title = "all posts" if split == "all" else split
@@ -125,7 +111,7 @@ def check_positives(corpus: Corpus, split: str) -> None:
         raise InputError(f"{split}: {posts}, so that nothing can be measured; to count false alarms alone, score it with score.py")
 
 
-def write_evaluation(evaluation: Evaluation, model: Model, page: str, folder: Path) -> None:
+def write_evaluation(evaluation: Evaluation, model: Classifier, page: str, folder: Path) -> None:
     """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text)."""
     table = prediction_table(evaluation.ids, evaluation.probabilities, evaluation.decided, model.labels, model.digest_, truth=evaluation.Y)
     with new_folder(folder, METRICS) as fresh:

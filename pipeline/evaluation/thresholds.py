@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import InputError
 from pipeline.config import Evaluation as Wanted
-from pipeline.errors import InputError
-from pipeline.metrics import Labels, Probabilities
+from pipeline.metrics import Labels, Probabilities, wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
 _CURVE = np.linspace(0, 1, 101)
@@ -63,12 +63,9 @@ def _rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], threshol
 
 
 def _share_interval(row: Mapping[str, Any], drawn: int, confidence: float) -> list[float] | None:
-    from scipy.stats import binomtest
-
     if row["share_at_random"] is None:
         return None
-    bounds = binomtest(round(row["share_at_random"] * drawn), drawn).proportion_ci(confidence, "wilson")
-    return [float(bounds.low), float(bounds.high)]
+    return wilson_interval(round(row["share_at_random"] * drawn), drawn, confidence)
 
 
 def _missing_at_most(found: Scores, miss: float) -> float:

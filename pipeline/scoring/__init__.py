@@ -2,7 +2,6 @@
 
 from pipeline.scoring.job import Progress, score_files
 from pipeline.scoring.options import Options
-from pipeline.scoring.parts import ModelSource
 from pipeline.scoring.summary import FileSummary, Summary
 
-__all__ = ["FileSummary", "ModelSource", "Options", "Progress", "Summary", "score_files"]
+__all__ = ["FileSummary", "Options", "Progress", "Summary", "score_files"]

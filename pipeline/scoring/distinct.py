@@ -2,44 +2,28 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.predictions import Reason
-from pipeline.text import normalise
+from models import Classifier
+from models.explanation import Reason, reasons
+from models.text import normalise
 
 REMEMBERED = 2**17  # texts
 REMEMBERED_CHARS = 500  # of a text at most: long ones seldom come again, and take room
 EXPLAINED_CHARS = 2**18  # of texts explained at a time, which bounds memory
 
 
-class Scorer(Protocol):
-    """What scoring asks of a classifier."""
-
-    labels: list[str]
-    digest_: str
-
-    def score_normalised(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Normalised posts to probabilities, shape (n_posts, n_labels), each independent of the others."""
-
-    def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Probabilities to decisions, shape (n_posts, n_labels)."""
-
-    def explain_normalised(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[Reason]]:
-        """Words, `top` at most, that spoke most for each label wanted, shape (n_posts, n_labels), of normalised posts."""
-
-
 class DistinctScorer:
-    """Scores texts as a `Scorer` does, but none twice that it remembers.
+    """Scores texts as the model does, but none twice that it remembers.
 
     Remembers the answers to the last `REMEMBERED` / 2 short texts at least, as they came; texts of one batch that are equal once
     normalised are computed once, too.
 
     Parameters
     ----------
-    model : Scorer
+    model : Classifier
 
     Attributes
     ----------
@@ -47,7 +31,7 @@ class DistinctScorer:
         Texts that the model has scored.
     """
 
-    def __init__(self, model: Scorer) -> None:
+    def __init__(self, model: Classifier) -> None:
         self.model = model
         self.computed = 0
         # Two generations: when the new one is full it becomes the old one, whose answers are forgotten unless asked for again.
@@ -79,7 +63,7 @@ class DistinctScorer:
         before = accumulate(map(len, row_of), initial=0)
         for _, few in groupby(zip(row_of, before, strict=False), lambda pair: pair[1] // EXPLAINED_CHARS):
             part = [text for text, _ in few]
-            answers |= zip(part, self.model.explain_normalised(part, wanted[[row_of[text] for text in part]], top), strict=True)
+            answers |= zip(part, reasons(self.model, part, wanted[[row_of[text] for text in part]], top), strict=True)
         return [answers[normalised[row]] if row in normalised else () for row in range(len(texts))]
 
     def _compute(self, texts: list[str]) -> dict[str, bytes]:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from pipeline.errors import DamagedError, InputError
+from models.errors import InputError
+from pipeline.errors import DamagedError
 from pipeline.records import FILES, STDIN, Row, kind_of, name_of, read_rows
 from pipeline.scoring.options import Options
 

@@ -8,16 +8,21 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import DamagedError, IncompleteError, InputError
+from models import Classifier
+from models.errors import InputError
+from models.storage import RELEASED
+from pipeline.errors import DamagedError, IncompleteError
 from pipeline.predictions import prediction_schema
 from pipeline.records import STDIN
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output, OutputError, whole_file
-from pipeline.scoring.parts import ModelSource, PartWriter
+from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
+
+DEFAULT_OUT = Path("scores")
 
 
 class Progress(NamedTuple):
@@ -39,7 +44,7 @@ class Progress(NamedTuple):
 class _Job:
     """The state of a job: which shards there are, which stood already, what went wrong."""
 
-    def __init__(self, source: ModelSource, files: Sequence[Path], output: Output, options: Options) -> None:
+    def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options) -> None:
         self.source, self.files, self.output, self.options = source, files, output, options
         self.names: list[str] = []
         self.kept = 0
@@ -85,7 +90,7 @@ class _Job:
             others = " and all others" if len(self.files) > 1 else ""
             raise InputError(f"{self.files[0]}{others}: empty, no rows; give a file with posts")
         if start_over:
-            self.source.load()  # a model that cannot be loaded must not cost the earlier output
+            Classifier.load(self.source.folder)  # a model that cannot be loaded must not cost the earlier output
             self.output.remove_all_but(set())
         shards = chain(few, shards)
         outcomes: Iterator[tuple[Shard, Outcome]]
@@ -120,42 +125,55 @@ class _Job:
 
 
 def score_files(
-    source: ModelSource,
     inputs: Sequence[str | Path],
-    folder: Path,
-    options: Options,
+    model: str | Path = RELEASED,
+    out: str | Path = DEFAULT_OUT,
+    options: Options | None = None,
     *,
     workers: int = 1,
     start_over: bool = False,
     progress: Callable[[Progress], Any] = lambda state: None,
 ) -> Summary:
-    """Score files in bounded memory.
+    """Score files in bounded memory; run again, it goes on where it was stopped.
 
     Parameters
     ----------
-    source : ModelSource
     inputs : sequence of str or Path
-        Files, folders and globs (see `find_inputs`).
-    folder : Path
-        Gets ``part-*`` files (see `prediction_schema`), ``rejects.jsonl`` (file, row and reason of what cannot be scored), in
-        ``_shards`` the record of each part, and in the end ``manifest.json`` (the summary). What an earlier run over the same
-        files, with the same model and options, did there is not done again.
-    options : Options
+        JSONL, CSV and Parquet files, folders of them and globs (see `find_inputs`).
+    model : str or Path
+        Model directory; by default the one released with this version.
+    out : str or Path
+        Output folder. It gets ``part-*`` files (see `prediction_schema`), ``rejects.jsonl`` (file, row and reason of what
+        cannot be scored), the record of each part in ``_shards``, and at the end ``manifest.json`` (the summary). Shards that
+        an earlier run over the same files finished, with the same model and options, are not scored again.
+    options : Options, optional
+        Columns, format, what to do with odd texts, what to decide and explain.
     workers : int
-        Processes, at most.
+        Processes, at most. With more than one, a script that calls this must do so under ``if __name__ == "__main__":``.
     start_over : bool
-        Remove first what an earlier job wrote to the folder.
+        Remove first what an earlier job wrote to `out`.
     progress : callable, optional
         Told how far the job is after each shard.
+
+    Returns
+    -------
+    Summary
 
     Raises
     ------
     InputError
-        When a file is missing or lacks a column, the folder cannot be used or holds other scores; nothing was done then.
+        When the model, a file or the folder cannot be used, or the folder holds other scores; nothing was done then.
     IncompleteError
         When something could not be read or scored, or the disk is full; the rest was done. No manifest stands
         beside parts that it does not tell of.
+
+    Examples
+    --------
+    >>> summary = score_files(["data/starter/test.jsonl"], out="scores")  # doctest: +SKIP
+    >>> summary.scored  # doctest: +SKIP
+    426
     """
+    source, folder, options = ModelFolder.read(Path(model)), Path(out), options or Options()
     started = time.perf_counter()
     if workers < 1:
         raise InputError(f"workers {workers}: must be 1 or more")

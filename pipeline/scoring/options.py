@@ -4,16 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import InputError
+from models.text import MAX_CHARS
 from pipeline import __version__
-from pipeline.errors import InputError
 from pipeline.predictions import Format
-from pipeline.scoring.distinct import Scorer
-from pipeline.text import MAX_CHARS
+
+if TYPE_CHECKING:
+    from models import Classifier
 
 OverLong = Literal["reject", "truncate"]
 
@@ -84,7 +86,7 @@ class Options:
         if unknown := [label for label in self.thresholds if label not in labels]:
             raise InputError(f"threshold for {unknown[0]!r}: the model has no such label; choose among {', '.join(labels)}")
 
-    def decide(self, model: Scorer, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def decide(self, model: "Classifier", probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each label is given, by the model's thresholds or those asked for, shape (n_posts, n_labels)."""
         decided = model.decide(probabilities)
         for label, threshold in self.thresholds.items():

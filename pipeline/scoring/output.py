@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline.errors import InputError
+from models.errors import InputError
 from pipeline.scoring.shards import Shard
 
 MANIFEST, REJECTS, RECORDS = "manifest.json", "rejects.jsonl", "_shards"

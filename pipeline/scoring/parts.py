@@ -1,15 +1,17 @@
 """One shard scored and written."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
-from pipeline.errors import InputError
+from models import Classifier
+from models.errors import InputError
+from models.storage import read_description
 from pipeline.predictions import prediction_schema, prediction_table, prediction_writer
-from pipeline.scoring.distinct import DistinctScorer, Scorer
+from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Completion, Output
 from pipeline.scoring.posts import Post, batches
@@ -19,20 +21,31 @@ REASONS = 5  # a label, at most
 
 
 @dataclass(frozen=True)
-class ModelSource:
-    """A model that each process loads for itself.
+class ModelFolder:
+    """A model directory that each process loads for itself, and what it says of itself.
 
     Attributes
     ----------
+    folder : Path
     digest : str
     labels : list of str
-    load : callable
-        Gives the model; can be pickled, as the names of a function and its arguments.
     """
 
+    folder: Path
     digest: str
     labels: list[str]
-    load: Callable[[], Scorer]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read and verify ``model.json``; weights are left alone.
+
+        Raises
+        ------
+        InputError
+            When there is no model, or it was changed.
+        """
+        digest, description = read_description(folder)
+        return cls(folder, digest, [label["name"] for label in description["config"]["labels"]["labels"]])
 
 
 class PartWriter:
@@ -40,7 +53,7 @@ class PartWriter:
 
     Parameters
     ----------
-    source : ModelSource
+    source : ModelFolder
     options : Options
     folder : Path
         Of the output.
@@ -51,10 +64,10 @@ class PartWriter:
         When the model cannot be loaded, or was replaced since the job began.
     """
 
-    def __init__(self, source: ModelSource, options: Options, folder: Path) -> None:
+    def __init__(self, source: ModelFolder, options: Options, folder: Path) -> None:
         self.options = options
         self.output = Output(folder)
-        self.model = source.load()
+        self.model = Classifier.load(source.folder)
         if self.model.digest_ != source.digest:
             raise InputError("the model was replaced while the job ran; run it again with --start-over or another --out")
         self.scorer = DistinctScorer(self.model)

@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
 
-from pipeline.errors import IncompleteError, InputError
+from models.errors import InputError
+from pipeline.errors import IncompleteError
 from pipeline.scoring.output import Completion, OutputError
 from pipeline.scoring.shards import Shard
 

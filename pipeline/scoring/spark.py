@@ -6,10 +6,9 @@ Spark reads and writes local files, or files of a disk that every executor mount
 """
 
 import shutil
-import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial, reduce
 from operator import or_
 from pathlib import Path
@@ -18,18 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import InputError
+import models
+import pipeline
+from models import Classifier
+from models.errors import InputError
 from pipeline.package_copy import copy_code
 from pipeline.predictions import prediction_schema, prediction_table
-from pipeline.scoring.distinct import DistinctScorer, Scorer
+from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import refusal
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.sql import Column, DataFrame
-
-Load = Callable[[Path], Scorer]
 
 _TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>"}
 
@@ -38,10 +38,10 @@ _TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "
 
 
 @lru_cache(maxsize=1)  # worker processes outlive a job: one model at a time
-def _scorer(load: Load, archive: str) -> DistinctScorer:
+def _scorer(archive: str) -> DistinctScorer:
     from pyspark import SparkFiles
 
-    return DistinctScorer(load(Path(SparkFiles.get(archive))))
+    return DistinctScorer(Classifier.load(Path(SparkFiles.get(archive))))
 
 
 def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options) -> pa.Table:
@@ -67,8 +67,8 @@ def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _score(batches: Iterable[pa.RecordBatch], load: Load, archive: str, options: Options) -> Iterator[pa.RecordBatch]:
-    scorer = _scorer(load, archive)
+def _score(batches: Iterable[pa.RecordBatch], archive: str, options: Options) -> Iterator[pa.RecordBatch]:
+    scorer = _scorer(archive)
     for batch in batches:
         yield _score_batch(batch, scorer, options)
 
@@ -78,7 +78,7 @@ def row_names(options: Options) -> list[str]:
     return ["id", "text", "error", *(f"keep_{number}" for number in range(len(options.keep)))]
 
 
-def _output_schema(model: Scorer, keep: Sequence[str], options: Options) -> pa.Schema:
+def _output_schema(model: Classifier, keep: Sequence[str], options: Options) -> pa.Schema:
     return prediction_schema(model.labels, keep, review=options.abstain is not None).append(pa.field("error", pa.string()))
 
 
@@ -120,11 +120,11 @@ def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None
     return frame.select(*(column.alias(name) for column, name in zip((identifier, text, error, *kept), row_names(options), strict=True)))
 
 
-def load_model(folder: Path, load: Load, options: Options) -> Scorer:
+def load_model(folder: Path, options: Options) -> Classifier:
     """Load the model here too: a wrong model, or an option that is not for it, fails before any job."""
     if options.explain:
         raise InputError("explain: Spark does not explain; score without it there, or these posts without Spark")
-    model = load(folder)
+    model = Classifier.load(folder)
     options.check_labels(model.labels)
     return model
 
@@ -136,14 +136,14 @@ def _scratch(context: "SparkContext") -> Path:
     return Path(folder)
 
 
-def ship_code(context: "SparkContext", load: Load) -> None:
-    """Send executors this package and the one of `load`, once per context."""
-    for package in sorted({module.partition(".")[0] for module in (__name__, load.__module__)}):
-        place = Path(next(iter(getattr(sys.modules[package], "__path__", [])), ""))
-        known = any(file.endswith(f"/{package}.zip") for file in context.listFiles)
-        if place.name == package and place.is_dir() and not known:
+def ship_code(context: "SparkContext") -> None:
+    """Send executors our packages, once per context."""
+    for package in (models, pipeline):
+        name, place = package.__name__, Path(package.__path__[0])
+        known = any(file.endswith(f"/{name}.zip") for file in context.listFiles)
+        if place.is_dir() and not known:  # executors themselves import them from a zip
             copy = copy_code(place, _scratch(context))
-            context.addPyFile(shutil.make_archive(str(copy), "zip", copy.parent, package))
+            context.addPyFile(shutil.make_archive(str(copy), "zip", copy.parent, name))
 
 
 def _ship_model(context: "SparkContext", folder: Path, digest: str) -> str:
@@ -154,19 +154,19 @@ def _ship_model(context: "SparkContext", folder: Path, digest: str) -> str:
     return f"{name}.zip"
 
 
-def scored_rows(rows: "DataFrame", model: Scorer, folder: Path, load: Load, options: Options) -> "DataFrame":
+def scored_rows(rows: "DataFrame", model: Classifier, folder: Path, options: Options) -> "DataFrame":
     """Score what `to_rows` gave; see `score_frame`."""
     names = _output_schema(model, options.keep, options).names
     if repeated := [name for name in options.keep if names.count(name) > 1]:
         raise InputError(f"keep {repeated[0]!r}: the output has a column of that name; rename it in the input")
     context = rows.sparkSession.sparkContext
-    ship_code(context, load)
-    score = partial(_score, load=load, archive=_ship_model(context, folder, model.digest_), options=options)
+    ship_code(context)
+    score = partial(_score, archive=_ship_model(context, folder, model.digest_), options=options)
     schema = _output_schema(model, rows.columns[3:], options)
     return rows.mapInArrow(score, ", ".join(f"{_quoted(field.name)} {_TYPES[field.type]}" for field in schema)).toDF(*names)
 
 
-def score_frame(frame: "DataFrame", folder: Path, load: Load, options: Options | None = None) -> "DataFrame":
+def score_frame(frame: "DataFrame", folder: Path, options: Options | None = None) -> "DataFrame":
     """Score a data frame; a post that cannot be scored keeps its row and says why.
 
     Parameters
@@ -175,8 +175,6 @@ def score_frame(frame: "DataFrame", folder: Path, load: Load, options: Options |
         With an id column of strings or integers and a text column of strings.
     folder : Path
         Model directory on the driver; it is sent to executors when this is called, and not read afterwards.
-    load : callable
-        Model directory to `Scorer`: an importable function or method, such as ``Classifier.load``.
     options : Options, optional
         Its ``format`` means nothing here, and ``explain`` is refused.
 
@@ -192,5 +190,5 @@ def score_frame(frame: "DataFrame", folder: Path, load: Load, options: Options |
         For a model or options that cannot be used, or columns that are missing or stand twice.
     """
     options = options or Options()
-    model = load_model(folder, load, options)
-    return scored_rows(to_rows(frame, options), model, folder, load, options)
+    model = load_model(folder, options)
+    return scored_rows(to_rows(frame, options), model, folder, options)

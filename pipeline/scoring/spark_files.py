@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.errors import InputError
-from pipeline.folders import new_folder
+from models import Classifier
+from models.errors import InputError
+from models.folders import new_folder
+from models.storage import RELEASED
 from pipeline.records import (
     UNCLOSED,
     BrokenRow,
@@ -29,10 +31,11 @@ from pipeline.records import (
     read_lines,
     read_rows,
 )
-from pipeline.scoring.distinct import Scorer
+from pipeline.scoring.inputs import find_inputs
+from pipeline.scoring.job import DEFAULT_OUT
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string, refusal
-from pipeline.scoring.spark import Load, load_model, row_names, scored_rows, ship_code, string_schema, to_rows
+from pipeline.scoring.spark import load_model, row_names, scored_rows, ship_code, string_schema, to_rows
 from pipeline.scoring.summary import Summary
 
 if TYPE_CHECKING:
@@ -159,7 +162,7 @@ def _write(scored: "DataFrame", folder: str, kind: str) -> "DataFrame":
     return reader.options(**_CSV).schema(flat.schema).csv(folder).withColumns({name: sql.split(name, ";") for name in lists})
 
 
-def _summary(written: "DataFrame", model: Scorer, options: Options) -> Summary:
+def _summary(written: "DataFrame", model: Classifier, options: Options) -> Summary:
     from pyspark.sql import functions as sql
 
     summary = Summary.of(model.digest_, model.labels, options)
@@ -231,47 +234,51 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
 
 def _cause(error: Exception) -> str:
     """What a failed job failed of: an error of ours, a package missing, or the name of the innermost one, as messages may quote rows."""
-    if told := re.search(r"(?:pipeline\.errors\.\w+|ModuleNotFoundError): (.*)", str(error)):
+    if told := re.search(r"(?:(?:models|pipeline)\.errors\.\w+|ModuleNotFoundError): (.*)", str(error)):
         return told[1]
     names = re.findall(r"\b\w+(?:Exception|Error)\b", str(error))
     return f"{names[-1] if names else type(error).__name__}; a file may be damaged, the disk full or an executor lost"
 
 
 def score_with_spark(
-    inputs: Sequence[Path],
-    folder: Path,
-    load: Load,
-    out: Path,
-    *,
-    master: str,
+    inputs: Sequence[str | Path],
+    model: str | Path = RELEASED,
+    out: str | Path = DEFAULT_OUT,
     options: Options | None = None,
+    *,
+    master: str = "local[*]",
 ) -> Summary:
-    """Score files with Spark.
+    """Score files with Spark, which reads and writes them; see `pipeline.scoring.spark` for data frames.
 
     Parameters
     ----------
-    inputs : sequence of Path
-        JSONL, CSV and Parquet files. Bytes of CSV that are not UTF-8 become U+FFFD; a broken line or row gets an error.
-    folder : Path
-        Model directory.
-    load : callable
-        Model directory to `Scorer`, see `score_frame`.
-    out : Path
+    inputs : sequence of str or Path
+        JSONL, CSV and Parquet files, folders of them and globs. Bytes of CSV that are not UTF-8 become U+FFFD; a broken line or
+        row gets an error.
+    model : str or Path
+        Model directory; by default the one released with this version.
+    out : str or Path
         New folder for one row per post, as `score_frame` gives them, in any order; there whole or not at all. In CSV, labels
         are separated by semicolons.
+    options : Options, optional
+        As for `score_files`; ``explain`` is refused.
     master : str
         Where Spark runs, such as ``local[4]``; an active session has its own.
-    options : Options, optional
+
+    Returns
+    -------
+    Summary
 
     Raises
     ------
     InputError
         When PySpark or Java is missing, a file or the model cannot be used, `out` exists, or the job fails.
     """
+    files, folder, out = find_inputs(inputs), Path(model), Path(out)
     options = options or Options()
     if out.exists():
         raise InputError(f"{out}: exists, and Spark writes a new folder; choose another --out or remove it")
-    model = load_model(folder, load, options)
+    classifier = load_model(folder, options)
     with spark_session(master) as session, new_folder(out, "_SUCCESS") as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
@@ -279,10 +286,11 @@ def score_with_spark(
         spark = session.newSession()  # with settings of our own
         spark.conf.set("spark.sql.caseSensitive", True)
         spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", True)  # pandas' times, which Spark else refuses
-        ship_code(spark.sparkContext, load)  # before anything refers to it
+        ship_code(spark.sparkContext)  # before anything refers to it
         try:
-            rows = _read(spark, inputs, options)
+            rows = _read(spark, files, options)
             fresh.rmdir()  # Spark makes it
-            return _summary(_write(scored_rows(rows, model, folder, load, options), _uri(fresh), options.format), model, options)
+            scored = scored_rows(rows, classifier, folder, options)
+            return _summary(_write(scored, _uri(fresh), options.format), classifier, options)
         except (PySparkException, Py4JError) as error:
             raise InputError(f"Spark's job failed: {_cause(error)}") from None

@@ -1,4 +1,4 @@
-"""Fine-tune teachers without each fold of train, and write down their answers: `python -m models.teacher --help`.
+"""Fine-tune teachers without each fold of train, and write down their answers.
 
 Needs the extra ``encoder``. It takes hours, and goes on where it was stopped.
 """
@@ -6,25 +6,23 @@ Needs the extra ``encoder``. It takes hours, and goes on where it was stopped.
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from models.classifier import Classifier
 from models.composition import Neighbours, written
+from models.errors import InputError
+from models.features import TfidfFeatures
 from models.lessons import Lessons, Material, digest_of
-from pipeline import terminal
-from pipeline.config import Config, load_config
-from pipeline.corpora import load_corpus
-from pipeline.errors import InputError
-from pipeline.features import TfidfFeatures
+from pipeline.config import Config
+from pipeline.corpora import load_training_corpus
 
 if TYPE_CHECKING:
-    from models.encoder import Encoder
+    from pipeline.teaching.encoder import Encoder
 
 NEIGHBOURS = 8
 _TEMPERATURE = 0.1  # of cosine similarities
@@ -63,7 +61,7 @@ def _ordinary_words(config: Config, material: Material) -> list[str]:
 
 def _new_encoder(pretrained: str, n_targets: int, seed: int, threads: int) -> "Encoder":
     try:
-        from models.encoder import Encoder
+        from pipeline.teaching.encoder import Encoder
     except ImportError:
         raise InputError(
             "torch or transformers is not installed, which a teacher needs; install the extra: pip install -e '.[encoder]'"
@@ -108,16 +106,12 @@ def _written_down(kept: Path, posts: Sequence[str]) -> tuple[NDArray[np.float32]
 
 def _given(config: Config) -> tuple[Material, list[str]]:
     """What teachers learn from and answer for, and its texts, in the same order."""
-    corpus = load_corpus(config.data, config.labels, seed=config.seed)
-    if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
-        raise InputError("the data holds no train posts; give some, as in --data train=FILE")
+    posts = load_training_corpus(config).to_learn_from()
     model = Classifier(config.of_model())
-    texts, groups = corpus.to_learn_from()
-    labels, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
-    material = model.material(model.tokenizer(texts), labels, groups, auxiliary)
-    if len(texts) == material.train:
+    material = model.material(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary)
+    if len(posts.texts) == material.train:
         raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
-    return material, texts
+    return material, posts.texts
 
 
 def teach(
@@ -189,24 +183,3 @@ def teach(
         of_composed.append(np.concatenate([each for each, _ in found]).astype(np.float16))
         of_unlabelled.append(np.mean([each for _, each in found], axis=0).astype(np.float16))
     return Lessons(names, material.digest, np.stack(of_unlabelled, axis=1), np.stack(of_composed), digests, near)
-
-
-def command(
-    encoder: Annotated[str, typer.Option(help="Folder or hub name of the encoder, as sentence-transformers/all-MiniLM-L6-v2.")],
-    data: Annotated[list[str], typer.Option(help="As of train.py, with unlabelled=FILE. Repeatable.")],
-    out: Annotated[Path, typer.Option(help="The lessons, a safetensors file.")],
-    config: Annotated[list[Path] | None, typer.Option(help="As of train.py. Repeatable.")] = None,
-    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 150_000,
-    teachers: Annotated[int, typer.Option(min=1, help="To fine-tune for each fold; each answers for its part of the composed posts.")] = 2,
-    work: Annotated[Path, typer.Option(help="Folder that keeps what is done.")] = Path("runs/teacher"),
-    threads: Annotated[int, typer.Option(min=1, help="Of torch: more are faster, and give other last digits.")] = 1,
-) -> None:
-    """Fine-tune teachers without each fold of the train posts, and write their answers for posts without labels."""
-    settings = load_config(config or [], [], data)
-    with terminal.steps() as progress:
-        lessons = teach(settings, encoder, composed, teachers, work, threads, progress)
-    lessons.save(out)
-
-
-if __name__ == "__main__":
-    terminal.run(cast(Callable[..., None], command))

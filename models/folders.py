@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import InputError
+from models.errors import InputError
 
 # The files that outputs are made of: a folder with any other in it is somebody's own, whatever else it holds.
 _OURS = re.compile(

@@ -1,20 +1,19 @@
 """The card of the released model, made from its directory, its evaluation and its scores of ordinary posts.
 
-``python -m models.card --model DIR --evaluation DIR --ordinary NAME=DIR`` writes ``README.md`` into the model's directory. What
-is said of the corpora, of uses and of limits stands in ``card.md.j2``; every number about the model is read, so that none drifts.
+What is said of the corpora, of uses and of limits stands in ``card.md.j2``; every number about the model is read, so that none drifts.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from pipeline import __version__, terminal
-from pipeline.errors import InputError
+from models.errors import InputError
+from pipeline import __version__
+from pipeline.config_files import load_config
+from pipeline.metrics import wilson_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from pipeline.metrics import Probabilities
 
 CARD = "README.md"
-SUPPORT = {"solidarity_support"}  # labels that tell of no harm: not counted in "any disclosure"
 _NEEDED = {"model", "evaluated", "sample", "intervals", "slices", "behaviour"}
 _WEAKEST = 12  # functionalities named
 _NEARLY_ALL = 0.95  # of the posts: a slice that says nothing of its own
@@ -66,13 +64,10 @@ def read_results(folder: Path, digest: str) -> dict[str, Any]:
 
 def _share(flagged: "NDArray[np.bool_]") -> dict[str, Any]:
     """Share of posts flagged, with its Wilson interval."""
-    from scipy.stats import binomtest
-
-    bounds = binomtest(int(flagged.sum()), len(flagged)).proportion_ci(_CONFIDENCE, "wilson")
-    return {"share": float(flagged.mean()), "interval": [float(bounds.low), float(bounds.high)]}
+    return {"share": float(flagged.mean()), "interval": wilson_interval(int(flagged.sum()), len(flagged), _CONFIDENCE)}
 
 
-def false_alarms(name: str, probabilities: "Probabilities", thresholds: Mapping[str, float]) -> dict[str, Any]:
+def false_alarms(name: str, probabilities: "Probabilities", thresholds: Mapping[str, float], support: Collection[str]) -> dict[str, Any]:
     """Which share of posts that deserve no label a model flags all the same.
 
     Parameters
@@ -82,31 +77,33 @@ def false_alarms(name: str, probabilities: "Probabilities", thresholds: Mapping[
     probabilities : ndarray of float32, shape (n_posts, n_labels)
     thresholds : dict of str to float
         By label, in the order of the columns.
+    support : collection of str
+        Labels that tell of no harm.
 
     Returns
     -------
     dict
-        ``name``, ``posts``, ``labels`` and ``disclosure`` (any label but those of support): each a ``share`` and its 95 %
+        ``name``, ``posts``, ``labels`` and ``disclosure`` (any label but those in `support`): each a ``share`` and its 95 %
         Wilson ``interval``.
     """
     import numpy as np
 
     decided: NDArray[np.bool_] = probabilities >= np.array(list(thresholds.values()), np.float32)
-    told = [label not in SUPPORT for label in thresholds]
+    told = [label not in support for label in thresholds]
     return {
         **{"name": name, "posts": len(decided), "disclosure": _share(decided[:, told].sum(axis=1) > 0)},
         "labels": {label: _share(decided[:, k]) for k, label in enumerate(thresholds)},
     }
 
 
-def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float]) -> dict[str, Any]:
+def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float], support: Collection[str]) -> dict[str, Any]:
     from pipeline.evaluation.prevalence import read_scores
 
     name, _, folder = setting.partition("=")
     if not (name and folder):
         raise InputError(f"--ordinary {setting}: must be NAME=DIR, such as 'ordinary tweets=runs/tweets'")
-    probabilities, _ = read_scores(folder, digest, list(thresholds))
-    return false_alarms(name, probabilities, thresholds)
+    scores = read_scores(folder, digest, list(thresholds))
+    return false_alarms(name, scores.probabilities, thresholds, support)
 
 
 def _worth_showing(slices: Iterable[Mapping[str, Any]], posts: int) -> list[Mapping[str, Any]]:
@@ -237,27 +234,9 @@ def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path
     results = read_results(evaluation, digest)
     labels = [label["name"] for label in description["config"]["labels"]["labels"]]
     thresholds = {label: description["thresholds"][label] for label in labels}
-    alarms = [_read_ordinary(setting, digest, thresholds) for setting in ordinary]
+    support = load_config().labels.support  # models saved by earlier releases do not say
+    alarms = [_read_ordinary(setting, digest, thresholds, support) for setting in ordinary]
     try:
         out.write_text(render_card(digest, description, size, results, alarms), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
-
-
-def main(
-    model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")],
-    evaluation: Annotated[Path, typer.Option(metavar="DIR", help="What evaluate.py wrote of the model.")],
-    ordinary: Annotated[
-        list[str],
-        typer.Option(metavar="NAME=DIR", help="What score.py wrote, with the model, of posts that deserve no label; may be repeated."),
-    ],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The card; by default README.md in the model directory.")] = None,
-) -> None:
-    """Write a model's card from its evaluation and its scores of ordinary posts."""
-    card = out or model / CARD
-    write_card(model, evaluation, ordinary, card)
-    print(f"card     {card}")
-
-
-if __name__ == "__main__":
-    terminal.run(main)

@@ -1,6 +1,5 @@
-"""Sweeps: configs tried on author-disjoint folds of train, chosen by Optuna, each kept as soon as it is known."""
+"""The study of a sweep: Optuna chooses configs, author-disjoint folds of train judge them."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -8,44 +7,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
-import yaml
 
 from models import lessons
 from models.classifier import Classifier
+from models.config import ModelConfig, Text
+from models.errors import InputError
+from models.tokens import TokenBatch
 from pipeline import __version__
-from pipeline.config import Config, ModelConfig, Text
+from pipeline.config import Config
 from pipeline.corpora import Corpus
-from pipeline.errors import InputError
 from pipeline.metrics import compute_metrics, flatten_metrics
-from pipeline.sweep import BEST, SPEC, STUDY, SWEPT, TRIALS, Range, Sweep, Trial, Values, lay_over, overlay_of, ranked, trials_csv
-from pipeline.text import TokenBatch
+from pipeline.sweep.folder import STUDY, locked_folder, remove_stale
+from pipeline.sweep.space import SWEPT, Range, Sweep, lay_over
+from pipeline.sweep.trials import Trial, Values
 
 if TYPE_CHECKING:
     import optuna
-
-_LOCK = "lock"
-
-
-def only_train(corpus: Corpus) -> Corpus:
-    """A corpus of the train posts alone, with a digest of them, so that nothing later can depend on another split."""
-    train = corpus.splits["train"]
-    digest = hashlib.sha256()
-    for row in train.select_columns(["id", "text", "labels", "author"]):
-        digest.update(json.dumps(list(row.values())).encode())
-    for row in corpus.unlabelled.select_columns(["text", "author"]):
-        digest.update(json.dumps(list(row.values())).encode())
-    return dataclasses.replace(corpus, splits=datasets.DatasetDict(train=train), sha256=digest.hexdigest())
 
 
 class CrossValidation:
     """Metrics of configs on held-out folds of a corpus' train posts, which are tokenised once per text setting."""
 
     def __init__(self, corpus: Corpus) -> None:
-        self._texts, self._groups = corpus.to_learn_from()
-        self._Y = corpus.targets("train", corpus.labels)
-        self._auxiliary = corpus.targets("train", corpus.auxiliary)
+        self._posts = corpus.to_learn_from()
         self._tokens: dict[Text, TokenBatch] = {}
 
     def metrics(self, config: ModelConfig) -> dict[str, Any]:
@@ -58,10 +43,10 @@ class CrossValidation:
         """
         model = Classifier(config)
         if config.text not in self._tokens:
-            self._tokens[config.text] = model.tokenizer(self._texts)
-        model.cross_validate(self._tokens[config.text], self._Y, self._groups, self._auxiliary)
+            self._tokens[config.text] = model.tokenizer(self._posts.texts)
+        model.cross_validate(self._tokens[config.text], self._posts.Y, self._posts.groups, self._posts.auxiliary)
         decided = model.decide(model.held_out_)
-        return compute_metrics(self._Y, model.held_out_, decided, model.labels, model.thresholds_.tolist())
+        return compute_metrics(self._posts.Y, model.held_out_, decided, model.labels, model.thresholds_.tolist())
 
 
 def digest_of(sweep: Sweep, config: Config, corpus: Corpus) -> str:
@@ -98,7 +83,7 @@ class Study:
     config : Config
         What the values tried are laid over.
     corpus : Corpus
-        From `only_train`.
+        From `Corpus.only_train`.
     study : optuna.Study
 
     Attributes
@@ -167,41 +152,22 @@ class Study:
             yield self.done[-1]
 
 
-def check_folder(folder: Path) -> None:
-    """Fail before any work is done if a folder holds something else than an earlier sweep.
-
-    Raises
-    ------
-    InputError
-    """
-    try:
-        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
-    others = sorted(name for name in names if not name.startswith((STUDY, BEST, TRIALS, SPEC, _LOCK)))  # what is unfinished ends otherwise
-    if STUDY not in names:
-        others += sorted(names - {_LOCK})
-    if others:
-        raise InputError(f"{folder}: holds something else ({others[0]}); choose another --out")
-
-
-def _remove_stale(folder: Path, digest: str) -> None:
-    """Remove results unless they are of the sweep with this digest, so that none stand as those of a sweep that fails."""
-    try:
-        best = folder / BEST
-        if best.exists() and f"# Sweep {digest}\n".encode() in best.read_bytes():
-            return
-        for name in (BEST, TRIALS, SPEC):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: earlier results cannot be removed ({error.strerror or error}); choose another --out") from None
-
-
 @contextmanager
 def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progress: Callable[[str], None]) -> Iterator[Study]:
     """Open the study of a sweep in a folder, where an earlier run of the same may have begun it, and keep others out of the folder.
 
     Results of another sweep are removed.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    config : Config
+        What the values tried are laid over.
+    corpus : Corpus
+        From `Corpus.only_train`.
+    folder : Path
+    progress : callable
+        Told how the study begins.
 
     Raises
     ------
@@ -209,16 +175,8 @@ def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progr
         When the folder or the study in it cannot be used.
     """
     import optuna
-    from filelock import FileLock, Timeout
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK, timeout=0).acquire()
-    except Timeout:
-        raise InputError(f"{folder}: another sweep is at work there; wait for it or choose another --out") from None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another --out") from None
-    with lock:
+    with locked_folder(folder):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         digest = digest_of(sweep, config, corpus)
         try:
@@ -235,42 +193,5 @@ def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progr
         if outside := sweep.start(config)[1]:
             shown = ", ".join(f"{key} {value!r}" for key, value in outside.items())
             progress(f"the config itself ({shown}) is outside the space and is not tried")
-        _remove_stale(folder, digest)
+        remove_stale(folder, digest)
         yield study
-
-
-def write_results(study: Study, origin: str, folder: Path) -> None:
-    """Write the best config, as an overlay for ``train.py --config``, and the table of trials, and leave the sweep beside them.
-
-    Parameters
-    ----------
-    study : Study
-        With a trial that could be fitted.
-    origin : str
-        Where the sweep came from, for the comment.
-    folder : Path
-
-    Raises
-    ------
-    InputError
-        When the folder cannot be written.
-    """
-    from pipeline.scoring.output import OutputError, whole_file
-
-    best, metric = ranked(study.done)[0], study.sweep.metric
-    config = lay_over(study.config, best.values, origin)
-    comment = (
-        f"# Trial {best.number}, the best of {len(study.done)} of {origin}: {metric} {best.value:.4f} on author-disjoint folds of train.\n"
-        f"# Sweep {study.digest}\n"  # `_remove_stale` looks for it
-    )
-    contents = {
-        BEST: comment + yaml.safe_dump(overlay_of(config, best.values), sort_keys=False, allow_unicode=True),
-        TRIALS: trials_csv(study.done),
-        SPEC: yaml.safe_dump(study.sweep.model_dump(mode="json"), sort_keys=False),
-    }
-    try:
-        for name, content in contents.items():
-            with whole_file(folder / name) as file:
-                file.write(content.encode())
-    except OutputError as error:
-        raise InputError(f"{error}; choose another --out") from None

@@ -10,8 +10,8 @@ import re
 from functools import cache
 from typing import Any
 
-from pipeline.errors import InputError
-from pipeline.text import EMAIL, PHONE, URL, USER
+from models.errors import InputError
+from models.text import EMAIL, PHONE, URL, USER
 
 _MASKS = (URL, EMAIL, USER, PHONE)  # they say that there was one, not which
 _NUMBER = re.compile(r"(?!(?<=<)3)\d")  # "<3" is a heart

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModel, AutoTokenizer
 
-from pipeline.errors import InputError
+from models.errors import InputError
 
 Floats = NDArray[np.float32]
 

@@ -1,27 +1,20 @@
-"""Sweeps: what is wanted, as YAML, and the trials of it, as a progress bar, a table and a CSV file."""
+"""What a sweep looks for and where: a space of configs, as YAML."""
 
-import csv
-import io
 import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
-from rich.console import Console
-from rich.table import Table
 
-from pipeline.config import Calibration, Config, Features, Model, Section, Text, explain, load_config, merge, nest, read_yaml
-from pipeline.errors import InputError
+from models.config import Calibration, Features, Model, Section, Text
+from models.errors import InputError
+from pipeline.config import Config
+from pipeline.config_files import explain, load_config, merge, nest, read_yaml
+from pipeline.sweep.trials import Metric, Values
 
 EXAMPLE = "configs/sweeps/linear.yaml"
-STUDY, BEST, TRIALS, SPEC = "study.db", "best.yaml", "trials.csv", "sweep.yaml"  # in a sweep's folder
 
 # Config keys that may vary, and their types: not what trials are compared on (data, labels, folds, seed), nor what no metric here
 # depends on.
@@ -30,10 +23,6 @@ SWEPT: dict[str, Any] = {
     for section, schema in (("text", Text), ("features", Features), ("model", Model))
     for key, field in schema.model_fields.items()
 } | {"calibration.method": Calibration.model_fields["method"].annotation}
-
-Metric = Literal["mean_average_precision", "macro_f1", "micro_f1", "exact_match", "example_jaccard", "one_minus_hamming_loss"]
-METRICS = get_args(Metric)
-Values = dict[str, Any]  # by dotted config key, as YAML has them
 
 
 class Range(Section):
@@ -160,100 +149,3 @@ def overlay_of(config: Config, values: Values) -> dict[str, Any]:
     if config.tracking.uri != shown["tracking"]["uri"]:
         del shown["tracking"]["uri"]  # a password belongs into no file
     return reduce(merge, (nest(key, value) for key, value in values.items()), _differing(shown, load_config().shown()))
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One config that was tried.
-
-    Attributes
-    ----------
-    number : int
-        From 0.
-    values : dict
-        By dotted config key.
-    value : float or None
-        Of the sweep's metric; None where the config could not be fitted.
-    metrics : dict of str to float
-        All of them, by dotted name.
-    reason : str or None
-        Why the config could not be fitted.
-    started, ended : datetime
-    """
-
-    number: int
-    values: Values
-    value: float | None
-    metrics: dict[str, float]
-    reason: str | None
-    started: datetime
-    ended: datetime
-
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return (self.ended - self.started).total_seconds()
-
-
-def ranked(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials that could be fitted, the best first and of equals the earlier."""
-    return sorted((trial for trial in trials if trial.value is not None), key=lambda trial: (-(trial.value or 0), trial.number))
-
-
-def failures(trials: Sequence[Trial]) -> list[str]:
-    """Why trials failed, a line each reason."""
-    reasons = Counter(trial.reason for trial in trials if trial.reason)
-    return [f"{count} of {len(trials)} trials failed: {reason}" for reason, count in reasons.most_common()]
-
-
-def trials_table(trials: Sequence[Trial], metric: str, rows: int = 10) -> Table:
-    """The best trials, with what they tried."""
-    names = list(dict.fromkeys((metric, *METRICS[:2])))
-    table = Table(title=f"Best of {len(trials)} trials, on author-disjoint folds of train", title_justify="left")
-    for heading in ("trial", *(name.replace("_", " ") for name in names), "seconds"):
-        table.add_column(heading, justify="right")
-    for key in trials[0].values:
-        table.add_column(key)
-    for trial in ranked(trials)[:rows]:
-        numbers = (f"{trial.metrics[name]:.4f}" for name in names)
-        values = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.values.values())
-        table.add_row(str(trial.number), *numbers, f"{trial.seconds:.1f}", *values)
-    return table
-
-
-def trials_csv(trials: Sequence[Trial]) -> str:
-    """All trials as CSV: number, metrics, values, and why those failed that did."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["trial", *METRICS, *trials[0].values, "reason"])
-    for trial in trials:
-        writer.writerow([trial.number, *map(trial.metrics.get, METRICS), *trial.values.values(), trial.reason])
-    return file.getvalue()
-
-
-@contextmanager
-def trial_progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Trial], None]]]:
-    """Show on standard error how far a sweep is: a bar on a terminal, a line each step and trial in a log.
-
-    Gives two functions, one to tell of a step and one of a trial that ended.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    console, trials = Console(stderr=True), list[Trial]()
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=total)
-
-        def progress(step: str) -> None:
-            bar.update(task, description=step)
-            if bar.disable:
-                print(step, file=sys.stderr, flush=True)
-
-        def ended(trial: Trial) -> None:
-            trials.append(trial)
-            bar.advance(task)
-            outcome = f"failed: {trial.reason}" if trial.value is None else f"{trial.value:.4f}"
-            best = next((f"best {best.value:.4f} (trial {best.number})" for best in ranked(trials)), "none fitted yet")
-            progress(f"trial {trial.number}: {outcome}, {best}")
-
-        yield progress, ended

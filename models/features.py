@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pipeline.errors import InputError
-from pipeline.privacy import may_show_characters, may_show_token, may_show_words
-from pipeline.text import TokenBatch
+from models.errors import InputError
+from models.privacy import may_show_characters, may_show_token, may_show_words
+from models.tokens import TokenBatch
 
 _CHUNK = 4096  # posts counted at a time while fitting, which bounds memory
 

@@ -1,30 +1,16 @@
-"""Checks of a labelled corpus: repeats, authors in several splits, conflicting and likely wrong labels; never a text unless shown."""
+"""What a corpus repeats, who stands in several splits, and which labels contradict each other."""
 
-import csv
-import json
 import re
-import sys
-import warnings
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, product
-from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.table import Table
-
-from pipeline import terminal
+from models.text import EMAIL, PHONE, URL, USER, normalise
 from pipeline.corpora import Corpus
-from pipeline.errors import InputError
-from pipeline.folders import new_folder
-from pipeline.text import EMAIL, PHONE, URL, USER, normalise
-
-CHECKS, DUPLICATES, LABEL_ERRORS = "checks.json", "duplicates.csv", "label_errors.csv"
 
 NEAR = 0.8  # Jaccard similarity of two posts' shingles from which they are near-duplicates
 MIN_WORDS = 5  # of shorter posts only exact repeats are looked for: many people write "me too"
@@ -37,8 +23,8 @@ _MOST = 10  # near-duplicates in each split that a text is paired with: a text t
 _MASKED = re.compile("|".join((URL, EMAIL, USER, PHONE)))
 _WORD = re.compile(r"\w+")
 
-_PAIR = ("kind", "similarity", "split", "id", "labels", "other_split", "other_id", "other_labels", "conflict")
-_SUSPECT = ("split", "id", "label", "given", "probability", "quality")
+
+PAIR = ("kind", "similarity", "split", "id", "labels", "other_split", "other_id", "other_labels", "conflict")  # columns of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,162 +221,3 @@ def check_splits(corpus: Corpus) -> dict[str, Any]:
         "authors": _authors(posts, splits),
         "pairs": _pairs(found),
     }
-
-
-def _suspects(y: NDArray[np.int8], probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Indices of likely wrong values of one label, the worst first, and the quality of each value."""
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
-
-    both = np.stack([1 - probabilities, probabilities], axis=1).astype(np.float64)
-    with warnings.catch_warnings():  # of few posts it says that nothing is certain
-        warnings.simplefilter("ignore", UserWarning)
-        wrong = find_label_issues(y.astype(np.int64), both, n_jobs=1)
-        quality = get_label_quality_scores(y.astype(np.int64), both)
-    indices = np.flatnonzero(wrong)
-    return indices[np.argsort(quality[indices], kind="stable")], quality
-
-
-def check_labels(corpus: Corpus, probabilities: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, Any]:
-    """Look for likely wrong labels by confident learning (Northcutt, Jiang & Chuang 2021; cleanlab), each label by itself.
-
-    Parameters
-    ----------
-    corpus : Corpus
-        As the model was trained on.
-    probabilities : dict of str to ndarray of float, each of shape (n_posts, n_labels)
-        By split, of ``corpus.labels``, from models that did not see the post: held-out folds for train.
-
-    Returns
-    -------
-    dict
-        ``label_errors``: by split, then label: ``posts``, ``given``, and of these values the likely wrong ones,
-        ``wrongly_given`` and ``wrongly_missing``, both None where all posts of the split have one value. ``suspects``: a
-        row for each of them, the worst first: ``split``, ``id``, ``label``, whether it is ``given``, its ``probability``,
-        and the ``quality`` of what is given, from 0 (surely wrong) to 1.
-    """
-    counts: dict[str, dict[str, Any]] = {}
-    suspects = []
-    for split, scores in probabilities.items():
-        ids, Y = corpus.splits[split]["id"], corpus.targets(split, corpus.labels)
-        counts[split] = {}
-        for label, y, p in zip(corpus.labels, Y.T, scores.T, strict=True):
-            counts[split][label] = {"posts": len(y), "given": int(y.sum()), "wrongly_given": None, "wrongly_missing": None}
-            if not y.any() or y.all():
-                continue
-            wrong, quality = _suspects(y, p)
-            given = int(y[wrong].sum())
-            counts[split][label] |= {"wrongly_given": given, "wrongly_missing": len(wrong) - given}
-            for number in wrong.tolist():
-                values = split, ids[number], label, int(y[number]), round(float(p[number]), 4), round(float(quality[number]), 4)
-                suspects.append(dict(zip(_SUSPECT, values, strict=True)))
-    suspects.sort(key=lambda row: row["quality"])
-    return {"label_errors": counts, "suspects": suspects}
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows({name: ";".join(cell) if isinstance(cell, list) else cell for name, cell in row.items()} for row in rows)
-
-
-def write_checks(result: Mapping[str, Any], folder: Path) -> None:
-    """Write ``checks.json`` (counts), ``duplicates.csv`` and ``label_errors.csv`` (ids, labels and numbers; no text, no author).
-
-    Parameters
-    ----------
-    result : dict
-        Of `check_splits`, with or without that of `check_labels`.
-    folder : Path
-        Earlier checks there are replaced.
-
-    Raises
-    ------
-    InputError
-        When the folder holds something else or cannot be written.
-    """
-    counts = {name: value for name, value in result.items() if name not in ("pairs", "suspects")}
-    with new_folder(folder, CHECKS) as fresh:
-        (fresh / CHECKS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-        _write_csv(fresh / DUPLICATES, _PAIR, result["pairs"])
-        if "suspects" in result:
-            _write_csv(fresh / LABEL_ERRORS, _SUSPECT, result["suspects"])
-
-
-def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str | int | None]], names: int = 1) -> Table:
-    """A table whose first `names` columns are words, the others counts."""
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < names else "right")
-    for row in rows:
-        table.add_row(*("–" if cell is None else f"{cell:,}" if isinstance(cell, int) else cell for cell in row))
-    return table
-
-
-def checks_tables(result: Mapping[str, Any]) -> list[Table]:
-    """Counts of `check_splits`, and of `check_labels` where they are there, as tables."""
-    splits, authors, conflicts = result["splits"], result["authors"], result["conflicts"]
-    title = f"Splits ({authors['in_several_splits']:,} of {authors['known']:,} authors known stand in several)"
-    rows = [(name, split["posts"], split["short"], authors["posts"][name]) for name, split in splits.items()]
-    tables = [_table(title, ("split", "posts", f"under {MIN_WORDS} words", "by authors of other splits"), rows)]
-
-    repeats = [(row["split"], row["other"], row["exact"], row["near"]) for row in result["duplicates"]]
-    title = f"Repeats (near: {result['near_from']} similar, from {MIN_WORDS} words on)"
-    tables.append(_table(title, ("posts of", "with the text of one in", "exact", "near"), repeats, names=2))
-
-    disputed = [(label, found["exact"], found["near"]) for label, found in conflicts["labels"].items()]
-    disputed.append(("any", conflicts["exact"]["texts"], conflicts["near"]["pairs"]))
-    tables.append(_table("Conflicting labels", ("label", "equal texts", "pairs of near-equal texts"), disputed))
-
-    if "label_errors" in result:
-        errors = [
-            (split, label, found["posts"], found["given"], found["wrongly_given"], found["wrongly_missing"])
-            for split, labels in result["label_errors"].items()
-            for label, found in labels.items()
-        ]
-        headings = ("split", "label", "posts", "given", "likely wrongly given", "likely missing")
-        tables.append(_table("Likely label errors", headings, errors, names=2))
-    return tables
-
-
-def check_terminal() -> None:
-    """Fail unless standard output is a terminal: posts must not end up in a log.
-
-    Raises
-    ------
-    InputError
-    """
-    if not sys.stdout.isatty():
-        raise InputError("--show-texts: standard output is no terminal, and posts must not end up in a log; run it without a pipe")
-
-
-def show_texts(result: Mapping[str, Any], corpus: Corpus, top: int = 20) -> None:
-    """Print the first pairs and suspects with their texts, normalised, on a terminal.
-
-    Parameters
-    ----------
-    result : dict
-        Of `check_splits`, with or without that of `check_labels`.
-    corpus : Corpus
-        That `check_splits` was given.
-    top : int
-        How many of each.
-
-    Raises
-    ------
-    InputError
-        When standard output is no terminal.
-    """
-    check_terminal()
-    texts = {identifier: text for rows in corpus.splits.values() for identifier, text in zip(rows["id"], rows["text"], strict=True)}
-    lines = []
-    for row in result["pairs"][:top]:
-        lines.append(f"{row['kind']} {row['similarity']:.2f}{', conflicting labels' if row['conflict'] else ''}")
-        for split, identifier, labels in (("split", "id", "labels"), ("other_split", "other_id", "other_labels")):
-            lines.append(f"  {row[split]} {row[identifier]!r} [{', '.join(row[labels])}]  {normalise(texts[row[identifier]])}")
-    for row in result.get("suspects", [])[:top]:
-        given = "given" if row["given"] else "not given"
-        lines.append(f"{row['label']} {given}, probability {row['probability']:.2f}")
-        lines.append(f"  {row['split']} {row['id']!r}  {normalise(texts[row['id']])}")
-    terminal.output().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

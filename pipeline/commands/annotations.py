@@ -1,0 +1,64 @@
+"""``python -m pipeline.commands.annotations join|make``: labels of posts without their texts."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from models.config import ROOT
+from models.errors import InputError
+from pipeline import terminal
+from pipeline.annotations.form import FOLDER, write_annotations
+from pipeline.annotations.join import join
+from pipeline.annotations.making import annotate
+from pipeline.config_files import load_config
+from pipeline.corpora import SPLITS, load_corpus
+
+
+def _show(counts: dict[str, Any], out: Path) -> None:
+    from rich.table import Table
+
+    shown = Table("split", "annotations", "matched", "unmatched")
+    for name, row in counts["splits"].items():
+        shown.add_row(name, *(f"{number:,}" for number in row.values()))
+    console = terminal.output()
+    console.print(shown)
+    said = "{texts:,} texts read, {without_text:,} without text; {matched:,} matched ({repeated:,} repeat another, {shortened:,} shortened)"
+    console.print(said.format(**counts) + f"; {counts['conflicting']:,} conflicting annotations left out")
+    console.print(f"next     python train.py --config configs/experiments/metoo2017.yaml --data {out}")
+
+
+def join_command(
+    action: Annotated[Literal["join"], typer.Argument(help="Give posts their labels back.")],  # noqa: ARG001  # leaves room for others
+    texts: Annotated[
+        list[Path], typer.Option(metavar="FILE…", help="Posts in JSONL, CSV, Parquet or JSON, as whoever holds them has them.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write: a JSONL file of labelled records a split. It holds the posts' text.")],
+    more: Annotated[list[Path], typer.Argument(hidden=True)] = [],  # noqa: B006  # what follows the first of --texts
+    annotations: Annotated[Path, typer.Option(help="Folder or file with the annotations.")] = FOLDER,
+    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Rebuild labelled posts from somebody's copy of them and our annotations, which hold no text."""
+    with terminal.steps() as say:
+        say("matching posts")
+        counts = join([*texts, *more], annotations, out, text_column)
+    if as_json:
+        print(json.dumps(counts, indent=1))
+    else:
+        _show(counts, out)
+
+
+def make(
+    data: Annotated[list[str], typer.Option(help="Labelled posts with splits, as train.py takes them; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")] = FOLDER / "metoo2017.csv",
+) -> None:
+    """Take annotations off labelled posts: hashes, labels and splits, no text."""
+    config = load_config([ROOT / "configs/experiments/extended.yaml"], ["data.drop_overlap=false"], data)
+    corpus = load_corpus(config.data, config.labels, seed=config.seed, cut=False, further=("experiencer", "stratum", "unsure"))
+    if unknown := set(corpus.splits) - set(SPLITS):
+        raise InputError(f"--data: posts without split ({', '.join(sorted(unknown))}); give each file its role, as in train=FILE")
+    annotations, counts = annotate(corpus)
+    write_annotations(annotations, out)
+    print(f"{len(annotations):,} annotations in {out}: " + ", ".join(f"{number:,} {name}" for name, number in counts.items()))

@@ -1,0 +1,149 @@
+"""``score.py``: files of posts to files of predictions."""
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from models.errors import InputError
+from models.text import MAX_CHARS
+from pipeline import terminal
+from pipeline.predictions import Format
+from pipeline.scoring.options import Options, OverLong
+from pipeline.scoring.processes import GC_THRESHOLD
+
+if TYPE_CHECKING:
+    from pipeline.scoring import Summary
+
+OUT = Path("scores")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _released(*, quiet: bool) -> Path:
+    """Find the model that comes with this version, and say that it is used, except where the manifest is printed, which names it."""
+    from models.storage import DESCRIPTION, RELEASED, read_description
+    from pipeline import __version__
+
+    folder = RELEASED.relative_to(Path.cwd()) if RELEASED.is_relative_to(Path.cwd()) else RELEASED
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder}: the released model is missing; restore it from the repository, or name another with --model DIR")
+    digest, _ = read_description(folder)
+    if not quiet:
+        about = f"released with version {__version__} ({digest[:12]}), trained mostly on English tweets of 2017"
+        print(f"model    {about}; see {folder / 'README.md'}", file=sys.stderr)
+    return folder
+
+
+def _thresholds(settings: Sequence[str]) -> dict[str, float]:
+    thresholds: dict[str, float] = {}
+    for setting in settings:
+        label, _, value = setting.rpartition("=")
+        try:
+            probability = float(value)
+        except ValueError:
+            label = ""
+        if not label:
+            raise InputError(f"--threshold {setting}: must be LABEL=PROBABILITY, such as assault=0.3")
+        if label in thresholds:
+            raise InputError(f"--threshold {setting}: a second one for {label!r}; give each label one")
+        thresholds[label] = probability
+    return thresholds
+
+
+def _band(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        raise InputError(f"--abstain {text}: must be LOW:HIGH, such as 0.3:0.7") from None
+    return low, high
+
+
+def _show(summary: "Summary", out: Path) -> None:
+    rate = f", {summary.posts_per_second:,.0f} posts/s a worker" if summary.posts_per_second else ""
+    print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
+    if summary.kept_shards:
+        print(f"  {summary.kept_shards:,} of {summary.shards:,} shards stood already")
+    for reason, count in sorted(summary.reasons.items()):
+        print(f"  rejected, {reason}: {count:,}")
+    for label, count in summary.labels.items():
+        print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
+    if summary.options["abstain"] is not None:
+        print(f"  for review: {summary.review:,} ({summary.review / max(summary.scored, 1):.1%})")
+    print(f"scores   {out}")
+
+
+def main(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="JSONL, CSV (both also .gz, .zst) or Parquet files, folders, globs; - is JSONL on standard input."
+        ),
+    ],
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Model directory; by default the one released with this version, models/released.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for part-* files, rejects.jsonl and manifest.json.")] = OUT,
+    id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
+    text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
+    keep: Annotated[
+        list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output, even if it is the text or the author.")
+    ] = [],  # noqa: B006
+    format_: Annotated[Format, typer.Option("--format", help="Of the output.")] = "parquet",
+    abstain: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="List labels with a probability from LOW to HIGH in the column review.")
+    ] = None,
+    threshold: Annotated[
+        list[str],
+        typer.Option(metavar="LABEL=PROBABILITY", help="Decide this label from another probability on than the model's; may be repeated."),
+    ] = [],  # noqa: B006
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Add the words that spoke most for each label of a post: writes words of posts to the output."),
+    ] = False,
+    max_chars: Annotated[int, typer.Option(min=1, help="Longest text.")] = MAX_CHARS,
+    over_long: Annotated[OverLong, typer.Option(help="What becomes of longer ones.")] = "reject",
+    max_reject_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 3 if a greater share of the posts was rejected; the scores stand all the same.")
+    ] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, at most.", show_default="the cores")] = CORES,
+    start_over: Annotated[bool, typer.Option("--start-over", help="Remove what an earlier job wrote to --out, and begin anew.")] = False,
+    engine: Annotated[
+        Literal["local", "spark"], typer.Option(help="What does the work; Spark needs the extra spark and Java 17.")
+    ] = "local",
+    master: Annotated[str, typer.Option(metavar="URL", help="Where Spark runs.")] = "local[*]",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a summary, and progress as JSON lines.")] = False,
+) -> None:
+    """Score posts: id, a probability per label, the labels decided, the model's digest; text only if asked for by --keep or --explain.
+
+    Stopped or killed, the same command goes on where it was. Exit codes: 0 done; 2 usage or input error, nothing done; 3 too many posts
+    rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
+    """
+    options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
+    if engine == "spark":
+        if start_over:
+            raise InputError("--start-over: Spark writes a new folder; remove the old one or choose another --out")
+        from pipeline.scoring.spark_files import score_with_spark
+
+        summary = score_with_spark(inputs, model or _released(quiet=as_json), out, options, master=master)
+    else:
+        from pipeline.scoring import score_files
+
+        gc.set_threshold(GC_THRESHOLD)
+        folder = model or _released(quiet=as_json)
+        with terminal.job_progress(as_json=as_json) as progress:
+            summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress)
+    if as_json:
+        print(summary.to_json())
+    else:
+        _show(summary, out)
+    if summary.rejected > max_reject_rate * summary.read:
+        share, reasons = summary.rejected / summary.read, "the column error" if engine == "spark" else f"{out}/rejects.jsonl"
+        message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {max_reject_rate}: see {reasons}"
+        print(f"error: {message}", file=sys.stderr)
+        raise typer.Exit(terminal.TOO_MANY_REJECTS)

@@ -1,0 +1,24 @@
+"""``python -m pipeline.commands.serve``: serve a model over HTTP."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline import terminal
+from pipeline.config_files import load_config
+
+
+def main(
+    name: Annotated[str | None, typer.Option(help="Registered model whose champion to serve.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
+    workers: Annotated[int, typer.Option(help="Processes, each with the model.", min=1)] = 1,
+) -> None:
+    """Serve the champion, or the newest model where there is none, over HTTP with MLflow's own server."""
+    from pipeline.tracking.serve import serve
+
+    serve(load_config().tracking, name, host, port, workers)
+
+
+if __name__ == "__main__":
+    terminal.run(main)

@@ -1,0 +1,168 @@
+"""``train.py``: train, sweep, check data, or show what would be trained on."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.errors import InputError
+from pipeline import terminal
+from pipeline.config import Config
+from pipeline.config_files import load_config
+
+OUT, SWEEP_OUT, CHECKS_OUT = Path("runs/model"), Path("runs/sweep"), Path("runs/checks")
+
+
+def _say(lines: Iterable[str]) -> None:
+    console = terminal.output()
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _dry_run(config: Config) -> None:
+    import yaml
+
+    from pipeline.corpora import load_training_corpus
+    from pipeline.report import corpus_notes, corpus_table
+
+    corpus = load_training_corpus(config)
+    _say([yaml.safe_dump(config.shown(), sort_keys=False, width=120)])
+    terminal.output().print(corpus_table(corpus))
+    _say(corpus_notes(corpus))
+
+
+def _train(config: Config, out: Path, register: str | None) -> None:
+    with terminal.steps() as progress:
+        progress("starting")
+        from pipeline.training import train
+
+        trained = train(config, out, register=register, progress=progress)
+    from rich.markup import escape
+
+    from pipeline.report import corpus_notes, metrics_tables
+    from pipeline.tracking import where_to_look
+
+    _say(corpus_notes(trained.corpus))
+    title = escape(f"Trained on {', '.join(config.data.sources)}; {trained.evaluation.title}")
+    terminal.output().print(*metrics_tables(trained.evaluation.metrics, title), sep="\n")
+    registered = f", registered as {register} version {trained.version}" if register else ""
+    lines = [
+        f"model    {out}  ({trained.model.digest_[:12]})",
+        f"run      {trained.run_id} in experiment {config.tracking.experiment!r}{registered}",
+        f"next     {terminal.runnable('python')} score.py data/starter/test.jsonl --model {out} --out scores",
+        f"         {where_to_look(config.tracking)}",
+    ]
+    _say(lines)
+
+
+def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
+    from pipeline.report.sweep import trial_progress, trials_table
+    from pipeline.sweep import load_sweep, sweep
+    from pipeline.sweep.folder import STUDY
+    from pipeline.sweep.trials import failures
+
+    wanted = load_sweep(path, config)
+    if dry_run:
+        _dry_run(config)
+        return
+    try:
+        with trial_progress(wanted.trials) as (progress, ended):
+            swept = sweep(config, wanted, out, origin=str(path), progress=progress, ended=ended)
+    except KeyboardInterrupt:
+        if (out / STUDY).exists():
+            print(f"trials that ended are kept in {out}; the same command goes on from there", file=sys.stderr)
+        raise
+    from pipeline.report import corpus_notes
+    from pipeline.tracking import where_to_look
+
+    _say([*corpus_notes(swept.corpus), *failures(swept.trials)])
+    terminal.output().print(trials_table(swept.trials, wanted.metric))
+    lines = [
+        f"best     {swept.best}",
+        f"run      {swept.run_id} in experiment {config.tracking.experiment!r}",
+        f"next     {terminal.runnable('python')} train.py --config {swept.best}    (a sweep trains no model)",
+        f"         {where_to_look(config.tracking)}",
+    ]
+    _say(lines)
+
+
+def _check_data(config: Config, out: Path, show: int | None) -> None:
+    from models.folders import check_output
+    from pipeline.checks import CHECKS, check_data, write_checks
+    from pipeline.report import corpus_notes
+    from pipeline.report.checks import check_terminal, checks_tables, show_texts
+
+    if show:
+        check_terminal()
+    check_output(out, CHECKS)
+    with terminal.steps() as progress:
+        checked = check_data(config, progress)
+    write_checks(checked.result, out)
+    why = checked.not_looked_for
+    _say([*corpus_notes(checked.learned_from), *([f"label errors were not looked for: {why}"] if why else [])])
+    terminal.output().print(*checks_tables(checked.result), sep="\n")
+    if show:
+        show_texts(checked.result, checked.corpus, show)
+    _say([f"checks   {out}  ({', '.join(sorted(path.name for path in out.iterdir()))}; ids and labels, no texts)"])
+
+
+def _check_options(*, sweep: bool, check_data: bool, dry_run: bool, register: bool, show_texts: bool) -> None:
+    """Fail if options contradict each other."""
+    contradictions = {
+        "--sweep and --check-data: do one after the other": sweep and check_data,
+        "--dry-run and --check-data: give one; a dry run reads the data, the checks look into it": dry_run and check_data,
+        "--register: only training gives a model to register; give it when you train, as with a sweep's best config": register
+        and (sweep or check_data),
+        "--show-texts: shows what --check-data finds; give both": show_texts and not check_data,
+    }
+    for message, found in contradictions.items():
+        if found:
+            raise InputError(message)
+
+
+def main(
+    config: Annotated[list[Path], typer.Option(help="YAML laid over configs/default.yaml; may be repeated.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key; may be repeated.")] = [],  # noqa: B006
+    data: Annotated[
+        list[str],
+        typer.Option(help="File, folder, saved data set or hub:NAME; train=FILE gives a role; may be repeated. Replaces data.sources."),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"Folder to write: {OUT}, with --sweep {SWEEP_OUT}, with --check-data {CHECKS_OUT}."),
+    ] = None,
+    experiment: Annotated[str | None, typer.Option(help="MLflow experiment. Replaces tracking.experiment.")] = None,
+    register: Annotated[str | None, typer.Option(metavar="NAME", help="Register the model in MLflow under this name.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Replaces seed.")] = None,
+    sweep_: Annotated[
+        Path | None,
+        typer.Option("--sweep", metavar="FILE", help="Train no model; try the configs of a sweep by cross-validation and write the best."),
+    ] = None,
+    check_data_: Annotated[
+        bool,
+        typer.Option(
+            "--check-data", help="Train no model to keep; look for repeats, authors in several splits, conflicting and wrong labels."
+        ),
+    ] = False,
+    show_texts: Annotated[
+        int | None,
+        typer.Option("--show-texts", metavar="N", min=1, help="With --check-data: show the texts of the first N findings of each kind."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check config and data, print both, and stop.")] = False,
+) -> None:
+    """Train a disclosure classifier, evaluate it and track the run in MLflow."""
+    _check_options(
+        sweep=bool(sweep_), check_data=check_data_, dry_run=dry_run, register=register is not None, show_texts=show_texts is not None
+    )
+    replaced: dict[str, Any] = ({"tracking": {"experiment": experiment}} if experiment else {}) | ({} if seed is None else {"seed": seed})
+    resolved = load_config(config, set_, data, **replaced)
+    if sweep_:
+        _sweep(resolved, sweep_, out or SWEEP_OUT, dry_run=dry_run)
+    elif check_data_:
+        _check_data(resolved, out or CHECKS_OUT, show_texts)
+    elif dry_run:
+        _dry_run(resolved)
+    else:
+        _train(resolved, out or OUT, register)

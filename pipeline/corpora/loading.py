@@ -1,0 +1,150 @@
+"""Sources to one checked corpus: cut into splits, without overlap."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit
+
+from models.config import LabelSet
+from models.errors import InputError
+from models.text import normalise
+from pipeline.config import Config, Data, Split
+from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, digest_of, group_numbers, to_table
+from pipeline.corpora.reader import Reader
+from pipeline.corpora.sources import records_of
+
+_UNLABELLED = "unlabelled="
+
+
+def _cut(records: Sequence[Record], shares: Split, seed: int) -> dict[str, list[Record]]:
+    """Cut test, then validation, off by author."""
+    rest = np.arange(len(records))
+    groups = group_numbers([record.author for record in records])
+    taken: dict[str, list[Record]] = {}
+    for name, share in (("test", shares.test), ("validation", shares.validation)):
+        if not share:
+            continue
+        wanted = share / (1 if name == "test" else 1 - shares.test)
+        try:
+            keep, away = next(GroupShuffleSplit(1, test_size=wanted, random_state=seed).split(rest, groups=groups[rest]))
+        except ValueError:
+            raise InputError(f"too few authors ({len(set(groups[rest]))}) to cut off {name}; give more posts or set data.split") from None
+        taken[name] = [records[index] for index in rest[np.sort(away)].tolist()]
+        rest = rest[np.sort(keep)]
+    return {"train": [records[index] for index in rest.tolist()]} | dict(reversed(taken.items()))
+
+
+def _overlap(splits: dict[str, list[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
+    """Count what train shares with itself and with the other splits, and mark the train posts concerned."""
+    held_out = [record for name, records in splits.items() if name != "train" for record in records]
+    texts = {normalise(record.text) for record in held_out}
+    authors = {record.author for record in held_out if record.author}
+    first: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    overlapping = []
+    for record in splits["train"]:
+        key = normalise(record.text)
+        repeated, leaked, shared = key in first, key in texts, record.author in authors
+        counts.update(repeated=repeated, leaked_texts=leaked, leaked_authors=shared)
+        counts.update(conflicting=repeated and first[key] != record.labels)
+        first.setdefault(key, record.labels)
+        overlapping.append(repeated or leaked or shared)
+    found = Overlap(counts["repeated"], counts["conflicting"], counts["leaked_texts"], counts["leaked_authors"], dropped=0)
+    return found, np.array(overlapping, bool)
+
+
+def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
+    """Read posts without labels, less those whose text is known already or whose author is held out."""
+    reader.labelled = False
+    known = {normalise(record.text) for records in splits.values() for record in records}
+    authors = {record.author for name, records in splits.items() if name != "train" for record in records if record.author}
+    kept = []
+    for file in files:
+        for record in reader.records(Path(file)):
+            text = normalise(record.text)
+            if text not in known and record.author not in authors:
+                known.add(text)
+                kept.append(record)
+    return kept
+
+
+def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = ()) -> Corpus:
+    """Load, check and split a corpus.
+
+    Parameters
+    ----------
+    data : Data
+        Sources: a file, a folder whose files are named after splits, a folder written by
+        ``save_to_disk``, or ``hub:NAME``; ``train=FILE`` and the like give a file a role. The rows of ``unlabelled=FILE`` need
+        no labels.
+    labels : LabelSet
+        Labels that count; others must be listed as ignored.
+    seed : int
+        Decides which authors go where when the data comes without splits.
+    cut : bool
+        Whether to cut data without splits into train, validation and test; else it is the split ``all``.
+    further : sequence of str
+        Columns of the data to keep beside those of a record, where rows have them: `Corpus.column` gives them.
+
+    Returns
+    -------
+    Corpus
+
+    Raises
+    ------
+    InputError
+        Naming file, row and remedy: for a source, row, label or id that cannot be used.
+    """
+    reader, passed_over = Reader(labels, data.columns, further), list[str]()
+    loaded: dict[str | None, list[Record]] = defaultdict(list)
+    labelled = [source for source in data.sources if not source.startswith(_UNLABELLED)]
+    if not labelled:
+        raise InputError("data.sources holds unlabelled posts only; give labelled ones too")
+    for source in labelled:
+        for name, records in records_of(source, reader, passed_over).items():
+            loaded[name].extend(records)
+    if None in loaded and len(loaded) > 1:
+        raise InputError("some sources have splits and some have not; give the latter a role, as in train=FILE")
+    if None in loaded:
+        splits = _cut(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
+    else:
+        splits = {name: loaded[name] for name in SPLITS if name in loaded}
+    overlap, overlapping = _overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
+    if overlap and data.drop_overlap:
+        overlap = replace(overlap, dropped=int(overlapping.sum()))
+        splits["train"] = [record for record, found in zip(splits["train"], overlapping, strict=True) if not found]
+        overlapping = np.zeros(len(splits["train"]), bool)
+    files = [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
+    unlabelled = to_table(_unlabelled(files, reader, splits), further)
+    tables = datasets.DatasetDict({name: to_table(records, further) for name, records in splits.items()})
+    passed_over = [path for path in passed_over if Path(path) not in map(Path, files)]
+    return Corpus(
+        splits=tables,
+        labels=labels.names,
+        auxiliary=labels.auxiliary,
+        ignored=dict(reader.ignored),
+        passed_over=passed_over,
+        overlap=overlap,
+        overlapping=overlapping,
+        sha256=digest_of(tables, unlabelled),
+        unlabelled=unlabelled,
+    )
+
+
+def load_training_corpus(config: Config) -> Corpus:
+    """Load the corpus that a config names, for training.
+
+    Raises
+    ------
+    InputError
+        As `load_corpus`, and when there are no train posts.
+    """
+    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
+        raise InputError("the data holds no train posts; give some, as in --data train=FILE")
+    return corpus

@@ -1,0 +1,116 @@
+"""Rows of files and data sets to labelled records, checked one by one."""
+
+import difflib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.config import LabelSet
+from models.errors import InputError
+from pipeline.config import Columns
+from pipeline.corpora.corpus import Record
+from pipeline.records import BrokenRow, Row, read_rows
+
+
+def _names(value: Any, place: str) -> list[str]:
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(";") if name.strip()]
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise InputError(f'{place}: labels are no list of names ({type(value).__name__}); give one, or names joined by ";"')
+    return list(value)
+
+
+def _shown(value: Any) -> str:
+    """A value as a message may show it: columns can be mixed up, and a post must not end up in a log."""
+    if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
+        return f"a text of {len(value)} characters"
+    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+
+
+def _flagged(fields: dict[str, Any], columns: dict[str, str], place: str) -> list[str]:
+    names = []
+    for name, column in columns.items():
+        if str(fields.get(column)) not in {"0", "1", "False", "True"}:
+            raise InputError(f"{place}: column {column!r} holds {_shown(fields.get(column))}; allowed are 0 and 1")
+        if str(fields[column]) in {"1", "True"}:
+            names.append(name)
+    return names
+
+
+def _optional(fields: dict[str, Any], column: str | None) -> str | None:
+    value = fields.get(column) if column else None
+    missing = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return None if missing else str(value)
+
+
+class Reader:
+    """Turns rows into records, holding what must be unique or counted over all sources."""
+
+    def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
+        self.labels, self.columns, self.further = labels, columns, further
+        self.known = [*labels.names, *labels.auxiliary]
+        self.labelled = True  # whether rows are expected to have labels
+        self.places: dict[str, str] = {}
+        self.stems: Counter[str] = Counter()
+        self.ignored: Counter[str] = Counter()
+
+    @property
+    def required(self) -> list[str]:
+        if not self.labelled:
+            return [column for column in (self.columns.id, self.columns.text) if column]
+        labels = self.columns.labels
+        named = [labels] if isinstance(labels, str) else list(labels.values())
+        return [column for column in (self.columns.id, self.columns.text, *named) if column]
+
+    def stem(self, name: str) -> str:
+        """What numbered ids begin with: a file's or split's name, and for the second of that name a 2."""
+        self.stems[name] += 1
+        return name if self.stems[name] == 1 else f"{name}{self.stems[name]}"
+
+    def records(self, path: Path) -> Iterator[Record]:
+        stem = self.stem(path.stem)
+        for row in read_rows(path, self.required):
+            if isinstance(row, BrokenRow):
+                raise InputError(f"{path}, row {row.number}: {row.reason}; correct or delete the row")
+            yield self.record(row, str(path), stem)
+
+    def record(self, row: Row, origin: str, stem: str) -> Record:
+        place, columns, fields = f"{origin}, row {row.number}", self.columns, row.fields
+        for column in self.required:
+            if column not in fields:
+                raise InputError(f"{place}: no column {column!r}; correct the row or set data.columns")
+        text = fields[columns.text]
+        if not isinstance(text, str) or not text.strip():
+            got = "an empty text" if isinstance(text, str) else f"a text of type {type(text).__name__}"
+            raise InputError(f"{place}: {got}; every post needs a non-empty string, delete the row or correct it")
+        identifier = f"{stem}-{row.number}" if columns.id is None else fields[columns.id]
+        if not isinstance(identifier, str | int) or identifier == "":
+            raise InputError(f"{place}: id is {_shown(identifier)}; every post needs one, or set data.columns.id=null to number rows")
+        identifier = str(identifier)
+        if identifier in self.places:
+            raise InputError(f"{place}: id {_shown(identifier)} stands already at {self.places[identifier]}; make ids unique")
+        self.places[identifier] = place
+        return Record(
+            identifier,
+            text,
+            self._known(fields, place) if self.labelled else [],
+            _optional(fields, columns.author),
+            _optional(fields, columns.created_at),
+            _optional(fields, columns.source),
+            {name: _optional(fields, name) for name in self.further},
+        )
+
+    def _known(self, fields: dict[str, Any], place: str) -> list[str]:
+        column = self.columns.labels
+        names = _names(fields[column], place) if isinstance(column, str) else _flagged(fields, column, place)
+        for name in names:
+            if name in self.labels.ignored:
+                self.ignored[name] += 1
+            elif name not in self.known:
+                near = difflib.get_close_matches(name, self.known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(self.known)}"
+                raise InputError(f"{place}: unknown label {_shown(name)}; {hint} (to leave it out knowingly, add it to labels.ignored)")
+        return [name for name in self.known if name in names]

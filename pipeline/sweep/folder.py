@@ -1,0 +1,118 @@
+"""The folder of a sweep: checked, locked, and what is written to it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from models.errors import InputError
+from pipeline.config import Config
+
+if TYPE_CHECKING:
+    pass
+from pipeline.scoring.output import OutputError, whole_file
+from pipeline.sweep.space import Sweep, lay_over, overlay_of
+from pipeline.sweep.trials import Trial, ranked, trials_csv
+
+STUDY, BEST, TRIALS, SPEC = "study.db", "best.yaml", "trials.csv", "sweep.yaml"
+_LOCK = "lock"
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before any work is done if a folder holds something else than an earlier sweep.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
+    others = sorted(name for name in names if not name.startswith((STUDY, BEST, TRIALS, SPEC, _LOCK)))  # what is unfinished ends otherwise
+    if STUDY not in names:
+        others += sorted(names - {_LOCK})
+    if others:
+        raise InputError(f"{folder}: holds something else ({others[0]}); choose another --out")
+
+
+def remove_stale(folder: Path, digest: str) -> None:
+    """Remove results unless they are of the sweep with this digest, so that none stand as those of a sweep that fails."""
+    try:
+        best = folder / BEST
+        if best.exists() and f"# Sweep {digest}\n".encode() in best.read_bytes():
+            return
+        for name in (BEST, TRIALS, SPEC):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: earlier results cannot be removed ({error.strerror or error}); choose another --out") from None
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and keep other sweeps out of it.
+
+    Raises
+    ------
+    InputError
+        When it cannot be written, or another sweep is at work there.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, timeout=0).acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another sweep is at work there; wait for it or choose another --out") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another --out") from None
+    with lock:
+        yield
+
+
+def write_results(folder: Path, digest: str, origin: str, config: Config, sweep: Sweep, trials: Sequence[Trial]) -> list[Path]:
+    """Write the best config, as an overlay for ``train.py --config``, and the table of trials, and leave the sweep beside them.
+
+    Parameters
+    ----------
+    folder : Path
+    digest : str
+        Of the study.
+    origin : str
+        Where the sweep came from, for the comment.
+    config : Config
+        What values were laid over.
+    sweep : Sweep
+    trials : sequence of Trial
+        One of them at least could be fitted.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be written.
+    """
+    best = ranked(trials)[0]
+    laid = lay_over(config, best.values, origin)
+    comment = (
+        f"# Trial {best.number}, the best of {len(trials)} of {origin}: {sweep.metric} {best.value:.4f} on author-disjoint folds of train.\n"
+        f"# Sweep {digest}\n"  # `remove_stale` looks for it
+    )
+    contents = {
+        BEST: comment + yaml.safe_dump(overlay_of(laid, best.values), sort_keys=False, allow_unicode=True),
+        TRIALS: trials_csv(trials),
+        SPEC: yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False),
+    }
+    try:
+        for name, content in contents.items():
+            with whole_file(folder / name) as file:
+                file.write(content.encode())
+    except OutputError as error:
+        raise InputError(f"{error}; choose another --out") from None
+    return [folder / name for name in contents]

@@ -1,0 +1,38 @@
+"""MLflow: runs, metrics, data sets, models. Nothing else imports it, and no post's text goes there."""
+
+import os
+
+# MLflow reads these when it is imported or used; values that are set already are kept. Quiet, and a store that does not
+# answer is given up within seconds, not minutes.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+
+from pipeline.tracking.registry import CHAMPION, find_champion, find_version, model_to_serve, set_champion
+from pipeline.tracking.runs import log_config, log_corpus, log_folder, log_metrics, run
+from pipeline.tracking.served import fetch_model, find_model, log_model
+from pipeline.tracking.store import DEFAULT_URI, connect, store_uri, where_to_look
+from pipeline.tracking.sweeps import SweepRun
+
+__all__ = [
+    "CHAMPION",
+    "DEFAULT_URI",
+    "SweepRun",
+    "connect",
+    "fetch_model",
+    "find_champion",
+    "find_model",
+    "find_version",
+    "log_config",
+    "log_corpus",
+    "log_folder",
+    "log_metrics",
+    "log_model",
+    "model_to_serve",
+    "run",
+    "set_champion",
+    "store_uri",
+    "where_to_look",
+]

@@ -1,0 +1,112 @@
+"""What a run logs: its config, corpus, metrics and files."""
+
+import json
+import platform
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import yaml
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+
+from models.errors import InputError
+from pipeline.config import Config
+from pipeline.config_files import flatten
+from pipeline.corpora import SPLITS, Corpus
+from pipeline.metrics import flatten_metrics
+from pipeline.tracking.served import SERVED_WITH
+from pipeline.tracking.store import reason_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextmanager
+def run(name: str, digest: str, kept: Path) -> Iterator[str]:
+    """Open a run tagged with the model's digest, and give its id.
+
+    Parameters
+    ----------
+    name : str
+        Shown in the UI.
+    digest : str
+        Of the model.
+    kept : Path
+        What was written already, and stays when the store fails.
+
+    Raises
+    ------
+    InputError
+        When the store fails.
+    """
+    try:
+        # Nested: a notebook may have a run open.
+        with mlflow.start_run(run_name=name, tags={"model_digest": digest}, nested=True) as active:
+            yield str(active.info.run_id)
+    except Exception as error:  # stores raise what their drivers raise
+        reason = f"{type(error).__name__}: {reason_of(error)}"
+        raise InputError(f"{kept} is written and can be used, but tracking it in MLflow failed ({reason}); mend the store") from error
+
+
+def log_config(config: Config) -> None:
+    """Log a resolved config, as parameters and as a file, and the environment."""
+    tree = config.shown()
+    mlflow.log_params(dict(flatten(tree)))
+    mlflow.log_text(yaml.safe_dump(tree, sort_keys=False), "config.yaml")
+    packages = {name: version(name) for name in sorted({*SERVED_WITH, "datasets", "matplotlib", "pyarrow"}, key=str.lower)}
+    mlflow.log_dict({"python": platform.python_version(), "platform": platform.platform(), "packages": packages}, "environment.json")
+
+
+class _Dataset(MetaDataset):
+    """A corpus as MLflow knows it: source, digest and counts."""
+
+    def __init__(self, corpus: Corpus, sources: Sequence[str]) -> None:
+        names = [*corpus.labels, *corpus.auxiliary]
+        self._counts = {
+            split: {"posts": rows.num_rows, **dict(zip(names, corpus.targets(split, names).sum(axis=0).tolist(), strict=True))}
+            for split, rows in corpus.splits.items()
+        }
+        self._sources = list(sources)
+        super().__init__(_dataset_source(sources[0]), name=" + ".join(sources)[:500], digest=corpus.sha256[:36])
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        return {"sources": self._sources, **self._counts}
+
+    def to_dict(self) -> dict[str, str]:
+        return {**super().to_dict(), "profile": json.dumps(self.profile)}
+
+
+def _dataset_source(source: str) -> DatasetSource:
+    location = re.sub(rf"^({'|'.join(SPLITS)})=", "", source)
+    if location.startswith("hub:"):
+        return HuggingFaceDatasetSource(location.removeprefix("hub:"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow has two equal resolvers of local paths, and says so
+        return mlflow.data.dataset_source_registry.resolve_dataset_source(str(Path(location).absolute()))
+
+
+def log_corpus(corpus: Corpus, sources: Sequence[str], context: str) -> None:
+    """Log where a corpus came from, its counts and its SHA-256 (in full as a tag, shortened as the data set's digest)."""
+    mlflow.log_input(_Dataset(corpus, sources), context=context)
+    mlflow.set_tag("data_sha256", corpus.sha256)
+
+
+def log_metrics(metrics: Mapping[str, Any], figures: Mapping[str, "Figure"], evaluated: str, model_id: str | None) -> None:
+    """Log metrics, for the run and the logged model, figures, and which posts they are of."""
+    mlflow.set_tag("evaluated", evaluated)
+    mlflow.log_metrics(flatten_metrics(metrics), model_id=model_id)
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, name)
+
+
+def log_folder(folder: Path, name: str) -> None:
+    """Log the files of a folder."""
+    mlflow.log_artifacts(str(folder), name)

@@ -1,0 +1,105 @@
+"""The run of a sweep, with a run for each trial."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow.entities import Metric, Param
+
+from models.errors import InputError
+from pipeline.config import Config
+from pipeline.corpora import Corpus
+from pipeline.sweep.trials import Trial, ranked
+
+if TYPE_CHECKING:
+    pass
+from pipeline.tracking.runs import log_config, log_corpus
+from pipeline.tracking.store import reason_of
+
+_WHO = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
+
+
+class SweepRun:
+    """The run of a sweep and, as runs within it, its trials; an earlier run of the same sweep is gone on with.
+
+    Parameters
+    ----------
+    name : str
+        Shown in the UI.
+    digest : str
+        Of the sweep.
+    kept : Path
+        Where the trials are kept when the store fails.
+    """
+
+    def __init__(self, name: str, digest: str, kept: Path) -> None:
+        self._name, self._digest, self._kept = name, digest, kept
+        self._client = mlflow.MlflowClient()
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # stores raise what their drivers raise
+            reason, remedy = f"{type(error).__name__}: {reason_of(error)}", "mend the store and run the same command again"
+            raise InputError(f"the trials so far are in {self._kept}, but tracking them in MLflow failed ({reason}); {remedy}") from error
+
+    def __enter__(self) -> "SweepRun":
+        with self._storing():
+            found = mlflow.search_runs(filter_string=f"tags.sweep_digest = '{self._digest}'", max_results=1, output_format="list")
+            if found:
+                self._run = mlflow.start_run(run_id=found[0].info.run_id, nested=True)
+            else:
+                self._run = mlflow.start_run(run_name=self._name, tags={"sweep_digest": self._digest}, nested=True)
+            self.run_id = str(self._run.info.run_id)
+            experiment, within = str(self._run.info.experiment_id), f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+            self._logged = set()
+            for child in mlflow.search_runs([experiment], within, max_results=50_000, output_format="list"):
+                if child.info.status == "RUNNING":  # stopped while it was logged: it is logged again
+                    self._client.delete_run(child.info.run_id)
+                else:
+                    self._logged.add(child.data.tags["trial"])
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            with self._storing():
+                mlflow.end_run()
+            return
+        with suppress(Exception):  # what went wrong first is said
+            mlflow.end_run("FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def log_setting(self, config: Config, corpus: Corpus) -> None:
+        """Log the config that values are laid over, and the corpus, unless an earlier run did."""
+        if "evaluated" in self._run.data.tags:
+            return
+        with self._storing():
+            log_corpus(corpus, config.data.sources, "training")
+            log_config(config)
+            mlflow.set_tag("evaluated", "held-out folds of train")  # last: what was stopped before is logged again
+
+    def log_trial(self, trial: Trial) -> None:
+        """Log a trial, with its own times, as a run within this one, unless an earlier run did."""
+        if str(trial.number) in self._logged:
+            return
+        inherited = {key: value for key, value in self._run.data.tags.items() if key in _WHO}
+        tags = {**inherited, "mlflow.parentRunId": self.run_id, "trial": str(trial.number)} | (
+            {"failed": trial.reason} if trial.reason else {}
+        )
+        started, ended = (int(time.timestamp() * 1000) for time in (trial.started, trial.ended))
+        with self._storing():
+            child = self._client.create_run(self._run.info.experiment_id, started, tags, f"trial {trial.number}").info.run_id
+            metrics = [Metric(key, value, ended, 0) for key, value in trial.metrics.items()]
+            self._client.log_batch(child, metrics, [Param(key, str(value)) for key, value in trial.values.items()])
+            self._client.set_terminated(child, "FAILED" if trial.reason else "FINISHED", ended)
+
+    def log_results(self, trials: Sequence[Trial], metric: str, files: Sequence[Path]) -> None:
+        """Log which trial was the best, and files."""
+        best = ranked(trials)[0]
+        with self._storing():
+            mlflow.set_tags({"best_trial": best.number, "metric": metric})
+            mlflow.log_metrics({f"best.{key}": value for key, value in best.metrics.items()} | {"trials": float(len(trials))})
+            for path in files:
+                mlflow.log_artifact(str(path))

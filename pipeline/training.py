@@ -1,0 +1,132 @@
+"""Training: config and data to a saved model, its evaluation and a run."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from models import Classifier, lessons
+from models.folders import check_output
+from models.storage import DESCRIPTION
+from pipeline.config import Config
+from pipeline.corpora import Corpus, load_training_corpus
+from pipeline.evaluation import Evaluation, evaluate_probabilities, evaluate_split
+from pipeline.report import figures
+
+DEFAULT_OUT = Path("runs/model")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gives.
+
+    Attributes
+    ----------
+    model : Classifier
+        Fitted and saved.
+    evaluation : Evaluation
+        On the split of ``evaluation.split``, or on the held-out folds of train where the corpus lacks it.
+    corpus : Corpus
+        What it was trained and evaluated on.
+    run_id : str
+        Of the MLflow run.
+    version : str or None
+        In the model registry.
+    """
+
+    model: Classifier
+    evaluation: Evaluation
+    corpus: Corpus
+    run_id: str
+    version: str | None
+
+
+def fit(config: Config, corpus: Corpus, progress: Callable[[str], None] = lambda step: None) -> Classifier:
+    """Fit a classifier to the train posts of a corpus.
+
+    Parameters
+    ----------
+    config : Config
+    corpus : Corpus
+        With a train split.
+    progress : callable, optional
+        Told each step.
+
+    Raises
+    ------
+    InputError
+        As `Classifier.fit`.
+    """
+    model, posts = Classifier(config.of_model()), corpus.to_learn_from()
+    progress(f"tokenising {len(posts.texts):,} posts")
+    return model.fit(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary, progress)
+
+
+def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> Evaluation:
+    split = config.evaluation.split
+    if split in corpus.splits:
+        return evaluate_split(model, corpus, split)
+    return evaluate_probabilities(model, corpus, "train", model.held_out_, "held-out folds of train")
+
+
+def _notes(config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, Any]:
+    """What ``model.json`` says of where the model came from."""
+    network = config.model.network
+    return {
+        "training_data": {
+            "sha256": corpus.sha256,
+            "posts": corpus.splits["train"].num_rows,
+            "unlabelled": corpus.unlabelled.num_rows,
+            **({"lessons": lessons.sha256(network.lessons)} if network else {}),
+            "overlap": corpus.overlap and asdict(corpus.overlap),
+            "ignored": corpus.ignored,
+        },
+        "metrics": {"evaluated": evaluation.title, **evaluation.metrics},
+    }
+
+
+def train(
+    config: Config, out: Path = DEFAULT_OUT, *, register: str | None = None, progress: Callable[[str], None] = lambda step: None
+) -> Trained:
+    """Train, evaluate, save and track a model.
+
+    Parameters
+    ----------
+    config : Config
+        From `pipeline.config_files.load_config`.
+    out : Path
+        The model directory; an earlier model there is replaced.
+    register : str, optional
+        Name in MLflow's model registry.
+    progress : callable, optional
+        Told each step.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    InputError
+        For data, labels, folders or an MLflow store that cannot be used. Where the store fails only after training, the
+        model is in `out` all the same.
+    """
+    progress("reading the data")
+    check_output(out, DESCRIPTION)
+    corpus = load_training_corpus(config)
+    progress("starting MLflow")
+    from pipeline import tracking  # takes seconds: what is wrong with the data is said before
+
+    tracking.connect(config.tracking, register)
+    model = fit(config, corpus, progress)
+    progress("evaluating")
+    evaluation = _evaluate(config, corpus, model)
+    digest = model.save(out, _notes(config, corpus, evaluation))
+    progress("tracking")
+    curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
+    with tracking.run(f"train {config.labels.name} {config.model.type}", digest, out) as run_id:
+        tracking.log_config(config)
+        tracking.log_corpus(corpus, config.data.sources, "training")
+        model_id, version = tracking.log_model(out, model.labels, digest, register)
+        tracking.log_metrics(evaluation.metrics, curves, evaluation.title, model_id)
+    return Trained(model, evaluation, corpus, run_id, version)
