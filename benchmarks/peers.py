@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from benchmarks.libraries import PEERS, Peer
 from benchmarks.peers_shown import markdown, plot, table, table_rows
 from models import Classifier
+from models.arrays import Decisions, Labels, Probabilities
 from models.calibration import Sigmoid, tune_threshold
 from models.config import ROOT, Thresholds
 from models.errors import InputError
@@ -43,7 +44,7 @@ from pipeline.config_files import load_config
 from pipeline.corpora import Corpus, load_corpus
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
-from pipeline.metrics import Decisions, Labels, Probabilities, compute_metrics
+from pipeline.metrics import compute_metrics
 from pipeline.records import Row, read_rows
 
 Floats = NDArray[np.float64]

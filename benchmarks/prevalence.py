@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from models import Classifier
+from models.arrays import Labels
 from models.errors import InputError
 from models.text import normalise
 from pipeline import terminal
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluation.prevalence import estimate_prevalence
-from pipeline.metrics import Labels, wilson_interval
+from pipeline.metrics import wilson_interval
 
 METHODS = {"interval": "prediction-powered", "counted": "counted", "labelled_interval": "labelled alone"}
 

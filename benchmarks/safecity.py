@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from models import Classifier
+from models.arrays import Decisions, Labels
 from models.config import ROOT
 from models.errors import InputError
 from models.text import normalise
@@ -26,7 +27,6 @@ from pipeline.config import Config
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluation.bootstrap import resample
-from pipeline.metrics import Decisions, Labels
 
 CONFIG = ROOT / "configs" / "experiments" / "safecity.yaml"
 # As the papers print them; a score that a paper does not print is None. Accuracy: commenting, ogling, groping.

@@ -20,12 +20,12 @@ from sklearn.metrics import f1_score
 
 from benchmarks.ablation import RELEASED, SOURCES
 from models import Classifier
+from models.arrays import Labels, Probabilities
 from models.calibration import tune_threshold
 from models.config import LabelSet, Thresholds
 from pipeline import terminal
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.metrics import Labels, Probabilities
 
 TOLERANCES = [0.003, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04]
 CONFIDENCE = 0.95

@@ -8,27 +8,27 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Float64s
 from models.config import Thresholds
 from models.errors import InputError
 
 Method = Literal["stacked", "sigmoid"]
-Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[np.float64]]
 
 
 class Calibrator(Protocol):
     """Maps scores of all targets to one probability per label (labels are the first targets)."""
 
-    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Calibrator":
+    def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Calibrator":
         """Fit on held-out scores, shape (n_posts, n_targets), and labels, shape (n_posts, n_labels)."""
 
-    def predict_proba(self, scores: Floats) -> Floats:
+    def predict_proba(self, scores: Float64s) -> Float64s:
         """Probabilities, shape (n_posts, n_labels)."""
 
-    def explained(self, scores: Floats) -> Floats:
+    def explained(self, scores: Float64s) -> Float64s:
         """Log odds, shape (n_posts, n_labels), which `weights` explains."""
 
-    def weights(self, scores: Floats, origin: Floats) -> Floats:
+    def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
         """What each target's score is worth to each label, shape (n_posts, n_targets, n_labels).
 
         For `scores`, shape (n_posts, n_targets), against those of one post to compare with, shape (n_targets,): a label's
@@ -42,7 +42,7 @@ class Calibrator(Protocol):
         """Set the fitted state."""
 
 
-def _sigmoid(values: Floats) -> Floats:
+def _sigmoid(values: Float64s) -> Float64s:
     return 1 / (1 + np.exp(-np.clip(values, -60, 60)))
 
 
@@ -56,12 +56,12 @@ class Stacked:
 
     C = 0.1
 
-    def _expand(self, scores: Floats) -> Floats:
+    def _expand(self, scores: Float64s) -> Float64s:
         z = (np.clip(scores, self.low, self.high) - self.mean) / self.scale
         first, second = np.triu_indices(z.shape[1])
         return np.hstack([z, z[:, first] * z[:, second]])
 
-    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Stacked":
+    def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Stacked":
         """See `Calibrator`."""
         from sklearn.linear_model import LogisticRegression
 
@@ -73,19 +73,19 @@ class Stacked:
         self.intercept = np.array([model.intercept_[0] for model in fitted])
         return self
 
-    def predict_proba(self, scores: Floats) -> Floats:
+    def predict_proba(self, scores: Float64s) -> Float64s:
         """See `Calibrator`."""
         return _sigmoid(self.explained(scores))
 
-    def explained(self, scores: Floats) -> Floats:
+    def explained(self, scores: Float64s) -> Float64s:
         """See `Calibrator`."""
-        logits: Floats = np.tile(self.intercept, (len(scores), 1))
+        logits: Float64s = np.tile(self.intercept, (len(scores), 1))
         # No matrix product: the order in which BLAS adds, and so the last bits, depends on the shape of the batch.
         for column, weights in zip(self._expand(scores).T, self.coef, strict=True):
             logits += column[:, None] * weights
         return logits
 
-    def weights(self, scores: Floats, origin: Floats) -> Floats:
+    def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
         """See `Calibrator`.
 
         Integrated gradients (Sundararajan et al. 2017) along the straight line between the clipped scores: of a quadratic
@@ -94,7 +94,7 @@ class Stacked:
         clipped, start = (np.clip(each, self.low, self.high) for each in (scores, origin))
         middle = ((clipped + start) / 2 - self.mean) / self.scale
         n_targets = len(origin)
-        gradient: Floats = np.tile(self.coef[:n_targets], (len(scores), 1, 1))
+        gradient: Float64s = np.tile(self.coef[:n_targets], (len(scores), 1, 1))
         for one, other, weights in zip(*np.triu_indices(n_targets), self.coef[n_targets:], strict=True):
             gradient[:, one] += middle[:, other, None] * weights
             gradient[:, other] += middle[:, one, None] * weights  # of a square, twice the same
@@ -117,7 +117,7 @@ class Stacked:
 class Sigmoid:
     """Platt scaling: a logistic regression per label on the label's own score."""
 
-    def fit(self, scores: Floats, Y: NDArray[np.int8]) -> "Sigmoid":
+    def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Sigmoid":
         """See `Calibrator`."""
         from sklearn.linear_model import LogisticRegression
 
@@ -126,16 +126,16 @@ class Sigmoid:
         self.intercept = np.array([model.intercept_[0] for model in fitted])
         return self
 
-    def predict_proba(self, scores: Floats) -> Floats:
+    def predict_proba(self, scores: Float64s) -> Float64s:
         """See `Calibrator`."""
         return _sigmoid(self.explained(scores))
 
-    def explained(self, scores: Floats) -> Floats:
+    def explained(self, scores: Float64s) -> Float64s:
         """See `Calibrator`."""
-        log_odds: Floats = scores[:, : len(self.slope)] * self.slope + self.intercept
+        log_odds: Float64s = scores[:, : len(self.slope)] * self.slope + self.intercept
         return log_odds
 
-    def weights(self, scores: Floats, origin: Floats) -> Floats:
+    def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
         """See `Calibrator`."""
         return np.tile(np.eye(len(origin), len(self.slope)) * self.slope, (len(scores), 1, 1))
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from models.arrays import Decisions, Float64s, Int64s, Labels, Probabilities
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.config import ModelConfig, find_file
 from models.errors import InputError
@@ -20,21 +21,19 @@ from models.storage import read_model, write_model
 from models.text import normalise
 from models.tokens import PostTokenizer, TokenBatch
 
-Labels = NDArray[np.int8]
-Ints = NDArray[np.int64]
-Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+Folds = list[tuple[Int64s, Int64s]]
 
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 
 
-def _rarest(Y: Labels) -> NDArray[np.int64]:
+def _rarest(Y: Labels) -> Int64s:
     """Each post's rarest label, or n_labels for none: the classes that folds are stratified by."""
     counts = Y.sum(axis=0)
-    rarest: NDArray[np.int64] = np.where(Y == 1, counts, len(Y) + 1).argmin(axis=1)
+    rarest: Int64s = np.where(Y == 1, counts, len(Y) + 1).argmin(axis=1)
     return np.where(Y.any(axis=1), rarest, Y.shape[1])
 
 
-def _check_learnable(Y: Labels, groups: NDArray[np.int64], names: Sequence[str], folds: int) -> None:
+def _check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int) -> None:
     for name, y in zip(names, Y.T, strict=True):
         for value, kind in ((1, "with"), (0, "without")):
             posts, authors = int((y == value).sum()), len(np.unique(groups[y == value]))
@@ -50,7 +49,7 @@ def _varies(y: NDArray[Any], folds: Folds) -> bool:
     return all(y[train].min() < y[train].max() for train, _ in folds)
 
 
-def _scores(features: TfidfFeatures, scorer: LinearScorer, network: ConvolutionalScorer | None, tokens: TokenBatch) -> NDArray[np.float64]:
+def _scores(features: TfidfFeatures, scorer: LinearScorer, network: ConvolutionalScorer | None, tokens: TokenBatch) -> Float64s:
     """Scores of the linear model and then of the network, shape (n_posts, n_scores)."""
     scores = [scorer.decision_function(features.transform(tokens))]
     if network:
@@ -104,9 +103,9 @@ class Classifier:
     def _fit_scorers(
         self,
         tokens: TokenBatch,
-        train: Ints,
+        train: Int64s,
         targets: Labels,
-        groups: Ints,
+        groups: Int64s,
         lesson: Lesson | None,
         step: str,
         progress: Callable[[str], None],
@@ -135,7 +134,7 @@ class Classifier:
             return None
         return ConvolutionalScorer(wanted.dimensions, wanted.filters, wanted.width, wanted.hidden, wanted.epochs, self.config.seed)
 
-    def _folds(self, Y: Labels, groups: NDArray[np.int64]) -> Folds:
+    def _folds(self, Y: Labels, groups: Int64s) -> Folds:
         """Author-disjoint folds as (train, held-out) indices of posts."""
         from sklearn.model_selection import StratifiedGroupKFold
 
@@ -149,7 +148,7 @@ class Classifier:
                 raise InputError(f"label {name!r}: too few authors wrote nearly all posts with it, or without; label posts by more authors")
         return folds
 
-    def _targets(self, Y: Labels, auxiliary: Labels, groups: NDArray[np.int64], folds: Folds) -> Labels:
+    def _targets(self, Y: Labels, auxiliary: Labels, groups: Int64s, folds: Folds) -> Labels:
         """Labels, learnable auxiliary labels, any label, any label or auxiliary: repeats left out."""
         columns = [*Y.T, *(y for y in auxiliary.T if len(np.unique(groups[y == 1])) >= len(folds) and _varies(y, folds))]
         for anything in (Y.max(axis=1), np.stack(columns).max(axis=0)):
@@ -157,14 +156,14 @@ class Classifier:
                 columns.append(anything)
         return np.stack(columns, axis=1)
 
-    def material(self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels, folds: Folds | None = None) -> Material:
+    def material(self, tokens: TokenBatch, Y: Labels, groups: Int64s, auxiliary: Labels, folds: Folds | None = None) -> Material:
         """What a teacher must be given to make lessons for this config: parameters as of `fit`."""
         fold = np.zeros(len(Y), np.int64)
         for number, (_, held_out) in enumerate(folds or self._folds(Y, groups[: len(Y)])):
             fold[held_out] = number
         return Material(tokens, np.hstack([Y, auxiliary]), fold, groups, self.config.seed)
 
-    def _lessons(self, tokens: TokenBatch, Y: Labels, groups: Ints, auxiliary: Labels, folds: Folds) -> Iterator[Lesson | None]:
+    def _lessons(self, tokens: TokenBatch, Y: Labels, groups: Int64s, auxiliary: Labels, folds: Folds) -> Iterator[Lesson | None]:
         """For each fold, then for all train posts."""
         if not self.config.model.network:
             yield from [None] * (len(folds) + 1)
@@ -176,7 +175,7 @@ class Classifier:
             yield lessons.of_fold(material, fold)
         yield lessons.of_all(material)
 
-    def _held_out_probabilities(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> NDArray[np.float32]:
+    def _held_out_probabilities(self, scores: Float64s, Y: Labels, folds: Folds) -> Probabilities:
         """Probabilities of each fold by a calibrator that was fitted on the others."""
         probabilities = np.zeros(Y.shape, np.float32)
         for train, held_out in folds:
@@ -187,7 +186,7 @@ class Classifier:
         self,
         tokens: TokenBatch,
         Y: Labels,
-        groups: Ints,
+        groups: Int64s,
         auxiliary: Labels | None = None,
         progress: Callable[[str], None] = lambda step: None,
     ) -> tuple[Labels, Iterator[Lesson | None]]:
@@ -215,7 +214,7 @@ class Classifier:
         self._calibrate(scores, Y, folds)
         return targets, lessons
 
-    def _calibrate(self, scores: NDArray[np.float64], Y: Labels, folds: Folds) -> None:
+    def _calibrate(self, scores: Float64s, Y: Labels, folds: Folds) -> None:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):
@@ -231,7 +230,7 @@ class Classifier:
         self,
         tokens: TokenBatch,
         Y: Labels,
-        groups: Ints,
+        groups: Int64s,
         auxiliary: Labels | None = None,
         progress: Callable[[str], None] = lambda step: None,
     ) -> Self:
@@ -260,22 +259,22 @@ class Classifier:
         self.features, self.scorer, self.network = scorers
         return self
 
-    def predict_proba(self, tokens: TokenBatch) -> NDArray[np.float32]:
+    def predict_proba(self, tokens: TokenBatch) -> Probabilities:
         """Calibrated probabilities, shape (n_posts, n_labels); a post's are the same bits in any batch."""
         scores = _scores(self.features, self.scorer, self.network, tokens)
         return self.calibrator.predict_proba(scores).astype(np.float32)
 
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, texts: Sequence[str]) -> Probabilities:
         """Posts as they came to probabilities, shape (n_posts, n_labels)."""
         return self.score_normalised([normalise(text) for text in texts])
 
-    def score_normalised(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def score_normalised(self, texts: Sequence[str]) -> Probabilities:
         """Posts that went through `normalise` to probabilities, shape (n_posts, n_labels)."""
         return self.predict_proba(self.tokenizer(texts))
 
-    def decide(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def decide(self, probabilities: Probabilities) -> Decisions:
         """Whether each label is given, shape (n_posts, n_labels)."""
-        decided: NDArray[np.bool_] = probabilities >= self.thresholds_.astype(np.float32)
+        decided: Decisions = probabilities >= self.thresholds_.astype(np.float32)
         return decided
 
     def save(self, folder: Path, notes: dict[str, Any] | None = None) -> str:

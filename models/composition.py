@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Int64s
 from models.tokens import TokenBatch
 
 _LONGEST = 60  # tokens taken of a post
 _CUT, _JOINED = 0.4, 0.35  # share of posts that are cut, and of those that part of another is put to
 _REPLACED = (0.1, 0.2, 0.35)  # of the words that have neighbours, a rate drawn for each post
 _LEFT_OUT = (0.0, 0.08)  # of the words
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Composer:
     neighbours : Neighbours
     """
 
-    def __init__(self, posts: TokenBatch, pools: Sequence[Ints], neighbours: Neighbours) -> None:
+    def __init__(self, posts: TokenBatch, pools: Sequence[Int64s], neighbours: Neighbours) -> None:
         self.pools = [pool for pool in pools if len(pool)]
         row = {word: number for number, word in enumerate(neighbours.words)}
         # Words that no post holds get codes of their own behind the others.
@@ -63,19 +62,19 @@ class Composer:
         steps = np.cumsum(neighbours.probabilities.astype(np.float64), axis=1)
         self.steps = steps / steps[:, -1:]
 
-    def _draw(self, rng: np.random.Generator) -> Ints:
+    def _draw(self, rng: np.random.Generator) -> Int64s:
         post = rng.choice(self.pools[rng.integers(len(self.pools))])
         return self.posts.codes[self.posts.offsets[post] : self.posts.offsets[post + 1]][:_LONGEST]
 
     @staticmethod
-    def _part(tokens: Ints, shortest: int, rng: np.random.Generator) -> Ints:
+    def _part(tokens: Int64s, shortest: int, rng: np.random.Generator) -> Int64s:
         if len(tokens) <= shortest:
             return tokens
         length = rng.integers(shortest, len(tokens) + 1)
         start = rng.integers(len(tokens) - length + 1)
         return tokens[start : start + length]
 
-    def _replace(self, tokens: Ints, rng: np.random.Generator) -> Ints:
+    def _replace(self, tokens: Int64s, rng: np.random.Generator) -> Int64s:
         rows = self.row[tokens]
         chosen = (rng.random(len(tokens)) < rng.choice(_REPLACED)) & (rows >= 0)
         nearest = (rng.random(int(chosen.sum()))[:, None] > self.steps[rows[chosen]]).sum(axis=1)
@@ -83,7 +82,7 @@ class Composer:
         replaced[chosen] = self.code[rows[chosen], nearest]
         return replaced
 
-    def _compose(self, rng: np.random.Generator) -> Ints:
+    def _compose(self, rng: np.random.Generator) -> Int64s:
         tokens = self._draw(rng)
         if rng.random() < _CUT:
             tokens = self._part(tokens, 4, rng)
@@ -91,7 +90,7 @@ class Composer:
             other = self._part(self._draw(rng), 2, rng)
             tokens = np.concatenate([tokens, other] if rng.random() < 0.5 else [other, tokens])
         tokens = self._replace(tokens, rng)
-        kept: Ints = tokens[rng.random(len(tokens)) >= rng.choice(_LEFT_OUT)]
+        kept: Int64s = tokens[rng.random(len(tokens)) >= rng.choice(_LEFT_OUT)]
         return kept
 
     def compose(self, count: int, seed: Sequence[int]) -> TokenBatch:

@@ -71,7 +71,7 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     """Divide the log odds of posts among their words.
 
     A feature's contribution is its value times the sum over targets of its weight there times what the target is worth to the
-    label (see `models.calibration.Calibrator.weights`); it falls to the words by `pipeline.features.TfidfFeatures.by_word`.
+    label (see `models.calibration.Calibrator.weights`); it falls to the words by `models.features.TfidfFeatures.by_word`.
     To it comes the word's part in the scores of a network, if there is one (see `models.network.ConvolutionalScorer.by_word`).
     A post's words sum to the difference between its log odds and those of an empty post.
 
@@ -158,7 +158,7 @@ def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.b
 
 
 def _posts_with(model: "Classifier") -> NDArray[np.int64]:
-    """How many training posts, labelled or not, hold each n-gram, from its weight (see `pipeline.features.TfidfFeatures.idf_`)."""
+    """How many training posts, labelled or not, hold each n-gram, from its weight (see `models.features.TfidfFeatures.idf_`)."""
     try:
         noted = model.description_["training_data"]
         posts = noted["posts"] + noted.get("unlabelled", 0)  # features are learned from both

@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Float32s, Int64s
 from models.composition import Composer, Neighbours
 from models.config import find_file
 from models.errors import InputError
 from models.tokens import TokenBatch
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-_MAKE = "make new ones with python -m models.teacher"
+_MAKE = "make new ones with python -m pipeline.commands.teach"
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Material:
 
     posts: TokenBatch
     targets: NDArray[np.int8]
-    fold: Ints
-    groups: Ints
+    fold: Int64s
+    groups: Int64s
     seed: int
 
     @property
@@ -53,11 +52,11 @@ class Material:
         return len(self.targets)
 
     @property
-    def unlabelled(self) -> Ints:
+    def unlabelled(self) -> Int64s:
         """Indices of the unlabelled posts."""
         return np.arange(self.train, len(self.posts))
 
-    def unlabelled_outside(self, fold: int) -> Ints:
+    def unlabelled_outside(self, fold: int) -> Int64s:
         """Of the unlabelled posts, those by authors of whom a fold holds nothing out."""
         held_out = self.groups[: self.train][self.fold == fold]
         return self.unlabelled[~np.isin(self.groups[self.unlabelled], held_out)]
@@ -97,7 +96,7 @@ class Lesson:
     """
 
     posts: TokenBatch
-    targets: Floats
+    targets: Float32s
     sizes: tuple[int, int, int]
 
 
@@ -205,7 +204,7 @@ class Lessons:
         """What a model that is fitted on all train posts learns from: the mean of the teachers' answers, and all composed posts."""
         return self._lesson(material, np.arange(material.train), material.unlabelled, range(self.folds))
 
-    def _lesson(self, material: Material, train: Ints, unlabelled: Ints, folds: Sequence[int]) -> Lesson:
+    def _lesson(self, material: Material, train: Int64s, unlabelled: Int64s, folds: Sequence[int]) -> Lesson:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [digest_of(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
@@ -242,5 +241,5 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: a teacher's lessons cannot be read ({error.strerror}); {_MAKE}, or set model.network=null")
 
 
-def _probabilities(log_odds: NDArray[np.float16]) -> Floats:
+def _probabilities(log_odds: NDArray[np.float16]) -> Float32s:
     return (1 / (1 + np.exp(-log_odds.astype(np.float32)))).astype(np.float32)

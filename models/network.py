@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.arrays import Float32s, Int64s
 from models.tokens import TokenBatch
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 _LONGEST = 80  # tokens of a post, while fitting
 _BATCH = 256
@@ -31,13 +29,13 @@ _REMEMBERED = 2**14  # tokens
 class _Adam:
     """Adam (Kingma & Ba 2015), in place."""
 
-    def __init__(self, parameters: list[Floats]) -> None:
+    def __init__(self, parameters: list[Float32s]) -> None:
         self.parameters = parameters
         self.means = [np.zeros_like(each) for each in parameters]
         self.squares = [np.zeros_like(each) for each in parameters]
         self.steps = 0
 
-    def step(self, gradients: list[Floats], rate: float) -> None:
+    def step(self, gradients: list[Float32s], rate: float) -> None:
         self.steps += 1
         rate *= float(np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps))
         for parameter, gradient, mean, square in zip(self.parameters, gradients, self.means, self.squares, strict=True):
@@ -46,7 +44,7 @@ class _Adam:
             parameter[:] -= np.float32(rate) * mean / (np.sqrt(square) + np.float32(1e-8))
 
 
-def _shifted(words: Ints, by: int, nothing: int) -> Ints:
+def _shifted(words: Int64s, by: int, nothing: int) -> Int64s:
     """The word `by` places further on at each place of padded posts, shape (n_posts, n_places)."""
     if not by:
         return words
@@ -91,14 +89,14 @@ class ConvolutionalScorer:
         self._learning = Lock()  # of words: threads may share a model
 
     def fit(
-        self, words: sparse.csr_matrix, posts: TokenBatch, targets: Floats, progress: Callable[[str], None] = lambda epoch: None
+        self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None] = lambda epoch: None
     ) -> Self:
         """Fit by Adam on the cross-entropy of all targets.
 
         Parameters
         ----------
         words : csr_matrix, shape (n_types, n_features)
-            Of ``posts.types``, from `pipeline.features.TfidfFeatures.of_words`.
+            Of ``posts.types``, from `models.features.TfidfFeatures.of_words`.
         posts : TokenBatch
         targets : ndarray of float32, shape (n_posts, n_targets)
             Labels, or a teacher's probabilities.
@@ -110,7 +108,7 @@ class ConvolutionalScorer:
         with threadpool_limits(1):  # the same sums in the same order, however many cores there are
             return self._fit(words, posts, targets, progress)
 
-    def _fit(self, words: sparse.csr_matrix, posts: TokenBatch, targets: Floats, progress: Callable[[str], None]) -> Self:
+    def _fit(self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None]) -> Self:
         rng = np.random.default_rng(self.seed)
         share = targets.mean(axis=0, dtype=np.float64)
         vectors = rng.normal(0, 0.1, (words.shape[1], self.dimensions)).astype(np.float32)
@@ -131,10 +129,10 @@ class ConvolutionalScorer:
         return self.restore(vectors.astype(np.float16), filters.astype(np.float16), hidden, coef, intercept)
 
     @staticmethod
-    def _batches(posts: TokenBatch, rng: np.random.Generator) -> Iterator[Ints]:
+    def _batches(posts: TokenBatch, rng: np.random.Generator) -> Iterator[Int64s]:
         """Batches of posts of like lengths, in random order."""
         order, lengths = rng.permutation(len(posts)), np.minimum(np.diff(posts.offsets), _LONGEST)
-        batches: list[Ints] = []
+        batches: list[Int64s] = []
         for start in range(0, len(order), _BATCH * 16):
             chunk = order[start : start + _BATCH * 16]
             chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
@@ -143,7 +141,7 @@ class ConvolutionalScorer:
             yield batches[number]
 
     @staticmethod
-    def _padded(posts: TokenBatch, batch: Ints, nothing: int) -> Ints:
+    def _padded(posts: TokenBatch, batch: Int64s, nothing: int) -> Int64s:
         """Codes of posts, shape (n_posts, n_places), `nothing` behind their ends."""
         lengths = np.minimum(np.diff(posts.offsets)[batch], _LONGEST)
         places = np.arange(max(1, lengths.max()))
@@ -153,8 +151,8 @@ class ConvolutionalScorer:
         return padded
 
     def _gradients(
-        self, parameters: list[Floats], words: sparse.csr_matrix, padded: Ints, targets: Floats, rng: np.random.Generator
-    ) -> list[Floats]:
+        self, parameters: list[Float32s], words: sparse.csr_matrix, padded: Int64s, targets: Float32s, rng: np.random.Generator
+    ) -> list[Float32s]:
         """Gradients of the mean cross-entropy of a batch by each parameter, words and responses left out at random."""
         vectors, filters, hidden, coef, intercept = parameters
         nothing = words.shape[0]
@@ -192,7 +190,9 @@ class ConvolutionalScorer:
         of_embedded = (of_rows @ filters.T) * kept
         return [features.T @ of_embedded, embedded.T @ of_rows, pooled.T @ of_units, units.T @ error, error.sum(axis=0)]
 
-    def restore(self, vectors: NDArray[np.float16], filters: NDArray[np.float16], hidden: Floats, coef: Floats, intercept: Floats) -> Self:
+    def restore(
+        self, vectors: NDArray[np.float16], filters: NDArray[np.float16], hidden: Float32s, coef: Float32s, intercept: Float32s
+    ) -> Self:
         """Set fitted attributes."""
         self.vectors_, self.filters_, self.hidden_, self.coef_, self.intercept_ = vectors, filters, hidden, coef, intercept
         self._vectors, self._filters = vectors.astype(np.float32), filters.astype(np.float32)
@@ -204,7 +204,7 @@ class ConvolutionalScorer:
         self._rows: dict[str, int] = {}
         self._table = np.zeros((1, self.width * self.filters), np.float32)
 
-    def _look_up(self, types: list[str], of_words: Callable[[list[str]], sparse.csr_matrix]) -> tuple[Ints, Floats]:
+    def _look_up(self, types: list[str], of_words: Callable[[list[str]], sparse.csr_matrix]) -> tuple[Int64s, Float32s]:
         """Row of each type in the table, which learns those that are new; and the table, shape (n_rows, width, filters)."""
         with self._learning:
             if len(self._rows) > _REMEMBERED:
@@ -214,7 +214,7 @@ class ConvolutionalScorer:
             rows = np.fromiter((self._rows[word] for word in types), np.int64, len(types))
             return rows, self._table.reshape(-1, self.width, self.filters)
 
-    def _learn(self, new: list[str], embedded: Floats) -> None:
+    def _learn(self, new: list[str], embedded: Float32s) -> None:
         first = len(self._rows) + 1
         if first + len(new) > len(self._table):
             room = np.zeros((first + len(new) + len(self._table) // 2, self._table.shape[1]), np.float32)
@@ -224,7 +224,7 @@ class ConvolutionalScorer:
         np.matmul(embedded[:, None, :], self._filters, out=self._table[first : first + len(new), None])
         self._rows.update(zip(new, range(first, first + len(new)), strict=True))
 
-    def _chunks(self, posts: TokenBatch, rows: Ints) -> Iterator[tuple[int, int, list[Ints]]]:
+    def _chunks(self, posts: TokenBatch, rows: Int64s) -> Iterator[tuple[int, int, list[Int64s]]]:
         """Consecutive posts, and the rows of the table that each of their places sums."""
         first = 0
         while first < len(posts):
@@ -240,21 +240,21 @@ class ConvolutionalScorer:
             yield first, last, [spread[own + by] for by in self._places]
             first = last
 
-    def _responses(self, table: Floats, seen: list[Ints]) -> Floats:
+    def _responses(self, table: Float32s, seen: list[Int64s]) -> Float32s:
         """Responses at each place, shape (n_places, filters)."""
-        responses: Floats = table[seen[0], 0]
+        responses: Float32s = table[seen[0], 0]
         for number in range(1, self.width):
             responses += table[seen[number], number]
         return responses
 
-    def decision_function(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> Floats:
+    def decision_function(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> Float32s:
         """Scores, shape (n_posts, n_targets); a post's are the same bits in any batch.
 
         Parameters
         ----------
         posts : TokenBatch
         of_words : callable
-            `pipeline.features.TfidfFeatures.of_words`.
+            `models.features.TfidfFeatures.of_words`.
         """
         rows, table = self._look_up(posts.types, of_words)
         pooled = np.zeros((len(posts), self.filters), np.float32)
@@ -269,9 +269,9 @@ class ConvolutionalScorer:
             scores[:, target] = (units * weights).sum(axis=1) + self.intercept_[target]
         return scores
 
-    def _units(self, pooled: Floats) -> Floats:
+    def _units(self, pooled: Float32s) -> Float32s:
         """Hidden units of posts, shape (n_posts, hidden), by one product a post, too small for threads: the same bits in any batch."""
-        units: Floats = np.maximum(np.matmul(pooled[:, None, :], self.hidden_)[:, 0], 0)
+        units: Float32s = np.maximum(np.matmul(pooled[:, None, :], self.hidden_)[:, 0], 0)
         return units
 
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
@@ -301,7 +301,7 @@ class ConvolutionalScorer:
         return divided
 
 
-def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Floats:
+def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Float32s:
     """Dropout: zero where dropped, else what keeps the mean."""
-    kept: Floats = (rng.random(shape, np.float32) >= dropped).astype(np.float32) / np.float32(1 - dropped)
+    kept: Float32s = (rng.random(shape, np.float32) >= dropped).astype(np.float32) / np.float32(1 - dropped)
     return kept

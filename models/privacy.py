@@ -123,7 +123,7 @@ def may_show_token(token: str) -> bool:
     """Whether a token tells nothing of anybody.
 
     It does if it looks like a name, a handle, a link, an e-mail address or a number, or holds one; or if it holds a word
-    that is neither known English nor made of known words, as ``#metoo`` is. What `pipeline.text.normalise` puts in the
+    that is neither known English nor made of known words, as ``#metoo`` is. What `models.text.normalise` puts in the
     place of handles and the like may be shown, and so may signs, emoji and single letters.
 
     Parameters

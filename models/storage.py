@@ -16,7 +16,7 @@ from models.folders import new_folder
 
 FORMAT_VERSION = 1
 RELEASED = Path(__file__).resolve().parent / "released"  # the model that comes with this version
-DESCRIPTION, WEIGHTS, VOCABULARY = "model.json", "weights.safetensors", "vocabulary.json"
+DESCRIPTION, WEIGHTS, VOCABULARY = FILES = "model.json", "weights.safetensors", "vocabulary.json"
 
 
 def _encode(tree: Any) -> bytes:
@@ -50,7 +50,7 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
     body = json.loads(_encode({"format_version": FORMAT_VERSION, "files": digests, **description}))
     digest = _sha256(_encode(body))
     files[DESCRIPTION] = _encode(body | {"digest": digest})
-    with new_folder(folder, DESCRIPTION) as fresh:
+    with new_folder(folder, FILES) as fresh:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
     return digest

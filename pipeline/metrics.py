@@ -15,9 +15,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-Labels = NDArray[np.int8]
-Probabilities = NDArray[np.float32]
-Decisions = NDArray[np.bool_]
+from models.arrays import Decisions, Labels, Probabilities
 
 BINS = 10
 

@@ -207,7 +207,7 @@ def csv_header(spans: Iterator[tuple[str, list[str] | str]], path: Path) -> tupl
     if any(map(_UNDECODABLE.search, header)):
         raise InputError(f"{path}, header: not UTF-8; save the file as UTF-8")
     if repeated := [name for name, times in Counter(header).items() if name and times > 1]:
-        raise InputError(f"{path}, header: column {_shown(repeated)} stands twice; rename one")
+        raise InputError(f"{path}, header: column {_shown_columns(repeated)} stands twice; rename one")
     return text, header
 
 
@@ -231,7 +231,7 @@ def csv_rows(file: BinaryIO, path: Path, first: int = 1) -> Iterator[Row | Broke
                 yield Row(number, dict(zip(header, values, strict=True)))
 
 
-def _shown(columns: Iterable[str]) -> str:
+def _shown_columns(columns: Iterable[str]) -> str:
     """Column names for a message; what does not look like one is counted only: in a file without header it is somebody's words."""
     names = list(columns)
     shown = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", name)]
@@ -305,7 +305,7 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterato
     with _parquet(path, lambda: read) as file:
         names = [name for name in file.schema_arrow.names if columns is None or name in columns]
         if repeated := [name for name, times in Counter(names).items() if times > 1]:
-            raise InputError(f"{path}: column {_shown(repeated)} stands twice; rename one")
+            raise InputError(f"{path}: column {_shown_columns(repeated)} stands twice; rename one")
         for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=names, use_threads=False):
             plain = [column.dictionary_decode() if hasattr(column, "dictionary") else column for column in batch.columns]
             yield pa.RecordBatch.from_arrays(plain, batch.schema.names)
@@ -325,7 +325,7 @@ def batch_rows(batches: Iterable["pa.RecordBatch"], first: int = 1) -> Iterator[
                 yield Row(number, dict(zip(names, values, strict=True)))
 
 
-def _rows(path: Path) -> Iterator[Row | BrokenRow]:
+def _rows_of(path: Path) -> Iterator[Row | BrokenRow]:
     kind = kind_of(path)
     if kind == ".parquet":
         yield from batch_rows(parquet_batches(path))
@@ -371,12 +371,12 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False)
             raise InputError(f"{path}: is a folder; give the files in it")
         if not path.exists():
             raise InputError(f"{path}: no such file; check the path")
-        for row in _rows(path):
+        for row in _rows_of(path):
             seen = True
             if isinstance(row, Row) and not checked:
                 checked = True
                 if missing := [column for column in columns if column not in row.fields]:
-                    found = f"no column {missing[0]!r}, found {_shown(sorted(row.fields))}"
+                    found = f"no column {missing[0]!r}, found {_shown_columns(sorted(row.fields))}"
                     raise InputError(f"{path}, row {row.number}: {found}; name the right column")
             yield row
     except OSError as error:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from pipeline.errors import IncompleteError
 
 if TYPE_CHECKING:
     from pipeline.scoring import Progress as JobProgress
+
+Command = Callable[..., None] | Mapping[str, Callable[..., None]]
 
 USAGE_ERROR, TOO_MANY_REJECTS, INCOMPLETE, STOPPED = 2, 3, 4, 130
 LOG_EVERY = 30.0  # seconds
@@ -104,15 +106,16 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
         yield show
 
 
-def command_line(command: Callable[..., None]) -> typer.Typer:
-    """Make a command line of a function."""
+def command_line(command: Command) -> typer.Typer:
+    """Make a command line of a function, or of several by name."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(command)
+    for name, function in command.items() if isinstance(command, Mapping) else [(None, command)]:
+        app.command(name)(function)
     return app
 
 
-def run(command: Callable[..., None], stopped: str = "stopped") -> None:
-    """Run a function's command line; an `InputError` (exit code 2), `IncompleteError` (4) or Ctrl-C (130) is one line on standard error."""
+def run(command: Command, stopped: str = "stopped") -> None:
+    """Run what `command_line` makes; an `InputError` (exit code 2), `IncompleteError` (4) or Ctrl-C (130) is one line on standard error."""
     warnings.simplefilter("ignore")  # for users; the tests run with warnings as errors
     logging.getLogger().setLevel(logging.ERROR)
     try:

@@ -7,13 +7,11 @@ from typing import Any
 
 from models import Classifier, lessons
 from models.folders import check_output
-from models.storage import DESCRIPTION
+from models.storage import FILES
 from pipeline.config import Config
 from pipeline.corpora import Corpus, load_training_corpus
 from pipeline.evaluation import Evaluation, evaluate_probabilities, evaluate_split
 from pipeline.report import figures
-
-DEFAULT_OUT = Path("runs/model")
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,7 @@ def _notes(config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, 
     }
 
 
-def train(
-    config: Config, out: Path = DEFAULT_OUT, *, register: str | None = None, progress: Callable[[str], None] = lambda step: None
-) -> Trained:
+def train(config: Config, out: Path, *, register: str | None = None, progress: Callable[[str], None] = lambda step: None) -> Trained:
     """Train, evaluate, save and track a model.
 
     Parameters
@@ -112,7 +108,7 @@ def train(
         model is in `out` all the same.
     """
     progress("reading the data")
-    check_output(out, DESCRIPTION)
+    check_output(out, FILES)
     corpus = load_training_corpus(config)
     progress("starting MLflow")
     from pipeline import tracking  # takes seconds: what is wrong with the data is said before

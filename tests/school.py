@@ -107,9 +107,8 @@ class Files:
     def material(self) -> Material:
         config, corpus = self.load()
         model = Classifier(config.of_model())
-        texts, groups = corpus.to_learn_from()
-        labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
-        return model.material(model.tokenizer(texts), labels, groups, auxiliary)
+        posts = corpus.to_learn_from()
+        return model.material(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary)
 
 
 def write_files(folder: Path) -> Files:

@@ -15,20 +15,23 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from models.config import ROOT
-from pipeline import annotations
-from pipeline.annotations import (
+from models.errors import InputError
+from pipeline.annotations import join as joining
+from pipeline.annotations import json_posts
+from pipeline.annotations.form import (
     FOLDER,
     FORM,
     LONG,
     SHORT,
-    annotate,
+    Annotation,
     canonical_words,
     fingerprint,
-    join,
-    make,
     read_annotations,
     write_annotations,
 )
+from pipeline.annotations.join import join
+from pipeline.annotations.making import annotate
+from pipeline.commands.annotations import COMMANDS, join_command, make
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.terminal import command_line
@@ -320,30 +323,30 @@ def test_annotations_that_contradict_each_other_are_left_out_and_counted(made, t
     key = hash_of(OWN)
     write_annotations([known[key]], made / "same.csv")
     assert read_annotations(made) == (known, 0)
-    write_annotations([annotations.Annotation(key, "train", ())], made / "second.csv")
+    write_annotations([Annotation(key, "train", ())], made / "second.csv")
     left, conflicting = read_annotations(made)
     assert (set(known) - set(left), conflicting) == ({key}, 1)
 
 
 @pytest.mark.parametrize("size", [1, 7, 2**16])
 def test_json_is_read_the_same_whatever_its_pieces(size, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotations, "_CHUNK", size)
+    monkeypatch.setattr(json_posts, "_CHUNK", size)
     rows = [{"text": 'a "quoted" ], [ {text} \\ é 😀 \ud83d'}, {"text": "x" * 200, "n": {"m": [1, 2]}}, {"text": None}, {}]
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(rows, indent=2), encoding="utf-8")
-    texts = list(annotations._texts(tmp_path / "a.json", "text"))
+    texts = list(joining._texts(tmp_path / "a.json", "text"))
     assert texts == ['a "quoted" ], [ {text} \\ é 😀 \ufffd', "x" * 200, "", ""]
 
 
 def test_a_json_object_without_end_does_not_fill_the_memory(tmp_path, monkeypatch, refused):
-    monkeypatch.setattr(annotations, "_CHUNK", 10)
-    monkeypatch.setattr(annotations, "MAX_RECORD", 100)
+    monkeypatch.setattr(json_posts, "_CHUNK", 10)
+    monkeypatch.setattr(json_posts, "MAX_RECORD", 100)
     (tmp_path / "a.json").write_text('[{"text": "ok"}, {"text": "' + "x" * 1000)
     with refused("row 2", "longer than"):
-        list(annotations._texts(tmp_path / "a.json", "text"))
+        list(joining._texts(tmp_path / "a.json", "text"))
 
 
 def test_what_is_too_long_for_a_post_matches_nothing(made, tmp_path, jsonl, monkeypatch, refused):
-    monkeypatch.setattr(annotations, "MAX_CHARS", len(OWN) - 1)
+    monkeypatch.setattr(joining, "MAX_CHARS", len(OWN) - 1)
     with refused("none of 1 texts"):
         join([jsonl("texts.jsonl", [{"text": OWN}])], made, tmp_path / "out")
 
@@ -367,7 +370,7 @@ BAD_TEXTS = {
 @pytest.mark.parametrize(("name", "content", "said"), [(name, *bad) for name, bad in BAD_TEXTS.items()], ids=BAD_TEXTS)
 def test_unusable_texts_are_refused_by_place_without_their_words(name, content, said, made, tmp_path, refused):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(annotations.InputError) as caught:
+    with pytest.raises(InputError) as caught:
         join([tmp_path / name], made, tmp_path / "out")
     message = str(caught.value)
     assert all(part in message for part in said)
@@ -418,22 +421,30 @@ def test_annotations_that_cannot_be_written_are_refused(corpus, tmp_path, refuse
 def test_the_command_takes_several_files_after_one_option(corpus, made, tmp_path):
     files = [str(corpus / "train.jsonl"), str(corpus / "test.jsonl")]
     arguments = ["join", "--texts", *files, "--annotations", str(made), "--out", str(tmp_path / "out"), "--json"]
-    done = CliRunner().invoke(command_line(annotations.join_command), arguments)
+    done = CliRunner().invoke(command_line(COMMANDS), arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["matched"] == 5
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["test.jsonl", "train.jsonl"]
 
 
+def test_the_command_makes_annotations(corpus, made, tmp_path):
+    done = CliRunner().invoke(command_line(COMMANDS), ["make", "--data", str(corpus), "--out", str(tmp_path / "again.csv")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("5 annotations in ")
+    assert (tmp_path / "again.csv").read_bytes() == (made / "invented.csv").read_bytes()
+
+
 def test_the_module_ends_in_one_line_and_exit_code_2(tmp_path):
-    arguments = ["join", "--texts", tmp_path / "gone.csv", "--out", tmp_path / "out"]
-    done = subprocess.run([sys.executable, "-m", "pipeline.corpora", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pipeline.commands.annotations", "join"]
+    arguments = ["--texts", tmp_path / "gone.csv", "--out", tmp_path / "out"]
+    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert re.search(r"^error: .*gone\.csv: no such file; check the path$", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
 
 
 def test_the_command_shows_a_table(corpus, made, tmp_path, capsys):
-    annotations.join_command("join", [corpus / "train.jsonl"], tmp_path / "out", annotations=made)
+    join_command([corpus / "train.jsonl"], tmp_path / "out", annotations=made)
     shown = capsys.readouterr().out
     assert re.search(r"train\W+4\W+4\W+0\W", shown)
     assert "4 texts read, 0 without text; 4 matched (0 repeat" in shown

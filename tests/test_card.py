@@ -11,16 +11,18 @@ import pytest
 from conftest import invent, model_config
 from huggingface_hub import ModelCard
 
-from models import Classifier, card
-from models.storage import read_description
+from models import Classifier
+from models.storage import RELEASED, read_description
 from models.text import normalise
 from pipeline import terminal
+from pipeline.commands.card import main
 from pipeline.config import Data, Evaluation
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, run_cases
-from score import RELEASED, score
+from pipeline.report import card
+from pipeline.scoring import score_files
 
 LABELS = ["alpha", "solidarity_support"]
 HOSTILE = "<b>a|b</b> [x](y) `z`"  # a source, as a column of the data may hold it
@@ -64,13 +66,15 @@ def made(tmp_path_factory) -> Path:
     data = corpus(folder / "data")
     evaluation = evaluate_split(model, data, "test")
     results = evaluation.metrics | analyse(evaluation, data, "test", model, Evaluation(rounds=100, min_positives=3), 0)
-    results |= {"model": model.digest_, "evaluated": "test", "behaviour": run_cases(model, CASES)}
+    probabilities = model.score([case.text for case in CASES])
+    behaviour = run_cases(CASES, model.labels, probabilities, model.decide(probabilities))
+    results |= {"model": model.digest_, "evaluated": "test", "behaviour": behaviour}
     (folder / "evaluation").mkdir()
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(results))
     texts = ["zaxa zaxa", "zaxa zaxo", "wiku wiku", *["ba de"] * 37]
     (folder / "ordinary.jsonl").write_text("".join(json.dumps({"id": k, "text": text}) + "\n" for k, text in enumerate(texts)))
     for name in ("model", "other"):
-        score([folder / "ordinary.jsonl"], folder / name, folder / f"scores-{name}")
+        score_files([folder / "ordinary.jsonl"], folder / name, folder / f"scores-{name}")
     return folder
 
 
@@ -83,7 +87,7 @@ def write(made, tmp_path, monkeypatch, capsys):
         given |= {"out": tmp_path / "card.md", **changes}
         monkeypatch.setattr(sys, "argv", ["card", *(str(part) for name, value in given.items() for part in (f"--{name}", value))])
         with pytest.raises(SystemExit) as caught:
-            terminal.run(card.main)
+            terminal.run(main)
         printed = capsys.readouterr()
         return caught.value.code or 0, printed.out, printed.err, Path(str(given["out"]))
 
@@ -151,7 +155,7 @@ def test_false_alarms_are_the_decisions_of_score(made, write):
 
 def test_support_alone_is_no_disclosure():
     probabilities = np.array([[0.1, 0.9, 0.1], [0.5, 0.1, 0.1], [0.6, 0.9, 0.8], [0.1, 0.1, 0.1]], np.float32)
-    found = card.false_alarms("posts", probabilities, {"alpha": 0.5, LABELS[1]: 0.5, "beta": 0.5})
+    found = card.false_alarms("posts", probabilities, {"alpha": 0.5, LABELS[1]: 0.5, "beta": 0.5}, {LABELS[1]})
     assert (found["posts"], found["disclosure"]["share"]) == (4, 0.5)
     assert [each["share"] for each in found["labels"].values()] == [0.5, 0.5, 0.25]
     low, high = found["disclosure"]["interval"]
@@ -252,7 +256,7 @@ def test_committed_card_is_of_the_committed_model():
 
 
 def test_committed_card_was_made_from_the_template_that_stands():
-    template = (RELEASED.parent / "card.md.j2").read_text()
+    template = Path(card.__file__).with_name("card.md.j2").read_text()
     always = re.sub(r"{% if .*?{% endif %}", "{}", template, flags=re.DOTALL)
     said = [line for line in always.splitlines() if line and not re.search(r"[{}]", line)]
     assert len(said) > 40

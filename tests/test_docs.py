@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import evaluate
-import score
-import train
 from benchmarks import peers
-from models import card, teacher
+from pipeline.commands import card, evaluate, score, teach, train
 from pipeline.config_files import load_config
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.terminal import command_line
@@ -24,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(page for folder in ("data", "benchmarks", "docs", "models") for page in ROOT.glob(f"{folder}/**/*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = {"train.py": train.main, "evaluate.py": evaluate.main, "score.py": score.main}
-OTHERS = {"-m models.card": card.main, "-m models.teacher": teacher.command, "benchmarks/peers.py": peers.main}
+OTHERS = {"-m pipeline.commands.card": card.main, "-m pipeline.commands.teach": teach.main, "benchmarks/peers.py": peers.main}
 
 
 def options(script: str) -> set[str]:

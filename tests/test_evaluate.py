@@ -18,16 +18,17 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-import evaluate
-import train
 from models import Classifier
 from models.config import ROOT
 from pipeline import tracking
+from pipeline.commands.evaluate import main
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
-from pipeline.scoring.options import Options
+from pipeline.evaluation.run import evaluate
+from pipeline.model_location import load_model
+from pipeline.scoring import Options, score_files
 from pipeline.terminal import command_line
-from score import score
+from pipeline.training import train
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -42,7 +43,7 @@ CANARY = "zyxcanary"
 
 
 def invoke(*arguments) -> Result:
-    return CliRunner().invoke(command_line(evaluate.main), [str(argument) for argument in arguments])
+    return CliRunner().invoke(command_line(main), [str(argument) for argument in arguments])
 
 
 def call(*arguments) -> str:
@@ -101,7 +102,7 @@ def evaluated(tracked, tmp_path_factory) -> Evaluated:
     write_posts(folder / "data" / "test.jsonl", posts)
     unlabelled = [{"id": post["id"], "text": post["text"], "created_at": "2017-10-15"} for post in tracked.posts[:200]]
     write_posts(folder / "posts.jsonl", unlabelled)
-    score([folder / "posts.jsonl"], tracked.out, folder / "scores", Options(keep=["created_at"]))
+    score_files([folder / "posts.jsonl"], tracked.out, folder / "scores", Options(keep=["created_at"]))
     values = ["evaluation.rounds=100", f"tracking.uri={tracked.uri}", "tracking.experiment=evaluations"]
     arguments = ["--model", tracked.out, "--data", folder / "data", "--scores", folder / "scores", *settings(values)]
     with pytest.MonkeyPatch.context() as patch:
@@ -153,7 +154,7 @@ def test_shares_of_labels_are_estimated_from_scores(evaluated):
 
 def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked):
     write_posts(here / "posts.jsonl", [{"id": post["id"], "text": post["text"]} for post in tracked.posts[:200]])
-    score(["posts.jsonl"], tracked.out, "scores")
+    score_files(["posts.jsonl"], tracked.out, "scores")
     quick = settings([*tracked.quick, "evaluation.behaviour=null"])
     printed = call("--model", tracked.out, "--data", tracked.data / "test.jsonl", "--scores", "scores", "--out", "out", *quick)
     assert "all posts, 80 posts" in printed, "a file without splits is evaluated whole"
@@ -237,7 +238,7 @@ def test_same_inputs_give_the_same_bytes_in_another_process(evaluated, tmp_path,
 @pytest.mark.parametrize("location", ["models:/disclosure@champion", "models:/disclosure/2", "runs:/{run}/model", "{out}"])
 def test_model_is_found_wherever_it_is(here, tracked, location):
     model = location.format(run=tracked.again.run_id, out=tracked.out)
-    assert evaluate.load_model(model, Tracking()).digest_ == tracked.first.model.digest_
+    assert load_model(model, Tracking()).digest_ == tracked.first.model.digest_
 
 
 def test_a_model_against_itself_shows_no_real_difference(here, tracked):
@@ -259,7 +260,7 @@ def weak(tracked, tmp_path_factory):
     config = load_config((), ["model.type=most_frequent", "calibration.folds=2"], [str(tracked.data)], tracking=tracked_in)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert train.train(config, folder / "model", register="disclosure").version == "3"
+        assert train(config, folder / "model", register="disclosure").version == "3"
     return folder
 
 
@@ -426,7 +427,7 @@ def test_a_split_without_positives_is_one_line(here, tracked, refused):
 @pytest.mark.usefixtures("leaves_nothing")
 def test_scores_of_another_model_or_none_are_one_line(here, tracked, weak, refused):
     write_posts(here / "posts.jsonl", [{"id": post["id"], "text": post["text"]} for post in tracked.posts[:20]])
-    score(["posts.jsonl"], weak / "model", "scores")
+    score_files(["posts.jsonl"], weak / "model", "scores")
     arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
     with refused("scored by the model", f"not by {tracked.first.model.digest_[:12]}"):
         call(*arguments, "--scores", "scores")
@@ -443,7 +444,7 @@ def test_store_that_goes_away_costs_no_results(here, tracked, refused):
 
     config = load_config((), tracked.quick, [str(tracked.data)], tracking={"uri": uri, "experiment": "first"})
     with refused("out is written and can be used, but tracking it in MLflow failed"):
-        evaluate.evaluate(tracked.first.model, config, Path("out"), progress=wreck)
+        evaluate(tracked.first.model, config, Path("out"), progress=wreck)
     assert json.loads(Path("out/metrics.json").read_text())["posts"] == 80
 
 
@@ -529,7 +530,7 @@ def write_safecity(folder: Path) -> None:
 def test_safecity_files_are_measured_with_and_without_repeated_texts(here, tracked):
     write_safecity(here)
     wanted = ["calibration.folds=2", "features.char_min_df=1", f"tracking.uri={tracked.uri}", "tracking.experiment=safecity"]
-    trained = train.train(load_config([SAFECITY], wanted, [str(here)]), here / "model")
+    trained = train(load_config([SAFECITY], wanted, [str(here)]), here / "model")
     assert trained.evaluation.title == "test"
     printed = call("--model", "model", "--config", SAFECITY, "--data", ".", "--out", "out", *settings(tracked.quick))
     metrics = json.loads(Path("out/metrics.json").read_text())

@@ -118,7 +118,7 @@ def test_each_block_of_a_row_has_length_one_or_no_entry(posts):
 def test_tokens_that_are_remembered_or_forgotten_count_as_new_ones_do(monkeypatch):
     fitted = TfidfFeatures(2, (2, 3), 1, 1).fit(encode(POSTS))
     whole = fitted.transform(encode(POSTS * 3)).toarray()
-    monkeypatch.setattr(features._Characters, "REMEMBERED", 3)
+    monkeypatch.setattr(ngrams.CharacterCounter, "REMEMBERED", 3)
     fresh = TfidfFeatures(2, (2, 3), 1, 1).restore(fitted.words_, fitted.characters_, fitted.idf_)
     assert np.array_equal(np.vstack([fresh.transform(encode([post])).toarray() for post in POSTS * 3]), whole)
     assert len(fresh._blocks[1].seen) <= 3 + 3

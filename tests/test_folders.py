@@ -8,10 +8,11 @@ import pytest
 from models.folders import check_output, new_folder
 
 MARKER = "manifest.json"
+FILES = [MARKER, "metrics.json", "model.json"]
 
 
 def write(folder: Path, **contents: str) -> None:
-    with new_folder(folder, MARKER) as fresh:
+    with new_folder(folder, FILES) as fresh:
         for name, content in {"manifest": "{}", **contents}.items():
             (fresh / f"{name}.json").write_text(content)
 
@@ -22,7 +23,7 @@ def names(folder: Path) -> list[str]:
 
 def test_appears_whole_at_the_end_with_missing_parents(tmp_path):
     folder = tmp_path / "a" / "b" / "out"
-    with new_folder(folder, MARKER) as fresh:
+    with new_folder(folder, FILES) as fresh:
         (fresh / MARKER).write_text("{}")
         assert not folder.exists()
     assert names(folder) == [MARKER]
@@ -46,7 +47,7 @@ def test_empty_folder_is_filled(tmp_path):
 def test_failure_inside_leaves_the_old_and_no_scratch(tmp_path):
     folder = tmp_path / "out"
     write(folder, metrics="1")
-    with pytest.raises(RuntimeError, match="halfway"), new_folder(folder, MARKER) as fresh:
+    with pytest.raises(RuntimeError, match="halfway"), new_folder(folder, FILES) as fresh:
         (fresh / MARKER).write_text("{}")
         raise RuntimeError("halfway")
     assert names(folder) == [MARKER, "metrics.json"]
@@ -56,7 +57,7 @@ def test_failure_inside_leaves_the_old_and_no_scratch(tmp_path):
 def test_disk_error_inside_is_a_users_error_and_leaves_the_old(tmp_path, refused):
     folder = tmp_path / "out"
     write(folder, metrics="1")
-    with refused(folder, "No space left on device", "--out"), new_folder(folder, MARKER):
+    with refused(folder, "No space left on device", "--out"), new_folder(folder, FILES):
         raise OSError(28, "No space left on device")
     assert names(folder) == [MARKER, "metrics.json"]
     assert names(tmp_path) == ["out"]
@@ -75,7 +76,7 @@ def test_folder_with_anything_of_the_users_is_refused_and_untouched(tmp_path, re
         (folder / other).write_text("mine")
     before = names(folder)
     with refused(folder, "something else", "--out"):
-        check_output(folder, MARKER)
+        check_output(folder, FILES)
     with refused(folder, "something else"):
         write(folder)
     assert names(folder) == before
@@ -84,7 +85,7 @@ def test_folder_with_anything_of_the_users_is_refused_and_untouched(tmp_path, re
 def test_output_of_another_kind_is_refused(tmp_path, refused):
     write(tmp_path / "out")
     with refused("no model.json"):
-        check_output(tmp_path / "out", "model.json")
+        check_output(tmp_path / "out", ["model.json"])
 
 
 def test_file_in_the_way_is_refused(tmp_path, refused):
@@ -92,7 +93,7 @@ def test_file_in_the_way_is_refused(tmp_path, refused):
     file.write_text("mine")
     for folder in (file, file / "out", file / "a" / "out"):
         with refused(folder, "--out"):
-            check_output(folder, MARKER)
+            check_output(folder, FILES)
         with refused(folder, "--out"):
             write(folder)
     assert file.read_text() == "mine"
@@ -104,12 +105,12 @@ def test_parent_that_cannot_be_written_is_refused_even_where_the_folder_could(tm
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))  # root may write anywhere
     with refused(folder, "cannot be written under", tmp_path, "--out"):
-        check_output(folder, MARKER)
+        check_output(folder, FILES)
 
 
 def test_mount_point_is_refused(refused):
     with refused("mount point", "inside it"):
-        check_output(Path("/"), MARKER)
+        check_output(Path("/"), FILES)
 
 
 def test_disk_that_refuses_a_folder_is_a_users_error(refused):

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from evaluate import evaluate
 from models.text import normalise
 from pipeline import tracking
 from pipeline.config import Tracking
 from pipeline.config_files import flatten, load_config
 from pipeline.corpora import load_corpus
+from pipeline.evaluation.run import evaluate
 from pipeline.metrics import flatten_metrics
+from pipeline.tracking.serve import serve
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -215,14 +216,14 @@ def test_serving_from_a_store_without_a_model_is_one_line(own_store, refused):
     for model in own_store.search_logged_models([str(experiment.experiment_id) for experiment in own_store.search_experiments()]):
         own_store.delete_logged_model(model.model_id)
     with refused("make train"):
-        tracking.serve(port=0)
+        serve(Tracking(), None, "127.0.0.1", 0, 1)
 
 
 def test_serving_on_a_port_in_use_is_one_line(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with refused(f"127.0.0.1:{port}", "PORT"):
-            tracking.serve(port=port)
+            serve(Tracking(), None, "127.0.0.1", port, 1)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/mlflow.db", "nosuch://store"])

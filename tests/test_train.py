@@ -17,13 +17,14 @@ import pytest
 from school import lessons_of
 from typer.testing import CliRunner
 
-import train
 from models import Classifier
 from models.config import ROOT
 from pipeline import tracking
+from pipeline.commands.train import main
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
 from pipeline.terminal import command_line
+from pipeline.training import train
 
 pytest_plugins = ["tracked_run", "taught"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -37,7 +38,7 @@ GOOD = [
 
 def call(*arguments) -> str:
     """Call the command in this process and return what it prints, however wide."""
-    result = CliRunner().invoke(command_line(train.main), [str(argument) for argument in arguments])
+    result = CliRunner().invoke(command_line(main), [str(argument) for argument in arguments])
     if result.exception:
         raise result.exception
     return " ".join(result.stdout.split())
@@ -112,9 +113,9 @@ def test_a_command_line_run_is_quiet_and_whole(tracked, tmp_path):
 
 def test_dry_run_prints_config_and_counts_and_writes_nothing(tracked, tmp_path):
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import train; from pipeline import terminal\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline import terminal; from pipeline.commands.train import main\n"
         f"sys.argv = ['train.py', '--dry-run', '--data', {str(tracked.data)!r}, '--set', 'model.C=0.25']\n"
-        "try: terminal.run(train.main)\n"
+        "try: terminal.run(main)\n"
         "finally: assert 'mlflow' not in sys.modules, 'mlflow is imported'"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
@@ -230,7 +231,7 @@ def test_lessons_of_other_posts_end_a_real_process_with_one_line_and_no_model(tr
 
 def test_store_out_of_reach_is_found_before_training(tracked, here, monkeypatch, refused):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(train, "_fit", lambda *arguments: pytest.fail("trained first"))
+    monkeypatch.setattr("pipeline.training.fit", lambda *arguments: pytest.fail("trained first"))
     with refused("MLflow store http://127"):
         call("--data", tracked.data, "--set", "tracking.uri=http://127.0.0.1:9", "--out", "model")
     assert list(here.iterdir()) == []
@@ -245,7 +246,7 @@ def test_store_that_goes_away_while_training_costs_no_model(tracked, tmp_path, r
 
     config = load_config((), QUICK[1::2], [str(tracked.data)], tracking={"uri": uri, "experiment": "first"})
     with refused(f"{tmp_path}/model is written and can be used, but tracking it in MLflow failed"):
-        train.train(config, tmp_path / "model", progress=wreck)
+        train(config, tmp_path / "model", progress=wreck)
     assert Classifier.load(tmp_path / "model").score(["hello"]).shape == (1, 4)
 
 
@@ -303,7 +304,7 @@ def test_checks_of_data_find_what_is_planted_and_show_no_text(here, planted):
 
 
 def test_texts_are_shown_when_asked_for(planted, monkeypatch):
-    monkeypatch.setattr("pipeline.checks.check_terminal", lambda: None)
+    monkeypatch.setattr("pipeline.report.checks.check_terminal", lambda: None)
     printed = call(*planted, "--out", "out", "--show-texts", 1)
     assert printed.count("canary") == 3, "a pair and a suspect"
 

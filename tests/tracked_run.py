@@ -12,7 +12,7 @@ import pytest
 from models.config import ROOT
 from pipeline.config import Config, Tracking
 from pipeline.config_files import load_config
-from train import Trained, train
+from pipeline.training import Trained, train
 
 _FEW = ("news_report", "casing_changed", "denial_added")
 

@@ -62,7 +62,7 @@ _FURTHER = [field.name for field in fields(Annotation)][3:]
 def canonical_words(text: str) -> list[str]:
     """Words of a post that all its copies share.
 
-    The text is normalised (`pipeline.text.normalise`: repaired, unescaped, NFKC, masked); "RT @someone:" at its beginning
+    The text is normalised (`models.text.normalise`: repaired, unescaped, NFKC, masked); "RT @someone:" at its beginning
     and all masks (links, e-mail addresses, handles, phone numbers) go; what is left is case-folded, NFKC again, and cut
     into runs of letters and digits.
 

@@ -63,7 +63,7 @@ def _write_records(matched: dict[str, str], annotations: dict[str, Annotation], 
         del further["cut"]
         record = {"id": further.pop("hash"), "text": text, **further}
         records[split].append(json.dumps(record, ensure_ascii=False) + "\n")
-    with new_folder(out, "train.jsonl") as fresh:
+    with new_folder(out, []) as fresh:
         for split, lines in records.items():
             (fresh / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
@@ -94,7 +94,7 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
     InputError
         Naming file, row and remedy; also when nothing matches.
     """
-    check_output(out, "train.jsonl")
+    check_output(out, [])
     wanted, conflicting = read_annotations(annotations)
     lengths = sorted({int(one.cut) for one in wanted.values() if one.cut}, reverse=True)
     counts, matched = Counter(texts=0, without_text=0, matched=0, repeated=0, shortened=0), dict[str, str]()

@@ -15,7 +15,7 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")  # as `csv_text` leaves it
 _CHUNK = 2**16  # characters of a JSON file, at a time
 
 
-def _rows(file: TextIO, path: Path) -> Iterator[Row]:
+def _objects(file: TextIO, path: Path) -> Iterator[Row]:
     """Objects of a JSON file, in an array or one after another, in bounded memory."""
     decode = json.JSONDecoder().raw_decode
     text, start, number = "", 0, 0
@@ -50,7 +50,7 @@ def json_posts(path: Path, column: str) -> Iterator[Row]:
         raise InputError(f"{path}: no such file; check the path")
     try:
         with open_text(path) as (file, _), csv_text(file) as text:
-            for row in _rows(text, path):
+            for row in _objects(text, path):
                 number = row.number
                 if number == 1 and column not in row.fields:
                     raise InputError(f"{path}, row 1: no column {column!r} among {len(row.fields)}; name the right one with --text-column")

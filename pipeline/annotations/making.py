@@ -12,7 +12,7 @@ from pipeline.corpora import SPLITS, Corpus
 _CUT_OFF = re.compile(rf"\.\.\.(?: {URL})*$")
 
 
-def _cut(text: str, words: Sequence[str]) -> str | None:
+def _cut_off_at(text: str, words: Sequence[str]) -> str | None:
     length = sum(map(len, words))
     return str(length) if length >= LONG and _CUT_OFF.search(normalise(text)) else None
 
@@ -57,7 +57,7 @@ def annotate(corpus: Corpus) -> tuple[list[Annotation], dict[str, int]]:
                 counts["wordless"] += 1
                 continue
             annotation = Annotation(
-                fingerprint(words), split, tuple(labels), experiencer, source, stratum, unsure, author, _cut(text, words)
+                fingerprint(words), split, tuple(labels), experiencer, source, stratum, unsure, author, _cut_off_at(text, words)
             )
             if len(words) < SHORT:
                 short.add(annotation.hash)

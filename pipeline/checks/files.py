@@ -10,7 +10,7 @@ from models.folders import new_folder
 from pipeline.checks.label_errors import SUSPECT
 from pipeline.checks.repeats import PAIR
 
-CHECKS, DUPLICATES, LABEL_ERRORS = "checks.json", "duplicates.csv", "label_errors.csv"
+CHECKS, DUPLICATES, LABEL_ERRORS = FILES = "checks.json", "duplicates.csv", "label_errors.csv"
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -36,7 +36,7 @@ def write_checks(result: Mapping[str, Any], folder: Path) -> None:
         When the folder holds something else or cannot be written.
     """
     counts = {name: value for name, value in result.items() if name not in ("pairs", "suspects")}
-    with new_folder(folder, CHECKS) as fresh:
+    with new_folder(folder, FILES) as fresh:
         (fresh / CHECKS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
         _write_csv(fresh / DUPLICATES, PAIR, result["pairs"])
         if "suspects" in result:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from models.errors import InputError
@@ -11,8 +10,6 @@ from pipeline.checks.repeats import check_splits
 from pipeline.config import Config
 from pipeline.corpora import Corpus, load_training_corpus
 from pipeline.training import fit
-
-DEFAULT_OUT = Path("runs/checks")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """``python -m pipeline.commands.annotations join|make``: labels of posts without their texts."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +31,6 @@ def _show(counts: dict[str, Any], out: Path) -> None:
 
 
 def join_command(
-    action: Annotated[Literal["join"], typer.Argument(help="Give posts their labels back.")],  # noqa: ARG001  # leaves room for others
     texts: Annotated[
         list[Path], typer.Option(metavar="FILE…", help="Posts in JSONL, CSV, Parquet or JSON, as whoever holds them has them.")
     ],
@@ -62,3 +62,9 @@ def make(
     annotations, counts = annotate(corpus)
     write_annotations(annotations, out)
     print(f"{len(annotations):,} annotations in {out}: " + ", ".join(f"{number:,} {name}" for name, number in counts.items()))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"join": join_command, "make": make}
+
+if __name__ == "__main__":
+    terminal.run(COMMANDS)

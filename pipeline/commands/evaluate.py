@@ -19,12 +19,12 @@ NOT_PROMOTED = 3  # exit code
 def _show(evaluation: "Evaluation", title: str, out: Path) -> None:
     from rich.markup import escape
 
-    from pipeline.evaluation import REPORT
+    from pipeline.evaluation import REPORT_FILE
     from pipeline.report import evaluation_tables
 
     console = terminal.output()
     console.print(*evaluation_tables(evaluation.metrics, escape(title)), sep="\n")
-    console.print(f"results  {out}\nreport   {out / REPORT}", highlight=False, markup=False)
+    console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 
 
 def main(

@@ -13,13 +13,12 @@ from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import terminal
 from pipeline.predictions import Format
-from pipeline.scoring.options import Options, OverLong
+from pipeline.scoring.options import DEFAULT_OUT, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
 
 if TYPE_CHECKING:
     from pipeline.scoring import Summary
 
-OUT = Path("scores")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -88,7 +87,7 @@ def main(
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Model directory; by default the one released with this version, models/released.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for part-* files, rejects.jsonl and manifest.json.")] = OUT,
+    out: Annotated[Path, typer.Option(help="Folder for part-* files, rejects.jsonl and manifest.json.")] = DEFAULT_OUT,
     id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
     keep: Annotated[

@@ -90,13 +90,13 @@ def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
 
 def _check_data(config: Config, out: Path, show: int | None) -> None:
     from models.folders import check_output
-    from pipeline.checks import CHECKS, check_data, write_checks
+    from pipeline.checks import FILES, check_data, write_checks
     from pipeline.report import corpus_notes
     from pipeline.report.checks import check_terminal, checks_tables, show_texts
 
     if show:
         check_terminal()
-    check_output(out, CHECKS)
+    check_output(out, FILES)
     with terminal.steps() as progress:
         checked = check_data(config, progress)
     write_checks(checked.result, out)

@@ -21,7 +21,7 @@ from pipeline.corpora.sources import records_of
 _UNLABELLED = "unlabelled="
 
 
-def _cut(records: Sequence[Record], shares: Split, seed: int) -> dict[str, list[Record]]:
+def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dict[str, list[Record]]:
     """Cut test, then validation, off by author."""
     rest = np.arange(len(records))
     groups = group_numbers([record.author for record in records])
@@ -111,7 +111,7 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
     if None in loaded and len(loaded) > 1:
         raise InputError("some sources have splits and some have not; give the latter a role, as in train=FILE")
     if None in loaded:
-        splits = _cut(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
+        splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap, overlapping = _overlap(splits) if "train" in splits else (None, np.zeros(0, bool))

@@ -23,7 +23,7 @@ def _names(value: Any, place: str) -> list[str]:
     return list(value)
 
 
-def _shown(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     """A value as a message may show it: columns can be mixed up, and a post must not end up in a log."""
     if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
         return f"a text of {len(value)} characters"
@@ -34,7 +34,7 @@ def _flagged(fields: dict[str, Any], columns: dict[str, str], place: str) -> lis
     names = []
     for name, column in columns.items():
         if str(fields.get(column)) not in {"0", "1", "False", "True"}:
-            raise InputError(f"{place}: column {column!r} holds {_shown(fields.get(column))}; allowed are 0 and 1")
+            raise InputError(f"{place}: column {column!r} holds {_shown_value(fields.get(column))}; allowed are 0 and 1")
         if str(fields[column]) in {"1", "True"}:
             names.append(name)
     return names
@@ -88,10 +88,10 @@ class Reader:
             raise InputError(f"{place}: {got}; every post needs a non-empty string, delete the row or correct it")
         identifier = f"{stem}-{row.number}" if columns.id is None else fields[columns.id]
         if not isinstance(identifier, str | int) or identifier == "":
-            raise InputError(f"{place}: id is {_shown(identifier)}; every post needs one, or set data.columns.id=null to number rows")
+            raise InputError(f"{place}: id is {_shown_value(identifier)}; every post needs one, or set data.columns.id=null to number rows")
         identifier = str(identifier)
         if identifier in self.places:
-            raise InputError(f"{place}: id {_shown(identifier)} stands already at {self.places[identifier]}; make ids unique")
+            raise InputError(f"{place}: id {_shown_value(identifier)} stands already at {self.places[identifier]}; make ids unique")
         self.places[identifier] = place
         return Record(
             identifier,
@@ -112,5 +112,7 @@ class Reader:
             elif name not in self.known:
                 near = difflib.get_close_matches(name, self.known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(self.known)}"
-                raise InputError(f"{place}: unknown label {_shown(name)}; {hint} (to leave it out knowingly, add it to labels.ignored)")
+                raise InputError(
+                    f"{place}: unknown label {_shown_value(name)}; {hint} (to leave it out knowingly, add it to labels.ignored)"
+                )
         return [name for name in self.known if name in names]

@@ -1,8 +1,8 @@
 """A model on labelled posts: metrics, intervals, slices, behaviour, thresholds, prevalence, promotion."""
 
 from pipeline.evaluation.split import (
-    METRICS,
-    REPORT,
+    METRICS_FILE,
+    REPORT_FILE,
     Evaluation,
     check_positives,
     evaluate_probabilities,
@@ -12,8 +12,8 @@ from pipeline.evaluation.split import (
 )
 
 __all__ = [
-    "METRICS",
-    "REPORT",
+    "METRICS_FILE",
+    "REPORT_FILE",
     "Evaluation",
     "check_positives",
     "evaluate_probabilities",

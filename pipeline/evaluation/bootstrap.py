@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.metrics import BINS, Decisions, Labels, Probabilities
+from models.arrays import Decisions, Float64s, Labels, Probabilities
+from pipeline.metrics import BINS
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.uint16]
 
 _CELLS = 2_000_000  # of one block of rounds × posts: bounds memory
@@ -43,11 +43,11 @@ def resample(groups: NDArray[np.int64], rounds: int, seed: int) -> Counts:
     return drawn.astype(np.uint16)[:, author]
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def _ratio(above: Float64s, below: Float64s) -> Float64s:
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _average_precision(y: Floats, p: NDArray[np.float32], counts: Floats) -> Floats:
+def _average_precision(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> Float64s:
     order = np.argsort(-p, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # equal probabilities are decided together
     found = np.cumsum(counts[:, order] * y[order], axis=1)[:, ends]
@@ -57,12 +57,12 @@ def _average_precision(y: Floats, p: NDArray[np.float32], counts: Floats) -> Flo
         return np.asarray((gained * _ratio(found, seen)).sum(axis=1) / found[:, -1])
 
 
-def _calibration_error(y: Floats, p: NDArray[np.float32], counts: Floats) -> Floats:
+def _calibration_error(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> Float64s:
     bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)]
     return np.asarray(np.abs(counts @ (bins * (p - y)[:, None])).sum(axis=1) / counts.sum(axis=1))
 
 
-def _block(Y: Floats, probabilities: Probabilities, decided: Floats, counts: Floats) -> dict[str, Floats]:
+def _block(Y: Float64s, probabilities: Probabilities, decided: Float64s, counts: Float64s) -> dict[str, Float64s]:
     right, given, true = counts @ (Y * decided), counts @ decided, counts @ Y
     posts = counts.sum(axis=1)
     either = np.maximum(Y, decided).sum(axis=1)
@@ -89,7 +89,7 @@ def _block(Y: Floats, probabilities: Probabilities, decided: Floats, counts: Flo
     return overall | {f"{_OF_LABEL}{name}": values for name, values in per_label.items()}
 
 
-def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions, counts: Counts) -> dict[str, Floats]:
+def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions, counts: Counts) -> dict[str, Float64s]:
     """Every metric of every bootstrap sample.
 
     Equal to `pipeline.metrics.compute_metrics` on posts repeated as often as `counts` says, without repeating any; but
@@ -115,7 +115,7 @@ def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _interval(values: Floats, confidence: float) -> list[float] | None:
+def _interval(values: Float64s, confidence: float) -> list[float] | None:
     if not len(values) or np.isnan(values).mean() > _UNDEFINED:
         return None
     # Rounded: the last bits of sums depend on the number of threads.
@@ -131,7 +131,7 @@ def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
 
 
 def _tree(
-    metrics: Mapping[str, Any], by_round: Mapping[str, Floats], pick: Callable[[str, int, Floats, float | None], Any]
+    metrics: Mapping[str, Any], by_round: Mapping[str, Float64s], pick: Callable[[str, int, Float64s, float | None], Any]
 ) -> dict[str, Any]:
     """What `pick` makes of each metric's name, label number, rounds and estimate, arranged as `compute_metrics` arranges metrics."""
     tree: dict[str, Any] = {name: pick(name, 0, values, metrics[name]) for name, values in by_round.items() if values.ndim == 1}
@@ -144,7 +144,7 @@ def _tree(
 
 
 def intervals(
-    metrics: Mapping[str, Any], by_round: Mapping[str, Floats], probabilities: Probabilities, confidence: float
+    metrics: Mapping[str, Any], by_round: Mapping[str, Float64s], probabilities: Probabilities, confidence: float
 ) -> dict[str, Any]:
     """Confidence interval of each metric.
 
@@ -171,7 +171,7 @@ def intervals(
         authors are too few.
     """
 
-    def of(name: str, k: int, values: Floats, estimate: float | None) -> list[float] | None:
+    def of(name: str, k: int, values: Float64s, estimate: float | None) -> list[float] | None:
         if estimate is None:
             return None
         bounds = _interval(values, confidence)
@@ -200,9 +200,9 @@ def _less(ours: Any, theirs: Any) -> Any:
 
 def compare(
     metrics: Mapping[str, Any],
-    by_round: Mapping[str, Floats],
+    by_round: Mapping[str, Float64s],
     other: Mapping[str, Any],
-    other_by_round: Mapping[str, Floats],
+    other_by_round: Mapping[str, Float64s],
     confidence: float,
 ) -> dict[str, Any]:
     """Difference of two models on the same posts, by a paired bootstrap: both are measured on the same resamples.
@@ -223,7 +223,7 @@ def compare(
         better. ``ece`` is left out: by noise alone it is larger for a model whose probabilities differ more.
     """
 
-    def told(name: str, _: int, values: Floats, difference: float | None) -> dict[str, Any]:
+    def told(name: str, _: int, values: Float64s, difference: float | None) -> dict[str, Any]:
         interval = None if difference is None else _interval(values, confidence)
         return {"difference": difference, "interval": interval, "verdict": _verdict(name, interval)}
 

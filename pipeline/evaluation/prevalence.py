@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.arrays import Float64s, Labels, Probabilities
 from models.errors import InputError
 from pipeline.evaluation.slices import month_of
-from pipeline.metrics import Labels, Probabilities, wilson_interval
+from pipeline.metrics import wilson_interval
 from pipeline.scoring.output import MANIFEST
 
-Floats = NDArray[np.float64]
 Months = Sequence[str | None]
 Rows = slice | NDArray[np.bool_]
 
@@ -25,7 +25,7 @@ _BATCH = 100_000  # rows read at once
 _SPARK_DONE = "_SUCCESS"
 
 
-def _prediction_powered(y: Floats, p: Floats, p_unlabelled: Floats, confidence: float) -> tuple[float, list[float]]:
+def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confidence: float) -> tuple[float, list[float]]:
     """Share of a label and its interval, by PPI++ (Angelopoulos, Duchi & Zrnic 2023, arXiv:2311.01453).
 
     The interval is not PPI++'s normal one, which on rare labels covers too seldom, but Wilson's for as many labelled posts
@@ -44,7 +44,7 @@ def _prediction_powered(y: Floats, p: Floats, p_unlabelled: Floats, confidence: 
     return share, wilson_interval(share * effective, effective, confidence)
 
 
-def _of_label(y: Floats, p: Floats, p_unlabelled: Floats, counted: float, confidence: float, min_positives: int) -> dict[str, Any]:
+def _of_label(y: Float64s, p: Float64s, p_unlabelled: Float64s, counted: float, confidence: float, min_positives: int) -> dict[str, Any]:
     positives = int(y.sum())
     too_few = min(positives, len(y) - positives) < min_positives
     estimate, interval = (None, None) if too_few else _prediction_powered(y, p, p_unlabelled, confidence)

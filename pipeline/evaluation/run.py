@@ -20,11 +20,9 @@ from pipeline.evaluation.contest import check_comparable, open_contest
 from pipeline.evaluation.prevalence import Scores, estimate_prevalence, read_scores
 from pipeline.evaluation.promotion import check_floors, decide_promotion
 from pipeline.evaluation.slices import drawn_at_random, month_of
-from pipeline.evaluation.split import METRICS, Evaluation, check_positives, evaluate_split, headline, write_evaluation
+from pipeline.evaluation.split import FILES, Evaluation, check_positives, evaluate_split, headline, write_evaluation
 from pipeline.report import figures
 from pipeline.report.page import render_page
-
-DEFAULT_OUT = Path("runs/evaluation")
 
 
 def _choose(corpus: Corpus, split: str | None) -> str:
@@ -125,7 +123,7 @@ def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: Evalua
 def evaluate(
     model: Classifier,
     config: Config,
-    out: Path = DEFAULT_OUT,
+    out: Path,
     *,
     split: str | None = None,
     against: Classifier | None = None,
@@ -166,7 +164,7 @@ def evaluate(
         For data, columns, cases, scores or an MLflow store that cannot be used, or labels that are not the model's. Where
         the store fails only after evaluating, the results are in `out` all the same.
     """
-    check_output(out, METRICS)
+    check_output(out, FILES)
     _check_labels(model, config)
     if against is not None:
         check_comparable(model, against)

@@ -121,7 +121,9 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     return {name: values for name, values in columns.items() if any(values)}
 
 
-def _measure(evaluation: Evaluation, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted) -> dict[str, Any]:
+def _measure_slice(
+    evaluation: Evaluation, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted
+) -> dict[str, Any]:
     part = (evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts])
     thresholds = [values["threshold"] for values in evaluation.metrics["labels"].values()]
     metrics = compute_metrics(*part, labels, thresholds)
@@ -171,5 +173,5 @@ def compute_slices(
         named = np.array([NONE if value is None else value for value in values])
         found, posts = np.unique(named, return_counts=True)
         for _, value in sorted(zip((-posts).tolist(), found.tolist(), strict=True)):
-            slices.append({"column": column, "value": value, **_measure(evaluation, labels, named == value, counts, wanted)})
+            slices.append({"column": column, "value": value, **_measure_slice(evaluation, labels, named == value, counts, wanted)})
     return slices

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import Classifier
+from models.arrays import Decisions, Labels, Probabilities
 from models.errors import InputError
 from models.folders import new_folder
 from pipeline.corpora import Corpus
-from pipeline.metrics import Decisions, Labels, Probabilities, compute_baselines, compute_metrics
+from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.predictions import prediction_table, write_parquet
 
-METRICS, REPORT = "metrics.json", "report.html"
+METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE = FILES = "metrics.json", "report.html", "predictions.parquet"
 
 _AS_TRAINED = ("labels", "baselines", "new_texts_only")
 
@@ -44,7 +45,7 @@ class Evaluation:
     metrics: dict[str, Any]
 
 
-def _measure(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> dict[str, Any]:
+def _metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> dict[str, Any]:
     metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
     return metrics | {"baselines": compute_baselines(Y, model.prior_, model.labels)}
 
@@ -68,9 +69,9 @@ def evaluate_probabilities(
     """
     Y = corpus.targets(split, model.labels)
     decided = model.decide(probabilities)
-    metrics = _measure(model, Y, probabilities, decided)
+    metrics = _metrics_of(model, Y, probabilities, decided)
     if new is not None and new.any() and not new.all():
-        metrics["new_texts_only"] = _measure(model, Y[new], probabilities[new], decided[new])
+        metrics["new_texts_only"] = _metrics_of(model, Y[new], probabilities[new], decided[new])
     return Evaluation(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
 
 
@@ -114,8 +115,8 @@ def check_positives(corpus: Corpus, split: str) -> None:
 def write_evaluation(evaluation: Evaluation, model: Classifier, page: str, folder: Path) -> None:
     """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text)."""
     table = prediction_table(evaluation.ids, evaluation.probabilities, evaluation.decided, model.labels, model.digest_, truth=evaluation.Y)
-    with new_folder(folder, METRICS) as fresh:
-        write_parquet(table, fresh / "predictions.parquet")
-        (fresh / REPORT).write_text(page, encoding="utf-8")
+    with new_folder(folder, FILES) as fresh:
+        write_parquet(table, fresh / PREDICTIONS_FILE)
+        (fresh / REPORT_FILE).write_text(page, encoding="utf-8")
         content = {"model": model.digest_, "evaluated": evaluation.title, **evaluation.metrics}
-        (fresh / METRICS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (fresh / METRICS_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Labels, Probabilities
 from models.errors import InputError
 from pipeline.config import Evaluation as Wanted
-from pipeline.metrics import Labels, Probabilities, wilson_interval
+from pipeline.metrics import wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
 _CURVE = np.linspace(0, 1, 101)
@@ -45,7 +46,7 @@ def _ratio(above: int, below: int) -> float | None:
     return above / below if below else None
 
 
-def _rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[dict[str, Any]]:
+def _threshold_rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[dict[str, Any]]:
     tried = np.asarray(thresholds, np.float32)  # as `Classifier.decide` compares them
     counts = zip(_from(p[y == 1], tried).tolist(), _from(p, tried).tolist(), _from(p[at_random], tried).tolist(), strict=True)
     positives, drawn = int(y.sum()), int(at_random.sum())
@@ -104,8 +105,8 @@ def _guarantee(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], rec
     threshold = _guaranteed(p[y == 1], recall, confidence) if positives >= needed else None
     if threshold is None:
         few = f"{positives:,} positives are too few: a recall of {recall:g} at {confidence:.0%} confidence needs {needed:,} at the least"
-        return asked | {"reason": few} | dict.fromkeys(_rows(y, p, at_random, [0])[0])
-    return asked | {"reason": None} | _rows(y, p, at_random, [threshold])[0]
+        return asked | {"reason": few} | dict.fromkeys(_threshold_rows(y, p, at_random, [0])[0])
+    return asked | {"reason": None} | _threshold_rows(y, p, at_random, [threshold])[0]
 
 
 def compute_thresholds(
@@ -155,11 +156,11 @@ def compute_thresholds(
     for k, label in enumerate(labels):
         y, p = Y[:, k], np.asarray(probabilities[:, k], np.float32)
         found = p[y == 1]
-        cheapest = _rows(y, p, posts_at_random, [_missing_at_most(found, miss) for miss in MISSES] if len(found) else [])
+        cheapest = _threshold_rows(y, p, posts_at_random, [_missing_at_most(found, miss) for miss in MISSES] if len(found) else [])
         results[label] = {
             "positives": len(found),
-            "curve": _rows(y, p, posts_at_random, _CURVE.round(2).tolist()),
-            "chosen": _rows(y, p, posts_at_random, [thresholds[k]])[0],
+            "curve": _threshold_rows(y, p, posts_at_random, _CURVE.round(2).tolist()),
+            "chosen": _threshold_rows(y, p, posts_at_random, [thresholds[k]])[0],
             "cost": [
                 {"miss": miss, **row, "share_interval": _share_interval(row, drawn, wanted.confidence)}
                 for miss, row in zip(MISSES, cheapest, strict=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.metrics import Probabilities
+    from models.arrays import Probabilities
 
 CARD = "README.md"
 _NEEDED = {"model", "evaluated", "sample", "intervals", "slices", "behaviour"}
@@ -42,9 +42,9 @@ def read_results(folder: Path, digest: str) -> dict[str, Any]:
     InputError
         When there is none, it is another model's, another release's or not of test, or lacks the behavioural cases.
     """
-    from pipeline.evaluation import METRICS
+    from pipeline.evaluation import METRICS_FILE
 
-    path = folder / METRICS
+    path = folder / METRICS_FILE
     try:
         results = json.loads(path.read_bytes())
     except OSError as error:

@@ -15,7 +15,7 @@ _UNDEFINED = "–"
 _SPACE = "\u00a0"  # that does not break
 
 # What a metric is called, and in how few words it can be said.
-METRICS = {
+METRIC_NAMES = {
     "f1": ("F1", "balance of recall and precision, from 0 to 1"),
     "recall": ("recall", "share of the posts with the label that are found"),
     "precision": ("precision", "share of the posts marked that have the label"),
@@ -97,7 +97,7 @@ def _dots(results: Mapping[str, Any], metric: str) -> list[Dot]:
 
 def _metric_plots(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for metric in PLOTTED:
-        dots, name = _dots(results, metric), METRICS[metric][0]
+        dots, name = _dots(results, metric), METRIC_NAMES[metric][0]
         yield name, plot_dots(f"plot-{metric}", f"{name} of each label with its interval: {_said(dots)}", dots, name)
 
 
@@ -105,7 +105,7 @@ def _difference_plots(differences: Mapping[str, Any]) -> Iterator[tuple[str, str
     for metric in ("f1", "average_precision"):
         compared = {plain(label): values[metric] for label, values in differences["labels"].items()}
         dots = [Dot(name, each["difference"], each["interval"]) for name, each in compared.items()]
-        name = METRICS[metric][0]
+        name = METRIC_NAMES[metric][0]
         said = "; ".join(f"{label} {signed(each['difference'])}, {each['verdict']}" for label, each in compared.items())
         title = f"Difference in {name} of each label, this model less the other: {said}"
         yield name, plot_dots(f"plot-difference-{metric}", title, dots, "this model less the other", "zero")
@@ -154,11 +154,11 @@ def _verdicts(results: Mapping[str, Any]) -> dict[str, list[str]]:
     differences = results["comparison"]["differences"]
     found: dict[str, list[str]] = {"better": [], "worse": [], "no real difference": [], "undefined": []}
     for metric in ("macro_f1", "mean_average_precision"):
-        found[differences[metric]["verdict"]].append(METRICS[metric][0])
+        found[differences[metric]["verdict"]].append(METRIC_NAMES[metric][0])
     for label, compared in differences["labels"].items():
         for metric in ("f1", "average_precision"):
             verdict = compared[metric]["verdict"] if results["labels"][label]["support"] else "undefined"
-            found[verdict].append(f"{METRICS[metric][0]} of {plain(label)}")
+            found[verdict].append(f"{METRIC_NAMES[metric][0]} of {plain(label)}")
     return found
 
 
@@ -209,7 +209,7 @@ def render_page(about: Mapping[str, str], results: Mapping[str, Any]) -> str:
         only; the texts in it are those of behavioural cases. Equal results make equal pages.
     """
     page = _template().render(
-        **{"about": about, "results": results, "plots": _plots(results), "names": METRICS, "overall": OVERALL},
+        **{"about": about, "results": results, "plots": _plots(results), "names": METRIC_NAMES, "overall": OVERALL},
         verdicts=_verdicts(results) if "comparison" in results else {},
         columns=_by_column(results["slices"]),
         functionalities=_by_rate(results["behaviour"]),

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.sweep.trials import METRICS, Trial, ranked
+from pipeline.sweep.trials import TRIAL_METRICS, Trial, ranked
 
 
 def trials_table(trials: Sequence[Trial], metric: str, rows: int = 10) -> Table:
     """The best trials, with what they tried."""
-    names = list(dict.fromkeys((metric, *METRICS[:2])))
+    names = list(dict.fromkeys((metric, *TRIAL_METRICS[:2])))
     table = Table(title=f"Best of {len(trials)} trials, on author-disjoint folds of train", title_justify="left")
     for heading in ("trial", *(name.replace("_", " ") for name in names), "seconds"):
         table.add_column(heading, justify="right")

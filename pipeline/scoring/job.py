@@ -15,14 +15,12 @@ from pipeline.errors import DamagedError, IncompleteError
 from pipeline.predictions import prediction_schema
 from pipeline.records import STDIN
 from pipeline.scoring.inputs import check_inputs, find_inputs
-from pipeline.scoring.options import Options
+from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output, OutputError, whole_file
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
-
-DEFAULT_OUT = Path("scores")
 
 
 class Progress(NamedTuple):

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from models import Classifier
 
 OverLong = Literal["reject", "truncate"]
+DEFAULT_OUT = Path("scores")
 
 
 @dataclass(frozen=True)

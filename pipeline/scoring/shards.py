@@ -114,7 +114,7 @@ def _pieces(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[Iterato
             yield chain([(b"", 0)], lines), lambda rows: position()
 
 
-def _cut(path: Path, pieces: Iterator[Piece], position: Callable[[int], int]) -> Iterator[Shard]:
+def _cut_pieces(path: Path, pieces: Iterator[Piece], position: Callable[[int], int]) -> Iterator[Shard]:
     header, _ = next(pieces, (b"", 0))
     number, first_row, rows, taken, size, before = 0, 1, 0, [header], 0, 0
 
@@ -159,7 +159,7 @@ def cut(path: Path, columns: Sequence[str] | None = None) -> Iterator[Shard]:
     """
     try:
         with _pieces(path, columns) as (pieces, position):
-            yield from _cut(path, pieces, position)
+            yield from _cut_pieces(path, pieces, position)
     except OSError as error:
         raise DamagedError(f"{path}: cannot be read ({error.strerror or error}); check it") from None
 

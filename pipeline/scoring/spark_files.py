@@ -32,8 +32,7 @@ from pipeline.records import (
     read_rows,
 )
 from pipeline.scoring.inputs import find_inputs
-from pipeline.scoring.job import DEFAULT_OUT
-from pipeline.scoring.options import Options
+from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.posts import as_string, refusal
 from pipeline.scoring.spark import load_model, row_names, scored_rows, ship_code, string_schema, to_rows
 from pipeline.scoring.summary import Summary
@@ -279,7 +278,7 @@ def score_with_spark(
     if out.exists():
         raise InputError(f"{out}: exists, and Spark writes a new folder; choose another --out or remove it")
     classifier = load_model(folder, options)
-    with spark_session(master) as session, new_folder(out, "_SUCCESS") as fresh:
+    with spark_session(master) as session, new_folder(out, []) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 

@@ -13,8 +13,6 @@ from pipeline.sweep.space import Sweep
 from pipeline.sweep.study import open_study
 from pipeline.sweep.trials import Trial
 
-DEFAULT_OUT = Path("runs/sweep")
-
 
 @dataclass(frozen=True)
 class Swept:
@@ -41,7 +39,7 @@ class Swept:
 def sweep(
     config: Config,
     wanted: Sweep,
-    out: Path = DEFAULT_OUT,
+    out: Path,
     *,
     origin: str = "a sweep",
     progress: Callable[[str], None] = lambda step: None,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 Metric = Literal["mean_average_precision", "macro_f1", "micro_f1", "exact_match", "example_jaccard", "one_minus_hamming_loss"]
-METRICS = get_args(Metric)
+TRIAL_METRICS = get_args(Metric)
 Values = dict[str, Any]  # by dotted config key, as YAML has them
 
 
@@ -61,7 +61,7 @@ def trials_csv(trials: Sequence[Trial]) -> str:
     """All trials as CSV: number, metrics, values, and why those failed that did."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["trial", *METRICS, *trials[0].values, "reason"])
+    writer.writerow(["trial", *TRIAL_METRICS, *trials[0].values, "reason"])
     for trial in trials:
-        writer.writerow([trial.number, *map(trial.metrics.get, METRICS), *trial.values.values(), trial.reason])
+        writer.writerow([trial.number, *map(trial.metrics.get, TRIAL_METRICS), *trial.values.values(), trial.reason])
     return file.getvalue()

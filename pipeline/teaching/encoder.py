@@ -14,9 +14,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import AutoModel, AutoTokenizer
 
+from models.arrays import Float32s
 from models.errors import InputError
-
-Floats = NDArray[np.float32]
 
 
 class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be missing where this is checked
@@ -112,7 +111,7 @@ class Encoder:
         rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min((step + 1) / warm, max(0, (steps - step) / (steps - warm))))
         return optimiser, rate
 
-    def fit(self, texts: Sequence[str], targets: Floats, progress: Callable[[str], None] = lambda step: None) -> "Encoder":
+    def fit(self, texts: Sequence[str], targets: Float32s, progress: Callable[[str], None] = lambda step: None) -> "Encoder":
         """Fine-tune.
 
         Parameters
@@ -142,7 +141,7 @@ class Encoder:
                     progress(f"step {step:,} of {steps:,}, loss {loss.item():.2f}")
         return self
 
-    def _by_length(self, texts: Sequence[str], of_batch: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Floats:
+    def _by_length(self, texts: Sequence[str], of_batch: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Float32s:
         self.network.eval()
         ids = self._ids(texts)
         order = np.argsort([len(each) for each in ids], kind="stable")
@@ -150,13 +149,13 @@ class Encoder:
         with torch.inference_mode():
             for start in range(0, len(order), 64):
                 parts.append(of_batch(*self._padded(ids, order[start : start + 64])).numpy())
-        found: Floats = np.concatenate(parts)[np.argsort(order)]
+        found: Float32s = np.concatenate(parts)[np.argsort(order)]
         return found
 
-    def decision_function(self, texts: Sequence[str]) -> Floats:
+    def decision_function(self, texts: Sequence[str]) -> Float32s:
         """Log odds, shape (n_posts, n_targets)."""
         return self._by_length(texts, self.network)
 
-    def embed(self, texts: Sequence[str]) -> Floats:
+    def embed(self, texts: Sequence[str]) -> Float32s:
         """Mean token vectors, shape (n_texts, n_dimensions)."""
         return self._by_length(texts, self.network.embed)
