@@ -1,9 +1,12 @@
 """The part of a configuration that decides what a model makes of its training posts, and is saved with it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -142,3 +145,48 @@ class ModelConfig(Section):
         if self.model.network and self.calibration.method != "stacked":
             raise ValueError("model.network needs calibration.method stacked, which blends its scores with the linear model's")
         return self
+
+    def to_parameters(self) -> dict[str, Any]:
+        """Parameters of `models.Classifier` that give this config."""
+        sections = (self.text, self.features, self.model, self.thresholds)
+        flat = {name: value for section in sections for name, value in section}
+        return {
+            "label_set": self.labels,
+            **flat,
+            "calibration": self.calibration.method,
+            "folds": self.calibration.folds,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def of_parameters(cls, parameters: Mapping[str, Any]) -> Self:
+        """Validate parameters of `models.Classifier`.
+
+        Parameters
+        ----------
+        parameters : mapping
+            All of them, by name; ``label_set`` may be a list of names.
+
+        Raises
+        ------
+        InputError
+            When one has a value that is not allowed.
+        """
+        labels, given = parameters["label_set"], dict(parameters)
+        try:
+            if not isinstance(labels, LabelSet):
+                labels = LabelSet(name="labels", labels=[Label(name=name, definition=name.replace("_", " ")) for name in labels])
+            if given["char_ngrams"] is not None:
+                given["char_ngrams"] = list(given["char_ngrams"])
+            sections: dict[str, type[Section]] = {"text": Text, "features": Features, "model": Model, "thresholds": Thresholds}
+            made = {name: section(**{key: given[key] for key in section.model_fields}) for name, section in sections.items()}
+            return cls(
+                labels=labels,
+                calibration=Calibration(method=given["calibration"], folds=given["folds"]),
+                seed=given["seed"],
+                **made,  # type: ignore[arg-type]  # each of its own section
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            place, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            raise InputError(f"Classifier: {place}: got {first['input']!r}; {reason}" if place else f"Classifier: {reason}") from None

@@ -9,7 +9,7 @@ word contributes to a network's scores is its part in what they did together, no
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +81,15 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     tokens : TokenBatch
         Posts from ``model.tokenizer``.
     """
-    words, parts = model.features.by_word(tokens)
-    moved = parts @ model.scorer.coef_.astype(np.float64)
-    origin = model.scorer.intercept_.astype(np.float64)
-    if model.network:
-        of_tokens = model.network.by_word(tokens, model.features.of_words)
+    words, parts = model.scorers_.features.by_word(tokens)
+    moved = parts @ model.scorers_.linear.coef_.astype(np.float64)
+    origin = model.scorers_.linear.intercept_.astype(np.float64)
+    if model.scorers_.network:
+        of_tokens = model.scorers_.network.by_word(tokens, model.scorers_.features.of_words)
         moved = np.hstack([moved, _summed(words, tokens, of_tokens)])
-        origin = np.concatenate([origin, model.network.intercept_.astype(np.float64)])
+        origin = np.concatenate([origin, model.scorers_.network.intercept_.astype(np.float64)])
     of_post = sparse.csr_matrix((np.ones(len(moved)), np.arange(len(moved)), words.offsets), shape=(len(words), len(moved)))
-    weights = model.calibrator.weights(origin + of_post @ moved, origin)
+    weights = model.calibrator_.weights(origin + of_post @ moved, origin)
     post = np.repeat(np.arange(len(words)), np.diff(words.offsets))
     values = np.zeros((len(moved), len(model.labels)))
     for target, scores in enumerate(moved.T):  # no matrix product: a post's are the same bits in any batch
@@ -113,6 +113,13 @@ def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dic
     list of dict, length n_posts
         By label, words and their `contributions`, the greatest first, whatever its sign; none that are zero. Words are tokens
         as ``model.tokenizer`` has them: in lower case, handles and links masked.
+
+    Examples
+    --------
+    >>> from models import Classifier
+    >>> (why,) = explain(Classifier.released(), ["A man groped me on the bus last night."], top=1)
+    >>> why["assault"]
+    [('groped', ...)]
     """
     found = contributions(model, model.tokenizer([normalise(text) for text in texts]))
     explanations = []
@@ -157,6 +164,42 @@ def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.b
     return explanations
 
 
+@dataclass(frozen=True)
+class Feature:
+    """An n-gram, its weight (of a feature of value 1) and how many training posts hold it."""
+
+    ngram: str
+    weight: float
+    posts: int
+
+
+@dataclass(frozen=True)
+class Sides:
+    """N-grams for and against a label, the strongest first."""
+
+    supporting: list[Feature]
+    opposing: list[Feature]
+
+
+@dataclass(frozen=True)
+class StrongestFeatures:
+    """N-grams with the greatest weights on a label.
+
+    Attributes
+    ----------
+    label : str
+    min_posts : int
+        Fewest training posts that hold each of them.
+    words, characters : Sides
+        Of each kind; a character n-gram has a space where a word begins or ends.
+    """
+
+    label: str
+    min_posts: int
+    words: Sides
+    characters: Sides
+
+
 def _posts_with(model: "Classifier") -> NDArray[np.int64]:
     """How many training posts, labelled or not, hold each n-gram, from its weight (see `models.features.TfidfFeatures.idf_`)."""
     try:
@@ -164,11 +207,11 @@ def _posts_with(model: "Classifier") -> NDArray[np.int64]:
         posts = noted["posts"] + noted.get("unlabelled", 0)  # features are learned from both
     except (AttributeError, KeyError):
         raise InputError("the model does not say how many posts it was trained on; train it with train.py and load it") from None
-    found: NDArray[np.int64] = np.rint((1 + posts) / np.exp(model.features.idf_.astype(np.float64) - 1) - 1).astype(np.int64)
+    found: NDArray[np.int64] = np.rint((1 + posts) / np.exp(model.scorers_.features.idf_.astype(np.float64) - 1) - 1).astype(np.int64)
     return found
 
 
-def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts: int = MIN_POSTS) -> dict[str, Any]:
+def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts: int = MIN_POSTS) -> StrongestFeatures:
     """N-grams with the greatest weights on a label's own score by the linear model.
 
     Of a model with a network that is one half; what the network learned is not in single n-grams.
@@ -186,10 +229,8 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
 
     Returns
     -------
-    dict
-        ``label``, ``min_posts``, ``words`` and ``characters``; of these each ``for`` and ``against`` the label, lists of
-        ``ngram``, ``weight`` (of a feature of value 1) and ``posts`` (that hold it), the strongest first. A character n-gram
-        has a space where a word begins or ends. None looks like a handle, a link or a number, or like a part of one.
+    StrongestFeatures
+        No n-gram in it looks like a handle, a link or a number, or like a part of one.
 
     Raises
     ------
@@ -198,21 +239,20 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
     """
     if label not in model.labels:
         raise InputError(f"label {label!r}: the model's are {', '.join(model.labels)}; choose one of them")
-    weights, posts = model.scorer.coef_[:, model.labels.index(label)], _posts_with(model)
-    n_words = len(model.features.words_)
+    weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)], _posts_with(model)
+    n_words = len(model.scorers_.features.words_)
     common = np.flatnonzero((posts >= min_posts) & (weights != 0))
-    names = [*model.features.words_, *model.features.characters_]
+    names = [*model.scorers_.features.words_, *model.scorers_.features.characters_]
 
-    def strongest(columns: NDArray[np.int64], sign: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def strongest(columns: NDArray[np.int64], sign: int) -> list[Feature]:
+        found: list[Feature] = []
         for column in columns[np.argsort(-sign * weights[columns], kind="stable")].tolist():
             if len(found) == top or sign * weights[column] < 0:
                 break
             of_mask = column >= n_words and any(names[column] in mask for mask in _MASKS)
             if not of_mask and not _NO_WORDING.search(names[column]):
-                found.append({"ngram": names[column], "weight": float(weights[column]), "posts": int(posts[column])})
+                found.append(Feature(names[column], float(weights[column]), int(posts[column])))
         return found
 
-    kinds = {"words": common[common < n_words], "characters": common[common >= n_words]}
-    sides = {name: {"for": strongest(columns, 1), "against": strongest(columns, -1)} for name, columns in kinds.items()}
-    return {"label": label, "min_posts": min_posts, **sides}
+    words, characters = (Sides(strongest(kind, 1), strongest(kind, -1)) for kind in (common[common < n_words], common[common >= n_words]))
+    return StrongestFeatures(label, min_posts, words, characters)

@@ -72,7 +72,7 @@ class TfidfFeatures:
     private : {"keep", "drop"}
         Whether to learn n-grams from tokens that look like names, handles, links or numbers. With "drop" no n-gram is one,
         has one in it or was learned from one; weights of n-grams that they share with other words are learned from them,
-        too (English only, see `pipeline.privacy`).
+        too (English only, see `models.privacy`).
 
     Attributes
     ----------

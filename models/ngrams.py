@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.arrays import Int64s
+from models.cache import BoundedCache
 from models.errors import InputError
 from models.tokens import TokenBatch
 
@@ -70,6 +71,7 @@ class WordCounter:
         return columns, adjacent[found >= 0], self.pair_column[found[found >= 0]]
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
+        """How often each post holds each n-gram, shape (n_posts, n_ngrams)."""
         rows = post_of_token(tokens)
         columns, begin, pair_columns = self._find(tokens, rows)
         shape = (len(tokens), len(self.vocabulary))
@@ -102,7 +104,7 @@ class CharacterCounter:
             keys[longer] = (keys[longer] << self.BITS) | codes[starts[longer] + place]
         self.order = np.argsort(keys)
         self.keys = keys[self.order]
-        self.seen: dict[str, NDArray[np.int32]] = {}
+        self.columns = BoundedCache[NDArray[np.int32]](self.REMEMBERED)  # of the n-grams of each token
 
     @classmethod
     def keys_of(cls, types: list[str], alphabet: Int64s, low: int, high: int) -> tuple[Int64s, Int64s]:
@@ -137,13 +139,14 @@ class CharacterCounter:
 
     def of(self, types: list[str]) -> sparse.csr_matrix:
         """N-grams of each token, shape (n_types, n_features); one that it holds twice stands there twice."""
-        columns = self._columns(types)
+        columns = self.columns.look_up(types, self._find)
         ends = np.cumsum(np.fromiter(map(len, columns), np.int64))
         every = np.concatenate(columns) if columns else np.empty(0, np.int32)
         shape = (len(types), len(self.vocabulary))
         return sparse.csr_matrix((np.ones(len(every), np.float32), every, np.concatenate([[0], ends])), shape=shape)
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
+        """How often each post holds each n-gram, shape (n_posts, n_ngrams)."""
         posts = sparse.csr_matrix(
             (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
         )
@@ -153,18 +156,14 @@ class CharacterCounter:
         """How many of an n-gram's places are each owner's, given the owner of each token."""
         return count_pairs(owners, tokens.codes, (n_owners, len(tokens.types))) @ self.of(tokens.types)
 
-    def _columns(self, types: list[str]) -> list[NDArray[np.int32]]:
-        """Columns of each token's n-grams, looked up once for tokens that come again."""
-        if len(self.seen) > self.REMEMBERED:
-            self.seen = {}
-        new = [token for token in types if token not in self.seen]
-        owners, keys = self.keys_of(new, self.alphabet, self.low, self.high)
+    def _find(self, types: list[str]) -> list[NDArray[np.int32]]:
+        """Columns of each token's n-grams."""
+        owners, keys = self.keys_of(types, self.alphabet, self.low, self.high)
         found = look_up(self.keys, keys)
         owners, columns = owners[found >= 0], self.order[found[found >= 0]].astype(np.int32)
         by_token = np.argsort(owners, kind="stable")
-        ends = np.cumsum(np.bincount(owners, minlength=len(new)))
-        self.seen.update(zip(new, np.split(columns[by_token], ends[:-1]), strict=False))
-        return [self.seen[token] for token in types]
+        ends = np.cumsum(np.bincount(owners, minlength=len(types)))
+        return np.split(columns[by_token], ends[:-1])
 
 
 def _spread(rows: Int64s, columns: Int64s, size: int) -> Int64s:

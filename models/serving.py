@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _error(text: object) -> str | None:
     """Why a text cannot be scored."""
     if not isinstance(text, str) or not text.strip():
-        return "text is no non-empty string"
+        return "text must be a non-empty string"
     return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
 
 
@@ -49,7 +49,7 @@ class ServedClassifier:
         Returns
         -------
         DataFrame, shape (n_posts, n_labels + 2)
-            ``prob_<label>`` each, ``labels`` (those decided) and ``error``. A text that is no non-empty string, or longer
+            ``prob_<label>`` each, ``labels`` (those decided) and ``error``. A text that is not a non-empty string, or longer
             than `MAX_CHARS`, has None for probabilities, no labels and the reason, and does not fail the batch; JSON gets
             null, as it has no NaN.
         """
@@ -62,7 +62,7 @@ class ServedClassifier:
         probabilities = np.zeros((len(texts), len(labels)), np.float32)
         if good.any():
             with self._alone:
-                probabilities[good] = self.classifier.score(list(texts[good]))
+                probabilities[good] = self.classifier.predict_proba(list(texts[good]))
         decided = self.classifier.decide(probabilities) & good[:, None]
         frame = pd.DataFrame(probabilities, texts.index, [f"prob_{label}" for label in labels])
         if not good.all():

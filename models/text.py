@@ -164,6 +164,11 @@ def normalise(text: str) -> str:
     -------
     str
         Normalised text without leading or trailing space; ``normalise(normalise(t)) == normalise(t)``.
+
+    Examples
+    --------
+    >>> normalise("@somebody I BELIEVE youuuuu &amp; stand with you https://example.org/a")
+    '@user i believe youuu & stand with you <url>'
     """
     if _is_plain(text) and _is_plain(text := _finish(text)):
         return text

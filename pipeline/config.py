@@ -62,7 +62,7 @@ class Evaluation(Section):
     split: Literal["validation", "test"] = "validation"
     rounds: Annotated[int, Field(ge=100)] = 1000
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    slices: list[str] = []
+    slices: list[str] = Field(default_factory=list)
     min_positives: Annotated[int, Field(ge=1)] = 10
     natural: Natural | None = None
     behaviour: str | None = "data/behaviour/cases.csv"
@@ -86,7 +86,7 @@ class Promotion(Section):
 
     max_ece: Annotated[float, Field(gt=0, le=1)] = 0.05
     behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.3
-    behaviour_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = {"help_and_resources": 0.1}
+    behaviour_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=lambda: {"help_and_resources": 0.1})
 
 
 class Tracking(Section):
@@ -116,6 +116,10 @@ class Config(ModelConfig):
         tree = self.model_dump(mode="json")
         tree["tracking"]["uri"] = self.tracking.uri and mask_password(self.tracking.uri)
         return tree
+
+    def reading(self, source: str) -> "Config":
+        """Return the config with this as its only source of posts."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"sources": [source]})})
 
     def of_model(self) -> ModelConfig:
         """Return the part that is stored with the model."""

@@ -166,6 +166,12 @@ def load_config(
     ------
     InputError
         For a file that cannot be read, an unknown key (with the nearest right one), or a wrong type or value.
+
+    Examples
+    --------
+    >>> config = load_config(settings=["model.C=0.3"], sources=["data/starter"], seed=1)
+    >>> config.model.C, config.seed, config.labels.names[0]
+    (0.3, 1, 'workplace_harassment')
     """
     overlays, settings = list(overlays), list(settings)
     tree = read_yaml(DEFAULT) | ({"labels": labels.model_dump(mode="json")} if labels else {})

@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.explanation import Reason
+if TYPE_CHECKING:
+    from models.explanation import Reason
+
 
 Format = Literal["parquet", "jsonl", "csv"]
 
@@ -43,7 +45,7 @@ def _label_lists(decided: NDArray[np.generic], labels: Sequence[str]) -> pa.List
     return pa.ListArray.from_arrays(_array(offsets, pa.int32()), _strings(labels).take(_array(columns, pa.int64())))
 
 
-def _explanations(explanations: Sequence[Sequence[Reason]]) -> pa.ListArray:
+def _explanations(explanations: "Sequence[Sequence[Reason]]") -> pa.ListArray:
     """Reasons of each post to lists of structs."""
     offsets = np.cumsum([0, *map(len, explanations)], dtype=np.int32)
     labels, words, contributions = zip(*chain.from_iterable(explanations), strict=True) if offsets[-1] else ((), (), ())
@@ -76,7 +78,7 @@ def prediction_table(
     *,
     kept: Mapping[str, Sequence[str | None]] | None = None,
     review: NDArray[np.bool_] | None = None,
-    explanations: Sequence[Sequence[Reason]] | None = None,
+    explanations: "Sequence[Sequence[Reason]] | None" = None,
     truth: NDArray[np.int8] | None = None,
 ) -> pa.Table:
     """Arrange predictions by `prediction_schema`.

@@ -9,7 +9,7 @@ from models import Classifier, lessons
 from models.folders import check_output
 from models.storage import FILES
 from pipeline.config import Config
-from pipeline.corpora import Corpus, load_training_corpus
+from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
 from pipeline.evaluation import Evaluation, evaluate_probabilities, evaluate_split
 from pipeline.report import figures
 
@@ -55,9 +55,9 @@ def fit(config: Config, corpus: Corpus, progress: Callable[[str], None] = lambda
     InputError
         As `Classifier.fit`.
     """
-    model, posts = Classifier(config.of_model()), corpus.to_learn_from()
+    model, posts = Classifier.from_config(config.of_model()), corpus.to_learn_from()
     progress(f"tokenising {len(posts.texts):,} posts")
-    return model.fit(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary, progress)
+    return model.fit_tokens(posts.tokenised(model.tokenizer), progress)
 
 
 def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> Evaluation:
@@ -79,11 +79,18 @@ def _notes(config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, 
             "overlap": corpus.overlap and asdict(corpus.overlap),
             "ignored": corpus.ignored,
         },
-        "metrics": {"evaluated": evaluation.title, **evaluation.metrics},
+        "metrics": {"evaluated": evaluation.title, **evaluation.metrics.model_dump(mode="json")},
     }
 
 
-def train(config: Config, out: Path, *, register: str | None = None, progress: Callable[[str], None] = lambda step: None) -> Trained:
+def train(
+    config: Config,
+    out: Path,
+    *,
+    posts: Posts | None = None,
+    register: str | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Trained:
     """Train, evaluate, save and track a model.
 
     Parameters
@@ -92,6 +99,8 @@ def train(config: Config, out: Path, *, register: str | None = None, progress: C
         From `pipeline.config_files.load_config`.
     out : Path
         The model directory; an earlier model there is replaced.
+    posts : DataFrame, Dataset, or mapping of split names to these, optional
+        Labelled posts in memory to train on instead of ``data.sources``.
     register : str, optional
         Name in MLflow's model registry.
     progress : callable, optional
@@ -109,7 +118,8 @@ def train(config: Config, out: Path, *, register: str | None = None, progress: C
     """
     progress("reading the data")
     check_output(out, FILES)
-    corpus = load_training_corpus(config)
+    corpus = load_training_corpus(config, posts)
+    config = config if posts is None else config.reading(IN_MEMORY)
     progress("starting MLflow")
     from pipeline import tracking  # takes seconds: what is wrong with the data is said before
 
@@ -124,5 +134,5 @@ def train(config: Config, out: Path, *, register: str | None = None, progress: C
         tracking.log_config(config)
         tracking.log_corpus(corpus, config.data.sources, "training")
         model_id, version = tracking.log_model(out, model.labels, digest, register)
-        tracking.log_metrics(evaluation.metrics, curves, evaluation.title, model_id)
+        tracking.log_metrics(evaluation.metrics.model_dump(), curves, evaluation.title, model_id)
     return Trained(model, evaluation, corpus, run_id, version)

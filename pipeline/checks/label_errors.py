@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.checks.results import LabelChecks, LabelErrors, Suspect
 from pipeline.corpora import Corpus
-
-SUSPECT = ("split", "id", "label", "given", "probability", "quality")  # columns of a row
 
 
 def _suspects(y: NDArray[np.int8], probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -26,7 +25,7 @@ def _suspects(y: NDArray[np.int8], probabilities: NDArray[np.floating[Any]]) -> 
     return indices[np.argsort(quality[indices], kind="stable")], quality
 
 
-def check_labels(corpus: Corpus, probabilities: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, Any]:
+def check_labels(corpus: Corpus, probabilities: Mapping[str, NDArray[np.floating[Any]]]) -> LabelChecks:
     """Look for likely wrong labels by confident learning (Northcutt, Jiang & Chuang 2021; cleanlab), each label by itself.
 
     Parameters
@@ -38,26 +37,30 @@ def check_labels(corpus: Corpus, probabilities: Mapping[str, NDArray[np.floating
 
     Returns
     -------
-    dict
-        ``label_errors``: by split, then label: ``posts``, ``given``, and of these values the likely wrong ones,
-        ``wrongly_given`` and ``wrongly_missing``, both None where all posts of the split have one value. ``suspects``: a
-        row for each of them, the worst first: ``split``, ``id``, ``label``, whether it is ``given``, its ``probability``,
-        and the ``quality`` of what is given, from 0 (surely wrong) to 1.
+    LabelChecks
     """
-    counts: dict[str, dict[str, Any]] = {}
+    counts: dict[str, dict[str, LabelErrors]] = {}
     suspects = []
     for split, scores in probabilities.items():
         ids, Y = corpus.splits[split]["id"], corpus.targets(split, corpus.labels)
         counts[split] = {}
         for label, y, p in zip(corpus.labels, Y.T, scores.T, strict=True):
-            counts[split][label] = {"posts": len(y), "given": int(y.sum()), "wrongly_given": None, "wrongly_missing": None}
+            counts[split][label] = LabelErrors(posts=len(y), given=int(y.sum()))
             if not y.any() or y.all():
                 continue
             wrong, quality = _suspects(y, p)
             given = int(y[wrong].sum())
-            counts[split][label] |= {"wrongly_given": given, "wrongly_missing": len(wrong) - given}
-            for number in wrong.tolist():
-                values = split, ids[number], label, int(y[number]), round(float(p[number]), 4), round(float(quality[number]), 4)
-                suspects.append(dict(zip(SUSPECT, values, strict=True)))
-    suspects.sort(key=lambda row: row["quality"])
-    return {"label_errors": counts, "suspects": suspects}
+            found = {"wrongly_given": given, "wrongly_missing": len(wrong) - given}
+            counts[split][label] = counts[split][label].model_copy(update=found)
+            suspects += [
+                Suspect(
+                    split=split,
+                    id=ids[number],
+                    label=label,
+                    given=int(y[number]),
+                    probability=round(float(p[number]), 4),
+                    quality=round(float(quality[number]), 4),
+                )
+                for number in wrong.tolist()
+            ]
+    return LabelChecks(label_errors=counts, suspects=sorted(suspects, key=lambda suspect: suspect.quality))

@@ -7,9 +7,20 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, product
-from typing import Any, Self
+from typing import Literal, Self
 
 from models.text import EMAIL, PHONE, URL, USER, normalise
+from pipeline.checks.results import (
+    Conflicts,
+    ExactConflicts,
+    LabelConflicts,
+    NearConflicts,
+    Pair,
+    Repeats,
+    SharedAuthors,
+    SplitChecks,
+    SplitCounts,
+)
 from pipeline.corpora import Corpus
 
 NEAR = 0.8  # Jaccard similarity of two posts' shingles from which they are near-duplicates
@@ -22,9 +33,6 @@ _MOST = 10  # near-duplicates in each split that a text is paired with: a text t
 
 _MASKED = re.compile("|".join((URL, EMAIL, USER, PHONE)))
 _WORD = re.compile(r"\w+")
-
-
-PAIR = ("kind", "similarity", "split", "id", "labels", "other_split", "other_id", "other_labels", "conflict")  # columns of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ class _Found:
         return cls(posts, groups, _near(list(by_text), first), first)
 
 
-def _repeats(found: _Found, splits: Sequence[str]) -> list[dict[str, Any]]:
+def _repeats(found: _Found, splits: Sequence[str]) -> list[Repeats]:
     """For each split and each split it could repeat, its posts with an equal text there, else with a near-equal one."""
     neighbours: defaultdict[int, list[int]] = defaultdict(list)
     for one, other, _ in found.near:
@@ -125,12 +133,12 @@ def _repeats(found: _Found, splits: Sequence[str]) -> list[dict[str, Any]]:
             elif any(found.first[near].get(there, before) < before for near in neighbours[number]):
                 counts[here, there, "near"] += 1
     return [
-        {"split": here, "other": there, **{kind: counts[here, there, kind] for kind in ("exact", "near")}}
+        Repeats(split=here, other=there, exact=counts[here, there, "exact"], near=counts[here, there, "near"])
         for here, there in product(splits, splits)
     ]
 
 
-def _conflicts(found: _Found, names: Sequence[str]) -> dict[str, Any]:
+def _conflicts(found: _Found, names: Sequence[str]) -> Conflicts:
     """Texts with several sets of labels, and pairs of near-equal texts whose sets differ."""
     given = [{found.posts[number].labels for number in group} for group in found.groups]
     texts = [number for number, sets in enumerate(given) if len(sets) > 1]
@@ -143,14 +151,14 @@ def _conflicts(found: _Found, names: Sequence[str]) -> dict[str, Any]:
     def disputed(cases: Iterable[set[frozenset[str]]], name: str) -> int:
         return sum(len({name in labels for labels in sets}) > 1 for sets in cases)
 
-    return {
-        "exact": {"texts": len(texts), "posts": posts(texts)},
-        "near": {"pairs": len(pairs), "posts": posts(chain.from_iterable(pairs))},
-        "labels": {name: {"exact": disputed(exact, name), "near": disputed(near, name)} for name in names},
-    }
+    return Conflicts(
+        exact=ExactConflicts(texts=len(texts), posts=posts(texts)),
+        near=NearConflicts(pairs=len(pairs), posts=posts(chain.from_iterable(pairs))),
+        labels={name: LabelConflicts(exact=disputed(exact, name), near=disputed(near, name)) for name in names},
+    )
 
 
-def _authors(posts: Sequence[_Post], splits: Sequence[str]) -> dict[str, Any]:
+def _authors(posts: Sequence[_Post], splits: Sequence[str]) -> SharedAuthors:
     """Authors in more than one split, and their posts; counts only."""
     where: defaultdict[str, set[str]] = defaultdict(set)
     for post in posts:
@@ -158,26 +166,26 @@ def _authors(posts: Sequence[_Post], splits: Sequence[str]) -> dict[str, Any]:
             where[post.author].add(post.split)
     shared = {author for author, found in where.items() if len(found) > 1}
     concerned = Counter(post.split for post in posts if post.author in shared)
-    return {"known": len(where), "in_several_splits": len(shared), "posts": {split: concerned[split] for split in splits}}
+    return SharedAuthors(known=len(where), in_several_splits=len(shared), posts={split: concerned[split] for split in splits})
 
 
-def _pair(one: _Post, other: _Post, similarity: float, kind: str) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "similarity": round(similarity, 4),
-        "split": one.split,
-        "id": one.id,
-        "labels": sorted(one.labels),
-        "other_split": other.split,
-        "other_id": other.id,
-        "other_labels": sorted(other.labels),
-        "conflict": one.labels != other.labels,
-    }
+def _pair(one: _Post, other: _Post, similarity: float, kind: Literal["exact", "near"]) -> Pair:
+    return Pair(
+        kind=kind,
+        similarity=round(similarity, 4),
+        split=one.split,
+        id=one.id,
+        labels=sorted(one.labels),
+        other_split=other.split,
+        other_id=other.id,
+        other_labels=sorted(other.labels),
+        conflict=one.labels != other.labels,
+    )
 
 
-def _pairs(found: _Found) -> list[dict[str, Any]]:
+def _pairs(found: _Found) -> list[Pair]:
     """Pairs to look at, those across splits first, then the most similar; thousands of equal posts make no millions of pairs."""
-    pairs: dict[tuple[int, int], tuple[float, str]] = {}
+    pairs: dict[tuple[int, int], tuple[float, Literal["exact", "near"]]] = {}
     for group, first in zip(found.groups, found.first, strict=True):
         pairs |= {(min(i, j), max(i, j)): (1.0, "exact") for i, j in product(first.values(), group) if i != j}
     for one, other, similarity in found.near:
@@ -188,7 +196,7 @@ def _pairs(found: _Found) -> list[dict[str, Any]]:
     return [_pair(posts[i], posts[j], *what) for (i, j), what in ranked]
 
 
-def check_splits(corpus: Corpus) -> dict[str, Any]:
+def check_splits(corpus: Corpus) -> SplitChecks:
     """Look for what a corpus repeats, who stands in several splits, and which labels contradict each other.
 
     Texts are equal if they are after `normalise`. They are near-duplicates if, of the runs of five characters of their
@@ -198,26 +206,20 @@ def check_splits(corpus: Corpus) -> dict[str, Any]:
     Parameters
     ----------
     corpus : Corpus
-        Loaded with ``data.drop_overlap`` off, or what train shared with other splits is gone already.
+        With the train posts that overlap, or what train shared with other splits is gone already.
 
     Returns
     -------
-    dict
-        ``near_from`` (similarity); ``splits``: for each its ``posts`` and the ``short`` ones among them;
-        ``duplicates``: for each split and each other (or itself) the posts that repeat it, ``exact`` or else ``near``
-        (within a split: an earlier post); ``conflicts``: ``exact`` (``texts``, ``posts``), ``near`` (``pairs`` of
-        texts, ``posts``) and both by label in ``labels``; ``authors``: ``known``, ``in_several_splits``, and ``posts``
-        of theirs by split; ``pairs``: rows to look at, each post with the first of every split that has its text, and
-        such first ones of near-equal texts, those across splits first, then the most similar.
+    SplitChecks
     """
     posts, splits = _posts(corpus), list(corpus.splits)
     found = _Found.among(posts)
     short = Counter(post.split for post in posts if len(_words(post.text)) < MIN_WORDS)
-    return {
-        "near_from": NEAR,
-        "splits": {split: {"posts": rows.num_rows, "short": short[split]} for split, rows in corpus.splits.items()},
-        "duplicates": _repeats(found, splits),
-        "conflicts": _conflicts(found, [*corpus.labels, *corpus.auxiliary]),
-        "authors": _authors(posts, splits),
-        "pairs": _pairs(found),
-    }
+    return SplitChecks(
+        near_from=NEAR,
+        splits={split: SplitCounts(posts=rows.num_rows, short=short[split]) for split, rows in corpus.splits.items()},
+        duplicates=_repeats(found, splits),
+        conflicts=_conflicts(found, [*corpus.labels, *corpus.auxiliary]),
+        authors=_authors(posts, splits),
+        pairs=_pairs(found),
+    )

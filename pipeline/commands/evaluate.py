@@ -10,20 +10,20 @@ from pipeline import terminal
 from pipeline.config_files import load_config
 
 if TYPE_CHECKING:
-    from pipeline.evaluation import Evaluation
+    from pipeline.evaluation import Results
 
 OUT = Path("runs/evaluation")
 NOT_PROMOTED = 3  # exit code
 
 
-def _show(evaluation: "Evaluation", title: str, out: Path) -> None:
+def _show(results: "Results", title: str, out: Path) -> None:
     from rich.markup import escape
 
     from pipeline.evaluation import REPORT_FILE
     from pipeline.report import evaluation_tables
 
     console = terminal.output()
-    console.print(*evaluation_tables(evaluation.metrics, escape(title)), sep="\n")
+    console.print(*evaluation_tables(results, escape(title)), sep="\n")
     console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 
 
@@ -55,13 +55,13 @@ def main(
     tracking = load_config(config, set_, data, **replaced).tracking
     with terminal.steps() as progress:
         progress("loading the model")
-        from pipeline.evaluation.run import evaluate
+        from pipeline.evaluating import evaluate
         from pipeline.model_location import load_model
 
         loaded = load_model(model, tracking)
         other = load_model(against, tracking) if against is not None else None
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
-        evaluation = evaluate(loaded, resolved, out, split=split, against=other, scores=scores, promote=promote, progress=progress)
-    _show(evaluation, f"{model} on {', '.join(resolved.data.sources)}; {evaluation.title}", out)
-    if promote is not None and not evaluation.metrics["promotion"]["promoted"]:
+        results = evaluate(loaded, resolved, out, split=split, against=other, scores=scores, promote=promote, progress=progress)
+    _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
+    if results.promotion and not results.promotion.promoted:
         raise typer.Exit(NOT_PROMOTED)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from models.errors import InputError
 from models.text import MAX_CHARS
@@ -77,13 +78,37 @@ def _show(summary: "Summary", out: Path) -> None:
     print(f"scores   {out}")
 
 
+def _score_text(text: str, folder: Path, thresholds: dict[str, float]) -> None:
+    """Show what the model says of one text, and the words that spoke for the labels given."""
+    from rich.table import Table
+
+    from models import Classifier
+    from models.explanation import explain
+
+    if not text.strip():
+        raise InputError("--text: the text is empty; give a sentence in quotes")
+    model = Classifier.load(folder)
+    (probabilities,), (words,) = model.predict_proba([text]), explain(model, [text])
+    options = Options(thresholds=thresholds)
+    options.check_labels(model.labels)
+    (given,) = options.decide(model, probabilities[None])
+    table = Table(box=None, pad_edge=False)
+    for heading in ("label", "probability", "given", "words that spoke for it"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left")
+    for label, probability, marked in zip(model.labels, probabilities.tolist(), given.tolist(), strict=True):
+        reasons = ", ".join(f"{word} {contribution:+.1f}" for word, contribution in words[label] if contribution > 0)
+        table.add_row(label, f"{probability:.3f}", "yes" if marked else "no", escape(reasons) if marked else "")
+    terminal.output().print(table)
+
+
 def main(
     inputs: Annotated[
         list[str],
         typer.Argument(
             metavar="INPUT...", help="JSONL, CSV (both also .gz, .zst) or Parquet files, folders, globs; - is JSONL on standard input."
         ),
-    ],
+    ] = [],  # noqa: B006
+    text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score this one text and show the answer here.")] = None,
     model: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Model directory; by default the one released with this version, models/released.")
     ] = None,
@@ -123,6 +148,11 @@ def main(
     Stopped or killed, the same command goes on where it was. Exit codes: 0 done; 2 usage or input error, nothing done; 3 too many posts
     rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
     """
+    if (text is None) == (not inputs):
+        raise InputError("give files, folders or globs to score, or one sentence with --text; see --help")
+    if text is not None:
+        _score_text(text, model or _released(quiet=True), _thresholds(threshold))
+        return
     options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
     if engine == "spark":
         if start_over:

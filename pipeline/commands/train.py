@@ -90,7 +90,8 @@ def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
 
 def _check_data(config: Config, out: Path, show: int | None) -> None:
     from models.folders import check_output
-    from pipeline.checks import FILES, check_data, write_checks
+    from pipeline.checking import check_data
+    from pipeline.checks import FILES, write_checks
     from pipeline.report import corpus_notes
     from pipeline.report.checks import check_terminal, checks_tables, show_texts
 
@@ -99,12 +100,12 @@ def _check_data(config: Config, out: Path, show: int | None) -> None:
     check_output(out, FILES)
     with terminal.steps() as progress:
         checked = check_data(config, progress)
-    write_checks(checked.result, out)
+    write_checks(checked.splits, checked.labels, out)
     why = checked.not_looked_for
     _say([*corpus_notes(checked.learned_from), *([f"label errors were not looked for: {why}"] if why else [])])
-    terminal.output().print(*checks_tables(checked.result), sep="\n")
+    terminal.output().print(*checks_tables(checked.splits, checked.labels), sep="\n")
     if show:
-        show_texts(checked.result, checked.corpus, show)
+        show_texts(checked.splits, checked.labels, checked.corpus, show)
     _say([f"checks   {out}  ({', '.join(sorted(path.name for path in out.iterdir()))}; ids and labels, no texts)"])
 
 

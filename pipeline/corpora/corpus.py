@@ -9,7 +9,9 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
+from models.fitting import TrainingTokens
 from models.text import normalise
+from models.tokens import PostTokenizer
 
 SPLITS = ("train", "validation", "test")
 _STRING = datasets.Value("string")
@@ -71,6 +73,10 @@ class TrainingPosts:
     Y: NDArray[np.int8]
     auxiliary: NDArray[np.int8]
 
+    def tokenised(self, tokenizer: PostTokenizer) -> TrainingTokens:
+        """The posts as `Classifier.fit_tokens` takes them."""
+        return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary)
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -97,7 +103,7 @@ class Corpus:
         Digest of splits, ids, texts and labels, in order.
     unlabelled : datasets.Dataset
         Posts without labels for a teacher to answer for (see `models.lessons`), with the columns of `Record`; none of their texts
-        is in a split or comes twice, none of their authors is in another split than train.
+        comes twice or is in a split once train is without overlap, none of their authors is in another split than train.
     """
 
     splits: datasets.DatasetDict
@@ -130,7 +136,7 @@ class Corpus:
         """The corpus less the train posts that repeat an earlier one, or share text or author with another split."""
         if not self.overlapping.any():
             return self
-        train = self.splits["train"].select(np.flatnonzero(~self.overlapping))
+        train = self.splits["train"].select(np.flatnonzero(~self.overlapping)).flatten_indices()
         splits = datasets.DatasetDict({**self.splits, "train": train})
         overlap = self.overlap and replace(self.overlap, dropped=int(self.overlapping.sum()))
         none_left = np.zeros(train.num_rows, bool)
@@ -161,6 +167,7 @@ def further_name(name: str) -> str:
 
 
 def group_numbers(authors: Iterable[str | None]) -> NDArray[np.int64]:
+    """Authors as numbers, in the order in which they first come; each post without author gets one of its own."""
     keys = [(0, str(number)) if author is None else (1, author) for number, author in enumerate(authors)]
     index: dict[tuple[int, str], int] = {}
     return np.array([index.setdefault(key, len(index)) for key in keys], np.int64)
@@ -176,6 +183,7 @@ def digest_of(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.Datas
 
 
 def to_table(records: Sequence[Record], further: Sequence[str]) -> datasets.Dataset:
+    """Records as a data set, with their further columns."""
     rows = [asdict(record) | {further_name(name): value for name, value in record.further.items()} for record in records]
     features = datasets.Features(_FEATURES | {further_name(name): _STRING for name in further})
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 import datasets
@@ -16,7 +16,7 @@ from models.text import normalise
 from pipeline.config import Config, Data, Split
 from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, digest_of, group_numbers, to_table
 from pipeline.corpora.reader import Reader
-from pipeline.corpora.sources import records_of
+from pipeline.corpora.sources import Posts, records_in_memory, records_of
 
 _UNLABELLED = "unlabelled="
 
@@ -73,7 +73,24 @@ def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Rec
     return kept
 
 
-def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = ()) -> Corpus:
+def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list[str]) -> dict[str | None, list[Record]]:
+    if posts is not None:
+        return records_in_memory(posts, reader, passed_over)
+    loaded: dict[str | None, list[Record]] = defaultdict(list)
+    labelled = [source for source in data.sources if not source.startswith(_UNLABELLED)]
+    if not labelled:
+        raise InputError("data.sources holds unlabelled posts only; give labelled ones too")
+    for source in labelled:
+        for name, records in records_of(source, reader, passed_over).items():
+            loaded[name].extend(records)
+    if None in loaded and len(loaded) > 1:
+        raise InputError("some sources have splits and some have not; give the latter a role, as in train=FILE")
+    return loaded
+
+
+def load_corpus(
+    data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = (), posts: Posts | None = None
+) -> Corpus:
     """Load, check and split a corpus.
 
     Parameters
@@ -90,6 +107,8 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
         Whether to cut data without splits into train, validation and test; else it is the split ``all``.
     further : sequence of str
         Columns of the data to keep beside those of a record, where rows have them: `Corpus.column` gives them.
+    posts : DataFrame, Dataset, or mapping of split names to these, optional
+        Labelled posts in memory, read instead of ``data.sources``; the other settings of `data` apply to them too.
 
     Returns
     -------
@@ -99,31 +118,28 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
     ------
     InputError
         Naming file, row and remedy: for a source, row, label or id that cannot be used.
+
+    Examples
+    --------
+    >>> from pipeline.config_files import load_config
+    >>> config = load_config()
+    >>> corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    >>> {name: rows.num_rows for name, rows in corpus.splits.items()}
+    {'train': 1500, 'validation': 213, 'test': 426}
     """
     reader, passed_over = Reader(labels, data.columns, further), list[str]()
-    loaded: dict[str | None, list[Record]] = defaultdict(list)
-    labelled = [source for source in data.sources if not source.startswith(_UNLABELLED)]
-    if not labelled:
-        raise InputError("data.sources holds unlabelled posts only; give labelled ones too")
-    for source in labelled:
-        for name, records in records_of(source, reader, passed_over).items():
-            loaded[name].extend(records)
-    if None in loaded and len(loaded) > 1:
-        raise InputError("some sources have splits and some have not; give the latter a role, as in train=FILE")
+    loaded = _by_split(data, reader, posts, passed_over)
     if None in loaded:
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap, overlapping = _overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
-    if overlap and data.drop_overlap:
-        overlap = replace(overlap, dropped=int(overlapping.sum()))
-        splits["train"] = [record for record, found in zip(splits["train"], overlapping, strict=True) if not found]
-        overlapping = np.zeros(len(splits["train"]), bool)
-    files = [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
-    unlabelled = to_table(_unlabelled(files, reader, splits), further)
+    files = [] if posts is not None else [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
+    kept = splits | {"train": list(compress(splits["train"], ~overlapping))} if overlap else splits
+    unlabelled = to_table(_unlabelled(files, reader, kept), further)
     tables = datasets.DatasetDict({name: to_table(records, further) for name, records in splits.items()})
     passed_over = [path for path in passed_over if Path(path) not in map(Path, files)]
-    return Corpus(
+    corpus = Corpus(
         splits=tables,
         labels=labels.names,
         auxiliary=labels.auxiliary,
@@ -134,17 +150,24 @@ def load_corpus(data: Data, labels: LabelSet, *, seed: int, cut: bool = True, fu
         sha256=digest_of(tables, unlabelled),
         unlabelled=unlabelled,
     )
+    return corpus.without_overlap() if data.drop_overlap else corpus
 
 
-def load_training_corpus(config: Config) -> Corpus:
+def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
     """Load the corpus that a config names, for training.
+
+    Parameters
+    ----------
+    config : Config
+    posts : DataFrame, Dataset, or mapping of split names to these, optional
+        Read instead of ``data.sources``, as by `load_corpus`.
 
     Raises
     ------
     InputError
         As `load_corpus`, and when there are no train posts.
     """
-    corpus = load_corpus(config.data, config.labels, seed=config.seed)
+    corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
         raise InputError("the data holds no train posts; give some, as in --data train=FILE")
     return corpus

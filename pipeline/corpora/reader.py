@@ -59,6 +59,7 @@ class Reader:
 
     @property
     def required(self) -> list[str]:
+        """Columns that every row must have."""
         if not self.labelled:
             return [column for column in (self.columns.id, self.columns.text) if column]
         labels = self.columns.labels
@@ -71,6 +72,7 @@ class Reader:
         return name if self.stems[name] == 1 else f"{name}{self.stems[name]}"
 
     def records(self, path: Path) -> Iterator[Record]:
+        """Records of a file; the first row that cannot be used is an error."""
         stem = self.stem(path.stem)
         for row in read_rows(path, self.required):
             if isinstance(row, BrokenRow):
@@ -78,6 +80,21 @@ class Reader:
             yield self.record(row, str(path), stem)
 
     def record(self, row: Row, origin: str, stem: str) -> Record:
+        """Make a record of a row.
+
+        Parameters
+        ----------
+        row : Row
+        origin : str
+            File or data set, for messages.
+        stem : str
+            What a numbered id begins with.
+
+        Raises
+        ------
+        InputError
+            Naming the row and the remedy.
+        """
         place, columns, fields = f"{origin}, row {row.number}", self.columns, row.fields
         for column in self.required:
             if column not in fields:

@@ -1,16 +1,23 @@
-"""Records of a source: a file, a folder of splits, a saved or a hub data set."""
+"""Records of a source: a file, a folder of splits, a saved or a hub data set, or a table in memory."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
+import pandas as pd
+import pyarrow as pa
 
+from models.config import find_file
 from models.errors import InputError
 from pipeline.corpora.corpus import SPLITS, Record
 from pipeline.corpora.reader import Reader
 from pipeline.records import FILES, Row, name_of
 
+# Posts in memory: one table, or one for each split.
+Posts: TypeAlias = pd.DataFrame | datasets.Dataset | Mapping[str, pd.DataFrame | datasets.Dataset]
+IN_MEMORY = "posts in memory"
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"} | {name: name for name in SPLITS}
 
 
@@ -39,6 +46,53 @@ def _saved(data: Any, origin: str, reader: Reader, passed_over: list[str]) -> di
     return loaded
 
 
+def _as_dataset(table: pd.DataFrame | datasets.Dataset, name: str) -> datasets.Dataset:
+    if isinstance(table, datasets.Dataset):
+        return table
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"{name} must be a DataFrame or a datasets.Dataset, got {type(table).__name__}")
+    try:
+        return datasets.Dataset.from_pandas(table, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        column = str(error.args[-1]).removeprefix("Conversion failed for column ").split(" with type")[0]
+        raise InputError(f"{name}: column {column!r} mixes types; give every row of a column the same type") from None
+
+
+def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
+    """Read posts from tables in memory.
+
+    Parameters
+    ----------
+    posts : DataFrame, Dataset, or mapping of str to one of these
+        A mapping, such as a ``DatasetDict``, has the splits as its keys.
+    reader : Reader
+    passed_over : list of str
+        Receives the tables of a mapping whose names are no split.
+
+    Returns
+    -------
+    dict of str or None to list of Record
+        By split; None for posts without one.
+
+    Raises
+    ------
+    InputError
+        If a table or a row cannot be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pipeline.config_files import load_config
+    >>> config = load_config()
+    >>> posts = pd.DataFrame({"id": ["1"], "text": ["I believe you."], "labels": [["solidarity_support"]]})
+    >>> records_in_memory(posts, Reader(config.labels, config.data.columns, ()), [])[None][0].labels
+    ['solidarity_support']
+    """
+    if isinstance(posts, Mapping):
+        return _saved({name: _as_dataset(table, f"posts[{name!r}]") for name, table in posts.items()}, "posts", reader, passed_over)
+    return _saved(_as_dataset(posts, "posts"), "posts", reader, passed_over)
+
+
 def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
     if (path / "dataset_dict.json").exists() or (path / "dataset_info.json").exists():
         try:
@@ -59,11 +113,33 @@ def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | No
 
 
 def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
+    """Read a source.
+
+    Parameters
+    ----------
+    source : str
+        File, folder, saved data set or ``hub:NAME``, perhaps with a role, as in ``train=FILE``.
+    reader : Reader
+    passed_over : list of str
+        Gets the files that are no split.
+
+    Returns
+    -------
+    dict of str or None to list of Record
+        By split; None for posts without one.
+
+    Raises
+    ------
+    InputError
+        Naming the source and the remedy.
+    """
     prefix, _, location = source.partition("=")
     role = _ALIASES.get(prefix) if location else None
     if not role:
         location = source
     path = Path(location)
+    if not path.exists() and find_file(location).exists():  # the shipped corpus, from any folder
+        path = find_file(location)
     if location.startswith("hub:"):
         try:
             data = datasets.load_dataset(location.removeprefix("hub:"))

@@ -1,5 +1,6 @@
 """A model on labelled posts: metrics, intervals, slices, behaviour, thresholds, prevalence, promotion."""
 
+from pipeline.evaluation.results import Results
 from pipeline.evaluation.split import (
     METRICS_FILE,
     REPORT_FILE,
@@ -15,6 +16,7 @@ __all__ = [
     "METRICS_FILE",
     "REPORT_FILE",
     "Evaluation",
+    "Results",
     "check_positives",
     "evaluate_probabilities",
     "evaluate_split",

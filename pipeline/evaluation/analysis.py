@@ -1,11 +1,10 @@
 """All that a split tells about a model beyond its metrics: how sure they are, where they differ, what a threshold costs."""
 
-from typing import Any
-
 from models import Classifier
 from pipeline.config import Evaluation as Wanted
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
+from pipeline.evaluation.results import Analysis, Comparison, Sample
 from pipeline.evaluation.slices import compute_slices, drawn_at_random, slice_columns
 from pipeline.evaluation.split import Evaluation, evaluate_split
 from pipeline.evaluation.thresholds import compute_thresholds
@@ -14,7 +13,7 @@ from pipeline.metrics import reliability_intervals
 
 def analyse(
     evaluation: Evaluation, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
-) -> dict[str, Any]:
+) -> Analysis:
     """Intervals, calibration, thresholds and slices of an evaluation, and how it compares with another model.
 
     Parameters
@@ -34,9 +33,7 @@ def analyse(
 
     Returns
     -------
-    dict
-        ``sample`` (``authors``, ``rounds``, ``confidence``), ``intervals``, ``reliability``, ``thresholds``, ``slices``; with
-        `other` also ``comparison`` (``model``, its digest, and ``differences``). See the functions that make each.
+    Analysis
 
     Raises
     ------
@@ -48,21 +45,20 @@ def analyse(
     counts = resample(groups, wanted.rounds, seed)
     by_round = metrics_by_round(evaluation.Y, evaluation.probabilities, evaluation.decided, counts)
     at_random = drawn_at_random(corpus, split, wanted.natural)
-    results = {
-        "sample": {"authors": int(groups.max()) + 1, "rounds": wanted.rounds, "confidence": wanted.confidence},
-        "intervals": intervals(evaluation.metrics, by_round, evaluation.probabilities, wanted.confidence),
-        "reliability": {
-            label: reliability_intervals(evaluation.Y[:, k], evaluation.probabilities[:, k], wanted.confidence)
-            for k, label in enumerate(model.labels)
-        },
-        "thresholds": compute_thresholds(
-            evaluation.Y, evaluation.probabilities, model.labels, model.thresholds_.tolist(), wanted, at_random
-        ),
-        "slices": compute_slices(evaluation, model.labels, columns, counts, wanted),
-    }
+    comparison = None
     if other is not None:
         theirs = evaluate_split(other, corpus, split)
         their_rounds = metrics_by_round(theirs.Y, theirs.probabilities, theirs.decided, counts)
         differences = compare(evaluation.metrics, by_round, theirs.metrics, their_rounds, wanted.confidence)
-        results["comparison"] = {"model": other.digest_, "metrics": theirs.metrics, "differences": differences}
-    return results
+        comparison = Comparison(model=other.digest_, metrics=theirs.metrics, differences=differences)
+    return Analysis(
+        sample=Sample(authors=int(groups.max()) + 1, rounds=wanted.rounds, confidence=wanted.confidence),
+        intervals=intervals(evaluation.metrics, by_round, evaluation.probabilities, wanted.confidence),
+        reliability={
+            label: reliability_intervals(evaluation.Y[:, k], evaluation.probabilities[:, k], wanted.confidence)
+            for k, label in enumerate(model.labels)
+        },
+        thresholds=compute_thresholds(evaluation.Y, evaluation.probabilities, model.labels, model.thresholds_.tolist(), wanted, at_random),
+        slices=compute_slices(evaluation, model.labels, columns, counts, wanted),
+        comparison=comparison,
+    )

@@ -5,13 +5,15 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Decisions, Probabilities
 from models.config import LabelSet, find_file
 from models.errors import InputError
+from pipeline.evaluation.results import Behaviour, Failure, Functionality
 from pipeline.metrics import wilson_interval
 
 Test = Literal["labels", "same", "direction"]
@@ -122,18 +124,21 @@ def _failed(case: Case, labels: Sequence[str], answer: _Answer, contrast: _Answe
     return [label for k, label in enumerate(labels) if (label in case.must and not yes[k]) or (label in case.must_not and not no[k])]
 
 
-def _failure(case: Case, labels: Sequence[str], answer: _Answer, failed: list[str]) -> dict[str, Any]:
-    return {
-        **{"case_id": case.case_id, "text": case.text, "test": case.test, "contrast": case.contrast_id},
-        **{"must": list(case.must), "must_not": list(case.must_not), "failed": failed},
-        "given": [label for label, given in zip(labels, answer.decided.tolist(), strict=True) if given],
-        "probabilities": {label: round(float(p), 4) for label, p in zip(labels, answer.probabilities, strict=True)},
-    }
+def _failure(case: Case, labels: Sequence[str], answer: _Answer, failed: list[str]) -> Failure:
+    return Failure(
+        case_id=case.case_id,
+        text=case.text,
+        test=case.test,
+        contrast=case.contrast_id,
+        must=list(case.must),
+        must_not=list(case.must_not),
+        failed=failed,
+        given=[label for label, given in zip(labels, answer.decided.tolist(), strict=True) if given],
+        probabilities={label: round(float(p), 4) for label, p in zip(labels, answer.probabilities, strict=True)},
+    )
 
 
-def run_cases(
-    cases: Sequence[Case], labels: Sequence[str], probabilities: NDArray[np.float32], decided: NDArray[np.bool_]
-) -> dict[str, Any]:
+def run_cases(cases: Sequence[Case], labels: Sequence[str], probabilities: Probabilities, decided: Decisions) -> Behaviour:
     """Test what a model makes of behavioural cases.
 
     Parameters
@@ -149,26 +154,32 @@ def run_cases(
 
     Returns
     -------
-    dict
-        ``cases``, ``passed``, ``rate``, ``passed_by_silence`` (by giving no label at all) and ``functionalities``: for
-        each, in the order of the file, ``cases``, ``passed``, ``rate``, its 95 % Wilson ``interval``, and ``failures``:
-        ``case_id``, ``text`` (ours, not anybody's post), ``test``, ``contrast``, ``must``, ``must_not``, ``given`` (labels
-        decided), ``failed`` (labels it fails on) and ``probabilities``.
+    Behaviour
+        Functionalities in the order of the file.
     """
     answers = {case.case_id: _Answer(p, given) for case, p, given in zip(cases, probabilities, decided, strict=True)}
     asked = [case for case in cases if case.test == "same" or set(labels) & {*case.must, *case.must_not}]
-    tree: dict[str, Any] = {case.functionality: {"cases": 0, "passed": 0, "failures": []} for case in asked}
+    by_functionality: dict[str, list[Case]] = {}
     for case in asked:
-        found, answer = tree[case.functionality], answers[case.case_id]
-        failed = _failed(case, labels, answer, answers.get(case.contrast_id))
-        found["cases"] += 1
-        found["passed"] += not failed
-        if failed:
-            found["failures"].append(_failure(case, labels, answer, failed))
-    for found in tree.values():
-        found |= {"rate": found["passed"] / found["cases"], "interval": wilson_interval(found["passed"], found["cases"], 0.95)}
-    passed = sum(found["passed"] for found in tree.values())
+        by_functionality.setdefault(case.functionality, []).append(case)
+    functionalities = {}
+    for name, group in by_functionality.items():
+        failed = {case: _failed(case, labels, answers[case.case_id], answers.get(case.contrast_id)) for case in group}
+        failures = [_failure(case, labels, answers[case.case_id], found) for case, found in failed.items() if found]
+        passed = len(group) - len(failures)
+        functionalities[name] = Functionality(
+            cases=len(group),
+            passed=passed,
+            failures=failures,
+            rate=passed / len(group),
+            interval=wilson_interval(passed, len(group), 0.95),
+        )
+    passed = sum(found.passed for found in functionalities.values())
     silence = _Answer(np.zeros(len(labels), np.float32), np.zeros(len(labels), bool))
-    silent = sum(not _failed(case, labels, silence, silence) for case in asked)
-    counts = {"cases": len(asked), "passed": passed, "rate": passed / len(asked) if asked else None, "passed_by_silence": silent}
-    return {**counts, "functionalities": tree}
+    return Behaviour(
+        cases=len(asked),
+        passed=passed,
+        rate=passed / len(asked) if asked else None,
+        passed_by_silence=sum(not _failed(case, labels, silence, silence) for case in asked),
+        functionalities=functionalities,
+    )

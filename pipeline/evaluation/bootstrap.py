@@ -1,13 +1,14 @@
 """Bootstrap intervals of every metric, for one model and for the difference of two, by resampling authors."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Decisions, Float64s, Labels, Probabilities
-from pipeline.metrics import BINS
+from pipeline.evaluation.results import Difference, Differences, Intervals, LabelDifferences, LabelIntervals, Verdict
+from pipeline.metrics import BINS, LabelMetrics, Metrics
+from pipeline.results import Interval
 
 Counts = NDArray[np.uint16]
 
@@ -115,12 +116,12 @@ def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _interval(values: Float64s, confidence: float) -> list[float] | None:
+def _interval(values: Float64s, confidence: float) -> Interval | None:
     if not len(values) or np.isnan(values).mean() > _UNDEFINED:
         return None
     # Rounded: the last bits of sums depend on the number of threads.
     low, high = np.nanquantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]).round(12).tolist()
-    return [low, high]
+    return low, high
 
 
 def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
@@ -130,22 +131,18 @@ def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
     return float(np.quantile(np.abs((drawn - p) @ bins).sum(axis=1) / len(p), confidence))
 
 
-def _tree(
-    metrics: Mapping[str, Any], by_round: Mapping[str, Float64s], pick: Callable[[str, int, Float64s, float | None], Any]
-) -> dict[str, Any]:
-    """What `pick` makes of each metric's name, label number, rounds and estimate, arranged as `compute_metrics` arranges metrics."""
-    tree: dict[str, Any] = {name: pick(name, 0, values, metrics[name]) for name, values in by_round.items() if values.ndim == 1}
-    per_label = {name.removeprefix(_OF_LABEL): values for name, values in by_round.items() if values.ndim == 2}
-    tree["labels"] = {
-        label: {name: pick(name, k, values[:, k], estimates[name]) for name, values in per_label.items()}
-        for k, (label, estimates) in enumerate(metrics["labels"].items())
-    }
-    return tree
+def _overall_and_by_label(by_round: Mapping[str, Float64s]) -> tuple[dict[str, Float64s], dict[str, Float64s]]:
+    """Rounds of the overall metrics, and those of the labels' metrics by their short names."""
+    overall = {name: values for name, values in by_round.items() if not name.startswith(_OF_LABEL)}
+    return overall, {name.removeprefix(_OF_LABEL): values for name, values in by_round.items() if name.startswith(_OF_LABEL)}
 
 
-def intervals(
-    metrics: Mapping[str, Any], by_round: Mapping[str, Float64s], probabilities: Probabilities, confidence: float
-) -> dict[str, Any]:
+def _calibration_interval(estimate: float, bounds: Interval, p: NDArray[np.float32], rounds: int, confidence: float) -> Interval:
+    by_chance = estimate <= _chance(p, rounds, confidence)
+    return 0.0 if by_chance else max(0.0, 2 * estimate - bounds[1]), bounds[1]
+
+
+def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], probabilities: Probabilities, confidence: float) -> Intervals:
     """Confidence interval of each metric.
 
     Percentile intervals. ``ece`` grows with noise, so that it is larger in a resample than in the sample, and above zero
@@ -155,8 +152,8 @@ def intervals(
 
     Parameters
     ----------
-    metrics : dict
-        Of the whole sample, from `pipeline.metrics.compute_metrics`.
+    metrics : Metrics
+        Of the whole sample.
     by_round : dict
         From `metrics_by_round`.
     probabilities : ndarray of float, shape (n_posts, n_labels)
@@ -166,45 +163,37 @@ def intervals(
 
     Returns
     -------
-    dict
-        Arranged as `metrics`; ``[low, high]``, or None where the metric is undefined, here or in too many rounds, or the
-        authors are too few.
+    Intervals
+        None where the metric is undefined, here or in too many rounds, or the authors are too few.
     """
+    overall, by_label = _overall_and_by_label(by_round)
 
-    def of(name: str, k: int, values: Float64s, estimate: float | None) -> list[float] | None:
-        if estimate is None:
-            return None
-        bounds = _interval(values, confidence)
-        if bounds is None or name != "ece":
-            return bounds
-        by_chance = estimate <= _chance(probabilities[:, k], len(values), confidence)
-        return [0.0 if by_chance else max(0.0, 2 * estimate - bounds[1]), bounds[1]]
+    def of_label(k: int, values: LabelMetrics) -> LabelIntervals:
+        found = {
+            name: _interval(rounds[:, k], confidence) if getattr(values, name) is not None else None for name, rounds in by_label.items()
+        }
+        if found["ece"]:
+            found["ece"] = _calibration_interval(values.ece, found["ece"], probabilities[:, k], len(by_label["ece"]), confidence)
+        return LabelIntervals(**found)
 
-    return _tree(metrics, by_round, of)
-
-
-def _verdict(name: str, interval: list[float] | None) -> str:
-    if interval is None:
-        return "undefined"
-    if interval[0] <= 0 <= interval[1]:
-        return "no real difference"
-    return "better" if (interval[0] > 0) != (name == "brier") else "worse"
+    found = {name: _interval(rounds, confidence) if getattr(metrics, name) is not None else None for name, rounds in overall.items()}
+    return Intervals(**found, labels={label: of_label(k, values) for k, (label, values) in enumerate(metrics.labels.items())})
 
 
-def _less(ours: Any, theirs: Any) -> Any:
-    """Tree of differences of two trees of metrics."""
-    if isinstance(ours, Mapping):
-        return {name: _less(value, theirs[name]) for name, value in ours.items() if name in theirs}
-    return None if ours is None or theirs is None else ours - theirs
+def _difference(name: str, ours: float | None, theirs: float | None, rounds: Float64s, confidence: float) -> Difference:
+    if ours is None or theirs is None:
+        return Difference(difference=None, interval=None, verdict="undefined")
+    interval = _interval(rounds, confidence)
+    verdict: Verdict = "undefined"
+    if interval:
+        above, below = interval[0] > 0, interval[1] < 0
+        verdict = "better" if (below if name == "brier" else above) else "worse" if above or below else "no real difference"
+    return Difference(difference=ours - theirs, interval=interval, verdict=verdict)
 
 
 def compare(
-    metrics: Mapping[str, Any],
-    by_round: Mapping[str, Float64s],
-    other: Mapping[str, Any],
-    other_by_round: Mapping[str, Float64s],
-    confidence: float,
-) -> dict[str, Any]:
+    metrics: Metrics, by_round: Mapping[str, Float64s], other: Metrics, other_by_round: Mapping[str, Float64s], confidence: float
+) -> Differences:
     """Difference of two models on the same posts, by a paired bootstrap: both are measured on the same resamples.
 
     Parameters
@@ -217,16 +206,18 @@ def compare(
 
     Returns
     -------
-    dict
-        Arranged as `metrics`, each metric with ``difference`` (model less other), ``interval`` and ``verdict``:
-        ``better``, ``worse``, ``no real difference`` (zero is in the interval) or ``undefined``. Of ``brier`` less is
-        better. ``ece`` is left out: by noise alone it is larger for a model whose probabilities differ more.
+    Differences
+        The model less the other.
     """
+    overall, by_label = _overall_and_by_label({name: values - other_by_round[name] for name, values in by_round.items()})
 
-    def told(name: str, _: int, values: Float64s, difference: float | None) -> dict[str, Any]:
-        interval = None if difference is None else _interval(values, confidence)
-        return {"difference": difference, "interval": interval, "verdict": _verdict(name, interval)}
+    def of_label(k: int, label: str) -> LabelDifferences:
+        ours, theirs = metrics.labels[label], other.labels[label]
+        found = {
+            name: _difference(name, getattr(ours, name), getattr(theirs, name), by_label[name][:, k], confidence)
+            for name in LabelDifferences.model_fields
+        }
+        return LabelDifferences(**found)
 
-    bootstrapped = {name: value for name, value in metrics.items() if name == "labels" or name in by_round}
-    rounds = {name: values - other_by_round[name] for name, values in by_round.items() if name != f"{_OF_LABEL}ece"}
-    return _tree(_less(bootstrapped, other), rounds, told)
+    found = {name: _difference(name, getattr(metrics, name), getattr(other, name), rounds, confidence) for name, rounds in overall.items()}
+    return Differences(**found, labels={label: of_label(k, label) for k, label in enumerate(metrics.labels)})

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,10 @@ from numpy.typing import NDArray
 
 from models.arrays import Float64s, Labels, Probabilities
 from models.errors import InputError
+from pipeline.evaluation.results import LabelPrevalence, PeriodPrevalence, Prevalence
 from pipeline.evaluation.slices import month_of
 from pipeline.metrics import wilson_interval
+from pipeline.results import Interval
 from pipeline.scoring.output import MANIFEST
 
 Months = Sequence[str | None]
@@ -25,7 +26,7 @@ _BATCH = 100_000  # rows read at once
 _SPARK_DONE = "_SUCCESS"
 
 
-def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confidence: float) -> tuple[float, list[float]]:
+def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confidence: float) -> tuple[float, Interval]:
     """Share of a label and its interval, by PPI++ (Angelopoulos, Duchi & Zrnic 2023, arXiv:2311.01453).
 
     The interval is not PPI++'s normal one, which on rare labels covers too seldom, but Wilson's for as many labelled posts
@@ -44,20 +45,20 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
     return share, wilson_interval(share * effective, effective, confidence)
 
 
-def _of_label(y: Float64s, p: Float64s, p_unlabelled: Float64s, counted: float, confidence: float, min_positives: int) -> dict[str, Any]:
+def _of_label(y: Float64s, p: Float64s, p_unlabelled: Float64s, counted: float, confidence: float, min_positives: int) -> LabelPrevalence:
     positives = int(y.sum())
     too_few = min(positives, len(y) - positives) < min_positives
     estimate, interval = (None, None) if too_few else _prediction_powered(y, p, p_unlabelled, confidence)
-    return {
-        "estimate": estimate,
-        "interval": interval,
-        "too_few": too_few,
-        "positives": positives,
-        "labelled_share": positives / len(y) if len(y) else None,
-        "labelled_interval": wilson_interval(positives, len(y), confidence) if len(y) else None,
-        "counted": counted,
-        "mean_probability": float(p_unlabelled.mean()),
-    }
+    return LabelPrevalence(
+        estimate=estimate,
+        interval=interval,
+        too_few=too_few,
+        positives=positives,
+        labelled_share=positives / len(y) if len(y) else None,
+        labelled_interval=wilson_interval(positives, len(y), confidence) if len(y) else None,
+        counted=counted,
+        mean_probability=float(p_unlabelled.mean()),
+    )
 
 
 def estimate_prevalence(
@@ -70,7 +71,7 @@ def estimate_prevalence(
     min_positives: int,
     months_labelled: Months | None = None,
     months_unlabelled: Months | None = None,
-) -> dict[str, Any]:
+) -> Prevalence:
     """Share of each label among posts that nobody labelled.
 
     Counting the posts that a classifier decides for counts its errors too, always in the same direction, and no number of
@@ -98,27 +99,23 @@ def estimate_prevalence(
 
     Returns
     -------
-    dict
-        ``total`` and, with months, ``months``: for each month of the unlabelled posts the same. That is ``posts``
-        (unlabelled), ``labelled`` and ``labels``, for each ``estimate`` and ``interval`` (None if ``too_few``);
-        ``positives`` (labelled posts that have it), ``labelled_share`` and ``labelled_interval``, what these posts say by
-        themselves (Wilson; None without any); ``counted``, the share of the unlabelled posts from the threshold on, and
-        ``mean_probability``, which a classifier's errors bias.
+    Prevalence
+        In all and, with months, for each month of the unlabelled posts.
     """
 
-    def of(sample: Rows, rest: Rows) -> dict[str, Any]:
+    def of(sample: Rows, rest: Rows) -> PeriodPrevalence:
         counted = (unlabelled[rest] >= np.asarray(thresholds, np.float32)).mean(axis=0).tolist()  # as `Classifier.decide` does
-        per_label: dict[str, Any] = {}
+        per_label = {}
         for k, label in enumerate(labels):
             y, p, p_rest = (values.astype(np.float64) for values in (Y[sample, k], labelled[sample, k], unlabelled[rest, k]))
             per_label[label] = _of_label(y, p, p_rest, counted[k], confidence, min_positives)
-        return {"posts": len(unlabelled[rest]), "labelled": len(Y[sample]), "labels": per_label}
+        return PeriodPrevalence(posts=len(unlabelled[rest]), labelled=len(Y[sample]), labels=per_label)
 
-    results: dict[str, Any] = {"total": of(slice(None), slice(None))}
+    months = None
     if months_labelled is not None and months_unlabelled is not None:
         dated, scored = np.array(months_labelled, object), np.array(months_unlabelled, object)
-        results["months"] = {month: of(dated == month, scored == month) for month in sorted(set(filter(None, months_unlabelled)))}
-    return results
+        months = {month: of(dated == month, scored == month) for month in sorted(set(filter(None, months_unlabelled)))}
+    return Prevalence(total=of(slice(None), slice(None)), months=months)
 
 
 def _parts(path: Path) -> list[Path]:

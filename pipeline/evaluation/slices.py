@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import emoji
 import numpy as np
@@ -16,14 +15,14 @@ from pipeline.config import Evaluation as Wanted
 from pipeline.config import Natural
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
+from pipeline.evaluation.results import LabelIntervals, MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
 from pipeline.evaluation.split import Evaluation
-from pipeline.metrics import compute_metrics
+from pipeline.metrics import LabelMetrics, compute_metrics
 
 NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
 _MOST_VALUES = 40  # of a column
 _RARE, _LONGEST = 10, 40  # posts, characters: no other value is shown
-_SHOWN = ("precision", "recall", "f1", "average_precision", "ece")
 
 
 def month_of(created_at: str | None) -> str | None:
@@ -121,32 +120,40 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     return {name: values for name, values in columns.items() if any(values)}
 
 
+def _measured(values: LabelMetrics, bounds: LabelIntervals) -> MeasuredSliceLabel:
+    shown = {name: getattr(values, name) for name in SliceIntervals.model_fields}
+    of_shown = SliceIntervals(**{name: getattr(bounds, name) for name in SliceIntervals.model_fields})
+    return MeasuredSliceLabel(support=values.support, intervals=of_shown, **shown)
+
+
 def _measure_slice(
-    evaluation: Evaluation, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted
-) -> dict[str, Any]:
-    part = (evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts])
-    thresholds = [values["threshold"] for values in evaluation.metrics["labels"].values()]
-    metrics = compute_metrics(*part, labels, thresholds)
-    bounds = intervals(metrics, metrics_by_round(*part, counts[:, posts]), part[1], wanted.confidence)
-    large = [label for label, values in metrics["labels"].items() if values["support"] >= wanted.min_positives]
-    per_label = {
-        label: {"support": values["support"]}
-        | ({name: values[name] for name in _SHOWN} | {"intervals": {name: bounds["labels"][label][name] for name in _SHOWN}})
-        if label in large
-        else {"support": values["support"], "false_positives": int((part[2] & (part[0] == 0))[:, k].sum())}
-        for k, (label, values) in enumerate(metrics["labels"].items())
-    }
-    return {
-        "posts": metrics["posts"],
-        "labels": per_label,
-        "macro_f1": metrics["macro_f1"] if len(large) == len(labels) else None,
-        "exact_match": metrics["exact_match"],
-    }
+    column: str, value: str, evaluation: Evaluation, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted
+) -> Slice:
+    Y, probabilities, decided = evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts]
+    thresholds = [values.threshold for values in evaluation.metrics.labels.values()]
+    metrics = compute_metrics(Y, probabilities, decided, labels, thresholds)
+    bounds = intervals(metrics, metrics_by_round(Y, probabilities, decided, counts[:, posts]), probabilities, wanted.confidence)
+    false_positives = (decided & (Y == 0)).sum(axis=0).tolist()
+    per_label: dict[str, MeasuredSliceLabel | SmallSliceLabel] = {}
+    for label, values, wrong in zip(labels, metrics.labels.values(), false_positives, strict=True):
+        if values.support >= wanted.min_positives:
+            per_label[label] = _measured(values, bounds.labels[label])
+        else:
+            per_label[label] = SmallSliceLabel(support=values.support, false_positives=wrong)
+    whole = all(isinstance(found, MeasuredSliceLabel) for found in per_label.values())
+    return Slice(
+        column=column,
+        value=value,
+        posts=metrics.posts,
+        labels=per_label,
+        macro_f1=metrics.macro_f1 if whole else None,
+        exact_match=metrics.exact_match,
+    )
 
 
 def compute_slices(
     evaluation: Evaluation, labels: Sequence[str], columns: dict[str, list[str | None]], counts: Counts, wanted: Wanted
-) -> list[dict[str, Any]]:
+) -> list[Slice]:
     """Metrics of every slice.
 
     Parameters
@@ -162,16 +169,13 @@ def compute_slices(
 
     Returns
     -------
-    list of dict
-        In the order of columns, then of values by number of posts: ``column``, ``value``, ``posts``, ``labels``,
-        ``macro_f1`` (None unless every label has enough positives), ``exact_match``. A label with at least
-        ``min_positives`` has ``support``, precision, recall, f1, average_precision, ece and their ``intervals``; one
-        with fewer just ``support`` and ``false_positives``.
+    list of Slice
+        In the order of columns, then of values by number of posts.
     """
     slices = []
     for column, values in columns.items():
         named = np.array([NONE if value is None else value for value in values])
         found, posts = np.unique(named, return_counts=True)
         for _, value in sorted(zip((-posts).tolist(), found.tolist(), strict=True)):
-            slices.append({"column": column, "value": value, **_measure_slice(evaluation, labels, named == value, counts, wanted)})
+            slices.append(_measure_slice(column, value, evaluation, labels, named == value, counts, wanted))
     return slices

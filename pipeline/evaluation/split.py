@@ -1,7 +1,6 @@
 """A model on a split of a corpus: metrics, and a row for every post."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from models.arrays import Decisions, Labels, Probabilities
 from models.errors import InputError
 from models.folders import new_folder
 from pipeline.corpora import Corpus
+from pipeline.evaluation.results import MeasuredMetrics, Results, SplitMetrics
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.predictions import prediction_table, write_parquet
 
 METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE = FILES = "metrics.json", "report.html", "predictions.parquet"
-
-_AS_TRAINED = ("labels", "baselines", "new_texts_only")
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,7 @@ class Evaluation:
         Which posts.
     ids : list of str, length n_posts
     Y, probabilities, decided : ndarray, shape (n_posts, n_labels)
-    metrics : dict
-        As `compute_metrics` gives it, with ``baselines``; where posts repeat another split, also
-        ``new_texts_only``, the same over the others.
+    metrics : SplitMetrics
     """
 
     title: str
@@ -42,12 +38,12 @@ class Evaluation:
     Y: Labels
     probabilities: Probabilities
     decided: Decisions
-    metrics: dict[str, Any]
+    metrics: SplitMetrics
 
 
-def _metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> dict[str, Any]:
+def _metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> MeasuredMetrics:
     metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
-    return metrics | {"baselines": compute_baselines(Y, model.prior_, model.labels)}
+    return MeasuredMetrics(**dict(metrics), baselines=compute_baselines(Y, model.prior_, model.labels))
 
 
 def evaluate_probabilities(
@@ -69,34 +65,34 @@ def evaluate_probabilities(
     """
     Y = corpus.targets(split, model.labels)
     decided = model.decide(probabilities)
-    metrics = _metrics_of(model, Y, probabilities, decided)
-    if new is not None and new.any() and not new.all():
-        metrics["new_texts_only"] = _metrics_of(model, Y[new], probabilities[new], decided[new])
+    repeats = new is not None and new.any() and not new.all()
+    of_new = _metrics_of(model, Y[new], probabilities[new], decided[new]) if repeats else None
+    metrics = SplitMetrics(**dict(_metrics_of(model, Y, probabilities, decided)), new_texts_only=of_new)
     return Evaluation(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
 
 
 def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> Evaluation:
     """Score a split and evaluate it."""
-    probabilities = model.score(corpus.splits[split]["text"])
+    probabilities = model.predict_proba(corpus.splits[split]["text"])
     title = "all posts" if split == "all" else split
     return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split))
 
 
-def headline(results: Mapping[str, Any]) -> dict[str, Any]:
+def headline(results: Results) -> dict[str, Any]:
     """What of an evaluation a run logs as metrics; the rest is in the files that it logs.
 
     Metrics with baselines and the like, the interval of macro-F1 and mean average precision, the share of behavioural
     cases passed, also by functionality, and the estimated shares of labels.
     """
-    logged = {name: value for name, value in results.items() if name in _AS_TRAINED or not isinstance(value, Mapping)}
+    logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):
-        if bounds := results["intervals"][name]:
+        if bounds := getattr(results.intervals, name):
             logged[f"{name}_low"], logged[f"{name}_high"] = bounds
-    if behaviour := results["behaviour"]:
-        rates = {name: found["rate"] for name, found in behaviour["functionalities"].items()}
-        logged["behaviour"] = {"passed": behaviour["rate"], **rates}
-    if prevalence := results.get("prevalence"):
-        logged["prevalence"] = {label: found["estimate"] for label, found in prevalence["total"]["labels"].items()}
+    if behaviour := results.behaviour:
+        rates = {name: found.rate for name, found in behaviour.functionalities.items()}
+        logged["behaviour"] = {"passed": behaviour.rate, **rates}
+    if prevalence := results.prevalence:
+        logged["prevalence"] = {label: found.estimate for label, found in prevalence.total.labels.items()}
     return logged
 
 
@@ -112,11 +108,28 @@ def check_positives(corpus: Corpus, split: str) -> None:
         raise InputError(f"{split}: {posts}, so that nothing can be measured; to count false alarms alone, score it with score.py")
 
 
-def write_evaluation(evaluation: Evaluation, model: Classifier, page: str, folder: Path) -> None:
-    """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text)."""
+def write_evaluation(evaluation: Evaluation, model: Classifier, results: Results, page: str, folder: Path) -> None:
+    """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text).
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    model : Classifier
+        That was evaluated.
+    results : Results
+        For ``metrics.json``.
+    page : str
+        The report.
+    folder : Path
+        An earlier evaluation there is replaced.
+
+    Raises
+    ------
+    InputError
+        When the folder holds something else or cannot be written.
+    """
     table = prediction_table(evaluation.ids, evaluation.probabilities, evaluation.decided, model.labels, model.digest_, truth=evaluation.Y)
     with new_folder(folder, FILES) as fresh:
         write_parquet(table, fresh / PREDICTIONS_FILE)
         (fresh / REPORT_FILE).write_text(page, encoding="utf-8")
-        content = {"model": model.digest_, "evaluated": evaluation.title, **evaluation.metrics}
-        (fresh / METRICS_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (fresh / METRICS_FILE).write_text(json.dumps(results.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from models.arrays import Labels, Probabilities
 from models.errors import InputError
 from pipeline.config import Evaluation as Wanted
+from pipeline.evaluation.results import Cost, Guarantee, LabelThresholds, ThresholdRow
 from pipeline.metrics import wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
@@ -46,27 +46,27 @@ def _ratio(above: int, below: int) -> float | None:
     return above / below if below else None
 
 
-def _threshold_rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[dict[str, Any]]:
+def _threshold_rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[ThresholdRow]:
     tried = np.asarray(thresholds, np.float32)  # as `Classifier.decide` compares them
     counts = zip(_from(p[y == 1], tried).tolist(), _from(p, tried).tolist(), _from(p[at_random], tried).tolist(), strict=True)
     positives, drawn = int(y.sum()), int(at_random.sum())
     return [
-        {
-            "threshold": float(threshold),
-            "precision": _ratio(right, reviewed),
-            "recall": _ratio(right, positives),
-            "f1": _ratio(2 * right, reviewed + positives) if positives else None,
-            "share": _ratio(reviewed, len(y)),
-            "share_at_random": _ratio(reviewed_at_random, drawn),
-        }
+        ThresholdRow(
+            threshold=float(threshold),
+            precision=_ratio(right, reviewed),
+            recall=_ratio(right, positives),
+            f1=_ratio(2 * right, reviewed + positives) if positives else None,
+            share=_ratio(reviewed, len(y)),
+            share_at_random=_ratio(reviewed_at_random, drawn),
+        )
         for threshold, (right, reviewed, reviewed_at_random) in zip(thresholds, counts, strict=True)
     ]
 
 
-def _share_interval(row: Mapping[str, Any], drawn: int, confidence: float) -> list[float] | None:
-    if row["share_at_random"] is None:
-        return None
-    return wilson_interval(round(row["share_at_random"] * drawn), drawn, confidence)
+def _cost(miss: float, row: ThresholdRow, drawn: int, confidence: float) -> Cost:
+    share = row.share_at_random
+    interval = None if share is None else wilson_interval(round(share * drawn), drawn, confidence)
+    return Cost(**dict(row), miss=miss, share_interval=interval)
 
 
 def _missing_at_most(found: Scores, miss: float) -> float:
@@ -98,15 +98,15 @@ def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None
     return None if best is None else float(best)
 
 
-def _guarantee(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], recall: float, confidence: float) -> dict[str, Any]:
+def _guarantee(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], recall: float, confidence: float) -> Guarantee:
     positives = int(y.sum())
     needed = math.ceil(math.log(1 - confidence) / math.log(recall) - 1e-9)  # so many and none missed, by chance that often
-    asked = {"target": recall, "confidence": confidence, "positives": positives, "needed": needed}
     threshold = _guaranteed(p[y == 1], recall, confidence) if positives >= needed else None
     if threshold is None:
         few = f"{positives:,} positives are too few: a recall of {recall:g} at {confidence:.0%} confidence needs {needed:,} at the least"
-        return asked | {"reason": few} | dict.fromkeys(_threshold_rows(y, p, at_random, [0])[0])
-    return asked | {"reason": None} | _threshold_rows(y, p, at_random, [threshold])[0]
+        return Guarantee(target=recall, confidence=confidence, positives=positives, needed=needed, reason=few)
+    row = _threshold_rows(y, p, at_random, [threshold])[0]
+    return Guarantee(target=recall, confidence=confidence, positives=positives, needed=needed, reason=None, **dict(row))
 
 
 def compute_thresholds(
@@ -116,7 +116,7 @@ def compute_thresholds(
     thresholds: Sequence[float],
     wanted: Wanted,
     posts_at_random: NDArray[np.bool_],
-) -> dict[str, Any]:
+) -> dict[str, LabelThresholds]:
     """What each threshold finds, misses and costs.
 
     The rows of ``cost`` are the best that these very posts allow, so that on others about half of them miss more than they
@@ -137,13 +137,9 @@ def compute_thresholds(
 
     Returns
     -------
-    dict
-        For each label ``positives``; ``curve``, a row for each threshold from 0 to 1 by 0.01; ``chosen``, the row of the
-        model's threshold; ``cost``, for misses of at most 1, 5, 10 and 20 % (``miss``) the row of the highest threshold, with
-        ``share_interval``, the Wilson interval of ``share_at_random`` (empty without positives); ``guarantee``: ``target``,
-        ``confidence``, ``positives``, ``needed`` (positives), ``reason`` why there is no such threshold (else None), and
-        its row. A row has ``threshold``, ``precision``, ``recall``, ``f1``, and of this split's posts and of those drawn at
-        random the share to review, ``share`` and ``share_at_random``; None where undefined.
+    dict of str to LabelThresholds
+        ``cost`` is for misses of at most 1, 5, 10 and 20 % and empty without positives; ``curve`` has a row for each threshold
+        from 0 to 1 by 0.01.
 
     Raises
     ------
@@ -152,19 +148,16 @@ def compute_thresholds(
     """
     targets = recall_targets(wanted.recall, labels)
     drawn = int(posts_at_random.sum())
-    results: dict[str, Any] = {}
+    results = {}
     for k, label in enumerate(labels):
         y, p = Y[:, k], np.asarray(probabilities[:, k], np.float32)
         found = p[y == 1]
         cheapest = _threshold_rows(y, p, posts_at_random, [_missing_at_most(found, miss) for miss in MISSES] if len(found) else [])
-        results[label] = {
-            "positives": len(found),
-            "curve": _threshold_rows(y, p, posts_at_random, _CURVE.round(2).tolist()),
-            "chosen": _threshold_rows(y, p, posts_at_random, [thresholds[k]])[0],
-            "cost": [
-                {"miss": miss, **row, "share_interval": _share_interval(row, drawn, wanted.confidence)}
-                for miss, row in zip(MISSES, cheapest, strict=False)
-            ],
-            "guarantee": _guarantee(y, p, posts_at_random, targets[label], wanted.guarantee),
-        }
+        results[label] = LabelThresholds(
+            positives=len(found),
+            curve=_threshold_rows(y, p, posts_at_random, _CURVE.round(2).tolist()),
+            chosen=_threshold_rows(y, p, posts_at_random, [thresholds[k]])[0],
+            cost=[_cost(miss, row, drawn, wanted.confidence) for miss, row in zip(MISSES, cheapest, strict=False)],
+            guarantee=_guarantee(y, p, posts_at_random, targets[label], wanted.guarantee),
+        )
     return results

@@ -3,32 +3,73 @@
 What is said of the corpora, of uses and of limits stands in ``card.md.j2``; every number about the model is read, so that none drifts.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from pydantic import ValidationError
+
+from models.arrays import Decisions, Probabilities
 from models.errors import InputError
+from models.storage import DESCRIPTION, read_model
 from pipeline import __version__
 from pipeline.config_files import load_config
+from pipeline.evaluation import METRICS_FILE, Results
+from pipeline.evaluation.prevalence import read_scores
+from pipeline.evaluation.results import MeasuredSliceLabel, Slice
 from pipeline.metrics import wilson_interval
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from models.arrays import Probabilities
+from pipeline.results import Interval
 
 CARD = "README.md"
-_NEEDED = {"model", "evaluated", "sample", "intervals", "slices", "behaviour"}
 _WEAKEST = 12  # functionalities named
 _NEARLY_ALL = 0.95  # of the posts: a slice that says nothing of its own
 _CONFIDENCE = 0.95  # of shares of ordinary posts, as of behavioural cases
 
 
-def read_results(folder: Path, digest: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Share:
+    """A share of posts, and its 95 % Wilson interval."""
+
+    share: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Which share of posts that deserve no label a model marks all the same.
+
+    Attributes
+    ----------
+    name : str
+        Of the posts.
+    posts : int
+    labels : dict of str to Share
+    disclosure : Share
+        Any label but those of support.
+    """
+
+    name: str
+    posts: int
+    labels: dict[str, Share]
+    disclosure: Share
+
+
+@dataclass(frozen=True)
+class Uncalibrated:
+    """A label whose calibration error on a slice is beyond the limit by more than chance."""
+
+    column: str
+    value: str
+    label: str
+    ece: float
+    interval: Interval
+
+
+def read_results(folder: Path, digest: str) -> Results:
     """Read ``metrics.json`` of what evaluate.py wrote.
 
     Parameters
@@ -42,33 +83,28 @@ def read_results(folder: Path, digest: str) -> dict[str, Any]:
     InputError
         When there is none, it is another model's, another release's or not of test, or lacks the behavioural cases.
     """
-    from pipeline.evaluation import METRICS_FILE
-
     path = folder / METRICS_FILE
     try:
-        results = json.loads(path.read_bytes())
+        results = Results.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the --out of evaluate.py") from None
-    except ValueError:
-        raise InputError(f"{path}: no JSON, or damaged; evaluate the model again") from None
-    if not isinstance(results, dict) or not results.keys() >= _NEEDED:
-        raise InputError(f"{path}: no evaluation by this release; evaluate the model again")
-    if results["model"] != digest:
-        raise InputError(f"{path}: evaluates the model {str(results['model'])[:12]}, not {digest[:12]}; evaluate this one")
-    if results["evaluated"] != "test":
-        raise InputError(f"{path}: evaluates {results['evaluated']}, and a card tells of test; evaluate with --split test")
-    if not results["behaviour"]:
+    except ValidationError:
+        raise InputError(f"{path}: damaged, or no evaluation by this release; evaluate the model again") from None
+    if results.model != digest:
+        raise InputError(f"{path}: evaluates the model {results.model[:12]}, not {digest[:12]}; evaluate this one")
+    if results.evaluated != "test":
+        raise InputError(f"{path}: evaluates {results.evaluated}, and a card tells of test; evaluate with --split test")
+    if not results.behaviour:
         raise InputError(f"{path}: without behavioural cases; evaluate with evaluation.behaviour, as in configs/default.yaml")
     return results
 
 
-def _share(flagged: "NDArray[np.bool_]") -> dict[str, Any]:
-    """Share of posts flagged, with its Wilson interval."""
-    return {"share": float(flagged.mean()), "interval": wilson_interval(int(flagged.sum()), len(flagged), _CONFIDENCE)}
+def _share(flagged: Decisions) -> Share:
+    return Share(float(flagged.mean()), wilson_interval(int(flagged.sum()), len(flagged), _CONFIDENCE))
 
 
-def false_alarms(name: str, probabilities: "Probabilities", thresholds: Mapping[str, float], support: Collection[str]) -> dict[str, Any]:
-    """Which share of posts that deserve no label a model flags all the same.
+def false_alarms(name: str, probabilities: Probabilities, thresholds: Mapping[str, float], support: Collection[str]) -> FalseAlarms:
+    """Count posts that deserve no label and that a model marks all the same.
 
     Parameters
     ----------
@@ -82,23 +118,15 @@ def false_alarms(name: str, probabilities: "Probabilities", thresholds: Mapping[
 
     Returns
     -------
-    dict
-        ``name``, ``posts``, ``labels`` and ``disclosure`` (any label but those in `support`): each a ``share`` and its 95 %
-        Wilson ``interval``.
+    FalseAlarms
     """
-    import numpy as np
-
-    decided: NDArray[np.bool_] = probabilities >= np.array(list(thresholds.values()), np.float32)
+    decided: Decisions = probabilities >= np.array(list(thresholds.values()), np.float32)
     told = [label not in support for label in thresholds]
-    return {
-        **{"name": name, "posts": len(decided), "disclosure": _share(decided[:, told].sum(axis=1) > 0)},
-        "labels": {label: _share(decided[:, k]) for k, label in enumerate(thresholds)},
-    }
+    by_label = {label: _share(decided[:, k]) for k, label in enumerate(thresholds)}
+    return FalseAlarms(name, len(decided), by_label, _share(decided[:, told].sum(axis=1) > 0))
 
 
-def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float], support: Collection[str]) -> dict[str, Any]:
-    from pipeline.evaluation.prevalence import read_scores
-
+def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float], support: Collection[str]) -> FalseAlarms:
     name, _, folder = setting.partition("=")
     if not (name and folder):
         raise InputError(f"--ordinary {setting}: must be NAME=DIR, such as 'ordinary tweets=runs/tweets'")
@@ -106,32 +134,32 @@ def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float], s
     return false_alarms(name, scores.probabilities, thresholds, support)
 
 
-def _worth_showing(slices: Iterable[Mapping[str, Any]], posts: int) -> list[Mapping[str, Any]]:
+def _worth_showing(slices: Iterable[Slice], posts: int) -> list[Slice]:
     """Slices but those that are nearly everything, and those that another column showed already."""
-    shown: list[Mapping[str, Any]] = []
+    shown: list[Slice] = []
     for part in slices:
-        repeats = any((part["posts"], part["labels"]) == (other["posts"], other["labels"]) for other in shown)
-        if part["posts"] < _NEARLY_ALL * posts and not repeats:
+        repeats = any((part.posts, part.labels) == (other.posts, other.labels) for other in shown)
+        if part.posts < _NEARLY_ALL * posts and not repeats:
             shown.append(part)
     return shown
 
 
-def _measured(part: Mapping[str, Any]) -> bool:
-    return any("f1" in values for values in part["labels"].values())
+def _measured(part: Slice) -> bool:
+    return any(isinstance(values, MeasuredSliceLabel) for values in part.labels.values())
 
 
-def _uncalibrated(slices: Iterable[Mapping[str, Any]], limit: float) -> list[dict[str, Any]]:
+def _uncalibrated(slices: Iterable[Slice], limit: float) -> list[Uncalibrated]:
     """Labels of slices whose calibration error is beyond a limit, and not by chance; the worst first."""
     found = [
-        {"column": part["column"], "value": part["value"], "label": label, "ece": values["ece"], "interval": bounds}
+        Uncalibrated(part.column, part.value, label, values.ece, bounds)
         for part in slices
-        for label, values in part["labels"].items()
-        if "f1" in values and (bounds := values["intervals"]["ece"]) and bounds[0] > limit
+        for label, values in part.labels.items()
+        if isinstance(values, MeasuredSliceLabel) and (bounds := values.intervals.ece) and bounds[0] > limit
     ]
-    return sorted(found, key=lambda each: (-each["interval"][0], each["column"], each["value"], each["label"]))
+    return sorted(found, key=lambda each: (-each.interval[0], each.column, each.value, each.label))
 
 
-def _header(digest: str, results: Mapping[str, Any]) -> str:
+def _header(digest: str, results: Results) -> str:
     """What model hubs read, as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -145,8 +173,12 @@ def _header(digest: str, results: Mapping[str, Any]) -> str:
         model_name="disclosure-released",
         digest=digest,
         eval_results=[
-            test("f1", round(results["macro_f1"], 4), metric_name="macro-F1"),
-            test("mean_average_precision", round(results["mean_average_precision"], 4), metric_name="mean average precision"),
+            test("f1", round(results.macro_f1, 4), metric_name="macro-F1"),
+            *(
+                [test("mean_average_precision", round(results.mean_average_precision, 4), metric_name="mean average precision")]
+                if results.mean_average_precision is not None
+                else []
+            ),
         ],
     )
     return data.to_yaml()
@@ -157,9 +189,7 @@ def _cell(text: str) -> str:
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def render_card(
-    digest: str, description: Mapping[str, Any], size: int, results: Mapping[str, Any], ordinary: Sequence[Mapping[str, Any]]
-) -> str:
+def render_card(digest: str, description: Mapping[str, Any], size: int, results: Results, ordinary: Sequence[FalseAlarms]) -> str:
     """Say of a model what it is for, what not, what it learned from, how good it is and where it fails.
 
     Parameters
@@ -170,9 +200,9 @@ def render_card(
         What ``model.json`` says.
     size : int
         Of the model's files, in bytes.
-    results : dict
+    results : Results
         From `read_results`.
-    ordinary : sequence of dict
+    ordinary : sequence of FalseAlarms
         From `false_alarms`, one for each kind of posts.
 
     Returns
@@ -195,8 +225,10 @@ def render_card(
     for fill in (page.number, page.percent, page.interval, page.percents, page.plain):
         environment.filters[fill.__name__] = fill
     environment.filters["cell"] = _cell
-    slices = _worth_showing(results["slices"], results["posts"])
-    weakest = sorted(results["behaviour"]["functionalities"].items(), key=lambda found: (found[1]["rate"], found[0]))[:_WEAKEST]
+    slices = _worth_showing(results.slices, results.posts)
+    weakest = sorted(results.behaviour.functionalities.items() if results.behaviour else [], key=lambda found: (found[1].rate, found[0]))[
+        :_WEAKEST
+    ]
     return environment.get_template("card.md.j2").render(
         **{"header": _header(digest, results), "digest": digest, "size": size, "version": __version__},
         **{"description": description, "results": results, "ordinary": ordinary, "weakest": weakest, "limit": Promotion().max_ece},
@@ -225,8 +257,6 @@ def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path
     InputError
         For anything that cannot be used, or is another model's.
     """
-    from models.storage import DESCRIPTION, read_model
-
     digest, description, _, _ = read_model(model)
     if "training_data" not in description:
         raise InputError(f"{model}: does not say what it was trained on; give one that train.py wrote")

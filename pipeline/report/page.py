@@ -1,10 +1,12 @@
 """An evaluation as one page of HTML that needs no network and no script."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipeline.evaluation.results import Behaviour, Difference, Differences, Functionality, LabelPrevalence, Results, Slice, Verdict
 from pipeline.report.plots import Dot, plot_dots, plot_reliability, plot_review, plot_thresholds
 from pipeline.report.tables import rounded_down
 
@@ -86,33 +88,34 @@ def _said(dots: Sequence[Dot]) -> str:
     return "; ".join(f"{dot.name} {number(dot.value, 2)} {interval(dot.interval, 2)}".strip() for dot in dots)
 
 
-def _dots(results: Mapping[str, Any], metric: str) -> list[Dot]:
+def _dots(results: Results, metric: str) -> list[Dot]:
     """A metric of every label that has positives."""
-    bounds = results["intervals"]["labels"]
-    return [
-        Dot(plain(label), values[metric] if values["support"] else None, bounds[label][metric] if values["support"] else None)
-        for label, values in results["labels"].items()
-    ]
+    dots = []
+    for label, values in results.labels.items():
+        bounds = results.intervals.labels[label]
+        shown = (getattr(values, metric), getattr(bounds, metric)) if values.support else (None, None)
+        dots.append(Dot(plain(label), *shown))
+    return dots
 
 
-def _metric_plots(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _metric_plots(results: Results) -> Iterator[tuple[str, str]]:
     for metric in PLOTTED:
         dots, name = _dots(results, metric), METRIC_NAMES[metric][0]
         yield name, plot_dots(f"plot-{metric}", f"{name} of each label with its interval: {_said(dots)}", dots, name)
 
 
-def _difference_plots(differences: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _difference_plots(differences: Differences) -> Iterator[tuple[str, str]]:
     for metric in ("f1", "average_precision"):
-        compared = {plain(label): values[metric] for label, values in differences["labels"].items()}
-        dots = [Dot(name, each["difference"], each["interval"]) for name, each in compared.items()]
+        compared: dict[str, Difference] = {plain(label): getattr(values, metric) for label, values in differences.labels.items()}
+        dots = [Dot(name, each.difference, each.interval) for name, each in compared.items()]
         name = METRIC_NAMES[metric][0]
-        said = "; ".join(f"{label} {signed(each['difference'])}, {each['verdict']}" for label, each in compared.items())
+        said = "; ".join(f"{label} {signed(each.difference)}, {each.verdict}" for label, each in compared.items())
         title = f"Difference in {name} of each label, this model less the other: {said}"
         yield name, plot_dots(f"plot-difference-{metric}", title, dots, "this model less the other", "zero")
 
 
-def _prevalence_plot(labels: Mapping[str, Any]) -> str:
-    dots = [Dot(plain(label), found["estimate"], found["interval"], found["counted"]) for label, found in labels.items()]
+def _prevalence_plot(labels: Mapping[str, LabelPrevalence]) -> str:
+    dots = [Dot(plain(label), found.estimate, found.interval, found.counted) for label, found in labels.items()]
     said = "; ".join(
         f"{dot.name} {percent(dot.value)} {percents(dot.interval)}, plain count {percent(dot.also)}"
         for dot in dots
@@ -122,60 +125,62 @@ def _prevalence_plot(labels: Mapping[str, Any]) -> str:
     return plot_dots("plot-prevalence", title, dots, "share of posts", "share", "too few labelled posts")
 
 
-def _plots(results: Mapping[str, Any]) -> dict[str, Any]:
-    labels = list(results["labels"])
-    reliability, thresholds = results["reliability"], results["thresholds"]
-    plots: dict[str, Any] = {
-        "metrics": list(_metric_plots(results)),
-        "reliability": [
-            plot_reliability(
-                f"plot-reliability-{k}", f"Share of posts with {plain(label)} against the probability given", reliability[label]
-            )
-            for k, label in enumerate(labels)
-        ],
-        "thresholds": [
-            plot_thresholds(f"plot-threshold-{k}", f"Precision and recall of {plain(label)} against the threshold", thresholds[label])
-            for k, label in enumerate(labels)
-        ],
-        "review": [
-            plot_review(f"plot-review-{k}", f"Recall of {plain(label)} against the share of posts to review", thresholds[label])
-            for k, label in enumerate(labels)
-        ],
-    }
-    if "comparison" in results:
-        plots["differences"] = list(_difference_plots(results["comparison"]["differences"]))
-    if "prevalence" in results:
-        plots["prevalence"] = _prevalence_plot(results["prevalence"]["total"]["labels"])
-    return plots
+@dataclass(frozen=True)
+class _Plots:
+    """SVG of every plot of the page; lists by label, in order."""
+
+    metrics: list[tuple[str, str]]
+    reliability: list[str]
+    thresholds: list[str]
+    review: list[str]
+    differences: list[tuple[str, str]]
+    prevalence: str
 
 
-def _verdicts(results: Mapping[str, Any]) -> dict[str, list[str]]:
+def _plots(results: Results) -> _Plots:
+    reliability, thresholds, review = [], [], []
+    for k, label in enumerate(results.labels):
+        found, name = results.thresholds[label], plain(label)
+        bins = results.reliability[label]
+        reliability.append(plot_reliability(f"plot-reliability-{k}", f"Share of posts with {name} against the probability given", bins))
+        thresholds.append(plot_thresholds(f"plot-threshold-{k}", f"Precision and recall of {name} against the threshold", found))
+        review.append(plot_review(f"plot-review-{k}", f"Recall of {name} against the share of posts to review", found))
+    return _Plots(
+        metrics=list(_metric_plots(results)),
+        reliability=reliability,
+        thresholds=thresholds,
+        review=review,
+        differences=list(_difference_plots(results.comparison.differences)) if results.comparison else [],
+        prevalence=_prevalence_plot(results.prevalence.total.labels) if results.prevalence else "",
+    )
+
+
+def _verdicts(results: Results, differences: Differences) -> dict[Verdict, list[str]]:
     """Which metrics are better, worse or neither, in words; of each label F1 and average precision only."""
-    differences = results["comparison"]["differences"]
-    found: dict[str, list[str]] = {"better": [], "worse": [], "no real difference": [], "undefined": []}
-    for metric in ("macro_f1", "mean_average_precision"):
-        found[differences[metric]["verdict"]].append(METRIC_NAMES[metric][0])
-    for label, compared in differences["labels"].items():
-        for metric in ("f1", "average_precision"):
-            verdict = compared[metric]["verdict"] if results["labels"][label]["support"] else "undefined"
+    found: dict[Verdict, list[str]] = {"better": [], "worse": [], "no real difference": [], "undefined": []}
+    for metric, compared in (("macro_f1", differences.macro_f1), ("mean_average_precision", differences.mean_average_precision)):
+        found[compared.verdict].append(METRIC_NAMES[metric][0])
+    for label, of_label in differences.labels.items():
+        for metric, compared in (("f1", of_label.f1), ("average_precision", of_label.average_precision)):
+            verdict = compared.verdict if results.labels[label].support else "undefined"
             found[verdict].append(f"{METRIC_NAMES[metric][0]} of {plain(label)}")
     return found
 
 
-def _by_column(slices: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def _by_column(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
     """Slices of each column; posts drawn at random come first of all."""
-    columns: dict[str, list[Mapping[str, Any]]] = {}
+    columns: dict[str, list[Slice]] = {}
     for part in slices:
-        columns.setdefault(part["column"], []).append(part)
+        columns.setdefault(part.column, []).append(part)
     if "drawn" in columns:
-        drawn = sorted(columns.pop("drawn"), key=lambda part: part["value"] != "at random")
+        drawn = sorted(columns.pop("drawn"), key=lambda part: part.value != "at random")
         columns = {"drawn": drawn, **columns}
     return columns
 
 
-def _by_rate(behaviour: Mapping[str, Any] | None) -> list[tuple[str, Mapping[str, Any]]]:
+def _by_rate(behaviour: Behaviour | None) -> list[tuple[str, Functionality]]:
     """Functionalities, those that fail most first."""
-    return sorted(behaviour["functionalities"].items(), key=lambda item: (item[1]["rate"], item[0])) if behaviour else []
+    return sorted(behaviour.functionalities.items(), key=lambda item: (item[1].rate, item[0])) if behaviour else []
 
 
 @cache
@@ -190,17 +195,14 @@ def _template() -> "Template":
     return environment.get_template("page.html.j2")
 
 
-def render_page(about: Mapping[str, str], results: Mapping[str, Any]) -> str:
+def render_page(about: Mapping[str, str], results: Results) -> str:
     """Show all that an evaluation found, for a team of data scientists and for those who decide on posts.
 
     Parameters
     ----------
     about : dict of str to str
         What was evaluated and where it came from, in the order to show.
-    results : dict
-        As in ``metrics.json``: metrics with ``baselines``, ``sample``, ``intervals``, ``reliability``, ``thresholds``, ``slices``,
-        ``behaviour`` (or None), ``data``, ``features``; ``new_texts_only``, ``comparison``, ``prevalence`` and ``promotion``
-        where there are any.
+    results : Results
 
     Returns
     -------
@@ -210,8 +212,8 @@ def render_page(about: Mapping[str, str], results: Mapping[str, Any]) -> str:
     """
     page = _template().render(
         **{"about": about, "results": results, "plots": _plots(results), "names": METRIC_NAMES, "overall": OVERALL},
-        verdicts=_verdicts(results) if "comparison" in results else {},
-        columns=_by_column(results["slices"]),
-        functionalities=_by_rate(results["behaviour"]),
+        verdicts=_verdicts(results, results.comparison.differences) if results.comparison else {},
+        columns=_by_column(results.slices),
+        functionalities=_by_rate(results.behaviour),
     )
     return f"{page.strip()}\n"

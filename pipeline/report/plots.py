@@ -5,10 +5,13 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.evaluation.results import LabelThresholds
+from pipeline.metrics import ReliabilityBin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,34 +144,37 @@ def plot_dots(
     return drawing.svg
 
 
-def plot_reliability(identifier: str, title: str, bins: Sequence[Mapping[str, Any]]) -> str:
+def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]) -> str:
     """Share of positives against probability, with intervals, from `pipeline.metrics.reliability_intervals`."""
     with _drawing(identifier, title, 300) as drawing:
         axes = drawing.axes
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         for found in bins:
-            axes.plot([found["probability"]] * 2, found["interval"], color=_FIRST, linewidth=2, marker="_", markersize=8)
-            axes.plot(found["probability"], found["share"], color=_FIRST, marker="o", markersize=6)
+            axes.plot([found.probability] * 2, found.interval, color=_FIRST, linewidth=2, marker="_", markersize=8)
+            axes.plot(found.probability, found.share, color=_FIRST, marker="o", markersize=6)
         _shares(axes, "x", "y")
         axes.set(xlabel="probability given")
         axes.set_title("share that has the label", loc="left")
     return drawing.svg
 
 
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [math.nan if row[name] is None else row[name] for row in rows]
+def _defined(values: Iterable[float | None]) -> list[float]:
+    """Values as matplotlib draws them: a gap where there is none."""
+    return [math.nan if value is None else value for value in values]
 
 
-def plot_thresholds(identifier: str, title: str, found: Mapping[str, Any]) -> str:
+def plot_thresholds(identifier: str, title: str, found: LabelThresholds) -> str:
     """Precision and recall against the threshold, for a label of `pipeline.evaluation.thresholds.compute_thresholds`."""
-    curve = found["curve"]
+    curve = found.curve
     with _drawing(identifier, title, 300, top=62) as drawing:
         axes = drawing.axes
-        thresholds = _column(curve, "threshold")
-        axes.plot(thresholds, _column(curve, "recall"), color=_FIRST, linewidth=2, label="recall")
-        axes.plot(thresholds, _column(curve, "precision"), color=_SECOND, linewidth=2, linestyle=(0, (5, 2)), label="precision")
-        axes.axvline(found["chosen"]["threshold"], color=_INK, linewidth=1.2, label="model’s threshold")
-        if (guaranteed := found["guarantee"]["threshold"]) is not None:
+        thresholds = [row.threshold for row in curve]
+        axes.plot(thresholds, _defined(row.recall for row in curve), color=_FIRST, linewidth=2, label="recall")
+        axes.plot(
+            thresholds, _defined(row.precision for row in curve), color=_SECOND, linewidth=2, linestyle=(0, (5, 2)), label="precision"
+        )
+        axes.axvline(found.chosen.threshold, color=_INK, linewidth=1.2, label="model’s threshold")
+        if (guaranteed := found.guarantee.threshold) is not None:
             axes.axvline(guaranteed, color=_INK, linewidth=1.2, linestyle=(0, (1, 2)), label="guaranteed recall")
         _shares(axes, "x", "y")
         axes.set(xlabel="threshold")
@@ -176,16 +182,17 @@ def plot_thresholds(identifier: str, title: str, found: Mapping[str, Any]) -> st
     return drawing.svg
 
 
-def plot_review(identifier: str, title: str, found: Mapping[str, Any]) -> str:
+def plot_review(identifier: str, title: str, found: LabelThresholds) -> str:
     """Recall against the share of posts to review, for a label of `pipeline.evaluation.thresholds.compute_thresholds`."""
-    curve = [*found["curve"], {"share_at_random": 0.0, "recall": 0.0}]
+    shares = _defined([*(row.share_at_random for row in found.curve), 0.0])
+    recalls = _defined([*(row.recall for row in found.curve), 0.0])
     with _drawing(identifier, title, 300, top=62) as drawing:
         axes = drawing.axes
-        axes.plot(_column(curve, "share_at_random"), _column(curve, "recall"), color=_FIRST, linewidth=2, label="recall")
+        axes.plot(shares, recalls, color=_FIRST, linewidth=2, label="recall")
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="posts taken blindly")
-        own = found["chosen"]
-        if own["share_at_random"] is not None and own["recall"] is not None:
-            axes.plot(own["share_at_random"], own["recall"], color=_INK, marker="o", linestyle="none", label="model’s threshold")
+        own = found.chosen
+        if own.share_at_random is not None and own.recall is not None:
+            axes.plot(own.share_at_random, own.recall, color=_INK, marker="o", linestyle="none", label="model’s threshold")
         _shares(axes, "x", "y")
         axes.set(xlabel="share of posts to review")
         axes.figure.legend(loc="upper left", ncols=2, handlelength=1.8, columnspacing=1.4, borderaxespad=0.2)

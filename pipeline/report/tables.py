@@ -2,13 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from pipeline.metrics import reliability
+from pipeline.evaluation.results import (
+    Behaviour,
+    Comparison,
+    Decision,
+    Difference,
+    Intervals,
+    LabelThresholds,
+    Prevalence,
+    Results,
+    SplitMetrics,
+)
+from pipeline.metrics import Metrics, reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,123 +57,152 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def label_table(metrics: Mapping[str, Any], title: str) -> Table:
+def label_table(metrics: Metrics, title: str, intervals: Intervals | None = None) -> Table:
     """Per-label metrics, a row each, with intervals where there are any."""
-    table = Table(title=f"{title}, {metrics['posts']:,} posts", title_justify="left")
+    table = Table(title=f"{title}, {metrics.posts:,} posts", title_justify="left")
     table.add_column("label")
     for name in (*_COLUMNS, "support"):
         table.add_column(_heading(name), justify="right")
-    for label, values in metrics["labels"].items():
-        bounds = metrics["intervals"]["labels"][label] if "intervals" in metrics else {}
-        table.add_row(label, *(_with_interval(values[name], bounds.get(name)) for name in _COLUMNS), f"{values['support']:,}")
+    for label, values in metrics.labels.items():
+        bounds = intervals.labels[label] if intervals else None
+        cells = (_with_interval(getattr(values, name), getattr(bounds, name, None)) for name in _COLUMNS)
+        table.add_row(label, *cells, f"{values.support:,}")
     return table
 
 
-def overall_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Overall metrics, a row for each named set of them (the model, the baselines, the model on new texts)."""
+def overall_table(rows: Mapping[str, Metrics], intervals: Intervals | None = None) -> Table:
+    """Overall metrics, a row for each named set of them (the model, the baselines, the model on new texts).
+
+    Parameters
+    ----------
+    rows : mapping of str to Metrics
+    intervals : Intervals, optional
+        Of the first row.
+    """
     table = Table()
     table.add_column("")
     for name in ("posts", *_OVERALL):
         table.add_column(_heading(name), justify="right")
-    for title, metrics in rows.items():
-        bounds = metrics.get("intervals", {})
-        table.add_row(title, f"{metrics['posts']:,}", *(_with_interval(metrics[name], bounds.get(name)) for name in _OVERALL))
+    for number, (title, metrics) in enumerate(rows.items()):
+        bounds = None if number else intervals
+        cells = (_with_interval(getattr(metrics, name), getattr(bounds, name, None)) for name in _OVERALL)
+        table.add_row(title, f"{metrics.posts:,}", *cells)
     return table
 
 
-def metrics_tables(metrics: Mapping[str, Any], title: str) -> list[Table]:
-    """Tables of metrics: per label, then overall beside the baselines, with and without repeated texts."""
-    rows = {"model": metrics, "all zero": metrics["baselines"]["all_zero"], "prior": metrics["baselines"]["prior"]}
-    if new := metrics.get("new_texts_only"):
-        rows |= {"model, texts in no other split": new, "all zero, texts in no other split": new["baselines"]["all_zero"]}
-    return [label_table(metrics, title), overall_table(rows)]
+def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | None = None) -> list[Table]:
+    """Tables of metrics: per label, then overall beside the baselines, with and without repeated texts.
+
+    Parameters
+    ----------
+    metrics : SplitMetrics
+    title : str
+        Of the first table.
+    intervals : Intervals, optional
+    """
+    rows: dict[str, Metrics] = {"model": metrics, "all zero": metrics.baselines.all_zero, "prior": metrics.baselines.prior}
+    if new := metrics.new_texts_only:
+        rows |= {"model, texts in no other split": new, "all zero, texts in no other split": new.baselines.all_zero}
+    return [label_table(metrics, title, intervals), overall_table(rows, intervals)]
 
 
-def comparison_table(comparison: Mapping[str, Any]) -> Table:
+def _difference_cell(found: Difference | None) -> str:
+    if found is None:
+        return ""
+    if found.interval is None:
+        return found.verdict
+    low, high = found.interval
+    return f"{found.difference:+.3f}\n[dim]{low:+.3f} to {high:+.3f}[/dim]\n{found.verdict}"
+
+
+def comparison_table(comparison: Comparison) -> Table:
     """What of a comparison with another model is real."""
-    title = f"Compared with the model {comparison['model'][:12]}: difference and its interval"
+    title = f"Compared with the model {comparison.model[:12]}: difference and its interval"
     table = Table(title=title, title_justify="left", caption="Of twenty equal metrics, one looks different by chance.")
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))
-    differences = comparison["differences"]
-    rows = {"macro f1, mAP": {"f1": differences["macro_f1"], "average_precision": differences["mean_average_precision"]}}
-    for title, compared in (rows | differences["labels"]).items():
-        cells = []
-        for found in (compared.get(name) for name in _COMPARED):
-            low, high = found["interval"] if found and found["interval"] else (None, None)
-            numbers = "" if low is None else f"{found['difference']:+.3f}\n[dim]{low:+.3f} to {high:+.3f}[/dim]\n"
-            cells.append(numbers + found["verdict"] if found else "")
-        table.add_row(title, *cells, end_section=True)
+    found = comparison.differences
+    overall = (found.macro_f1, found.mean_average_precision, None)
+    table.add_row("macro f1, mAP", *map(_difference_cell, overall), end_section=True)
+    for label, compared in found.labels.items():
+        table.add_row(label, *(_difference_cell(getattr(compared, name)) for name in _COMPARED), end_section=True)
     return table
 
 
-def behaviour_table(behaviour: Mapping[str, Any]) -> Table:
+def behaviour_table(behaviour: Behaviour) -> Table:
     """The functionalities that fail most."""
-    weakest = sorted(behaviour["functionalities"].items(), key=lambda found: (found[1]["rate"], found[0]))[:_WEAKEST]
-    title = f"Behaviour: {behaviour['passed']:,} of {behaviour['cases']:,} cases passed ({_share(behaviour['rate'])}); the weakest"
+    weakest = sorted(behaviour.functionalities.items(), key=lambda found: (found[1].rate, found[0]))[:_WEAKEST]
+    title = f"Behaviour: {behaviour.passed:,} of {behaviour.cases:,} cases passed ({_share(behaviour.rate)}); the weakest"
     table = Table(title=title, title_justify="left")
     for name in ("functionality", "passed", "cases"):
         table.add_column(name, justify="left" if name == "functionality" else "right")
     for name, found in weakest:
-        table.add_row(name, str(found["passed"]), str(found["cases"]))
+        table.add_row(name, str(found.passed), str(found.cases))
     return table
 
 
-def thresholds_table(thresholds: Mapping[str, Any]) -> Table:
+def thresholds_table(thresholds: Mapping[str, LabelThresholds]) -> Table:
     """What it costs to miss little, and the thresholds whose recall is guaranteed."""
-    guarantee = next(iter(thresholds.values()))["guarantee"]
+    confidence = next(iter(thresholds.values())).guarantee.confidence
     table = Table(
         title="Thresholds, and the share to review of posts drawn at random (of all, where the config names none)", title_justify="left"
     )
     table.add_column("label")
-    headings = (f"miss at most {cost['miss']:.0%}" for cost in next((found["cost"] for found in thresholds.values() if found["cost"]), []))
-    for heading in (*headings, f"recall guaranteed at {guarantee['confidence']:.0%} confidence"):
+    headings = (f"miss at most {cost.miss:.0%}" for cost in next((found.cost for found in thresholds.values() if found.cost), []))
+    for heading in (*headings, f"recall guaranteed at {confidence:.0%} confidence"):
         table.add_column(heading, justify="right")
     for label, found in thresholds.items():
-        cells = [f"{rounded_down(row['threshold'])}: {_share(row['share_at_random'])}" for row in found["cost"]]
+        cells = [f"{rounded_down(row.threshold)}: {_share(row.share_at_random)}" for row in found.cost]
         cells += ["–"] * (len(table.columns) - 2 - len(cells))
-        sure = found["guarantee"]
-        row = f"{sure['target']:.0%} from {rounded_down(sure['threshold'])}: {_share(sure['share_at_random'])}"
-        table.add_row(label, *cells, "too few positives" if sure["reason"] else row)
+        sure = found.guarantee
+        row = f"{sure.target:.0%} from {rounded_down(sure.threshold)}: {_share(sure.share_at_random)}"
+        table.add_row(label, *cells, "too few positives" if sure.reason else row)
     return table
 
 
-def prevalence_table(prevalence: Mapping[str, Any]) -> Table:
+def prevalence_table(prevalence: Prevalence) -> Table:
     """Share of each label among unlabelled posts, in all and by month."""
-    total = prevalence["total"]
-    title = f"Share of each label among {total['posts']:,} unlabelled posts, from {total['labelled']:,} labelled at random"
+    total = prevalence.total
+    title = f"Share of each label among {total.posts:,} unlabelled posts, from {total.labelled:,} labelled at random"
     table = Table(title=title, title_justify="left")
     for name in ("", "label", "estimate", "interval", "counted", "labelled positives"):
         table.add_column(name, justify="left" if name in {"", "label"} else "right")
-    for period, estimates in {"all": total, **prevalence.get("months", {})}.items():
-        for number, (label, found) in enumerate(estimates["labels"].items()):
-            bounds = f"{found['interval'][0]:.1%}–{found['interval'][1]:.1%}" if found["interval"] else "too few positives"
-            cells = (_share(found["estimate"]), bounds, _share(found["counted"]), f"{found['positives']:,}")
-            last = number + 1 == len(estimates["labels"])
+    for period, estimates in {"all": total, **(prevalence.months or {})}.items():
+        for number, (label, found) in enumerate(estimates.labels.items()):
+            bounds = f"{found.interval[0]:.1%}–{found.interval[1]:.1%}" if found.interval else "too few positives"
+            cells = (_share(found.estimate), bounds, _share(found.counted), f"{found.positives:,}")
+            last = number + 1 == len(estimates.labels)
             table.add_row("" if number else period, label, *cells, end_section=last)
     return table
 
 
-def promotion_table(promotion: Mapping[str, Any]) -> Table:
+def promotion_table(promotion: Decision) -> Table:
     """The gates that were not passed, or that all were."""
-    failed = [gate for gate in promotion["gates"] if not gate["passed"]]
-    passed = f"{len(promotion['gates']) - len(failed)} of {len(promotion['gates'])} gates passed"
-    table = Table(title=f"{'Promoted' if promotion['promoted'] else 'Not promoted'}: {passed}", title_justify="left")
+    failed = [gate for gate in promotion.gates if not gate.passed]
+    passed = f"{len(promotion.gates) - len(failed)} of {len(promotion.gates)} gates passed"
+    table = Table(title=f"{'Promoted' if promotion.promoted else 'Not promoted'}: {passed}", title_justify="left")
     for name in ("not passed", "found"):
         table.add_column(name)
     for gate in failed:
-        table.add_row(gate["gate"], gate["found"])
+        table.add_row(gate.gate, gate.found)
     return table
 
 
-def evaluation_tables(results: Mapping[str, Any], title: str) -> list[Table]:
-    """Tables of all that an evaluation found and a terminal can show; slices and data are in the report."""
-    tables = metrics_tables(results, title)
-    tables += [comparison_table(results["comparison"])] if "comparison" in results else []
-    tables += [thresholds_table(results["thresholds"])]
-    tables += [behaviour_table(results["behaviour"])] if results["behaviour"] else []
-    tables += [prevalence_table(results["prevalence"])] if "prevalence" in results else []
-    tables += [promotion_table(results["promotion"])] if "promotion" in results else []
+def evaluation_tables(results: Results, title: str) -> list[Table]:
+    """Tables of all that an evaluation found and a terminal can show; slices and data are in the report.
+
+    Parameters
+    ----------
+    results : Results
+    title : str
+        Of the first table.
+    """
+    tables = metrics_tables(results, title, results.intervals)
+    tables += [comparison_table(results.comparison)] if results.comparison else []
+    tables += [thresholds_table(results.thresholds)]
+    tables += [behaviour_table(results.behaviour)] if results.behaviour else []
+    tables += [prevalence_table(results.prevalence)] if results.prevalence else []
+    tables += [promotion_table(results.promotion)] if results.promotion else []
     return tables
 
 

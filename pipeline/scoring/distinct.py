@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Classifier
-from models.explanation import Reason, reasons
+from models.arrays import Probabilities
+from models.cache import BoundedCache
 from models.text import normalise
 
+if TYPE_CHECKING:
+    from models import Classifier
+    from models.explanation import Reason
+
 REMEMBERED = 2**17  # texts
-REMEMBERED_CHARS = 500  # of a text at most: long ones seldom come again, and take room
+REMEMBERED_CHARS = 500  # of a text at most
 EXPLAINED_CHARS = 2**18  # of texts explained at a time, which bounds memory
 
 
@@ -31,32 +36,20 @@ class DistinctScorer:
         Texts that the model has scored.
     """
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: "Classifier") -> None:
         self.model = model
         self.computed = 0
-        # Two generations: when the new one is full it becomes the old one, whose answers are forgotten unless asked for again.
-        self._new: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
+        self._answers = BoundedCache[bytes](REMEMBERED, REMEMBERED_CHARS)
 
-    def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, texts: Sequence[str]) -> Probabilities:
         """Posts as they came to probabilities, shape (n_posts, n_labels)."""
-        answers: dict[str, bytes] = {}
-        missing: list[str] = []
-        for text in dict.fromkeys(texts):
-            answer = self._new.get(text) or self._old.get(text)
-            if answer is None:
-                missing.append(text)
-            else:
-                answers[text] = answer
-        answers |= self._compute(missing)
-        self._new |= {text: answer for text, answer in answers.items() if len(text) <= REMEMBERED_CHARS}
-        if len(self._new) >= REMEMBERED // 2:
-            self._old, self._new = self._new, {}
-        rows = b"".join([answers[text] for text in texts])
+        rows = b"".join(self._answers.look_up(texts, self._compute))
         return np.frombuffer(rows, np.float32).reshape(len(texts), len(self.model.labels))
 
-    def explain(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[Sequence[Reason]]:
+    def explain(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> "list[Sequence[Reason]]":
         """Why posts as they came have the labels wanted, shape (n_posts, n_labels), which must be the same for equal texts."""
+        from models.explanation import reasons
+
         normalised = {row: normalise(texts[row]) for row in np.flatnonzero(wanted.any(axis=1)).tolist()}
         row_of = {text: row for row, text in normalised.items()}
         answers: dict[str, list[Reason]] = {}
@@ -66,11 +59,9 @@ class DistinctScorer:
             answers |= zip(part, reasons(self.model, part, wanted[[row_of[text] for text in part]], top), strict=True)
         return [answers[normalised[row]] if row in normalised else () for row in range(len(texts))]
 
-    def _compute(self, texts: list[str]) -> dict[str, bytes]:
-        if not texts:
-            return {}
+    def _compute(self, texts: list[str]) -> list[bytes]:
         normalised = [normalise(text) for text in texts]
         place = {text: number for number, text in enumerate(dict.fromkeys(normalised))}
         self.computed += len(place)
-        probabilities = self.model.score_normalised(list(place))
-        return {text: probabilities[place[form]].tobytes() for text, form in zip(texts, normalised, strict=True)}
+        probabilities = self.model.predict_proba_normalised(list(place))
+        return [probabilities[place[form]].tobytes() for form in normalised]

@@ -8,7 +8,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models import Classifier
 from models.errors import InputError
 from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError
@@ -88,6 +87,8 @@ class _Job:
             others = " and all others" if len(self.files) > 1 else ""
             raise InputError(f"{self.files[0]}{others}: empty, no rows; give a file with posts")
         if start_over:
+            from models import Classifier
+
             Classifier.load(self.source.folder)  # a model that cannot be loaded must not cost the earlier output
             self.output.remove_all_but(set())
         shards = chain(few, shards)
@@ -167,8 +168,10 @@ def score_files(
 
     Examples
     --------
-    >>> summary = score_files(["data/starter/test.jsonl"], out="scores")  # doctest: +SKIP
-    >>> summary.scored  # doctest: +SKIP
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as out:
+    ...     summary = score_files(["data/starter/test.jsonl"], out=out)
+    >>> summary.scored
     426
     """
     source, folder, options = ModelFolder.read(Path(model)), Path(out), options or Options()

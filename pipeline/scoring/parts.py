@@ -7,17 +7,15 @@ from typing import Self
 
 import pyarrow as pa
 
-from models import Classifier
 from models.errors import InputError
 from models.storage import read_description
-from pipeline.predictions import prediction_schema, prediction_table, prediction_writer
+from pipeline.predictions import prediction_schema, prediction_writer
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Completion, Output
 from pipeline.scoring.posts import Post, batches
+from pipeline.scoring.predict import predict
 from pipeline.scoring.shards import Shard, read_shard
-
-REASONS = 5  # a label, at most
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ class PartWriter:
     """
 
     def __init__(self, source: ModelFolder, options: Options, folder: Path) -> None:
+        from models import Classifier
+
         self.options = options
         self.output = Output(folder)
         self.model = Classifier.load(source.folder)
@@ -101,22 +101,9 @@ class PartWriter:
 
     def _table(self, posts: list[Post], done: Completion) -> pa.Table:
         """Predictions for posts; counts their labels."""
-        ids, texts, kept = zip(*posts, strict=True)
-        probabilities = self.scorer.score(texts)
-        decided, review = self.options.decide(self.model, probabilities), self.options.for_review(probabilities)
-        if review is not None:
-            done.review += int(review.any(axis=1).sum())
-        for label, count in zip(self.model.labels, decided.sum(axis=0).tolist(), strict=True):
+        predictions = predict(self.scorer, posts, self.options)
+        if predictions.review is not None:
+            done.review += int(predictions.review.any(axis=1).sum())
+        for label, count in zip(self.model.labels, predictions.decided.sum(axis=0).tolist(), strict=True):
             done.labels[label] += count
-        columns = dict(zip(self.options.keep, zip(*kept, strict=True), strict=True))
-        named = decided if review is None else decided | review
-        return prediction_table(
-            ids,
-            probabilities,
-            decided,
-            self.model.labels,
-            self.model.digest_,
-            kept=columns,
-            review=review,
-            explanations=self.scorer.explain(texts, named, REASONS) if self.options.explain else None,
-        )
+        return predictions.table

@@ -101,7 +101,8 @@ def write_results(folder: Path, digest: str, origin: str, config: Config, sweep:
     best = ranked(trials)[0]
     laid = lay_over(config, best.values, origin)
     comment = (
-        f"# Trial {best.number}, the best of {len(trials)} of {origin}: {sweep.metric} {best.value:.4f} on author-disjoint folds of train.\n"
+        f"# Trial {best.number}, the best of {len(trials)} of {origin}: "
+        f"{sweep.metric} {best.value:.4f} on author-disjoint folds of train.\n"
         f"# Sweep {digest}\n"  # `remove_stale` looks for it
     )
     contents = {

@@ -13,11 +13,11 @@ from models import lessons
 from models.classifier import Classifier
 from models.config import ModelConfig, Text
 from models.errors import InputError
-from models.tokens import TokenBatch
+from models.fitting import TrainingTokens
 from pipeline import __version__
 from pipeline.config import Config
 from pipeline.corpora import Corpus
-from pipeline.metrics import compute_metrics, flatten_metrics
+from pipeline.metrics import Metrics, compute_metrics, flatten_metrics
 from pipeline.sweep.folder import STUDY, locked_folder, remove_stale
 from pipeline.sweep.space import SWEPT, Range, Sweep, lay_over
 from pipeline.sweep.trials import Trial, Values
@@ -31,20 +31,20 @@ class CrossValidation:
 
     def __init__(self, corpus: Corpus) -> None:
         self._posts = corpus.to_learn_from()
-        self._tokens: dict[Text, TokenBatch] = {}
+        self._tokens: dict[Text, TrainingTokens] = {}
 
-    def metrics(self, config: ModelConfig) -> dict[str, Any]:
-        """Metrics as of `pipeline.metrics.compute_metrics`, of each post's probabilities by models that saw no post of its author.
+    def metrics(self, config: ModelConfig) -> Metrics:
+        """Metrics of each post's probabilities by models that saw no post of its author.
 
         Raises
         ------
         InputError
             When the config cannot be fitted to the posts.
         """
-        model = Classifier(config)
+        model = Classifier.from_config(config)
         if config.text not in self._tokens:
-            self._tokens[config.text] = model.tokenizer(self._posts.texts)
-        model.cross_validate(self._tokens[config.text], self._posts.Y, self._posts.groups, self._posts.auxiliary)
+            self._tokens[config.text] = self._posts.tokenised(model.tokenizer)
+        model.cross_validate(self._tokens[config.text])
         decided = model.decide(model.held_out_)
         return compute_metrics(self._posts.Y, model.held_out_, decided, model.labels, model.thresholds_.tolist())
 
@@ -133,7 +133,8 @@ class Study:
         if known := next((trial for trial in self.done if trial.values == values), None):
             return known.metrics, known.reason
         try:
-            return flatten_metrics(validation.metrics(lay_over(self.config, values, "values that do not go together").of_model())), None
+            laid = lay_over(self.config, values, "values that do not go together")
+            return flatten_metrics(validation.metrics(laid.of_model()).model_dump()), None
         except InputError as error:
             return {}, str(error)
 

@@ -17,6 +17,7 @@ from models.classifier import Classifier
 from models.composition import Neighbours, written
 from models.errors import InputError
 from models.features import TfidfFeatures
+from models.fitting import material_of
 from models.lessons import Lessons, Material, digest_of
 from pipeline.config import Config
 from pipeline.corpora import load_training_corpus
@@ -107,8 +108,8 @@ def _written_down(kept: Path, posts: Sequence[str]) -> tuple[NDArray[np.float32]
 def _given(config: Config) -> tuple[Material, list[str]]:
     """What teachers learn from and answer for, and its texts, in the same order."""
     posts = load_training_corpus(config).to_learn_from()
-    model = Classifier(config.of_model())
-    material = model.material(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary)
+    model = Classifier.from_config(config.of_model())
+    material = material_of(model.config, posts.tokenised(model.tokenizer))
     if len(posts.texts) == material.train:
         raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
     return material, posts.texts

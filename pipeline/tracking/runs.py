@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import yaml
+from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -19,7 +20,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from models.errors import InputError
 from pipeline.config import Config
 from pipeline.config_files import flatten
-from pipeline.corpora import SPLITS, Corpus
+from pipeline.corpora import IN_MEMORY, SPLITS, Corpus
 from pipeline.metrics import flatten_metrics
 from pipeline.tracking.served import SERVED_WITH
 from pipeline.tracking.store import reason_of
@@ -88,6 +89,8 @@ def _dataset_source(source: str) -> DatasetSource:
     location = re.sub(rf"^({'|'.join(SPLITS)})=", "", source)
     if location.startswith("hub:"):
         return HuggingFaceDatasetSource(location.removeprefix("hub:"))
+    if source == IN_MEMORY:
+        return CodeDatasetSource(tags={})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow has two equal resolvers of local paths, and says so
         return mlflow.data.dataset_source_registry.resolve_dataset_source(str(Path(location).absolute()))

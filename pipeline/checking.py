@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from models.errors import InputError
 from pipeline.checks.label_errors import check_labels
 from pipeline.checks.repeats import check_splits
+from pipeline.checks.results import LabelChecks, SplitChecks
 from pipeline.config import Config
 from pipeline.corpora import Corpus, load_training_corpus
 from pipeline.training import fit
@@ -18,8 +18,9 @@ class Checked:
 
     Attributes
     ----------
-    result : dict
-        Of `check_splits`, with that of `check_labels` where a model could be fitted.
+    splits : SplitChecks
+    labels : LabelChecks or None
+        None where no model could be fitted that would look for label errors.
     corpus : Corpus
         With the train posts that training drops.
     learned_from : Corpus
@@ -28,7 +29,8 @@ class Checked:
         Why label errors were not looked for.
     """
 
-    result: dict[str, Any]
+    splits: SplitChecks
+    labels: LabelChecks | None
     corpus: Corpus
     learned_from: Corpus
     not_looked_for: str | None
@@ -60,7 +62,7 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
     whole = load_training_corpus(config.model_copy(update={"data": config.data.model_copy(update={"drop_overlap": False})}))
     corpus = whole.without_overlap()
     progress("looking for repeats")
-    result = check_splits(whole)
+    found = check_splits(whole)
     try:
         if not corpus.splits["train"].num_rows:
             raise InputError("no train posts are left once those that overlap another split are dropped")
@@ -68,7 +70,7 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
             raise InputError("model.type=most_frequent reads no post; choose another")
         model = fit(config, corpus, progress)
     except InputError as error:  # what cannot be learned from may still be checked
-        return Checked(result, whole, corpus, str(error))
+        return Checked(found, None, whole, corpus, str(error))
     progress("looking for label errors")
-    scored = {split: model.held_out_ if split == "train" else model.score(rows["text"]) for split, rows in corpus.splits.items()}
-    return Checked(result | check_labels(corpus, scored), whole, corpus, None)
+    scored = {split: model.held_out_ if split == "train" else model.predict_proba(rows["text"]) for split, rows in corpus.splits.items()}
+    return Checked(found, check_labels(corpus, scored), whole, corpus, None)

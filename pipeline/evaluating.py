@@ -1,9 +1,7 @@
 """An evaluation from model and config to results, report and run."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from models import Classifier
 from models.errors import InputError
@@ -13,12 +11,13 @@ from pipeline import __version__
 from pipeline.checks.label_errors import check_labels
 from pipeline.checks.repeats import check_splits
 from pipeline.config import Config
-from pipeline.corpora import Corpus, load_corpus
+from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_corpus
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
 from pipeline.evaluation.contest import check_comparable, open_contest
 from pipeline.evaluation.prevalence import Scores, estimate_prevalence, read_scores
 from pipeline.evaluation.promotion import check_floors, decide_promotion
+from pipeline.evaluation.results import Behaviour, DataChecks, Prevalence, Results
 from pipeline.evaluation.slices import drawn_at_random, month_of
 from pipeline.evaluation.split import FILES, Evaluation, check_positives, evaluate_split, headline, write_evaluation
 from pipeline.report import figures
@@ -42,23 +41,29 @@ def _check_labels(model: Classifier, config: Config) -> None:
         raise InputError(f"the model has the labels {has}; the config has {wanted}: use one that fits")
 
 
-def _behaviour(model: Classifier, cases: list[Case]) -> dict[str, Any]:
-    probabilities = model.score([case.text for case in cases])
+def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
+    """Behavioural cases, and the words that mattered where they failed."""
+    probabilities = model.predict_proba([case.text for case in cases])
     behaviour = run_cases(cases, model.labels, probabilities, model.decide(probabilities))
-    failures = [failure for found in behaviour["functionalities"].values() for failure in found["failures"]]
-    for failure, words in zip(failures, explain(model, [failure["text"] for failure in failures]), strict=True):
-        failure["words"] = {label: words[label] for label in failure["failed"]}
-    return behaviour
+    explained = {}
+    for name, found in behaviour.functionalities.items():
+        words = explain(model, [failure.text for failure in found.failures])
+        failures = [
+            failure.model_copy(update={"words": {label: of_labels[label] for label in failure.failed}})
+            for failure, of_labels in zip(found.failures, words, strict=True)
+        ]
+        explained[name] = found.model_copy(update={"failures": failures})
+    return behaviour.model_copy(update={"functionalities": explained})
 
 
-def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, evaluation: Evaluation) -> dict[str, Any]:
+def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, evaluation: Evaluation) -> DataChecks:
     """Leaks between the splits as they came, and likely label errors of the one that was evaluated."""
     probabilities = evaluation.probabilities[:, [model.labels.index(label) for label in corpus.labels]]  # a config may order them otherwise
-    found = check_splits(as_it_came) | check_labels(corpus, {split: probabilities})
-    return {name: value for name, value in found.items() if name != "pairs"}
+    found = {name: value for name, value in check_splits(as_it_came) if name != "pairs"}
+    return DataChecks(**found, **dict(check_labels(corpus, {split: probabilities})))
 
 
-def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Evaluation, model: Classifier, scores: Scores) -> dict[str, Any]:
+def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Evaluation, model: Classifier, scores: Scores) -> Prevalence:
     wanted = config.evaluation
     sample = drawn_at_random(corpus, split, wanted.natural)
     months = [month_of(date) for date, drawn in zip(corpus.splits[split]["created_at"], sample, strict=True) if drawn]
@@ -68,7 +73,7 @@ def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Evaluati
     )
 
 
-def _track(evaluation: Evaluation, model: Classifier, corpus: Corpus, config: Config, out: Path) -> str:
+def _track(evaluation: Evaluation, results: Results, model: Classifier, corpus: Corpus, config: Config, out: Path) -> str:
     """Log an evaluation that stands in `out`, and give the run's id."""
     from pipeline import tracking
 
@@ -76,13 +81,14 @@ def _track(evaluation: Evaluation, model: Classifier, corpus: Corpus, config: Co
     with tracking.run(f"evaluate {evaluation.title}", model.digest_, out) as run_id:
         tracking.log_config(config.model_copy(update=dict(model.config)))  # as the model was made
         tracking.log_corpus(corpus, config.data.sources, "evaluation")
-        tracking.log_metrics(headline(evaluation.metrics), curves, evaluation.title, tracking.find_model(model.digest_))
+        tracking.log_metrics(headline(results), curves, evaluation.title, tracking.find_model(model.digest_))
         tracking.log_folder(out, "evaluation")
     return run_id
 
 
 def _measure(
     model: Classifier,
+    evaluation: Evaluation,
     as_it_came: Corpus,
     corpus: Corpus,
     split: str,
@@ -91,20 +97,25 @@ def _measure(
     against: Classifier | None,
     scores: Scores | None,
     progress: Callable[[str], None],
-) -> Evaluation:
-    progress(f"scoring {corpus.splits[split].num_rows:,} posts")
-    evaluation = evaluate_split(model, corpus, split)
+) -> Results:
     progress("drawing bootstrap samples")
-    results = evaluation.metrics | analyse(evaluation, corpus, split, model, config.evaluation, config.seed, against)
+    analysis = analyse(evaluation, corpus, split, model, config.evaluation, config.seed, against)
     progress("trying behavioural cases")
-    results["behaviour"] = _behaviour(model, cases) if cases else None
+    behaviour = _behaviour(model, cases) if cases else None
     progress("looking for leaks and label errors")
-    results["data"] = _data(model, as_it_came, corpus, split, evaluation)
-    results["features"] = {label: strongest_features(model, label) for label in model.labels}
-    if scores:
-        progress("estimating shares")
-        results["prevalence"] = _prevalence(corpus, config, split, evaluation, model, scores)
-    return replace(evaluation, metrics=results)
+    data = _data(model, as_it_came, corpus, split, evaluation)
+    features = {label: strongest_features(model, label) for label in model.labels}
+    progress("estimating shares")
+    return Results(
+        **dict(evaluation.metrics),
+        **dict(analysis),
+        model=model.digest_,
+        evaluated=evaluation.title,
+        behaviour=behaviour,
+        data=data,
+        features=features,
+        prevalence=_prevalence(corpus, config, split, evaluation, model, scores) if scores else None,
+    )
 
 
 def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, str]:
@@ -125,12 +136,13 @@ def evaluate(
     config: Config,
     out: Path,
     *,
+    posts: Posts | None = None,
     split: str | None = None,
     against: Classifier | None = None,
     scores: Path | None = None,
     promote: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
-) -> Evaluation:
+) -> Results:
     """Evaluate a model, write the results and a report, and track them as a run tied to the model.
 
     Parameters
@@ -141,6 +153,8 @@ def evaluate(
         its tracking section where to log.
     out : Path
         Gets ``report.html``, ``metrics.json`` and ``predictions.parquet``; an earlier evaluation there is replaced.
+    posts : DataFrame, Dataset, or mapping of split names to these, optional
+        Labelled posts in memory to evaluate on instead of ``data.sources``.
     split : str, optional
         By default test, and data without splits is evaluated whole; with a split named, such data is cut as
         training with the model's seed and the config's ``data.split`` cuts it.
@@ -155,8 +169,8 @@ def evaluate(
 
     Returns
     -------
-    Evaluation
-        With ``metrics["promotion"]`` where asked for: ``promoted`` and ``gates``.
+    Results
+        With ``promotion`` where asked for.
 
     Raises
     ------
@@ -174,7 +188,9 @@ def evaluate(
         check_floors(config.promotion, (case.functionality for case in cases))
     # A named split of data without splits is the one that training with the model's seed cut off.
     data = config.data.model_copy(update={"drop_overlap": False})
-    as_it_came = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=config.evaluation.columns)
+    further = config.evaluation.columns
+    as_it_came = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
+    config = config if posts is None else config.reading(IN_MEMORY)
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
     chosen = _choose(corpus, split)
     if promote is not None and chosen == "train":
@@ -188,13 +204,15 @@ def evaluate(
     tracking.connect(config.tracking)
     contest = open_contest(promote, model, config.tracking) if promote is not None else None
     champion = contest.champion if contest else against
-    evaluation = _measure(model, as_it_came, corpus, chosen, config, cases, champion, unlabelled, progress)
+    progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
+    evaluation = evaluate_split(model, corpus, chosen)
+    results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, progress)
     if contest:
-        evaluation.metrics["promotion"] = decide_promotion(evaluation.metrics, config.promotion)
+        results = results.model_copy(update={"promotion": decide_promotion(results, config.promotion)})
     progress("writing the report")
-    write_evaluation(evaluation, model, render_page(_about(model, config, corpus, evaluation), evaluation.metrics), out)
+    write_evaluation(evaluation, model, results, render_page(_about(model, config, corpus, evaluation), results), out)
     progress("tracking")
-    run_id = _track(evaluation, model, corpus, config, out)
-    if contest and evaluation.metrics["promotion"]["promoted"]:
+    run_id = _track(evaluation, results, model, corpus, config, out)
+    if contest and results.promotion and results.promotion.promoted:
         tracking.set_champion(contest.name, contest.challenger, run_id, contest.holder)
-    return evaluation
+    return results

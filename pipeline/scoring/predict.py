@@ -1,0 +1,65 @@
+"""Posts to predictions, as the options ask for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.predictions import prediction_table
+from pipeline.scoring.distinct import DistinctScorer
+from pipeline.scoring.options import Options
+from pipeline.scoring.posts import Post
+
+REASONS = 5  # words a label, at most
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of posts.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        Columns of `prediction_schema`.
+    decided : ndarray of bool, shape (n_posts, n_labels)
+    review : ndarray of bool, shape (n_posts, n_labels), or None
+        Labels that a person should decide; None unless the options ask to abstain.
+    """
+
+    table: pa.Table
+    decided: NDArray[np.bool_]
+    review: NDArray[np.bool_] | None
+
+
+def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> Predictions:
+    """Score posts.
+
+    Parameters
+    ----------
+    scorer : DistinctScorer
+    posts : sequence of Post
+        One or more.
+    options : Options
+
+    Returns
+    -------
+    Predictions
+    """
+    model = scorer.model
+    ids, texts, kept = zip(*posts, strict=True)
+    probabilities = scorer.score(texts)
+    decided, review = options.decide(model, probabilities), options.for_review(probabilities)
+    named = decided if review is None else decided | review
+    table = prediction_table(
+        ids,
+        probabilities,
+        decided,
+        model.labels,
+        model.digest_,
+        kept=dict(zip(options.keep, zip(*kept, strict=True), strict=True)),
+        review=review,
+        explanations=scorer.explain(texts, named, REASONS) if options.explain else None,
+    )
+    return Predictions(table, decided, review)

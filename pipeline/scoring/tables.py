@@ -1,0 +1,84 @@
+"""Posts of a table in memory to a table of predictions."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+
+from models import Classifier
+from models.errors import InputError
+from pipeline.predictions import prediction_schema
+from pipeline.records import Row
+from pipeline.scoring.distinct import DistinctScorer
+from pipeline.scoring.options import Options
+from pipeline.scoring.posts import Post, to_post
+from pipeline.scoring.predict import predict
+
+
+def _value(value: Any) -> Any:
+    """A cell as a file would hold it: NumPy numbers as Python's, what is missing as None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)) else value
+
+
+def _rows(posts: pd.DataFrame | datasets.Dataset, columns: list[str]) -> Iterator[Row]:
+    cells = (posts[column] for column in columns)
+    for number, values in enumerate(zip(*cells, strict=True), 1):
+        yield Row(number, dict(zip(columns, map(_value, values), strict=True)))
+
+
+def _identifiers(cells: Iterable[Any]) -> list[str | None]:
+    return [None if (value := _value(cell)) is None else str(value) for cell in cells]
+
+
+def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, options: Options | None = None) -> pd.DataFrame:
+    """Score the posts of a table; a post that cannot be scored keeps its row, and ``error`` says why.
+
+    Parameters
+    ----------
+    posts : DataFrame or datasets.Dataset, n_posts rows
+        With an id column of strings or integers and a text column of strings.
+    model : Classifier
+    options : Options, optional
+        As for files; its ``format`` has no effect here.
+
+    Returns
+    -------
+    DataFrame, n_posts rows
+        The columns that a scored file has (see `pipeline.predictions.prediction_schema`), and ``error``: None, or why this
+        post has no probabilities and labels. Its index is that of `posts`.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or an option does not suit the model.
+
+    Examples
+    --------
+    >>> posts = pd.DataFrame({"id": [7, 8], "text": ["I believe you. Thank you for speaking up.", None]})
+    >>> score_table(posts, Classifier.released())[["id", "labels", "error"]].values.tolist()
+    [['7', ['solidarity_support'], None], ['8', None, 'text is null']]
+    """
+    options = options or Options()
+    options.check_labels(model.labels)
+    names = list(posts.columns if isinstance(posts, pd.DataFrame) else posts.column_names)
+    for column in options.columns:
+        if names.count(column) != 1:
+            found = "no column" if column not in names else "several columns"
+            raise InputError(f"the table has {found} {column!r} among {', '.join(map(str, names))}; name the right one in Options")
+    read = [to_post(row, options) for row in _rows(posts, options.columns)]
+    good = [post for post in read if isinstance(post, Post)]
+    schema = prediction_schema(model.labels, options.keep, review=options.abstain is not None, explanation=options.explain)
+    table = predict(DistinctScorer(model), good, options).table if good else schema.empty_table()
+    predicted = iter(table.to_pylist())
+    rows = [
+        next(predicted) if isinstance(post, Post) else {"id": identifier, "model": model.digest_, "error": post.reason}
+        for post, identifier in zip(read, _identifiers(posts[options.id_column]), strict=True)
+    ]
+    probabilities = {f"prob_{label}": "float32" for label in model.labels}
+    frame = pd.DataFrame(rows, columns=[*schema.names, "error"], dtype=object).astype(probabilities)
+    frame = frame.where(frame.notna(), None)
+    return frame.set_axis(posts.index) if isinstance(posts, pd.DataFrame) else frame
