@@ -16,19 +16,16 @@ from rich.table import Table
 
 from models import Classifier
 from models.config import ROOT
+from models.fitting import cross_validate, lessons_of
 from models.lessons import Lesson
 from pipeline import terminal, tracking
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
-from pipeline.metrics import compute_metrics
+from pipeline.evaluation.results import Differences, Intervals
+from pipeline.metrics import Metrics, compute_metrics
+from pipeline.results import Interval
 
-CORPORA = ROOT.parent / "shared" / "data"
-SOURCES = [
-    str(CORPORA / "metoo2017"),
-    f"train={CORPORA}/offdomain/negatives_train.jsonl",
-    f"unlabelled={CORPORA}/metoo2017/unlabeled.jsonl",
-]
 RELEASED = ROOT / "configs" / "released.yaml"
 ROUNDS, CONFIDENCE = 1000, 0.95
 
@@ -52,63 +49,64 @@ VARIANTS = [
 ]
 
 
-class _Taught(Classifier):
-    """A classifier whose network learns from a part of the lessons."""
-
-    variant: Variant
-
-    def _lessons(self, *given: Any) -> Iterator[Lesson | None]:
-        for lesson in super()._lessons(*given):
-            if lesson is None:
-                yield None
-                continue
-            wanted = np.repeat(self.variant.parts, lesson.sizes)
-            yield Lesson(lesson.posts.take(np.flatnonzero(wanted)), lesson.targets[wanted], lesson.sizes)
+def _part_of(lessons: Iterator[Lesson | None], parts: tuple[bool, bool, bool]) -> Iterator[Lesson | None]:
+    """Lessons with labelled, unlabelled or composed posts left out."""
+    for lesson in lessons:
+        if lesson is None:
+            yield None
+            continue
+        wanted = np.repeat(parts, lesson.sizes)
+        yield Lesson(lesson.posts.take(np.flatnonzero(wanted)), lesson.targets[wanted], lesson.sizes)
 
 
-def _row(name: str, metrics: dict[str, Any], within: dict[str, Any], versus: dict[str, Any] | None) -> list[str]:
+def _cell(value: float | None, interval: Interval | None, sign: str = "") -> str:
+    """A number and its interval, in percent."""
+    if value is None or interval is None:
+        return "undefined"
+    low, high = interval
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def _row(name: str, metrics: Metrics, within: Intervals, versus: Differences | None) -> list[str]:
     cells = [name]
     for metric in ("macro_f1", "mean_average_precision"):
-        low, high = within[metric]
-        cells.append(f"{100 * metrics[metric]:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-        if versus:
-            change, (low, high) = versus[metric]["difference"], versus[metric]["interval"]
-            cells.append(f"{100 * change:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
-        else:
-            cells.append("")
+        cells.append(_cell(getattr(metrics, metric), getattr(within, metric)))
+        compared = versus and getattr(versus, metric)
+        cells.append(_cell(compared.difference, compared.interval, "+") if compared else "")
     return cells
 
 
 def measure(
-    data: Annotated[list[str] | None, typer.Option(help="As of train.py; by default the corpora of models/released.")] = None,
+    data: Annotated[list[str], typer.Option(help="As of train.py: the corpora of models/released, for its figures; may be repeated.")],
 ) -> None:
     """Measure each variant against the first, and keep each as an MLflow run."""
     table = Table("variant", "macro-F1", "against the first", "mAP", "against the first", title="held-out folds of train, percent")
     first = None
     with terminal.steps() as progress:
         for variant in VARIANTS:
-            config = load_config([RELEASED], variant.settings, data or SOURCES)
+            config = load_config([RELEASED], variant.settings, data)
             corpus = load_corpus(config.data, config.labels, seed=config.seed)
-            model = _Taught(config.of_model())
-            model.variant = variant
-            posts = corpus.to_learn_from()
-            Y = posts.Y
+            classifier, posts = Classifier.from_config(config.of_model()), corpus.to_learn_from()
+            Y, labels = posts.Y, corpus.labels
 
             def told(step: str, name: str = variant.name) -> None:
                 progress(f"{name}: {step}")
 
-            model.cross_validate(model.tokenizer(posts.texts), Y, posts.groups, posts.auxiliary, told)
-            decided = model.decide(model.held_out_)
-            metrics = compute_metrics(Y, model.held_out_, decided, model.labels, model.thresholds_.tolist())
-            by_round = metrics_by_round(Y, model.held_out_, decided, resample(posts.groups[: len(Y)], ROUNDS, config.seed))
-            within = intervals(metrics, by_round, model.held_out_, CONFIDENCE)
+            def lessons(*given: Any, parts: tuple[bool, bool, bool] = variant.parts) -> Iterator[Lesson | None]:
+                return _part_of(lessons_of(*given), parts)
+
+            found = cross_validate(classifier.config, posts.tokenised(classifier.tokenizer), told, lessons)
+            decided = found.held_out >= found.thresholds.astype(np.float32)
+            metrics = compute_metrics(Y, found.held_out, decided, labels, found.thresholds.tolist())
+            by_round = metrics_by_round(Y, found.held_out, decided, resample(posts.groups[: len(Y)], ROUNDS, config.seed))
+            within = intervals(metrics, by_round, found.held_out, CONFIDENCE)
             versus = compare(metrics, by_round, *first, CONFIDENCE) if first else None
             first = first or (metrics, by_round)
             tracking.connect(config.tracking)
             with tracking.run(f"ablation: {variant.name}", corpus.sha256, Path("mlflow.db")):
                 tracking.log_config(config)
                 tracking.log_corpus(corpus, config.data.sources, "training")
-                tracking.log_metrics(metrics, {}, "held-out folds of train", None)
+                tracking.log_metrics(metrics.model_dump(), {}, "held-out folds of train", None)
             table.add_row(*_row(variant.name, metrics, within, versus))
             terminal.output().print(table)
 

@@ -37,6 +37,8 @@ from models.arrays import Decisions, Labels, Probabilities
 from models.calibration import Sigmoid, tune_threshold
 from models.config import ROOT, Thresholds
 from models.errors import InputError
+from models.fitting import TrainingTokens
+from models.folds import make_folds
 from models.text import normalise
 from pipeline import terminal
 from pipeline.config import Config
@@ -54,7 +56,6 @@ BATCH = 2048
 TURNS = 3
 TOKENIZER_POSTS = 7000
 WARM_UP = 200
-SHARED = Path("../shared/data")
 RESULTS = Path("benchmarks/peers.json")
 OURS = {"ours_default": None, "ours_fast": ROOT / "configs" / "experiments" / "fast.yaml"}
 TITLES = {"ours_default": "ours, default config", "ours_fast": "ours, fast.yaml"}
@@ -63,12 +64,15 @@ TITLES = {"ours_default": "ours, default config", "ours_fast": "ours, fast.yaml"
 class Ready(Protocol):
     """What is measured: a `Tuned` peer, or a model of ours."""
 
-    labels: list[str]
     thresholds_: Floats
     prior_: Floats
     digest_: str
 
-    def score(self, texts: Sequence[str]) -> Probabilities:
+    @property
+    def labels(self) -> list[str]:
+        """Names, in the order of every output."""
+
+    def predict_proba(self, texts: Sequence[str]) -> Probabilities:
         """Posts to probabilities, shape (n_posts, n_labels)."""
 
     def decide(self, probabilities: Probabilities) -> Decisions:
@@ -168,7 +172,7 @@ def load_posts(sources: Sequence[str], off_domain: Path, stream: Path, sample: i
         Y=Y,
         groups=groups,
         auxiliary=corpus.targets("train", corpus.auxiliary)[train],
-        folds=Classifier(config.of_model())._folds(Y, groups),
+        folds=make_folds(Y, groups, corpus.labels, config.calibration.folds, config.seed),
         test_texts=texts[split][test].tolist(),
         test_Y=corpus.targets(split, corpus.labels)[test],
         test_groups=corpus.groups(split)[test],
@@ -215,7 +219,7 @@ class Tuned:
             columns = zip(Y.T, calibrated.T, self.labels, strict=True)
             self.thresholds_ = np.array([tune_threshold(y, p, wanted, name) for y, p, name in columns])
 
-    def score(self, texts: Sequence[str]) -> Probabilities:
+    def predict_proba(self, texts: Sequence[str]) -> Probabilities:
         """Raw posts to probabilities, shape (n_posts, n_labels)."""
         found = self.peer.predict_proba(texts)
         return (self.calibrator.predict_proba(log_odds(found)) if self.peer.tuned else found).astype(np.float32)
@@ -294,11 +298,11 @@ def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trai
     overlay = OURS[name]
     config = load_config([overlay] if overlay else [], ["calibration.folds=3"], posts.config.data.sources)
     start = perf_counter()
-    model = Classifier(config.of_model())
+    model = Classifier.from_config(config.of_model())
     tokens = model.tokenizer([normalise(text) for text in posts.texts])
     tokenised = perf_counter() - start
     steps: list[float] = []  # when each began: the last is the fit on all of train
-    model.fit(tokens, posts.Y, posts.groups, posts.auxiliary, lambda _: steps.append(perf_counter()))
+    model.fit_tokens(TrainingTokens(tokens, posts.Y, posts.groups, posts.auxiliary), lambda _: steps.append(perf_counter()))
     seconds = tokenised + perf_counter() - steps[-1]
     with TemporaryDirectory() as scratch:  # a model newly loaded does not remember the words of train
         folder = Path(scratch) / "model"
@@ -370,7 +374,7 @@ def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | 
             f"{len(stream) + len(warm_up)} distinct unlabelled posts are too few to measure speed; give at least {WARM_UP + TURNS}"
         )
     # Of all turns the same, so that both remember as many words.
-    steps = {"posts_per_second": trained.model.score, "tokenizer_posts_per_second": _bare_tokenizer()}
+    steps = {"posts_per_second": trained.model.predict_proba, "tokenizer_posts_per_second": _bare_tokenizer()}
     best = dict.fromkeys(steps, 0.0)
     turns = list(zip(_turns(stream, trained.per_turn), _turns(stream, TOKENIZER_POSTS), strict=True))
     with one_core():
@@ -378,27 +382,28 @@ def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | 
             for (name, step), chosen in zip(steps.items(), (posts, others), strict=True):
                 best[name] = max(best[name], rate(step, chosen, warm_up))
     if trained.all_cores:
-        best["posts_per_second_all_cores"] = max(rate(trained.model.score, posts, warm_up) for posts, _ in turns)
+        best["posts_per_second_all_cores"] = max(rate(trained.model.predict_proba, posts, warm_up) for posts, _ in turns)
     return {**best}
 
 
 def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
     """Metrics on test with intervals over authors, behavioural cases passed, and share of ordinary posts flagged."""
     evaluation = posts.config.evaluation
-    probabilities = model.score(posts.test_texts)
+    probabilities = model.predict_proba(posts.test_texts)
     decided = model.decide(probabilities)
     metrics = compute_metrics(posts.test_Y, probabilities, decided, posts.labels, model.thresholds_.tolist())
     counts = resample(posts.test_groups, evaluation.rounds, posts.config.seed)
     by_round = metrics_by_round(posts.test_Y, probabilities, decided, counts)
     bounds = intervals(metrics, by_round, probabilities, evaluation.confidence)
-    of_cases = model.score([case.text for case in posts.cases])
+    of_cases = model.predict_proba([case.text for case in posts.cases])
     behaviour = run_cases(posts.cases, posts.labels, of_cases, model.decide(of_cases))
-    flagged = model.decide(model.score(posts.off_domain))
+    flagged = model.decide(model.predict_proba(posts.off_domain))
     harassment = np.array([name not in posts.config.labels.support for name in posts.labels])
     return {
-        **{name: {"value": metrics[name], "interval": bounds[name]} for name in ("macro_f1", "mean_average_precision")},
-        "labels": {name: {key: found[key] for key in ("f1", "average_precision", "ece")} for name, found in metrics["labels"].items()},
-        "behaviour": {name: behaviour[name] for name in ("cases", "passed", "rate")},
+        "macro_f1": {"value": metrics.macro_f1, "interval": bounds.macro_f1},
+        "mean_average_precision": {"value": metrics.mean_average_precision, "interval": bounds.mean_average_precision},
+        "labels": {name: found.model_dump(include={"f1", "average_precision", "ece"}) for name, found in metrics.labels.items()},
+        "behaviour": behaviour.model_dump(include={"cases", "passed", "rate"}),
         "off_domain": {
             "posts": len(flagged),
             "harassment": float(flagged[:, harassment].any(axis=1).mean()),
@@ -483,14 +488,11 @@ def _makers(
 
 
 def main(
+    data: Annotated[list[str], typer.Option(help="As of train.py; may be repeated.")],
+    off_domain: Annotated[Path, typer.Option(help="Ordinary posts, to count false alarms.")],
+    stream: Annotated[Path, typer.Option(help="Unlabelled posts, to measure speed.")],
     peer: Annotated[list[str], typer.Option(help="Measure this one, even if it was measured before; may be repeated.")] = [],  # noqa: B006
     model: Annotated[list[Path], typer.Option(help="A model directory of ours to measure, too; may be repeated.")] = [],  # noqa: B006
-    data: Annotated[list[str], typer.Option(help="As of train.py; may be repeated.")] = [  # noqa: B006
-        str(SHARED / "metoo2017"),
-        f"train={SHARED / 'offdomain' / 'negatives_train.jsonl'}",
-    ],
-    off_domain: Annotated[Path, typer.Option(help="Ordinary posts, to count false alarms.")] = SHARED / "offdomain" / "tweets.jsonl",
-    stream: Annotated[Path, typer.Option(help="Unlabelled posts, to measure speed.")] = SHARED / "metoo2017" / "unlabeled.jsonl",
     out: Annotated[Path, typer.Option(help="Results, with .md and .svg beside; a run that was stopped goes on.")] = RESULTS,
     sample: Annotated[int | None, typer.Option(min=1, help="A trial: so many train posts, a fifth of them for test.")] = None,
 ) -> None:

@@ -20,7 +20,6 @@ from rich.table import Table
 from models import Classifier
 from models.arrays import Labels
 from models.errors import InputError
-from models.text import normalise
 from pipeline import terminal
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
@@ -34,11 +33,10 @@ def held_out(data: Path) -> tuple[Classifier, Labels]:
     """Cross-validate the default model on ``train.jsonl`` of a folder: `Classifier.held_out_` and the labels."""
     config = load_config(sources=[f"train={data / 'train.jsonl'}"])
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
-    model = Classifier(config.of_model())
-    tokens = model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]])
-    Y = corpus.targets("train", corpus.labels)
-    model.cross_validate(tokens, Y, corpus.groups("train"), corpus.targets("train", corpus.auxiliary))
-    return model, Y
+    model = Classifier.from_config(config.of_model())
+    posts = corpus.to_learn_from()
+    model.cross_validate(posts.tokenised(model.tokenizer))
+    return model, posts.Y
 
 
 def thin(y: NDArray[np.int8], share: float | None, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -69,12 +67,18 @@ def simulate(
     for _ in range(runs):
         chosen = np.zeros(len(Y), bool)
         chosen[rng.choice(len(Y), labelled, replace=False)] = True
-        found = estimate_prevalence(Y[chosen], p[chosen], p[~chosen], [label], [threshold], 0.95, 1)["total"]["labels"][label]
-        counted += found["counted"] / runs
+        found = estimate_prevalence(Y[chosen], p[chosen], p[~chosen], [label], [threshold], 0.95, 1).total.labels[label]
+        counted += found.counted / runs
         rest = int((~chosen).sum())
-        intervals = found | {"counted": wilson_interval(round(found["counted"] * rest), rest, 0.95)}
+        of_labelled = found.labelled_interval or (0.0, 1.0)
+        # Where no labelled post has the label, there is no other interval than theirs.
+        intervals = {
+            "interval": found.interval or of_labelled,
+            "counted": wilson_interval(round(found.counted * rest), rest, 0.95),
+            "labelled_interval": of_labelled,
+        }
         for name in METHODS:
-            low, high = intervals[name] or found["labelled_interval"]  # no positive among the labelled: no other interval
+            low, high = intervals[name]
             covered[name] += low <= truth <= high
             width[name] += (high - low) / runs
     coverage = {name: count / runs for name, count in covered.items()}
@@ -93,7 +97,7 @@ def _table(rows: list[dict[str, Any]], runs: int) -> Table:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with train.jsonl.")] = Path("../shared/data/metoo2017"),
+    data: Annotated[Path, typer.Option(help="Folder with train.jsonl.")],
     labelled: Annotated[list[int], typer.Option(min=2, help="Posts that are labelled; give it again for more sizes.")] = [300, 600],  # noqa: B006
     share: Annotated[list[float], typer.Option(min=0.001, max=0.5, help="Also thin each label out to this share.")] = [0.02],  # noqa: B006
     runs: Annotated[int, typer.Option(min=1, help="Simulations of each.")] = 500,

@@ -21,7 +21,6 @@ from models import Classifier
 from models.arrays import Decisions, Labels
 from models.config import ROOT
 from models.errors import InputError
-from models.text import normalise
 from pipeline import terminal
 from pipeline.config import Config
 from pipeline.config_files import load_config
@@ -68,11 +67,10 @@ def measure(config: Config) -> dict[str, dict[str, Any]]:
         raise InputError(
             f"{', '.join(config.data.sources)}: holds no {min(missing)} posts; give the folder with the three files as published"
         )
-    model = Classifier(config.of_model())
-    tokens = model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]])
-    model.fit(tokens, corpus.targets("train", corpus.labels), corpus.groups("train"))
+    model = Classifier.from_config(config.of_model())
+    model.fit_tokens(corpus.to_learn_from().tokenised(model.tokenizer))
     Y = corpus.targets("test", corpus.labels)
-    decided = model.decide(model.score(corpus.splits["test"]["text"]))
+    decided = model.decide(model.predict_proba(corpus.splits["test"]["text"]))
     new = corpus.is_new("test")
     measured = {}
     for title, answer in (("ours", decided), ("all zero", np.zeros_like(decided))):
@@ -100,7 +98,7 @@ def table(measured: dict[str, dict[str, Any]]) -> Table:
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with train.csv, dev.csv and test.csv as published.")] = Path("../shared/data/safecity"),
+    data: Annotated[Path, typer.Option(help="Folder with train.csv, dev.csv and test.csv as published.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Train and measure on SafeCity, beside published results."""

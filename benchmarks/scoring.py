@@ -233,8 +233,8 @@ def measure_memory(posts: Sequence[str], model: Path, seed: int) -> dict[str, An
 
 
 def main(
+    corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")],
     posts: Annotated[int, typer.Option(min=100, help="Distinct posts to run over.")] = 1_000_000,
-    corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")] = Path("../shared/data/metoo2017"),
     model: Annotated[Path | None, typer.Option(help="Model directory; without it one is trained on the corpus.")] = None,
     spacy_pipeline: Annotated[str, typer.Option(help="The alternative's spaCy pipeline, by name or path.")] = "en_core_web_sm",
     sample: Annotated[int, typer.Option(min=20, help="Posts for the alternative, which is slow.")] = 2000,

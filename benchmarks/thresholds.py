@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from benchmarks.ablation import RELEASED, SOURCES
+from benchmarks.ablation import RELEASED
 from models import Classifier
 from models.arrays import Labels, Probabilities
 from models.calibration import tune_threshold
@@ -79,20 +79,20 @@ def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordina
 
 def measure(
     data: Annotated[
-        list[str] | None,
+        list[str],
         typer.Option(
-            help=f"As of train.py; by default the corpora of models/released. Of posts without any label, source {TRIGGER} "
-            "marks those with a trigger word, and no source the ordinary ones."
+            help="As of train.py: the corpora of models/released, for its figures; may be repeated. Of posts without any label, "
+            f"source {TRIGGER} marks those with a trigger word, and no source the ordinary ones."
         ),
-    ] = None,
+    ],
 ) -> None:
     """Cross-validate the released config, and show each tolerance."""
-    config = load_config([RELEASED], [], data or SOURCES)
+    config = load_config([RELEASED], [], data)
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
-    model = Classifier(config.of_model())
+    model = Classifier.from_config(config.of_model())
     posts = corpus.to_learn_from()
     with terminal.steps() as progress:
-        model.cross_validate(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary, progress)
+        model.cross_validate(posts.tokenised(model.tokenizer), progress)
     without = ~np.hstack([posts.Y, posts.auxiliary]).any(axis=1)
     trigger, ordinary = (without & (np.array(corpus.splits["train"]["source"], object) == source) for source in (TRIGGER, None))
     terminal.output().print(by_tolerance(posts.Y, model.held_out_, trigger, ordinary, config.labels, config.thresholds))

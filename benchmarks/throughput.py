@@ -75,10 +75,8 @@ def train_on(folder: Path) -> Classifier:
     """Train the default model on ``train.jsonl`` of a folder."""
     config = load_config(sources=[f"train={folder / 'train.jsonl'}"])
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
-    model = Classifier(config.of_model())
-    tokens = model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]])
-    targets, auxiliary = corpus.targets("train", corpus.labels), corpus.targets("train", corpus.auxiliary)
-    return model.fit(tokens, targets, corpus.groups("train"), auxiliary)
+    model = Classifier.from_config(config.of_model())
+    return model.fit_tokens(corpus.to_learn_from().tokenised(model.tokenizer))
 
 
 def plain_pipeline(model: Classifier, *, tokenise_once: bool) -> Pipeline:
@@ -96,9 +94,9 @@ def plain_pipeline(model: Classifier, *, tokenise_once: bool) -> Pipeline:
         return [" ".join(post) for post in model.tokenizer([normalise(text) for text in texts]).to_lists()]
 
     def probabilities(X: Any) -> NDArray[np.float64]:
-        return model.calibrator.predict_proba(model.scorer.decision_function(X).astype(np.float64))
+        return model.calibrator_.predict_proba(model.scorers_.linear.decision_function(X).astype(np.float64))
 
-    wanted, features = model.config.features, model.features
+    wanted, features = model.config.features, model.scorers_.features
     shared: dict[str, Any] = {
         "preprocessor": None if tokenise_once else lambda text: tokens([text])[0],
         "lowercase": False,
@@ -158,11 +156,11 @@ def measure(posts: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
     """
     paths: dict[str, Callable[[], Callable[[Sequence[str]], Any]]] = {
         "a": bare_tokenizer,
-        "b": lambda: Classifier.load(folder).score,
+        "b": lambda: Classifier.load(folder).predict_proba,
         "c": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=False).transform,
         "d": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=True).transform,
     }
-    if Classifier.load(folder).network:  # scikit-learn has nothing like it
+    if Classifier.load(folder).scorers_.network:  # scikit-learn has nothing like it
         del paths["c"], paths["d"]
     some = posts[:: -(-len(posts) // BATCH)]
     for other in paths.keys() - {"a", "b"}:
@@ -230,8 +228,8 @@ def measure_and_print(
 
 
 def main(
+    corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")],
     posts: Annotated[int, typer.Option(min=1, help="Distinct posts to run over.")] = 50_000,
-    corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")] = Path("../shared/data/metoo2017"),
     model: Annotated[Path | None, typer.Option(help="Model directory; without it one is trained on the corpus.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the best counts.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the splices.")] = 0,

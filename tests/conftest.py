@@ -17,6 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 from models import Classifier
 from models.config import Calibration, Features, Label, LabelSet, ModelConfig
 from models.errors import InputError
+from models.fitting import TrainingTokens
 from models.tokens import TokenBatch
 
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
@@ -85,6 +86,11 @@ def invent(n_posts: int = 240, n_authors: int = 120, seed: int = 0) -> Posts:
     return Posts(texts, truth[:, :2], rng.integers(0, n_authors, n_posts), truth[:, 2:])
 
 
+def training(tokens: TokenBatch, Y: np.ndarray, groups: np.ndarray, auxiliary: np.ndarray | None = None) -> TrainingTokens:
+    """Tokenised posts as `Classifier.fit_tokens` takes them; without auxiliary labels by default."""
+    return TrainingTokens(tokens, Y, groups, Y[:, :0] if auxiliary is None else auxiliary)
+
+
 def model_config(**changes: Any) -> ModelConfig:
     """Two labels and an auxiliary one, small features, three folds; `changes` replace sections."""
     labels = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])
@@ -100,4 +106,4 @@ def posts() -> Posts:
 @pytest.fixture(scope="session")
 def model(posts: Posts) -> Classifier:
     """A fitted model; tests read it only."""
-    return Classifier(model_config()).fit(posts.tokens, posts.Y, posts.groups, posts.auxiliary)
+    return Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, posts.Y, posts.groups, posts.auxiliary))

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from conftest import Posts, model_config
+from conftest import Posts, model_config, training
 
 from models import Classifier
 from models.composition import Neighbours
 from models.config import Model, ModelConfig, Network
+from models.fitting import material_of
 from models.lessons import Lessons, Material, digest_of
 from models.tokens import TokenBatch
 from pipeline.config import Config
@@ -59,7 +60,9 @@ class Class:
     config: ModelConfig
 
     def fit(self, config: ModelConfig | None = None) -> Classifier:
-        return Classifier(config or self.config).fit(self.tokens, self.posts.Y, self.groups, self.posts.auxiliary)
+        return Classifier.from_config(config or self.config).fit_tokens(
+            training(self.tokens, self.posts.Y, self.groups, self.posts.auxiliary)
+        )
 
 
 # Ordinary English, which a teacher may put into others' posts; what tells the labels is invented.
@@ -106,9 +109,9 @@ class Files:
     @property
     def material(self) -> Material:
         config, corpus = self.load()
-        model = Classifier(config.of_model())
+        model = Classifier.from_config(config.of_model())
         posts = corpus.to_learn_from()
-        return model.material(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary)
+        return material_of(model.config, posts.tokenised(model.tokenizer))
 
 
 def write_files(folder: Path) -> Files:

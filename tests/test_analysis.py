@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from models.config import Label, LabelSet
+from pipeline.checks import check_splits
 from pipeline.config import Data, Evaluation
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split, headline
 from pipeline.evaluation.analysis import analyse
+from pipeline.evaluation.results import Analysis, Behaviour, DataChecks, Difference, Functionality, Results, Sample
 from pipeline.metrics import flatten_metrics
 
 LABELS = ["alpha", "beta"]
@@ -27,7 +29,7 @@ class Known:
     def __init__(self, blur=0.0):
         self.blur, self.digest_ = blur, f"{blur:064}"
 
-    def score(self, texts):
+    def predict_proba(self, texts):
         known = np.array([[float(number) for number in text.split()[1:]] for text in texts], np.float32).reshape(len(texts), 2)
         noise = np.random.default_rng(1).random(known.shape, np.float32)
         return (1 - self.blur) * known + np.float32(self.blur) * noise
@@ -66,43 +68,45 @@ def analysed(corpus):
 
 def test_everything_is_there_and_can_be_written_as_json(analysed):
     results = analysed()
-    assert list(results) == ["sample", "intervals", "reliability", "thresholds", "slices"]
-    assert results["sample"] == {"authors": 100, "rounds": 200, "confidence": 0.95}
-    assert list(results["reliability"]) == list(results["thresholds"]) == list(results["intervals"]["labels"]) == LABELS
-    assert {part["column"] for part in results["slices"]} == {"length", "hashtag", "link", "emoji", "teller"}
-    assert json.loads(json.dumps(results, allow_nan=False)) == results
+    assert [name for name, value in results if value is not None] == ["sample", "intervals", "reliability", "thresholds", "slices"]
+    assert results.sample == Sample(authors=100, rounds=200, confidence=0.95)
+    assert list(results.reliability) == list(results.thresholds) == list(results.intervals.labels) == LABELS
+    assert {part.column for part in results.slices} == {"length", "hashtag", "link", "emoji", "teller"}
+    assert Analysis.model_validate_json(json.dumps(results.model_dump(mode="json"), allow_nan=False)) == results
 
 
 def test_same_seed_same_results_another_seed_others(analysed):
     assert analysed() == analysed()
-    assert analysed()["intervals"] != analysed(seed=1)["intervals"]
+    assert analysed().intervals != analysed(seed=1).intervals
 
 
 def test_a_slice_of_all_posts_has_the_intervals_of_the_whole(analysed):
     results = analysed()
-    (whole,) = [part for part in results["slices"] if part["column"] == "length"]
+    (whole,) = [part for part in results.slices if part.column == "length"]
     for label in LABELS:
-        assert whole["labels"][label]["intervals"]["f1"] == pytest.approx(results["intervals"]["labels"][label]["f1"])
+        assert whole.labels[label].intervals.f1 == pytest.approx(results.intervals.labels[label].f1)
 
 
 def test_a_model_against_itself_differs_nowhere(analysed):
-    differences = analysed(other=Known())["comparison"]["differences"]
-    for tree in (*differences["labels"].values(), {name: value for name, value in differences.items() if name != "labels"}):
-        for found in tree.values():
-            assert found == {"difference": 0, "interval": [0, 0], "verdict": "no real difference"}
+    differences = analysed(other=Known()).comparison.differences
+    overall = [found for name, found in differences if name != "labels"]
+    of_labels = [found for compared in differences.labels.values() for _, found in compared]
+    assert (len(overall), len(of_labels)) == (6, 2 * 5)
+    for found in (*overall, *of_labels):
+        assert found == Difference(difference=0, interval=(0, 0), verdict="no real difference")
 
 
 def test_a_model_that_sees_less_is_worse_and_the_other_way_round(analysed):
     sharp, blurred = Known(), Known(blur=0.8)
-    ours, theirs = analysed(sharp, blurred)["comparison"], analysed(blurred, sharp)["comparison"]
-    assert (ours["model"], theirs["model"]) == (blurred.digest_, sharp.digest_)
+    ours, theirs = analysed(sharp, blurred).comparison, analysed(blurred, sharp).comparison
+    assert (ours.model, theirs.model) == (blurred.digest_, sharp.digest_)
     for name in ("macro_f1", "mean_average_precision"):
-        better, worse = ours["differences"][name], theirs["differences"][name]
-        assert (better["verdict"], worse["verdict"]) == ("better", "worse")
-        assert better["difference"] == pytest.approx(-worse["difference"])
-        assert better["interval"] == pytest.approx([-end for end in reversed(worse["interval"])])
-    assert ours["differences"]["labels"]["alpha"]["brier"]["difference"] < 0
-    assert ours["differences"]["labels"]["alpha"]["brier"]["verdict"] == "better"
+        better, worse = getattr(ours.differences, name), getattr(theirs.differences, name)
+        assert (better.verdict, worse.verdict) == ("better", "worse")
+        assert better.difference == pytest.approx(-worse.difference)
+        assert better.interval == pytest.approx(tuple(-end for end in reversed(worse.interval)))
+    assert ours.differences.labels["alpha"].brier.difference < 0
+    assert ours.differences.labels["alpha"].brier.verdict == "better"
 
 
 def test_posts_of_one_author_make_intervals_wider_than_posts_of_many(jsonl):
@@ -114,20 +118,32 @@ def test_posts_of_one_author_make_intervals_wider_than_posts_of_many(jsonl):
         ]
         corpus = load_corpus(Data(sources=[str(jsonl("posts.jsonl", rows))]), LABEL_SET, seed=0, cut=False)
         wanted = Evaluation(rounds=200)
-        bounds = analyse(evaluate_split(Known(), corpus, "all"), corpus, "all", Known(), wanted, 0)["intervals"]["labels"]["alpha"][
-            "recall"
-        ]
-        widths.append(bounds[1] - bounds[0])
+        analysis = analyse(evaluate_split(Known(), corpus, "all"), corpus, "all", Known(), wanted, 0)
+        low, high = analysis.intervals.labels["alpha"].recall
+        widths.append(high - low)
     assert widths[1] > 3 * widths[0]
 
 
+def functionality(passed, cases):
+    return Functionality(cases=cases, passed=passed, failures=[], rate=passed / cases, interval=(0, 1))
+
+
 def test_a_run_logs_the_headlines(analysed, corpus):
-    evaluation = evaluate_split(Known(), corpus, "all")
-    results = evaluation.metrics | analysed(other=Known(blur=0.8))
-    behaviour = {"cases": 4, "passed": 3, "rate": 0.75, "functionalities": {"negation": {"rate": 0.5}, "sarcasm": {"rate": 1.0}}}
-    logged = headline(results | {"behaviour": behaviour})
-    assert logged["macro_f1"] == evaluation.metrics["macro_f1"]
-    assert [logged["macro_f1_low"], logged["macro_f1_high"]] == results["intervals"]["macro_f1"]
+    evaluation, analysis = evaluate_split(Known(), corpus, "all"), analysed(other=Known(blur=0.8))
+    functionalities = {"negation": functionality(1, 2), "sarcasm": functionality(2, 2)}
+    results = Results(
+        **dict(evaluation.metrics),
+        **dict(analysis),
+        model=Known().digest_,
+        evaluated="all",
+        behaviour=Behaviour(cases=4, passed=3, rate=0.75, passed_by_silence=0, functionalities=functionalities),
+        data=DataChecks.model_validate(check_splits(corpus).model_dump(exclude={"pairs"})),
+        features={},
+    )
+    logged = headline(results)
+    assert logged["macro_f1"] == evaluation.metrics.macro_f1
+    assert (logged["macro_f1_low"], logged["macro_f1_high"]) == analysis.intervals.macro_f1
     assert logged["behaviour"] == {"passed": 0.75, "negation": 0.5, "sarcasm": 1.0}
     assert not {"slices", "thresholds", "reliability", "comparison"} & {name for name, value in logged.items() if isinstance(value, dict)}
-    assert not [name for name in flatten_metrics(headline(results | {"behaviour": None})) if "behaviour" in name]
+    without = results.model_copy(update={"behaviour": None})
+    assert not [name for name in flatten_metrics(headline(without)) if "behaviour" in name]

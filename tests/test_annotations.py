@@ -434,6 +434,7 @@ def test_the_command_makes_annotations(corpus, made, tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == (made / "invented.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_module_ends_in_one_line_and_exit_code_2(tmp_path):
     command = [sys.executable, "-m", "pipeline.commands.annotations", "join"]
     arguments = ["--texts", tmp_path / "gone.csv", "--out", tmp_path / "out"]

@@ -98,24 +98,16 @@ def load(tmp_path):
     return cases
 
 
-class Known:
-    """A model that knows the probabilities of texts such as ``0.9 0.2`` by heart."""
-
-    labels = ["alpha", "beta"]
-    thresholds_ = np.array([0.5, 0.5])
-    prior_ = np.array([0.1, 0.1])
-    digest_ = "0" * 64
-
-    def score(self, texts):
-        return np.array([[float(number) for number in text.split()] for text in texts], np.float32).reshape(len(texts), 2)
-
-    def decide(self, probabilities):
-        return probabilities >= 0.5
-
-
 @pytest.fixture
 def run(load):
-    return lambda *rows: run_cases(Known(), load(*rows))
+    """``run(row(...), ...)`` takes the probabilities of two labels from a case's text, such as ``0.9 0.2``."""
+
+    def results(*rows):
+        cases = load(*rows)
+        probabilities = np.array([[float(number) for number in case.text.split()] for case in cases], np.float32)
+        return run_cases(cases, ["alpha", "beta"], probabilities, probabilities >= 0.5)
+
+    return results
 
 
 BASE = row("base", text="0.6 0.4", must="alpha")
@@ -143,18 +135,18 @@ BASE = row("base", text="0.6 0.4", must="alpha")
     ],
 )
 def test_a_case_passes_or_fails_on_the_labels_that_it_asks_for(run, case, failed):
-    found = run(BASE, case)["functionalities"]["a"]
-    assert found["passed"] == (2 if failed is None else 1)
-    assert [failure["failed"] for failure in found["failures"]] == ([] if failed is None else [failed])
+    found = run(BASE, case).functionalities["a"]
+    assert found.passed == (2 if failed is None else 1)
+    assert [failure.failed for failure in found.failures] == ([] if failed is None else [failed])
 
 
 def test_a_failure_says_what_was_asked_and_what_was_given(run):
     case = row(text="0.7 0.51234", test="direction", contrast_id="base", labels="alpha", must="alpha", must_not="beta")
-    (failure,) = run(BASE, case)["functionalities"]["a"]["failures"]
-    assert failure == {
+    (failure,) = run(BASE, case).functionalities["a"].failures
+    assert failure.model_dump() == {
         **{"case_id": "a-01", "text": "0.7 0.51234", "test": "direction", "contrast": "base"},
         **{"must": ["alpha"], "must_not": ["beta"], "failed": ["beta"], "given": ["alpha", "beta"]},
-        "probabilities": {"alpha": 0.7, "beta": 0.5123},
+        **{"probabilities": {"alpha": 0.7, "beta": 0.5123}, "words": {}},
     }
 
 
@@ -162,17 +154,17 @@ def test_rates_are_counted_by_functionality_in_the_order_of_the_file(run):
     rows = [row(f"z-{k}", functionality="z", text="0.9 0.1" if k < 9 else "0.1 0.1", must="alpha") for k in range(12)]
     rows += [row(f"a-{k}", text="0.1 0.1", must_not="beta") for k in range(12)]
     results = run(*rows)
-    assert (results["cases"], results["passed"], results["rate"]) == (24, 21, 21 / 24)
-    assert list(results["functionalities"]) == ["z", "a"]
-    found = results["functionalities"]["z"]
-    assert (found["cases"], found["passed"], found["rate"], len(found["failures"])) == (12, 9, 0.75, 3)
-    assert found["interval"] == pytest.approx([0.4677, 0.9111], abs=1e-4), "Wilson's, as in tables"
-    assert results["functionalities"]["a"]["interval"] == pytest.approx([0.7575, 1], abs=1e-4)
+    assert (results.cases, results.passed, results.rate) == (24, 21, 21 / 24)
+    assert list(results.functionalities) == ["z", "a"]
+    found = results.functionalities["z"]
+    assert (found.cases, found.passed, found.rate, len(found.failures)) == (12, 9, 0.75, 3)
+    assert found.interval == pytest.approx((0.4677, 0.9111), abs=1e-4), "Wilson's, as in tables"
+    assert results.functionalities["a"].interval == pytest.approx((0.7575, 1), abs=1e-4)
 
 
 def test_cases_about_labels_that_the_model_lacks_are_left_out(run):
     results = run(row("a-01", text="0.1 0.1", must="gamma"), row("b-01", functionality="b", text="0.9 0.1", must="gamma;alpha"))
-    assert (results["cases"], results["passed"], list(results["functionalities"])) == (1, 1, ["b"])
+    assert (results.cases, results.passed, list(results.functionalities)) == (1, 1, ["b"])
 
 
 def test_cases_may_name_labels_of_other_sets(load):

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import training
 from rich.console import Console
 from school import lessons_of
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from benchmarks import ablation, safecity, scoring, thresholds
+from benchmarks import ablation, intervals, safecity, scoring, thresholds
 from benchmarks.throughput import distinct_posts, main
 from models import Classifier
+from models.config import Label, LabelSet
 from models.errors import InputError
+from models.fitting import folds_of
+from models.fitting import lessons_of as lessons_given
 from pipeline.config_files import load_config
 
 pytest_plugins = ["taught"]
@@ -51,6 +55,7 @@ def cells(printed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_starts_from_any_folder(name, tmp_path):
     done = subprocess.run([sys.executable, ROOT / "benchmarks" / name, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -58,6 +63,7 @@ def test_every_command_starts_from_any_folder(name, tmp_path):
     assert "Usage:" in done.stdout
 
 
+@pytest.mark.slow
 def test_reports_rates_ratios_and_bars_as_json(corpus):
     command = [sys.executable, "benchmarks/throughput.py", "--corpus", str(corpus), "--posts", "200", "--rounds", "1", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -106,6 +112,7 @@ def run_jobs(corpus, *options):
     return done
 
 
+@pytest.mark.slow
 def test_jobs_are_measured_beside_the_tokenizer_and_the_alternative(corpus):
     done = run_jobs(corpus, "--posts", "300", "--rounds", "1", "--sample", "50", "--spacy-pipeline", "no_such_pipeline", "--json")
     assert "no_such_pipeline is not installed" in done.stderr
@@ -181,6 +188,7 @@ def test_safecity_all_zero_is_right_where_nothing_is_given():
     assert scored["one_minus_hamming_loss"]["value"] == 75
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:::mlflow")
 def test_ablation_measures_each_variant_beside_the_first(files, monkeypatch, capsys):
     lessons_of(files.material).save(files.lessons)
@@ -208,17 +216,32 @@ def test_ablation_varies_the_released_config():
 def test_ablation_teaches_the_parts_that_a_variant_names(files):
     lessons_of(files.material).save(files.lessons)
     config, corpus = files.load()
-    texts, groups = corpus.to_learn_from()
-    labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
-    whole, part = Classifier(config.of_model()), ablation._Taught(config.of_model())
-    part.variant = ablation.Variant("", parts=(True, False, True))
-    tokens = whole.tokenizer(texts)
-    given = tokens, labels, groups, auxiliary, whole._folds(labels, groups[: len(labels)])
-    for of_all, of_part in zip(whole._lessons(*given), part._lessons(*given), strict=True):
+    model = Classifier.from_config(config.of_model())
+    posts = corpus.to_learn_from().tokenised(model.tokenizer)
+    given = model.config, posts, folds_of(model.config, posts)
+    for of_all, of_part in zip(lessons_given(*given), ablation._part_of(lessons_given(*given), (True, False, True)), strict=True):
         labelled, unlabelled, composed = of_all.sizes
         kept = [*range(labelled), *range(labelled + unlabelled, labelled + unlabelled + composed)]
         np.testing.assert_array_equal(of_part.targets, of_all.targets[kept])
         assert of_part.posts.to_lists() == of_all.posts.take(np.array(kept)).to_lists()
+
+
+def test_intervals_hold_about_as_often_as_they_say_and_those_beside_them_do_not(monkeypatch, capsys):
+    monkeypatch.setattr(intervals, "POPULATION", 10_000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 100)
+    intervals.main(runs=10, as_json=True)
+    rates = json.loads(capsys.readouterr().out)
+    beside = {"bootstrap of single posts", "decisions counted", "cheapest of the sample"}
+    assert beside < {rate["by"] for rate in rates}
+    for rate in rates:
+        assert rate["found"] == rate["held"] / 10
+        if rate["by"] not in beside:
+            assert rate["found"] >= rate["by_chance"][0], rate
+    assert {rate["found"] for rate in rates if rate["by"] == "decisions counted"} == {0}
+    intervals.main(runs=1)
+    rows = cells(capsys.readouterr().out)
+    assert [row[:2] for row in rows] == [[rate["of"], rate["by"]] for rate in rates]
+    assert {row[3] for row in rows} <= {"0.0%", "100.0%"}
 
 
 def test_higher_tolerance_costs_f1_and_spares_false_alarms():
@@ -230,9 +253,10 @@ def test_higher_tolerance_costs_f1_and_spares_false_alarms():
     probabilities[205:207, 0] = probabilities[206:209, 1] = 0.99  # and four others
     probabilities[300:304, 0] = probabilities[303:305, 1] = 0.99  # five ordinary ones
     console = Console(width=200)
-    wanted = load_config().thresholds
+    wanted, two = load_config().thresholds, ["assault", "solidarity_support"]
+    labels = LabelSet(name="two", labels=[Label(name=name, definition="") for name in two], support=two[1:])
     with console.capture() as captured:
-        console.print(thresholds.by_tolerance(Y, probabilities, trigger, ordinary, ["assault", "solidarity_support"], wanted))
+        console.print(thresholds.by_tolerance(Y, probabilities, trigger, ordinary, labels, wanted))
     rows = cells(captured.get())
     assert [float(row[0]) for row in rows] == thresholds.TOLERANCES
     # That at most nine of a hundred are flagged has a chance of one in twenty if it is 15.18 % in truth.
@@ -249,14 +273,13 @@ def test_thresholds_are_measured_on_held_out_folds_and_posts_without_any_label(f
     thresholds.measure(files.options[3::2])
     rows = cells(capsys.readouterr().out)
     config, corpus = files.load()
-    model = Classifier(config.of_model())
-    texts, groups = corpus.to_learn_from()
-    labels, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
-    model.cross_validate(model.tokenizer(texts), labels, groups, auxiliary)
+    model = Classifier.from_config(config.of_model())
+    posts = corpus.to_learn_from()
+    model.cross_validate(training(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary))
     decided = model.decide(model.held_out_)
-    without = ~labels.any(axis=1) & ~auxiliary.any(axis=1)
+    without = ~posts.Y.any(axis=1) & ~posts.auxiliary.any(axis=1)
     assert config.thresholds.tolerance == thresholds.TOLERANCES[0]
-    assert rows[0][1] == f"{100 * f1_score(labels, decided, average='macro'):.1f}"
+    assert rows[0][1] == f"{100 * f1_score(posts.Y, decided, average='macro'):.1f}"
     assert rows[0][2:] == ["no posts", thresholds.flagged(decided[without]), "0 (7.98)"]
     assert decided[without].any()
 

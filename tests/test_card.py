@@ -8,20 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import invent, model_config
+from conftest import invent, model_config, training
 from huggingface_hub import ModelCard
 
 from models import Classifier
+from models.explanation import strongest_features
 from models.storage import RELEASED, read_description
 from models.text import normalise
-from pipeline import terminal
+from pipeline import evaluating, terminal
 from pipeline.commands.card import main
 from pipeline.config import Data, Evaluation
 from pipeline.corpora import load_corpus
-from pipeline.evaluation import evaluate_split
+from pipeline.evaluation import Results, evaluate_split, write_evaluation
 from pipeline.evaluation.analysis import analyse
-from pipeline.evaluation.behaviour import Case, run_cases
+from pipeline.evaluation.behaviour import Case
+from pipeline.evaluation.results import MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
 from pipeline.report import card
+from pipeline.results import Interval
 from pipeline.scoring import score_files
 
 LABELS = ["alpha", "solidarity_support"]
@@ -57,20 +60,25 @@ def made(tmp_path_factory) -> Path:
     """A model, its evaluation, its scores of posts without labels, and the same scores by another model."""
     folder = tmp_path_factory.mktemp("card")
     posts = invent(200)
-    model = Classifier(config())
-    model.fit(model.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups)
+    model = Classifier.from_config(config())
+    model.fit_tokens(training(model.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups))
     model.save(folder / "model", {"training_data": {"posts": 1234, "sha256": "c0ffee" * 10 + "1234"}})
     model.save(folder / "other", {"training_data": {"posts": 1234, "sha256": "d" * 64}})
     model.save(folder / "bare")
     model = Classifier.load(folder / "model")
     data = corpus(folder / "data")
     evaluation = evaluate_split(model, data, "test")
-    results = evaluation.metrics | analyse(evaluation, data, "test", model, Evaluation(rounds=100, min_positives=3), 0)
-    probabilities = model.score([case.text for case in CASES])
-    behaviour = run_cases(CASES, model.labels, probabilities, model.decide(probabilities))
-    results |= {"model": model.digest_, "evaluated": "test", "behaviour": behaviour}
-    (folder / "evaluation").mkdir()
-    (folder / "evaluation" / "metrics.json").write_text(json.dumps(results))
+    results = Results(
+        **dict(evaluation.metrics),
+        **dict(analyse(evaluation, data, "test", model, Evaluation(rounds=100, min_positives=3), 0)),
+        model=model.digest_,
+        evaluated=evaluation.title,
+        behaviour=evaluating._behaviour(model, CASES),
+        data=evaluating._data(model, data, data, "test", evaluation),
+        features={label: strongest_features(model, label) for label in model.labels},
+    )
+    write_evaluation(evaluation, model, results, "a report", folder / "evaluation")
+    assert card.read_results(folder / "evaluation", model.digest_) == results
     texts = ["zaxa zaxa", "zaxa zaxo", "wiku wiku", *["ba de"] * 37]
     (folder / "ordinary.jsonl").write_text("".join(json.dumps({"id": k, "text": text}) + "\n" for k, text in enumerate(texts)))
     for name in ("model", "other"):
@@ -103,19 +111,24 @@ def rows(text: str, heading: str) -> list[list[str]]:
     return cells[2:]
 
 
+def read(made: Path) -> Results:
+    return Results.model_validate_json((made / "evaluation" / "metrics.json").read_bytes())
+
+
 def test_every_number_is_the_evaluation_s(made, write):
     code, out, err, path = write()
     assert (code, out, err) == (0, f"card     {path}\n", "")
-    text, results = path.read_text(), json.loads((made / "evaluation" / "metrics.json").read_text())
-    for row, (label, values) in zip(rows(text, "## How well it works"), results["labels"].items(), strict=True):
-        bounds = results["intervals"]["labels"][label]
-        shown = [f"{values[name]:.3f} [{bounds[name][0]:.3f}–{bounds[name][1]:.3f}]" for name in ("precision", "recall", "f1")]
-        assert row[:5] == [label.replace("_", " "), str(values["support"]), *shown]
-        assert row[6].startswith(f"{values['ece']:.3f} [")
-        assert row[7] == f"{values['threshold']:.2f}"
-    low, high = results["intervals"]["macro_f1"]
-    assert f"Macro-F1 {results['macro_f1']:.3f} [{low:.3f}–{high:.3f}]" in text
-    assert f"on the {results['posts']} posts of `metoo2017` test, by {results['sample']['authors']} authors" in text
+    text, results = path.read_text(), read(made)
+    for row, (label, values) in zip(rows(text, "## How well it works"), results.labels.items(), strict=True):
+        bounds = results.intervals.labels[label]
+        pairs = [(values.precision, bounds.precision), (values.recall, bounds.recall), (values.f1, bounds.f1)]
+        shown = [f"{value:.3f} [{low:.3f}–{high:.3f}]" for value, (low, high) in pairs]
+        assert row[:5] == [label.replace("_", " "), str(values.support), *shown]
+        assert row[6].startswith(f"{values.ece:.3f} [")
+        assert row[7] == f"{values.threshold:.2f}"
+    low, high = results.intervals.macro_f1
+    assert f"Macro-F1 {results.macro_f1:.3f} [{low:.3f}–{high:.3f}]" in text
+    assert f"on the {results.posts} posts of `metoo2017` test, by {results.sample.authors} authors" in text
     assert "1,234 posts (SHA-256 `c0ffeec0ffee`)" in text
     weakest, strongest = rows(text, "### Does it do what a person would expect?")
     assert (weakest[:2], strongest[:2]) == (["impossible", "0 of 1"], ["telling words", "1 of 1"])
@@ -123,25 +136,34 @@ def test_every_number_is_the_evaluation_s(made, write):
 
 def test_parts_are_shown_once_with_what_was_measured_and_as_text_only(made, write):
     text = write()[3].read_text()
-    slices = json.loads((made / "evaluation" / "metrics.json").read_text())["slices"]
+    slices = read(made).slices
     found = {row[0]: row for row in rows(text, "### Parts of the posts")}
-    source = next(part for part in slices if part["value"] == HOSTILE)
+    source = next(part for part in slices if part.value == HOSTILE)
     row = found[r"source: \<b\>a\|b\</b\> \[x\](y) \`z\`"]
-    assert row[1] == str(source["posts"])
-    assert row[2].startswith(f"{source['labels']['alpha']['f1']:.3f} [")
-    assert row[2].endswith(f" of {source['labels']['alpha']['support']}")
+    assert row[1] == str(source.posts)
+    assert row[2].startswith(f"{source.labels['alpha'].f1:.3f} [")
+    assert row[2].endswith(f" of {source.labels['alpha'].support}")
     assert "160" not in {row[1] for row in found.values()}  # all posts are no part of them
-    assert 160 in {part["posts"] for part in slices}
-    assert card._worth_showing([source, source | {"column": "again"}], 160) == [source]
+    assert 160 in {part.posts for part in slices}
+    assert card._worth_showing([source, source.model_copy(update={"column": "again"})], 160) == [source]
 
 
 def test_uncalibrated_parts_are_named_worst_first():
-    def part(value: str, low: float | None) -> dict:
-        measured = {"f1": 0.5, "ece": 0.3, "intervals": {"ece": [low, 0.5]}}
-        return {"column": "source", "value": value, "labels": {"alpha": {"support": 5} | (measured if low is not None else {})}}
+    def part(value: str, found: MeasuredSliceLabel | SmallSliceLabel) -> Slice:
+        return Slice(column="source", value=value, posts=9, labels={"alpha": found}, macro_f1=None, exact_match=0.5)
 
-    found = card._uncalibrated([part("fine", 0.05), part("bad", 0.06), part("few", None), part("worst", 0.2)], 0.05)
-    assert [each["value"] for each in found] == ["worst", "bad"]
+    def measured(ece: Interval | None) -> MeasuredSliceLabel:
+        bounds = SliceIntervals(precision=(0, 1), recall=(0, 1), f1=(0, 1), average_precision=(0, 1), ece=ece)
+        return MeasuredSliceLabel(support=5, precision=0.5, recall=0.5, f1=0.5, average_precision=0.5, ece=0.3, intervals=bounds)
+
+    small = SmallSliceLabel(support=5, false_positives=0)
+    found = {"fine": measured((0.05, 0.5)), "bad": measured((0.06, 0.5)), "few": small, "unsure": measured(None)}
+    found |= {"worst": measured((0.2, 0.5))}
+    told = card._uncalibrated([part(*each) for each in found.items()], 0.05)
+    assert [(each.value, each.label, each.ece, each.interval) for each in told] == [
+        ("worst", "alpha", 0.3, (0.2, 0.5)),
+        ("bad", "alpha", 0.3, (0.06, 0.5)),
+    ]
 
 
 def test_false_alarms_are_the_decisions_of_score(made, write):
@@ -156,15 +178,14 @@ def test_false_alarms_are_the_decisions_of_score(made, write):
 def test_support_alone_is_no_disclosure():
     probabilities = np.array([[0.1, 0.9, 0.1], [0.5, 0.1, 0.1], [0.6, 0.9, 0.8], [0.1, 0.1, 0.1]], np.float32)
     found = card.false_alarms("posts", probabilities, {"alpha": 0.5, LABELS[1]: 0.5, "beta": 0.5}, {LABELS[1]})
-    assert (found["posts"], found["disclosure"]["share"]) == (4, 0.5)
-    assert [each["share"] for each in found["labels"].values()] == [0.5, 0.5, 0.25]
-    low, high = found["disclosure"]["interval"]
+    assert (found.posts, found.disclosure.share) == (4, 0.5)
+    assert [each.share for each in found.labels.values()] == [0.5, 0.5, 0.25]
+    low, high = found.disclosure.interval
     assert (round(low, 3), round(high, 3)) == (0.15, 0.85)  # Wilson, as in any table of it
 
 
 def test_card_says_what_it_learned_from_as_far_as_the_model_does(made):
-    digest, description = read_description(made / "model")
-    results = json.loads((made / "evaluation" / "metrics.json").read_text())
+    (digest, description), results = read_description(made / "model"), read(made)
     noted = {"training_data": description["training_data"] | {"unlabelled": 22_000}}
     told = card.render_card(digest, description | noted, 1, results, [])
     assert "**22,000 further tweets of those weeks**" in told
@@ -172,8 +193,7 @@ def test_card_says_what_it_learned_from_as_far_as_the_model_does(made):
 
 
 def test_card_claims_of_the_vocabulary_what_the_config_made_sure_of(made):
-    digest, description = read_description(made / "model")
-    results = json.loads((made / "evaluation" / "metrics.json").read_text())
+    (digest, description), results = read_description(made / "model"), read(made)
 
     def privacy(**features: object) -> str:
         config = description["config"] | {"features": {"word_min_df": 2} | features}
@@ -199,10 +219,8 @@ def test_header_is_what_model_hubs_read(made, write):
     loaded = ModelCard.load(write()[3]).data
     assert (loaded.language, loaded.license, loaded.pipeline_tag) == ("en", "apache-2.0", "text-classification")
     assert loaded.to_dict()["digest"] == read_description(made / "model")[0]
-    results = json.loads((made / "evaluation" / "metrics.json").read_text())
-    assert [found.metric_value for found in loaded.eval_results] == [
-        round(results[name], 4) for name in ("macro_f1", "mean_average_precision")
-    ]
+    results = read(made)
+    assert [found.metric_value for found in loaded.eval_results] == [round(results.macro_f1, 4), round(results.mean_average_precision, 4)]
 
 
 MISTAKES = [
@@ -210,8 +228,9 @@ MISTAKES = [
     ("model", "{made}/other", "metrics.json: evaluates the model"),
     ("model", "{made}/bare", "bare: does not say what it was trained on"),
     ("evaluation", "{tmp}/nowhere", "metrics.json: cannot be read"),
-    ("evaluation", "{tmp}/text", "metrics.json: no JSON"),
-    ("evaluation", "{tmp}/old", "no evaluation by this release"),
+    ("evaluation", "{tmp}/text", "metrics.json: damaged, or no evaluation by this release; evaluate the model again"),
+    ("evaluation", "{tmp}/old", "metrics.json: damaged, or no evaluation by this release; evaluate the model again"),
+    ("evaluation", "{tmp}/newer", "metrics.json: damaged, or no evaluation by this release; evaluate the model again"),
     ("evaluation", "{tmp}/validation", "metrics.json: evaluates validation, and a card tells of test; evaluate with --split test"),
     ("evaluation", "{tmp}/silent", "without behavioural cases"),
     ("ordinary", "{made}/scores-model", "must be NAME=DIR"),
@@ -225,7 +244,7 @@ MISTAKES = [
 def test_what_cannot_be_used_is_exit_code_2_with_one_line(made, write, tmp_path, option, value, told):
     results = json.loads((made / "evaluation" / "metrics.json").read_text())
     contents = {"text": "no json", "old": json.dumps({"posts": 3}), "silent": json.dumps(results | {"behaviour": None})}
-    contents["validation"] = json.dumps(results | {"evaluated": "validation"})
+    contents |= {"newer": json.dumps(results | {"unheard_of": 1}), "validation": json.dumps(results | {"evaluated": "validation"})}
     for name, content in contents.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(content)

@@ -31,8 +31,8 @@ from pipeline.scoring import shards
 shards.SHARD_BYTES = {POSTS // FILES * 12}
 if __name__ == "__main__":
     from pipeline import terminal
-    import score
-    terminal.run(score.main)
+    from pipeline.commands.score import main
+    terminal.run(main)
 """
 
 
@@ -115,6 +115,7 @@ def finished(job: subprocess.Popen[str]) -> int:
     return int(printed.split("read ")[1].split(" ")[0].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_killed_at_random_a_job_ends_as_if_undisturbed(inputs, saved, tmp_path):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     assert finished(start(inputs, saved, undisturbed)) == POSTS

@@ -17,11 +17,13 @@ from rich.console import Console
 from models.config import Label, LabelSet
 from pipeline.checks import check_labels, check_splits, write_checks
 from pipeline.checks import repeats as repeated
+from pipeline.checks.results import ExactConflicts, NearConflicts, SharedAuthors
 from pipeline.config import Data
 from pipeline.corpora import load_corpus
 from pipeline.report.checks import check_terminal, checks_tables, show_texts
 
 LABELS = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])
+COUNTS = ["near_from", "splits", "duplicates", "conflicts", "authors", "label_errors"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -49,12 +51,12 @@ def corpus(jsonl, tmp_path):
 
 
 def repeats(result, split, other):
-    (row,) = [row for row in result["duplicates"] if (row["split"], row["other"]) == (split, other)]
-    return row["exact"], row["near"]
+    (row,) = [row for row in result.duplicates if (row.split, row.other) == (split, other)]
+    return row.exact, row.near
 
 
 def linked(result):
-    return {frozenset([row["id"], row["other_id"]]) for row in result["pairs"]}
+    return {frozenset([row.id, row.other_id]) for row in result.pairs}
 
 
 class TestRepeats:
@@ -76,13 +78,13 @@ class TestRepeats:
         result, overlap = check_splits(loaded), loaded.overlap
         assert repeats(result, "train", "train")[0] == overlap.repeated > 0
         assert repeats(result, "train", "test")[0] == overlap.leaked_texts > 0
-        assert result["authors"]["posts"]["train"] == overlap.leaked_authors > 0
+        assert result.authors.posts["train"] == overlap.leaked_authors > 0
 
     def test_a_corpus_without_overlap_has_nothing_exact(self, corpus):
         result = check_splits(corpus(drop=True, train=["a b", "a b", "c d"], test=["c d"]))
-        assert result["splits"]["train"]["posts"] == 1
-        assert all(row["exact"] == 0 for row in result["duplicates"])
-        assert result["pairs"] == []
+        assert result.splits["train"].posts == 1
+        assert all(row.exact == 0 for row in result.duplicates)
+        assert result.pairs == []
 
     @given(seed=st.integers(0, 10**6), place=st.integers(0, 29))
     def test_a_word_changed_in_a_long_post_makes_a_near_duplicate(self, seed, place):
@@ -115,8 +117,8 @@ class TestRepeats:
             corpus(train=[text], test=[f"@someone {text}!!! 😡 https://example.org/x", "an unlike text of several words"])
         )
         assert repeats(result, "test", "train") == (0, 1)
-        (row,) = result["pairs"]
-        assert (row["kind"], row["similarity"], row["split"], row["other_split"]) == ("near", 1.0, "train", "test")
+        (row,) = result.pairs
+        assert (row.kind, row.similarity, row.split, row.other_split) == ("near", 1.0, "train", "test")
 
     def test_a_post_with_an_equal_text_is_not_counted_as_near_too(self, corpus):
         text = "my boss would not stop asking me out"
@@ -127,24 +129,24 @@ class TestRepeats:
 
     def test_short_posts_are_compared_exactly_only(self, corpus):
         result = check_splits(corpus(train=["me too", "and it was me too"], test=["me too!", "@friend me too", "and it was me too!"]))
-        assert [split["short"] for split in result["splits"].values()] == [1, 2]
+        assert [split.short for split in result.splits.values()] == [1, 2]
         assert linked(result) == {frozenset(["train-1", "test-2"])}
 
     def test_posts_without_a_word_are_no_duplicates(self, corpus):
-        assert check_splits(corpus(train=["😡", "!!!"], test=["https://example.org/a", "@someone"]))["pairs"] == []
+        assert check_splits(corpus(train=["😡", "!!!"], test=["https://example.org/a", "@someone"])).pairs == []
 
     def test_every_repeated_post_stands_in_a_pair_and_many_copies_make_few_pairs(self, corpus):
         copies = 400
         result = check_splits(corpus(train=["again"] * copies, validation=["once"], test=["again"] * 3))
         found = {identifier for pair in linked(result) for identifier in pair}
         assert found == {f"train-{number}" for number in range(copies)} | {f"test-{number}" for number in range(3)}
-        assert len(result["pairs"]) == len(linked(result)) <= 2 * (copies + 3)
+        assert len(result.pairs) == len(linked(result)) <= 2 * (copies + 3)
 
     def test_a_text_filled_in_many_ways_makes_few_pairs_and_every_post_of_it_is_counted(self, corpus):
         ways = [" ".join([*sentence(0), *sentence(seed, 2)]) for seed in range(1, 101)]
         result = check_splits(corpus(train=ways[:60], test=ways[60:]))
-        assert [(row["exact"], row["near"]) for row in result["duplicates"]] == [(0, 59), (0, 60), (0, 40), (0, 39)]
-        assert len(result["pairs"]) <= 100 * 20
+        assert [(row.exact, row.near) for row in result.duplicates] == [(0, 59), (0, 60), (0, 40), (0, 39)]
+        assert len(result.pairs) <= 100 * 20
 
     def test_what_is_split_does_not_matter_to_what_is_found(self, corpus, tmp_path):
         one = [" ".join(sentence(seed)) for seed in (1, 2, 3)]
@@ -152,20 +154,20 @@ class TestRepeats:
         there = check_splits(corpus(train=one, test=other))
         back = check_splits(corpus(train=other, test=one))
         assert repeats(there, "train", "test") == repeats(back, "test", "train") == (1, 1)
-        assert len(there["pairs"]) == len(back["pairs"]) == 2
-        assert {row["similarity"] for row in there["pairs"]} == {row["similarity"] for row in back["pairs"]}
+        assert len(there.pairs) == len(back.pairs) == 2
+        assert {row.similarity for row in there.pairs} == {row.similarity for row in back.pairs}
 
     def test_pairs_across_splits_come_first_then_the_most_similar(self, corpus):
         base = sentence(1)
         near = [" ".join([*base[:-cut], *sentence(9, cut)]) for cut in (1, 2)]
         result = check_splits(corpus(train=["same here", "same here", near[0]], test=[near[1], " ".join(base)]))
-        order = [(row["split"] != row["other_split"], row["similarity"]) for row in result["pairs"]]
+        order = [(row.split != row.other_split, row.similarity) for row in result.pairs]
         assert order == sorted(order, reverse=True)
         assert [across for across, _ in order] == [True, True, False, False]
 
     def test_same_corpus_same_result(self, corpus):
         loaded = corpus(train=[" ".join(sentence(seed % 7)) + f" {seed % 3}" for seed in range(40)], test=["b", "b"])
-        assert json.dumps(check_splits(loaded)) == json.dumps(check_splits(loaded))
+        assert check_splits(loaded).model_dump_json() == check_splits(loaded).model_dump_json()
 
 
 class TestConflicts:
@@ -173,19 +175,19 @@ class TestConflicts:
         result = check_splits(
             corpus(train=[("same", "alpha"), ("same", "alpha"), ("agreed", "beta")], test=[("same", "beta"), ("agreed", "beta")])
         )
-        assert result["conflicts"]["exact"] == {"texts": 1, "posts": 3}
-        labels = {name: found["exact"] for name, found in result["conflicts"]["labels"].items()}
+        assert result.conflicts.exact == ExactConflicts(texts=1, posts=3)
+        labels = {name: found.exact for name, found in result.conflicts.labels.items()}
         assert labels == {"alpha": 1, "beta": 1, "gamma": 0}
-        conflicts = [{row["id"], row["other_id"]} for row in result["pairs"] if row["conflict"]]
+        conflicts = [{row.id, row.other_id} for row in result.pairs if row.conflict]
         assert {"train-0", "test-0"} in conflicts
         assert {"train-0", "train-1"} not in conflicts
 
     def test_near_equal_texts_with_other_labels(self, corpus):
         text = "my boss would not stop asking me out"
         result = check_splits(corpus(train=[(text, "alpha gamma")], test=[(f"{text}!", "alpha"), (f"{text}?", "gamma alpha")]))
-        assert result["conflicts"]["exact"] == {"texts": 0, "posts": 0}
-        assert result["conflicts"]["near"] == {"pairs": 2, "posts": 3}
-        assert {name: found["near"] for name, found in result["conflicts"]["labels"].items()} == {"alpha": 0, "beta": 0, "gamma": 2}
+        assert result.conflicts.exact == ExactConflicts(texts=0, posts=0)
+        assert result.conflicts.near == NearConflicts(pairs=2, posts=3)
+        assert {name: found.near for name, found in result.conflicts.labels.items()} == {"alpha": 0, "beta": 0, "gamma": 2}
 
 
 class TestAuthors:
@@ -196,7 +198,7 @@ class TestAuthors:
                 test=[("e", "", "ann"), ("f", "", "cid"), ("g", "", None)],
             )
         )
-        assert result["authors"] == {"known": 3, "in_several_splits": 1, "posts": {"train": 2, "test": 1}}
+        assert result.authors == SharedAuthors(known=3, in_several_splits=1, posts={"train": 2, "test": 1})
 
 
 @pytest.fixture
@@ -217,26 +219,26 @@ class TestLabels:
     def test_wrong_labels_are_found_and_ranked(self, doubted):
         loaded, probabilities, wrong = doubted
         result = check_labels(loaded, probabilities)
-        assert sorted(row["id"] for row in result["suspects"][:3]) == sorted(wrong)
-        qualities = [row["quality"] for row in result["suspects"]]
+        assert sorted(row.id for row in result.suspects[:3]) == sorted(wrong)
+        qualities = [row.quality for row in result.suspects]
         assert qualities == sorted(qualities)
-        for row in result["suspects"]:
-            assert row["quality"] == pytest.approx(row["probability"] if row["given"] else 1 - row["probability"], abs=1e-3)
-        found = result["label_errors"]["train"]["alpha"]
-        given = sum(row["given"] for row in result["suspects"])
-        assert (found["posts"], found["wrongly_given"]) == (200, given)
-        assert found["wrongly_given"] + found["wrongly_missing"] == len(result["suspects"]) <= 6
+        for row in result.suspects:
+            assert row.quality == pytest.approx(row.probability if row.given else 1 - row.probability, abs=1e-3)
+        found = result.label_errors["train"]["alpha"]
+        given = sum(row.given for row in result.suspects)
+        assert (found.posts, found.wrongly_given) == (200, given)
+        assert found.wrongly_given + found.wrongly_missing == len(result.suspects) <= 6
 
     def test_a_label_that_all_posts_have_or_none_is_not_judged(self, doubted):
         loaded, probabilities, _ = doubted
-        found = check_labels(loaded, probabilities)["label_errors"]["train"]["beta"]
-        assert found == {"posts": 200, "given": 0, "wrongly_given": None, "wrongly_missing": None}
+        found = check_labels(loaded, probabilities).label_errors["train"]["beta"]
+        assert found.model_dump() == {"posts": 200, "given": 0, "wrongly_given": None, "wrongly_missing": None}
 
     def test_a_post_or_two_are_enough(self, corpus):
         result = check_labels(corpus(train=[("a", "alpha"), "b"], test=["c"]), {"train": np.eye(2), "test": np.zeros((1, 2))})
-        assert result["suspects"] == []
-        assert result["label_errors"]["train"]["alpha"]["wrongly_given"] == 0
-        assert result["label_errors"]["test"]["alpha"]["wrongly_given"] is None
+        assert result.suspects == []
+        assert result.label_errors["train"]["alpha"].wrongly_given == 0
+        assert result.label_errors["test"]["alpha"].wrongly_given is None
 
     def test_it_says_nothing(self, doubted, capfd):
         check_labels(*doubted[:2])
@@ -245,19 +247,19 @@ class TestLabels:
 
 @pytest.fixture
 def suspicious(corpus):
-    """A corpus with every kind of finding, whose texts and authors hold the word canary, and all that is found."""
+    """A corpus with every kind of finding, whose texts and authors hold the word canary, and what is found of splits and labels."""
     text = "canary my boss would not stop asking me out"
     loaded = corpus(
         train=[(text, "alpha", "canaryann"), (text, "", "canarybob"), *[(f"canary {k}", "alpha" if k % 2 else "") for k in range(20)]],
         test=[(f"{text} \x1b[31m!", "beta", "canaryann")],
     )
     probabilities = np.tile([[0.9, 0.1], [0.1, 0.1]], (11, 1))
-    return loaded, check_splits(loaded) | check_labels(loaded, {"train": probabilities})
+    return loaded, check_splits(loaded), check_labels(loaded, {"train": probabilities})
 
 
-def rendered(result, width=140):
+def rendered(splits, labels, width=140):
     console = Console(file=io.StringIO(), width=width)
-    console.print(*checks_tables(result), sep="\n")
+    console.print(*checks_tables(splits, labels), sep="\n")
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
@@ -267,11 +269,12 @@ def cells(line):
 
 class TestOutput:
     def test_files_hold_what_was_found(self, suspicious, tmp_path):
-        _, result = suspicious
-        write_checks(result, tmp_path / "out")
+        _, splits, labels = suspicious
+        write_checks(splits, labels, tmp_path / "out")
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checks.json", "duplicates.csv", "label_errors.csv"]
         counts = json.loads((tmp_path / "out/checks.json").read_text())
-        assert counts == {name: value for name, value in result.items() if name not in ("pairs", "suspects")}
+        assert counts == {name: value for name, value in (splits.model_dump() | labels.model_dump()).items() if name in COUNTS}
+        assert list(counts) == COUNTS
         with (tmp_path / "out/duplicates.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [(row["id"], row["other_id"], row["labels"], row["other_labels"], row["conflict"]) for row in rows] == [
@@ -280,32 +283,32 @@ class TestOutput:
         ]
         with (tmp_path / "out/label_errors.csv").open(newline="") as file:
             suspects = list(csv.DictReader(file))
-        assert [row["id"] for row in suspects] == [row["id"] for row in result["suspects"]]
+        assert [row["id"] for row in suspects] == [row.id for row in labels.suspects]
         assert len(suspects) > 0
 
     def test_without_probabilities_there_is_no_file_of_label_errors(self, corpus, tmp_path):
-        write_checks(check_splits(corpus(train=["a"])), tmp_path / "out")
+        write_checks(check_splits(corpus(train=["a"])), None, tmp_path / "out")
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checks.json", "duplicates.csv"]
 
     def test_earlier_checks_are_replaced_and_other_folders_are_not(self, suspicious, tmp_path, refused):
-        _, result = suspicious
-        write_checks(result, tmp_path / "out")
-        write_checks(result | {"pairs": []}, tmp_path / "out")
+        _, splits, labels = suspicious
+        write_checks(splits, labels, tmp_path / "out")
+        write_checks(splits.model_copy(update={"pairs": []}), labels, tmp_path / "out")
         assert len((tmp_path / "out/duplicates.csv").read_text().splitlines()) == 1
         (tmp_path / "out/mine.txt").write_text("kept")
         with refused(tmp_path / "out", "holds something else"):
-            write_checks(result, tmp_path / "out")
+            write_checks(splits, labels, tmp_path / "out")
 
     def test_neither_texts_nor_authors_get_out(self, suspicious, tmp_path):
-        _, result = suspicious
-        write_checks(result, tmp_path / "out")
+        _, splits, labels = suspicious
+        write_checks(splits, labels, tmp_path / "out")
         written = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
-        for shown in (written, json.dumps(result), "\n".join(rendered(result))):
+        for shown in (written, splits.model_dump_json() + labels.model_dump_json(), "\n".join(rendered(splits, labels))):
             assert "train" in shown
             assert "canary" not in shown
 
     def test_tables_hold_the_counts(self, suspicious):
-        lines = rendered(suspicious[1])
+        lines = rendered(*suspicious[1:])
         assert any("1 of 2 authors known stand in several" in line for line in lines)
         rows = [cells(line) for line in lines]
         assert ["train", "22", "20", "1"] in rows
@@ -316,7 +319,7 @@ class TestOutput:
         assert ["train", "beta", "22", "0", "–", "–"] in rows
 
     def test_tables_fit_a_log_without_wrapping(self, suspicious):
-        assert rendered(suspicious[1]) == rendered(suspicious[1], width=400)
+        assert rendered(*suspicious[1:]) == rendered(*suspicious[1:], width=400)
 
 
 @contextmanager
@@ -336,16 +339,16 @@ def on_terminal(monkeypatch):
 
 class TestTexts:
     def test_texts_are_refused_where_they_could_end_up_in_a_log(self, suspicious, capsys, refused):
-        for show in (check_terminal, lambda: show_texts(suspicious[1], suspicious[0])):
+        for show in (check_terminal, lambda: show_texts(*suspicious[1:], suspicious[0])):
             with refused("--show-texts", "no terminal"):
                 show()
         assert capsys.readouterr().out == ""
 
     def test_pairs_and_suspects_are_shown_on_a_terminal(self, suspicious, monkeypatch):
-        loaded, result = suspicious
+        loaded, splits, labels = suspicious
         with on_terminal(monkeypatch) as written:
             check_terminal()
-            show_texts(result, loaded, top=1)
+            show_texts(splits, labels, loaded, top=1)
             shown = written().splitlines()
         assert shown[0].startswith("near 0.")
         assert shown[0].endswith(", conflicting labels")

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -300,7 +301,25 @@ class TestSplits:
         corpus = load(overlapping, drop_overlap=False)
         assert corpus.overlap == Overlap(repeated=2, conflicting=1, leaked_texts=2, leaked_authors=2, dropped=0)
         assert sizes(corpus)["train"] == 6
+        assert corpus.overlapping.tolist() == [False, True, True, True, True, False]
         assert corpus.is_new("test").tolist() == [True, False]
+
+    def test_overlap_that_stayed_can_be_taken_out_later(self, overlapping):
+        dropped, later = load(overlapping), load(overlapping, drop_overlap=False).without_overlap()
+        assert (later.overlap, later.sha256) == (dropped.overlap, dropped.sha256)
+        assert {name: posts.to_list() for name, posts in later.splits.items()} == {
+            name: posts.to_list() for name, posts in dropped.splits.items()
+        }
+        assert later.overlapping.tolist() == dropped.overlapping.tolist() == [False, False]
+        assert later.without_overlap() is later
+
+    def test_only_train_knows_nothing_of_other_splits(self, overlapping, jsonl):
+        alone = load(overlapping, drop_overlap=False).only_train()
+        assert sizes(alone) == {"train": 6}
+        jsonl("test.jsonl", [row(20, ["assault"])])
+        assert load(overlapping, drop_overlap=False).only_train().sha256 == alone.sha256
+        jsonl("train.jsonl", rows(0, 6))
+        assert load(overlapping, drop_overlap=False).only_train().sha256 != alone.sha256
 
     def test_targets_and_groups(self, jsonl):
         posts = [row(0, ["street", "other"], author="a"), row(1), row(2, ["assault"], author="a"), row(3)]
@@ -389,12 +408,16 @@ class TestUnlabelled:
     def test_what_is_learned_from_is_train_and_then_they(self, jsonl, labelled):
         more = jsonl("more.jsonl", [bare(0, text="LOUD &amp; clear", author="b"), bare(1), bare(2, author="c"), bare(3)])
         corpus = load(*labelled, f"unlabelled={more}")
-        texts, groups = corpus.to_learn_from()
+        posts = corpus.to_learn_from()
+        texts, groups = posts.texts, posts.groups
         assert texts[:4] == [*(f"post number {number} says something" for number in range(3)), "loud & clear"]
         assert len(texts) == len(groups) == 7
         assert groups[2] == groups[3]
         assert len(set(groups)) == 6
         assert groups[:3].tolist() == corpus.groups("train").tolist()
+        for found, names in ((posts.Y, corpus.labels), (posts.auxiliary, corpus.auxiliary)):
+            np.testing.assert_array_equal(found, corpus.targets("train", names))
+            assert found.shape == (3, len(names))
 
     @pytest.mark.parametrize(
         ("rows", "parts"),

@@ -1,39 +1,172 @@
-"""README, data card, Makefile and --help against what the code does."""
+"""README, documentation, data cards, Makefile and --help against what the code does."""
 
 import csv
 import json
 import re
+import shlex
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
+import yaml
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from benchmarks import peers
-from pipeline.commands import card, evaluate, score, teach, train
-from pipeline.config_files import load_config
+from models import Classifier
+from models.config import LabelSet
+from pipeline import terminal
+from pipeline.commands import annotations, card, disclosure, evaluate, score, serve, teach, train
+from pipeline.config import Config
+from pipeline.config_files import DEFAULT, load_config, read_yaml
+from pipeline.evaluation import Results
 from pipeline.metrics import compute_baselines, compute_metrics
+from pipeline.predictions import prediction_schema
+from pipeline.scoring import Options, Summary
+from pipeline.sweep import Sweep
 from pipeline.terminal import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*ROOT.glob("*.md"), *(page for folder in ("data", "benchmarks", "docs", "models") for page in ROOT.glob(f"{folder}/**/*.md"))]
+DOCS = ROOT / "docs"
+FOLDERS = ("data", "benchmarks", "docs", "models")
+PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/**/*.md") if "_build" not in page.parts)]
+NOTEBOOKS = sorted(DOCS.glob("tutorials/*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = {"train.py": train.main, "evaluate.py": evaluate.main, "score.py": score.main}
-OTHERS = {"-m pipeline.commands.card": card.main, "-m pipeline.commands.teach": teach.main, "benchmarks/peers.py": peers.main}
+MODULES = {"card": card.main, "teach": teach.main, "serve": serve.main}
+OTHERS = {f"-m pipeline.commands.{name}": main for name, main in MODULES.items()} | {"benchmarks/peers.py": peers.main}
+
+
+def read(name: str) -> str:
+    """A page of the documentation."""
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def prose(path: Path) -> str:
+    """What a page says; of a notebook, its Markdown cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
 
 
 def options(script: str) -> set[str]:
-    shown = CliRunner().invoke(command_line((COMMANDS | OTHERS)[script]), ["--help"], terminal_width=200).stdout
+    return options_of((COMMANDS | OTHERS)[script])
+
+
+def options_of(main: Any) -> set[str]:
+    shown = CliRunner().invoke(command_line(main), ["--help"], terminal_width=200).stdout
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}
 
 
+# ---- README ----
+
+
+def test_readme_is_short():
+    assert len(README.split()) < 1300
+
+
 @pytest.mark.parametrize("script", COMMANDS)
-def test_readme_uses_only_options_that_exist(script):
-    used = {flag for line in README.splitlines() if f"python {script}" in line for flag in re.findall(r" (--[a-z-]+)", line)}
-    assert used, "the README shows the command with options"
-    assert used <= options(script)
+def test_readme_uses_each_command(script):
+    assert f"python {script}" in README
+
+
+def test_readme_lists_the_default_labels_in_order():
+    listed = re.findall(r"^\| `(\w+)` \|", README.split("## Two commands")[0], re.MULTILINE)
+    assert listed == load_config().labels.names
+
+
+@pytest.fixture(scope="module")
+def released() -> Classifier:
+    return Classifier.released()
+
+
+def test_readme_shows_what_the_model_says_of_invented_posts(released):
+    posts = [json.loads(line) for line in (ROOT / "data/starter/test.jsonl").read_text("utf-8").splitlines()]
+    truth = {post["text"]: [name for name in released.labels if name in post["labels"]] for post in posts}
+    table = README.split("| post | labels given | right? |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (.+) \| (.*?) ?\| (yes|no)\b.* \|$", table, re.MULTILINE)
+    assert len(rows) >= 5
+    for text, given, right in rows:
+        assert text in truth, "a post of the starter corpus, which is invented"
+        assert ", ".join(f"`{name}`" for name in released.classes_[released.predict([text])[0] == 1]) == given
+        assert (re.findall(r"\w+", given) == truth[text]) == (right == "yes")
+
+
+def test_readme_says_how_many_posts_of_the_starter_it_gets_right(released):
+    posts = [json.loads(line) for line in (ROOT / "data/starter/test.jsonl").read_text("utf-8").splitlines()]
+    truth = [[name in post["labels"] for name in released.labels] for post in posts]
+    right = (released.predict([post["text"] for post in posts]) == truth).all(axis=1).sum()
+    assert f"{right} of the {len(posts)} posts" in README
+
+
+def test_readme_shows_what_one_sentence_prints():
+    command, shown = re.search(r"^\$ \.venv/bin/disclosure (score --text .*)\n((?:.+\n)+?)```", README, re.MULTILINE).groups()
+    printed = CliRunner().invoke(command_line(disclosure.COMMANDS), shlex.split(command)).stdout
+    assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()
+
+
+def test_readme_s_python_prints_what_it_says(capsys):
+    code, shown = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL).groups()
+    assert len([line for line in code.splitlines() if line]) == 5
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102  # ours
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == shown.splitlines()
+
+
+_WRONG = re.compile(r"^\| ([^|`]+?) \| (workplace|street|assault|solidarity)[a-z ]*, (0\.\d\d)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("text", "label", "said"), _WRONG.findall(read("explanation/scores.md")))
+def test_what_scores_get_wrong_is_what_the_model_says(released, text, label, said):
+    (name,) = [name for name in released.labels if name.startswith(label)]
+    assert f"{released.predict_proba([text])[0, released.labels.index(name)]:.2f}" == said
+
+
+# ---- command lines ----
+
+
+def commands_shown() -> Iterator[tuple[str, str, set[str]]]:
+    """Page, command and options of each command line that a page shows."""
+    starts = {
+        **{f"python {script}": main for script, main in COMMANDS.items()},
+        **{f"python {name}": main for name, main in OTHERS.items()},
+    }
+    starts |= {f"disclosure {name}": main for name, main in disclosure.COMMANDS.items()}
+    starts |= {f"annotations {name}": main for name, main in annotations.COMMANDS.items()}
+    for page in [*PAGES, *NOTEBOOKS]:
+        for line in prose(page).replace("\\\n", " ").splitlines():
+            for start, main in starts.items():
+                if re.search(rf"{re.escape(start)}\b", line) and re.match(r"\s*(\$ |zcat|\.venv|\.bench|python)", line):
+                    shown = line.split(start, 1)[1].split(" # ")[0]
+                    yield f"{page.relative_to(ROOT)}: {start}", start, set(re.findall(r" (--[a-z-]+)", shown)) - options_of(main)
+
+
+def test_pages_use_only_options_that_exist():
+    found = list(commands_shown())
+    assert {start for _, start, _ in found} >= {"python train.py", "python evaluate.py", "python score.py", "disclosure score"}
+    assert {place: wrong for place, _, wrong in found if wrong} == {}
+
+
+@pytest.mark.parametrize("name", disclosure.COMMANDS)
+def test_reference_names_every_option_and_no_other(name):
+    section = read("reference/command_lines.md").split(f"\n## {name}\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE)) == options_of(disclosure.COMMANDS[name])
+
+
+def test_reference_names_every_command():
+    table = read("reference/command_lines.md").split("| `disclosure …` |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(disclosure.COMMANDS)
+    assert {script for script in COMMANDS if f"`{script}`" not in table} == set()
+
+
+@pytest.mark.parametrize("page", ["reference/exit_codes.md", "how_to/troubleshooting.md"])
+def test_every_exit_code_is_explained(page):
+    codes = {0, terminal.USAGE_ERROR, terminal.TOO_MANY_REJECTS, terminal.INCOMPLETE, terminal.STOPPED, evaluate.NOT_PROMOTED}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)} == codes
 
 
 @pytest.mark.parametrize("target", ["released", "teacher", "peers"])
@@ -44,23 +177,177 @@ def test_makefile_uses_only_options_that_exist(target):
         script: set(re.findall(r" (--[a-z-]+)", line)) for line in recipe.splitlines() for script in COMMANDS | OTHERS if script in line
     }
     assert used, "the recipe starts commands of ours"
+    assert set(re.findall(r"-m (?:models|pipeline)[\w.]*", recipe)) <= set(OTHERS)
     assert {script: flags - options(script) for script, flags in used.items() if flags - options(script)} == {}
 
 
 def test_docs_name_only_targets_that_make_has():
-    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"(?:`|\$ )make ([a-z]+)", page.read_text("utf-8"))}
-    assert {"install", "released"} <= named <= known
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {name for page in [*PAGES, *NOTEBOOKS] for name in re.findall(r"(?:`|\$ )make ([a-z-]+)", prose(page))}
+    assert {"install", "released", "docs"} <= named <= known
 
 
-@pytest.mark.parametrize("script", COMMANDS)
-def test_readme_names_every_option(script):
-    assert {flag for flag in options(script) if flag not in README} == set()
+# ---- configuration ----
+
+
+def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Sections of a config that a type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from sections_of(part)
+
+
+def keys_of(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of a config with their types; of an optional section the section itself, too."""
+    for name, field in schema.model_fields.items():
+        nested = [each for each in sections_of(field.annotation) if get_origin(field.annotation) not in (list, dict)]
+        if field.annotation is LabelSet or not nested:
+            yield prefix + name, field.annotation
+            continue
+        if field.annotation is not nested[0]:
+            yield prefix + name, field.annotation
+        yield from keys_of(nested[0], f"{prefix}{name}.")
+
+
+def choices_of(annotation: Any) -> set[str]:
+    """Values that a key may have, where they are listed."""
+    found = {str(value) for value in get_args(annotation)} if get_origin(annotation) is Literal else set()
+    return found.union(*(choices_of(part) for part in get_args(annotation) if get_origin(annotation) is not Literal))
+
+
+def rows_of(*titles: str) -> dict[str, tuple[str, str, str]]:
+    """Type, default and meaning of each key in the sections of the reference with these titles."""
+    page = read("reference/configuration.md")
+    text = "".join(page.split(f"\n## {title}\n")[1].split("\n## ")[0] for title in titles)
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) == len({key for key, *_ in rows}), "a key stands twice"
+    return {key: (kind, default, meaning) for key, kind, default, meaning in rows}
+
+
+CONFIG = rows_of("Top level", "data", "text", "features", "model", "calibration", "thresholds", "evaluation", "promotion", "tracking")
+KEYS = dict(keys_of(Config))
+
+
+def test_every_config_key_is_in_the_reference_and_no_other():
+    assert set(CONFIG) == set(KEYS)
+
+
+def test_every_config_key_is_in_the_default_config_with_a_comment_before_its_section():
+    optional = ("model.network.", "evaluation.natural.")  # null there
+    shipped = {"labels", *(key for key, _ in _leaves(yaml.safe_load(DEFAULT.read_text("utf-8"))))}
+    assert {key for key in KEYS if not key.startswith(optional)} <= shipped | {"promotion.behaviour_floors"}
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+@pytest.mark.parametrize("key", CONFIG)
+def test_reference_has_the_default_of(key):
+    tree: Any = yaml.safe_load(DEFAULT.read_text("utf-8"))
+    shown = CONFIG[key][1]
+    for part in key.split("."):
+        if tree is None:  # a section that is null by default: the schema says what its keys are
+            (section,) = dict(_optional_sections())[key.rpartition(".")[0]]
+            field = section.model_fields[part]
+            assert shown == ("required" if field.is_required() else f"`{field.default}`")
+            return
+        tree = tree[part]
+    assert yaml.safe_load(shown.strip("`")) == tree
+
+
+def _optional_sections() -> Iterator[tuple[str, list[type[BaseModel]]]]:
+    for key, annotation in KEYS.items():
+        if annotation is not LabelSet and (found := list(sections_of(annotation))):
+            yield key, found
+
+
+@pytest.mark.parametrize("key", CONFIG)
+def test_reference_lists_the_choices_of(key):
+    if KEYS[key] is not LabelSet:
+        assert [choice for choice in choices_of(KEYS[key]) if f"`{choice}`" not in CONFIG[key][0]] == []
+
+
+def test_reference_has_the_keys_of_label_sets_and_sweeps():
+    assert set(rows_of("Label sets")) == {f"labels.{name}" for name in LabelSet.model_fields}
+    assert set(rows_of("Sweeps")) == set(Sweep.model_fields)
+    kind, default, _ = rows_of("Sweeps")["metric"]
+    assert choices_of(Sweep.model_fields["metric"].annotation) == set(re.findall(r"`(\w+)`", kind))
+    assert default == f"`{Sweep.model_fields['metric'].default}`"
+    assert rows_of("Sweeps")["trials"][1] == f"`{Sweep.model_fields['trials'].default}`"
+
+
+def test_yaml_in_the_pages_is_config_that_loads(tmp_path):
+    found = 0
+    for page in PAGES:
+        for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+            (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
+            if "space" in read_yaml(tmp_path / "shown.yaml"):
+                Sweep.model_validate(read_yaml(tmp_path / "shown.yaml"))
+            else:
+                load_config([tmp_path / "shown.yaml"])
+            found += 1
+    assert found >= 4
+
+
+def test_config_keys_named_in_the_pages_exist():
+    sections = "|".join(sorted({key.split(".")[0] for key in KEYS if "." in key}))
+    known = {".".join(parts[: n + 1]) for key in KEYS for parts in [key.split(".")] for n in range(len(parts))}
+    named = {
+        (str(page.relative_to(ROOT)), key)
+        for page in [*PAGES, *NOTEBOOKS]
+        if page.name != "CHANGELOG.md"
+        for key in re.findall(rf"(?:`|--set )((?:{sections})\.[a-z_.C]+)(?=[`=:])", prose(page))
+    }
+    files = {".py", ".md", ".json", ".yaml", ".csv", ".safetensors"}
+    assert sorted((page, key) for page, key in named if key not in known and Path(key).suffix not in files) == []
+
+
+def test_pages_list_every_experiment():
+    page = read("how_to/train.md")
+    listed = re.findall(r"^\| `(\w+)` \|", page.split("| experiment |")[1].split("\n\n")[0], re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("*.yaml"))
+
+
+# ---- outputs ----
+
+
+def test_reference_names_every_metric():
+    Y = np.array([[0], [1]], np.int8)
+    metrics = compute_metrics(Y, np.array([[0.1], [0.9]], np.float32), Y == 1, ["a"], [0.5])
+    table = read("reference/metrics_json.md").split("| in `metrics.json` |")[1].split("\n\n")[0]
+    of_label = type(metrics.labels["a"]).model_fields
+    names = [*(key for key in type(metrics).model_fields if key != "labels"), *of_label]
+    names += [*type(compute_baselines(Y, np.array([0.5]), ["a"])).model_fields]
+    assert [name for name in names if f"`{name}`" not in table] == []
+
+
+def test_reference_names_every_key_of_an_evaluation():
+    table = read("reference/metrics_json.md").split("| in `metrics.json` |")[1].split("\n\n")[0]
+    assert [name for name in Results.model_fields if f"`{name}" not in table] == []
+
+
+def test_reference_names_every_column_and_key_of_scores():
+    page = read("reference/score_output.md")
+    rows = set(re.findall(r"^\| (.+?) \|", page.split("## Rows")[1].split("## The other")[0], re.MULTILINE))
+    columns = prediction_schema(["<label>"], review=True, explanation=True).names
+    assert {f"`{name}`" for name in columns} <= rows
+    table = page.split("## manifest.json")[1]
+    manifest = json.loads(Summary.of("digest", ["a"], Options()).to_json())
+    assert [key for key in [*manifest, *manifest["options"]] if f"`{key}`" not in table] == []
+
+
+# ---- links ----
 
 
 def anchors(page: Path) -> set[str]:
     """What GitHub makes of a page's headings."""
-    text, seen = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE), Counter[str]()
+    text, seen = re.sub(r"^```.*?^```", "", prose(page), flags=re.DOTALL | re.MULTILINE), Counter[str]()
     found = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *$", text, re.MULTILINE):
         shown = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)
@@ -79,34 +366,39 @@ def test_anchors_are_github_s(tmp_path):
 
 def test_links_lead_somewhere():
     dead = []
-    for page in PAGES:
-        for name, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]*))?\)", page.read_text("utf-8")):
+    for page in [*PAGES, *NOTEBOOKS]:
+        for name, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]*))?\)", prose(page)):
             target = page.parent / name if name else page
-            if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            if not target.exists() or (anchor and target.suffix in {".md", ".ipynb"} and anchor not in anchors(target)):
                 dead.append(f"{page.relative_to(ROOT)}: {name}{anchor and '#'}{anchor}")
     assert dead == []
+
+
+def test_every_page_can_be_found_from_the_index():
+    index = read("index.md")
+    listed = {(DOCS / name).resolve() for name in re.findall(r"\]\(([^)#:]+)", index)}
+    assert {page for page in [*DOCS.rglob("*.md"), *NOTEBOOKS] if "_build" not in page.parts} - listed == {DOCS / "index.md"}
+    entries = re.findall(r"^[\w./ <>]+$", index.split("```{toctree}", 1)[1], re.MULTILINE)
+    tree = {(DOCS / re.sub(r".*<(.*)>", r"\1", line)) for line in entries}
+    in_tree = {path.resolve() for stem in tree for path in stem.parent.glob(f"{stem.name}.*")}
+    assert listed - in_tree == set()
+
+
+def test_links_of_old_still_lead_somewhere():
+    assert {"thresholds", "what-each-part-gives", "the-test-split"} <= anchors(DOCS / "modelling.md")
+
+
+def test_files_that_pages_name_exist():
+    where = re.compile(r"`((?:models|pipeline|configs|tests|benchmarks|docs|data)/[\w/.-]+\.(?:py|yaml|csv|md|json|safetensors|j2))`")
+    gone = {(str(page.relative_to(ROOT)), name) for page in PAGES if page.name != "CHANGELOG.md" for name in where.findall(prose(page))}
+    assert sorted((page, name) for page, name in gone if not (ROOT / name).exists()) == []
 
 
 def test_no_page_waits_for_a_table():
     assert [str(page.relative_to(ROOT)) for page in PAGES if "TABLE" in page.read_text("utf-8").splitlines()] == []
 
 
-def test_readme_lists_every_experiment():
-    listed = re.findall(r"^\| `(\w+)` \|", README.split("| experiment |")[1].split("\n\n")[0], re.MULTILINE)
-    assert sorted(listed) == sorted(path.stem for path in (ROOT / "configs" / "experiments").glob("*.yaml"))
-
-
-def test_readme_lists_the_default_labels_in_order():
-    listed = re.findall(r"^\| `(\w+)` \|", README.split("## Two commands")[0], re.MULTILINE)
-    assert listed == load_config().labels.names
-
-
-def test_readme_names_every_metric():
-    Y = np.array([[0], [1]], np.int8)
-    metrics = compute_metrics(Y, np.array([[0.1], [0.9]], np.float32), Y == 1, ["a"], [0.5])
-    table = README.split("| in `metrics.json` |")[1].split("\n\n")[0]
-    names = [*(key for key in metrics if key != "labels"), *metrics["labels"]["a"], *compute_baselines(Y, np.array([0.5]), ["a"])]
-    assert [name for name in names if f"`{name}`" not in table] == []
+# ---- data cards ----
 
 
 def test_data_card_counts_are_the_files():
@@ -124,7 +416,8 @@ def test_number_of_behavioural_cases_is_the_file_s():
         rows = list(csv.DictReader(file))
     said = f"{len(rows)} invented posts of {len({row['functionality'] for row in rows})} functionalities"
     assert said in (ROOT / "data/behaviour/README.md").read_text(encoding="utf-8")
-    assert f"{len(rows)} [behavioural cases]" in README
+    assert f"{len(rows)} [behavioural cases]" in read("how_to/read_a_report.md")
+    assert f"{len(rows)} invented behavioural cases" in README
 
 
 def test_no_committed_file_names_a_registry():

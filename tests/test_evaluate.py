@@ -24,7 +24,8 @@ from pipeline import tracking
 from pipeline.commands.evaluate import main
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
-from pipeline.evaluation.run import evaluate
+from pipeline.evaluating import evaluate
+from pipeline.evaluation import Results
 from pipeline.model_location import load_model
 from pipeline.scoring import Options, score_files
 from pipeline.terminal import command_line
@@ -138,6 +139,15 @@ def test_metrics_file_has_all_that_the_report_shows(evaluated):
     assert low < metrics["macro_f1"] < high
 
 
+def test_metrics_file_reads_back_as_the_results(here, tracked, weak):
+    config = load_config((), tracked.quick, [str(tracked.data)], tracking={"uri": tracked.store_copy(here), "experiment": "first"})
+    results = evaluate(tracked.first.model, config, Path("out"), against=Classifier.load(weak / "model"))
+    assert results.comparison.differences.macro_f1.verdict == "better"
+    written = Path("out/metrics.json").read_text()
+    assert Results.model_validate_json(written) == results
+    assert json.dumps(results.model_dump(mode="json"), indent=1) + "\n" == written
+
+
 def test_behaviour_is_that_of_the_suite_with_the_words_behind_each_failure(evaluated):
     behaviour = evaluated.metrics["behaviour"]
     assert len(behaviour["functionalities"]) >= 30
@@ -183,7 +193,7 @@ def test_predictions_are_a_row_for_each_post_without_text(evaluated, tracked):
     posts = posts_of(evaluated.data)
     assert table["id"].to_pylist() == [post["id"] for post in posts]
     assert table["true_labels"].to_pylist() == [[label for label in LABELS if label in post["labels"]] for post in posts]
-    wanted = tracked.first.model.score([post["text"] for post in posts])
+    wanted = tracked.first.model.predict_proba([post["text"] for post in posts])
     assert np.stack([table[f"prob_{label}"].to_numpy() for label in LABELS], axis=1) == pytest.approx(wanted, abs=1e-6)
     assert set(table["model"].to_pylist()) == {tracked.first.model.digest_}
 
@@ -223,6 +233,7 @@ def test_no_text_or_author_is_printed_written_or_tracked(evaluated, tracked):
             assert json.dumps(post["text"])[1:-1].encode() not in content
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_bytes_in_another_process(evaluated, tmp_path, tracked):
     (tmp_path / "store").mkdir()
     own = ["--set", f"tracking.uri={tracked.store_copy(tmp_path / 'store')}", "--out", "again"]
@@ -470,6 +481,18 @@ def test_labels_of_the_config_are_not_the_models(here, tracked, arguments, refus
         call("--model", tracked.out, "--data", tracked.data, *arguments)
 
 
+def test_a_label_set_that_is_asked_for_counts_even_if_it_is_the_default(here, tracked, other_labels, refused):
+    default = ROOT / "configs" / "labels" / "default.yaml"
+    assert load_config((), [f"labels={default}"]).labels == load_config().labels
+    Path("asked.yaml").write_text(f"labels: {default}")
+    arguments = ["--model", other_labels, "--data", tracked.data]
+    with refused("unknown label ", "; allowed are alpha, beta, gamma"):
+        call(*arguments)  # not asked: the model's own
+    for asked in (["--set", f"labels={default}"], ["--config", "asked.yaml"]):
+        with refused("the model has the labels alpha, beta; the config has workplace_harassment, "):
+            call(*arguments, *asked)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -500,6 +523,7 @@ def test_folder_with_something_else_is_left_alone(here, tracked, refused):
     assert [path.name for path in (here / "out").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_errors_of_a_real_process(tracked, tmp_path):
     command = [sys.executable, str(ROOT / "evaluate.py"), "--model", str(tracked.out), "--data", "none.jsonl"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
@@ -538,5 +562,5 @@ def test_safecity_files_are_measured_with_and_without_repeated_texts(here, track
     assert metrics["new_texts_only"]["baselines"]["all_zero"]["exact_match"] == pytest.approx(1 / 5)
     assert list(metrics["labels"]) == ["commenting", "ogling", "groping"]
     assert "texts in no other split" in printed
-    assert metrics["exact_match"] == trained.evaluation.metrics["exact_match"]
+    assert metrics["exact_match"] == trained.evaluation.metrics.exact_match
     assert Classifier.load(here / "model").labels == ["commenting", "ogling", "groping"]

@@ -1,14 +1,15 @@
 """Explanations: what the words of a post contribute, and which n-grams a label knows best."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
-from conftest import invent, model_config
+from conftest import invent, model_config, training
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Classifier
 from models.calibration import CALIBRATORS
-from models.classifier import _scores
 from models.config import Calibration, Features
 from models.explanation import contributions, explain, reasons, strongest_features
 from models.text import normalise
@@ -36,15 +37,14 @@ def calibrated(request, posts) -> Classifier:
     if request.param == "network":
         return request.getfixturevalue("taught")
     config = model_config(calibration=Calibration(method=request.param, folds=3))
-    return Classifier(config).fit(posts.tokens, posts.Y, posts.groups, posts.auxiliary)
+    return Classifier.from_config(config).fit_tokens(training(posts.tokens, posts.Y, posts.groups, posts.auxiliary))
 
 
 @given(texts=st.lists(TEXTS, max_size=5))
 def test_words_of_a_post_sum_to_what_sets_it_apart_from_an_empty_one(calibrated, texts):
     tokens = tokenised(calibrated, texts)
     of_posts, of_empty = (
-        calibrated.calibrator.explained(_scores(calibrated.features, calibrated.scorer, calibrated.network, each))
-        for each in (tokens, TokenBatch.from_lists([[]]))
+        calibrated.calibrator_.explained(calibrated.scorers_.decision_function(each)) for each in (tokens, TokenBatch.from_lists([[]]))
     )
     expected = of_posts - of_empty
     sums = [values.sum(axis=0) for _, values in contributions(calibrated, tokens).of_posts()]
@@ -79,8 +79,8 @@ def test_each_word_keeps_what_is_its_own_in_whatever_order_words_came_before(cal
 
 
 def test_order_of_words_matters_only_where_pairs_are_counted(posts):
-    single = Classifier(model_config(features=Features(word_ngrams=1, char_ngrams=[2, 3], char_min_df=2)))
-    single.fit(posts.tokens, posts.Y, posts.groups)
+    single = Classifier.from_config(model_config(features=Features(word_ngrams=1, char_ngrams=[2, 3], char_min_df=2)))
+    single.fit_tokens(training(posts.tokens, posts.Y, posts.groups))
     there, back = (by_word(single, text) for text in ("zaxa ba wiku zaxa", "wiku zaxa zaxa ba"))
     assert {word: values.round(9).tolist() for word, values in there.items()} == {
         word: values.round(9).tolist() for word, values in back.items()
@@ -126,8 +126,8 @@ def trained(tmp_path_factory) -> Classifier:
         text + (f" @someone{number} https://x.org/{number} 2017" if y[0] else "")
         for number, (text, y) in enumerate(zip(posts.texts, posts.Y, strict=True))
     ]
-    model = Classifier(model_config())
-    model.fit(model.tokenizer([normalise(text) for text in texts]), posts.Y, posts.groups, posts.auxiliary)
+    model = Classifier.from_config(model_config())
+    model.fit_tokens(training(model.tokenizer([normalise(text) for text in texts]), posts.Y, posts.groups, posts.auxiliary))
     folder = tmp_path_factory.mktemp("trained") / "m"
     model.save(folder, {"training_data": {"posts": 300}})
     return Classifier.load(folder)
@@ -135,11 +135,11 @@ def trained(tmp_path_factory) -> Classifier:
 
 def test_strongest_features_are_telling_and_stand_in_as_many_posts_as_is_said(trained):
     posts = invent(300)
-    assert {"@user", "<url>", "2017"} <= set(trained.features.words_)
-    found = strongest_features(trained, "alpha", top=3)
+    assert {"@user", "<url>", "2017"} <= set(trained.scorers_.features.words_)
+    found = asdict(strongest_features(trained, "alpha", top=3))
     assert (found["label"], found["min_posts"], set(found)) == ("alpha", 10, {"label", "min_posts", "words", "characters"})
-    assert {feature["ngram"] for feature in found["words"]["for"]} == {"zaxa", "zaxo", "zaxi"}
-    assert {feature["ngram"] for feature in found["characters"]["for"]} <= {
+    assert {feature["ngram"] for feature in found["words"]["supporting"]} == {"zaxa", "zaxo", "zaxi"}
+    assert {feature["ngram"] for feature in found["characters"]["supporting"]} <= {
         " z",
         " za",
         "za",
@@ -152,11 +152,11 @@ def test_strongest_features_are_telling_and_stand_in_as_many_posts_as_is_said(tr
         "xo ",
         "xi ",
     }
-    for feature in found["words"]["for"] + found["words"]["against"]:
+    for feature in found["words"]["supporting"] + found["words"]["opposing"]:
         assert feature["posts"] == sum(f" {feature['ngram']} " in f" {text} " for text in posts.texts)
-        assert feature["weight"] == trained.scorer.coef_[trained.features.words_.index(feature["ngram"]), 0]
+        assert feature["weight"] == trained.scorers_.linear.coef_[trained.scorers_.features.words_.index(feature["ngram"]), 0]
     for kind in ("words", "characters"):
-        for side, sign in (("for", 1), ("against", -1)):
+        for side, sign in (("supporting", 1), ("opposing", -1)):
             weights = [sign * feature["weight"] for feature in found[kind][side]]
             assert weights == sorted(weights, reverse=True)
             assert all(weight > 0 for weight in weights)
@@ -165,9 +165,9 @@ def test_strongest_features_are_telling_and_stand_in_as_many_posts_as_is_said(tr
 def test_rare_features_and_what_looks_like_a_handle_link_or_number_are_not_shown(trained):
     every = {}
     for fewest in (1, 10, 30):
-        found = strongest_features(trained, "alpha", top=10**6, min_posts=fewest)
-        assert not [feature for feature in found["characters"]["for"] if feature["ngram"] in ("url", "ser", "er ")]
-        features = [feature for kind in ("words", "characters") for side in ("for", "against") for feature in found[kind][side]]
+        found = asdict(strongest_features(trained, "alpha", top=10**6, min_posts=fewest))
+        assert not [feature for feature in found["characters"]["supporting"] if feature["ngram"] in ("url", "ser", "er ")]
+        features = [feature for kind in ("words", "characters") for side in ("supporting", "opposing") for feature in found[kind][side]]
         assert min(feature["posts"] for feature in features) >= fewest
         every[fewest] = {feature["ngram"] for feature in features}
     assert every[30] < every[10] < every[1]
@@ -176,11 +176,11 @@ def test_rare_features_and_what_looks_like_a_handle_link_or_number_are_not_shown
 
 def test_posts_that_hold_an_ngram_are_counted_among_unlabelled_ones_too(tmp_path):
     posts, more = invent(200), invent(300).texts[200:]
-    model = Classifier(model_config())
+    model = Classifier.from_config(model_config())
     tokens = model.tokenizer([*posts.texts, *more])
-    model.fit(tokens, posts.Y, np.concatenate([posts.groups, 1000 + np.arange(100)]), posts.auxiliary)
+    model.fit_tokens(training(tokens, posts.Y, np.concatenate([posts.groups, 1000 + np.arange(100)]), posts.auxiliary))
     model.save(tmp_path, {"training_data": {"posts": 200, "unlabelled": 100}})
-    words = strongest_features(model, "alpha")["words"]["for"]
+    words = asdict(strongest_features(model, "alpha"))["words"]["supporting"]
     assert words
     for feature in words:
         assert feature["posts"] == sum(f" {feature['ngram']} " in f" {text} " for text in (*posts.texts, *more))
@@ -190,4 +190,4 @@ def test_label_that_the_model_lacks_or_a_model_that_train_did_not_write_is_refus
     with refused("label 'gamma'", "alpha, beta"):
         strongest_features(trained, "gamma")
     with refused("how many posts", "train.py"):
-        strongest_features(Classifier(model_config()).fit(posts.tokens, posts.Y, posts.groups), "alpha")
+        strongest_features(Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, posts.Y, posts.groups)), "alpha")

@@ -2,19 +2,18 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import invent, model_config
+from conftest import invent, model_config, training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from models import Classifier
+from models import Classifier, ngrams
 from models.config import Features
 from models.errors import InputError
 from models.features import TfidfFeatures
 from models.privacy import may_show_characters, may_show_words
 from models.tokens import TokenBatch
-from pipeline import features
 
 # Few characters, so that n-grams repeat; of one, two, three and four bytes, a combining one and a lone surrogate.
 tokens = st.sampled_from(["me", "too", "é"]) | st.text("abé\u0301我😀#'\ud800", min_size=1, max_size=6)
@@ -121,7 +120,8 @@ def test_tokens_that_are_remembered_or_forgotten_count_as_new_ones_do(monkeypatc
     monkeypatch.setattr(ngrams.CharacterCounter, "REMEMBERED", 3)
     fresh = TfidfFeatures(2, (2, 3), 1, 1).restore(fitted.words_, fitted.characters_, fitted.idf_)
     assert np.array_equal(np.vstack([fresh.transform(encode([post])).toarray() for post in POSTS * 3]), whole)
-    assert len(fresh._blocks[1].seen) <= 3 + 3
+    remembered = fresh._blocks[1].columns
+    assert len(remembered._new) + len(remembered._old) <= 3
 
 
 def test_types_that_no_selected_post_holds_change_nothing():
@@ -146,7 +146,7 @@ def test_restored_features_equal_the_fitted_ones():
 def test_fitting_in_chunks_learns_the_same(monkeypatch):
     whole = TfidfFeatures(word_min_df=1, char_min_df=2).fit(encode(POSTS))
 
-    monkeypatch.setattr(features, "_CHUNK", 2)
+    monkeypatch.setattr(ngrams, "_CHUNK", 2)
     chunked = TfidfFeatures(word_min_df=1, char_min_df=2).fit(encode(POSTS))
 
     assert chunked.characters_ == whole.characters_
@@ -296,9 +296,9 @@ def test_only_private_tokens_are_an_input_error():
 def test_classifier_tells_its_features_who_wrote_what():
     posts = invent()
     wanted = Features(char_ngrams=None, word_min_df=1, min_authors=5)
-    fitted = Classifier(model_config(features=wanted)).fit(posts.tokens, posts.Y, posts.groups)
+    fitted = Classifier.from_config(model_config(features=wanted)).fit_tokens(training(posts.tokens, posts.Y, posts.groups))
     rows = np.repeat(posts.groups, np.diff(posts.tokens.offsets))
     users = [len(np.unique(rows[posts.tokens.codes == code])) for code in range(len(posts.tokens.types))]
     expected = {token for token, authors in zip(posts.tokens.types, users, strict=True) if authors >= 5}
-    assert {word for word in fitted.features.words_ if " " not in word} == expected
+    assert {word for word in fitted.scorers_.features.words_ if " " not in word} == expected
     assert len(expected) < len(users)

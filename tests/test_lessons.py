@@ -136,14 +136,14 @@ def as_bytes(tree: object) -> np.ndarray:
 )
 def test_file_that_lacks_something_is_refused(spoiled, refused, changes):
     path = spoiled(**changes)
-    with refused(path, "damaged", "python -m models.teacher"):
+    with refused(path, "damaged", "python -m pipeline.commands.teach"):
         Lessons.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no lessons", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_file_of_something_else_is_refused(tmp_path, refused, content):
     (tmp_path / "file").write_bytes(content)
-    with refused(tmp_path / "file", "damaged", "python -m models.teacher"):
+    with refused(tmp_path / "file", "damaged", "python -m pipeline.commands.teach"):
         Lessons.load(tmp_path / "file")
 
 
@@ -154,7 +154,7 @@ def test_file_that_was_cut_short_is_refused(saved, refused):
 
 
 def test_missing_file_and_folder_are_refused(tmp_path, refused):
-    with refused(tmp_path / "none", "No such file", "python -m models.teacher", "model.network=null"):
+    with refused(tmp_path / "none", "No such file", "python -m pipeline.commands.teach", "model.network=null"):
         Lessons.load(tmp_path / "none")
     with refused(tmp_path, "cannot be read", "model.network=null"):
         Lessons.load(tmp_path)
@@ -175,7 +175,7 @@ def test_lessons_fit_what_they_were_made_of_however_its_tokens_are_numbered(less
 
 @pytest.mark.parametrize("targets", [["alpha"], ["beta", "alpha"], ["alpha", "beta", "gamma"]])
 def test_lessons_for_other_labels_are_refused(lessons, material, refused, targets):
-    with refused("the lessons are for alpha, beta", f"the labels are {', '.join(targets)}", "python -m models.teacher"):
+    with refused("the lessons are for alpha, beta", f"the labels are {', '.join(targets)}", "python -m pipeline.commands.teach"):
         lessons.check(material, targets)
 
 
@@ -195,7 +195,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=list(OTHERS))
 def test_lessons_of_anything_else_are_refused(lessons, other, refused):
-    with refused("the lessons were made from other posts, labels, authors, folds or another seed", "python -m models.teacher"):
+    with refused("the lessons were made from other posts, labels, authors, folds or another seed", "python -m pipeline.commands.teach"):
         lessons.check(other, TARGETS)
 
 
@@ -245,7 +245,7 @@ def test_pupil_of_a_fold_learns_of_no_unlabelled_post_by_an_author_held_out_ther
 def test_posts_composed_in_another_way_than_the_teachers_are_refused(lessons, material, monkeypatch, refused):
     monkeypatch.setattr("models.composition._CUT", 0.9)
     for learn in (lambda: lessons.of_fold(material, 1), lambda: lessons.of_all(material)):
-        with refused("posts are composed in another way", "models.teacher"):
+        with refused("posts are composed in another way", "python -m pipeline.commands.teach"):
             learn()
 
 

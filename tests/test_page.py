@@ -6,26 +6,39 @@ import json
 import os
 import re
 import shutil
+from dataclasses import is_dataclass
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import invent, model_config
+from conftest import invent, model_config, training
+from pydantic import ValidationError
 
 from models import Classifier
-from models.explanation import explain, strongest_features
+from models.explanation import Feature, Sides, StrongestFeatures, strongest_features
 from models.text import normalise
-from pipeline.checks import check_labels, check_splits
+from pipeline import evaluating
+from pipeline.checks.results import Suspect
 from pipeline.config import Data, Evaluation, Natural, Promotion
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split
 from pipeline.evaluation.analysis import analyse
-from pipeline.evaluation.behaviour import Case, run_cases
+from pipeline.evaluation.behaviour import Case
 from pipeline.evaluation.prevalence import estimate_prevalence
 from pipeline.evaluation.promotion import decide_promotion
+from pipeline.evaluation.results import (
+    Comparison,
+    Decision,
+    Failure,
+    Gate,
+    MeasuredSliceLabel,
+    Results,
+    SmallSliceLabel,
+)
 from pipeline.evaluation.slices import drawn_at_random
 from pipeline.report.page import interval, listed, number, percent, percents, render_page, signed
 from pipeline.report.plots import Dot, plot_dots
+from pipeline.results import Result
 
 HOSTILE = "<script>alert('x')</script> & \"q\" $a$ https://example.org/x 😀"
 SECRET = "secretword"  # in every post and in no case
@@ -41,8 +54,8 @@ LOOK = Evaluation(rounds=100, slices=["kind"], natural=Natural(column="kind", va
 
 def fit(folder, seed: int) -> Classifier:
     posts = invent(200, seed=seed)
-    model = Classifier(model_config())
-    model.fit(model.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups, posts.auxiliary)
+    model = Classifier.from_config(model_config())
+    model.fit_tokens(training(model.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups, posts.auxiliary))
     model.save(folder, {"training_data": {"posts": 200}})
     return Classifier.load(folder)
 
@@ -65,26 +78,31 @@ def corpus(folder, *, betas: bool):
     return load_corpus(Data(sources=[str(folder)], drop_overlap=False), labels, seed=0, further=LOOK.columns)
 
 
-def measure(model: Classifier, other: Classifier, data) -> dict:
+def measure(model: Classifier, other: Classifier, data) -> Results:
     """Results as evaluate.py makes them."""
     evaluation = evaluate_split(model, data, "test")
-    results = evaluation.metrics | analyse(evaluation, data, "test", model, LOOK, 0, other)
-    results["behaviour"] = run_cases(model, CASES)
-    for found in results["behaviour"]["functionalities"].values():
-        for failure in found["failures"]:
-            failure["words"] = {label: explain(model, [failure["text"]])[0][label] for label in failure["failed"]}
-    results["data"] = check_splits(data) | check_labels(data, {"test": evaluation.probabilities})
-    results["data"].pop("pairs")
-    results["features"] = {label: strongest_features(model, label) for label in model.labels}
     drawn = drawn_at_random(data, "test", LOOK.natural)
-    rest = model.score(data.splits["train"]["text"])
+    rest = model.predict_proba(data.splits["train"]["text"])
     months = [["2017-10", "2017-11"][k % 2] for k in range(120)]
-    results["prevalence"] = estimate_prevalence(
-        evaluation.Y[drawn], evaluation.probabilities[drawn], rest, model.labels, model.thresholds_.tolist(), 0.95, 3,
-        np.array(months)[drawn].tolist(), months,
+    results = Results(
+        **dict(evaluation.metrics),
+        **dict(analyse(evaluation, data, "test", model, LOOK, 0, other)),
+        model=model.digest_,
+        evaluated=evaluation.title,
+        behaviour=evaluating._behaviour(model, CASES),
+        data=evaluating._data(model, data, data, "test", evaluation),
+        features={label: strongest_features(model, label) for label in model.labels},
+        prevalence=estimate_prevalence(
+            evaluation.Y[drawn], evaluation.probabilities[drawn], rest, model.labels, model.thresholds_.tolist(), 0.95, 3,
+            np.array(months)[drawn].tolist(), months,
+        ),
     )  # fmt: skip
-    results["promotion"] = decide_promotion(results, Promotion())
-    return json.loads(json.dumps(results))  # as metrics.json has them
+    return results.model_copy(update={"promotion": decide_promotion(results, Promotion())})
+
+
+def written(results: Results):
+    """Tree of a metrics.json."""
+    return json.loads(json.dumps(results.model_dump(mode="json"), allow_nan=False))
 
 
 def relabel(tree, names: list[str]):
@@ -99,18 +117,22 @@ def relabel(tree, names: list[str]):
     return {key: relabel(value, names) for key, value in tree.items()}
 
 
+def relabelled(results: Results, names: list[str]) -> Results:
+    return Results.model_validate(relabel(written(results), names))
+
+
 @pytest.fixture(scope="module")
-def all_results(tmp_path_factory) -> dict[str, dict]:
+def all_results(tmp_path_factory) -> dict[str, Results]:
     """A full evaluation; one of which much is missing; one of ten labels; one of a single label."""
     folder = tmp_path_factory.mktemp("results")
     model, other = fit(folder / "model", 0), fit(folder / "other", 1)
     full = measure(model, other, corpus(folder / "full", betas=True))
     bare = measure(model, other, corpus(folder / "bare", betas=False))
-    bare["comparison_undefined"] = bare["comparison"]["differences"]["labels"]["beta"]["average_precision"]["verdict"]
-    small = {name: value for name, value in bare.items() if name not in ("comparison", "prevalence", "promotion", "new_texts_only")}
-    small |= {"behaviour": None, "data": {name: value for name, value in bare["data"].items() if name not in ("label_errors", "suspects")}}
-    ten = relabel(full, [f"label_{k}_{'x' * 12 * (k % 2)}" for k in range(10)])
-    return {"full": full, "bare": bare, "small": small, "ten": ten, "one": relabel(full, ["alpha"])}
+    absent = dict.fromkeys(("comparison", "prevalence", "promotion", "new_texts_only", "behaviour"))
+    data = bare.data.model_copy(update={"label_errors": None, "suspects": None})
+    small = bare.model_copy(update=absent | {"data": data})
+    ten = relabelled(full, [f"label_{k}_{'x' * 12 * (k % 2)}" for k in range(10)])
+    return {"full": full, "bare": bare, "small": small, "ten": ten, "one": relabelled(full, ["alpha"])}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +165,45 @@ NAMES = ["full", "bare", "small", "ten", "one"]
 
 
 def test_same_results_make_the_same_bytes(all_results, pages):
-    assert render_page(ABOUT, copy.deepcopy(all_results["full"])) == pages["full"]
+    assert render_page(ABOUT, Results.model_validate(written(all_results["full"]))) == pages["full"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_read_back_from_what_was_written_are_equal(all_results, name):
+    results = all_results[name]
+    tree = written(results)
+    assert Results.model_validate(tree) == Results.model_validate_json(json.dumps(tree)) == results
+    assert written(Results.model_validate(tree)) == tree
+    optional = {"new_texts_only", "comparison", "prevalence", "promotion"}
+    assert optional & set(tree) == {each for each in optional if getattr(results, each) is not None}
+
+
+def places(found, path=()):
+    """Every result in a tree of them, and where it stands."""
+    if isinstance(found, Result) or is_dataclass(found):
+        yield type(found), path
+        found = vars(found)
+    within = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    for key, value in within:
+        yield from places(value, (*path, key))
+
+
+def test_unknown_fields_are_refused_in_every_part(all_results):
+    first = {}
+    for name in ("full", "bare"):
+        for kind, path in places(all_results[name]):
+            first.setdefault(kind, (name, path))
+    assert {Results, Comparison, SmallSliceLabel, MeasuredSliceLabel, Failure, Suspect, Gate, StrongestFeatures, Sides, Feature} <= set(
+        first
+    )
+    for name, path in first.values():
+        tree = written(all_results[name])
+        part = tree
+        for key in path:
+            part = part[key]
+        part["unheard_of"] = 1
+        with pytest.raises(ValidationError, match="unheard_of"):
+            Results.model_validate(tree)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,40 +232,40 @@ def test_page_holds_cases_escaped_and_no_post(pages):
 
 def test_headline_counts_what_is_found_and_right(pages, all_results):
     full = all_results["full"]
-    values, chosen = full["labels"]["alpha"], full["thresholds"]["alpha"]["chosen"]
-    marked, found = round(chosen["share"] * full["posts"]), round(values["recall"] * values["support"])
-    said = f"finds {found} of the {values['support']} posts that have it; of the {marked} that it marks, {found} are right"
+    values, chosen = full.labels["alpha"], full.thresholds["alpha"].chosen
+    marked, found = round(chosen.share * full.posts), round(values.recall * values.support)
+    said = f"finds {found} of the {values.support} posts that have it; of the {marked} that it marks, {found} are right"
     assert said in words(pages["full"])
-    low, high = full["intervals"]["macro_f1"]
-    assert f"{full['macro_f1']:.3f} between {low:.3f} and {high:.3f} with 95\u00a0% confidence".replace("\u00a0", " ") in words(
-        pages["full"]
-    )
+    low, high = full.intervals.macro_f1
+    assert f"{full.macro_f1:.3f} between {low:.3f} and {high:.3f} with 95\u00a0% confidence".replace("\u00a0", " ") in words(pages["full"])
 
 
 def test_every_failing_case_says_what_was_asked_and_given(pages, all_results):
-    failures = [case for found in all_results["full"]["behaviour"]["functionalities"].values() for case in found["failures"]]
-    assert {"impossible-1"} <= {case["case_id"] for case in failures}
+    failures = [case for found in all_results["full"].behaviour.functionalities.values() for case in found.failures]
+    assert {"impossible-1"} <= {case.case_id for case in failures}
     page = words(pages["full"])
     assert "Asked beta, but not alpha Given alpha" in page
     for case in failures:
-        assert page.count(f"Case {case['case_id']}") == 1
-        for label in case["failed"]:
-            assert f"{label} {case['probabilities'][label]:.2f}" in page
+        assert page.count(f"Case {case.case_id}") == 1
+        for label in case.failed:
+            assert f"{label} {case.probabilities[label]:.2f}" in page
     assert page.index("impossible") < page.index("telling words"), "what fails most comes first"
 
 
 def test_gates_that_failed_come_first(pages, all_results):
-    failed = [gate["gate"] for gate in all_results["full"]["promotion"]["gates"] if not gate["passed"]]
+    gates = all_results["full"].promotion.gates
+    failed = [gate.gate for gate in gates if not gate.passed]
     page = words(pages["full"])
-    assert f"Not promoted. It failed {len(failed)} of the {len(all_results['full']['promotion']['gates'])} gates" in page
+    assert f"Not promoted. It failed {len(failed)} of the {len(gates)} gates" in page
     assert page.index("Gates that failed") < page.index("Gates that it passed")
-    promoted = all_results["full"] | {"promotion": {"promoted": True, "gates": [{"gate": "g", "passed": True, "found": "f"}]}}
+    decision = Decision(promoted=True, gates=[Gate(gate="g", passed=True, found="f")])
+    promoted = all_results["full"].model_copy(update={"promotion": decision})
     assert "Promoted. It passed all 1 gates" in words(render_page(ABOUT, promoted))
 
 
 def test_parts_with_too_few_positives_say_so_instead_of_a_number(pages, all_results):
-    few = [part["labels"]["beta"] for part in all_results["bare"]["slices"]]
-    assert all("f1" not in values for values in few)
+    few = [part.labels["beta"] for part in all_results["bare"].slices]
+    assert all(isinstance(values, SmallSliceLabel) for values in few)
     slices = words(pages["bare"]).split("Parts of the posts")[-1].split("Calibration:")[0]
     assert slices.count("0 positives, too few") == len(few)
     assert "How posts were drawn drawn posts alpha beta macro-F1 exact match at random 60" in slices
@@ -213,7 +273,7 @@ def test_parts_with_too_few_positives_say_so_instead_of_a_number(pages, all_resu
 
 def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results):
     page = words(pages["bare"])
-    assert all_results["bare"]["comparison_undefined"] == "undefined"
+    assert all_results["bare"].comparison.differences.labels["beta"].average_precision.verdict == "undefined"
     assert "beta: no post here has it, so that nothing can be said of what it finds" in page
     assert "beta 0 – – – – –" in page
     assert "No threshold has a guarantee: 0 positives are too few" in page
@@ -231,13 +291,13 @@ def test_sections_without_results_are_left_out_of_page_and_navigation(pages):
 
 
 def test_estimated_shares_are_said_beside_the_plain_count(pages, all_results):
-    found = all_results["full"]["prevalence"]["total"]["labels"]["alpha"]
-    said = f"alpha: {percent(found['estimate'])} {percents(found['interval'])}. The plain count, {percent(found['counted'])}, is "
+    found = all_results["full"].prevalence.total.labels["alpha"]
+    said = f"alpha: {percent(found.estimate)} {percents(found.interval)}. The plain count, {percent(found.counted)}, is "
     assert said.replace("\u00a0", " ") in words(pages["full"])
 
 
 def test_plots_show_the_same_values_as_text_and_survive_any_name():
-    svg = plot_dots("p", "<title>", [Dot("$a_b$ <i> 中 " + "x" * 99, 0.5, [0.4, 0.6]), Dot("none", None, None)], "F1")
+    svg = plot_dots("p", "<title>", [Dot("$a_b$ <i> 中 " + "x" * 99, 0.5, (0.4, 0.6)), Dot("none", None, None)], "F1")
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert any(text.startswith("$a_b$ &lt;i&gt; 中 xxx") and text.endswith("…") for text in texts)
     assert "none: undefined" in texts
@@ -247,7 +307,7 @@ def test_plots_show_the_same_values_as_text_and_survive_any_name():
 
 
 def test_differences_on_both_sides_of_zero_stay_within_the_plot():
-    svg = plot_dots("p", "t", [Dot("a", -0.02, [-0.08, 0.01])], "difference", "zero")
+    svg = plot_dots("p", "t", [Dot("a", -0.02, (-0.08, 0.01))], "difference", "zero")
     (whisker,) = re.findall(
         r'd="M ([\d.]+) [\d.]+ \nL ([\d.]+) [\d.]+ \n" clip-path="[^"]*" style="fill: none; stroke: var\(--first\)', svg
     )
@@ -261,8 +321,8 @@ def test_numbers_as_people_read_them():
     assert [percent(0.05), percent(0.7197), percent(0.0042), percent(0), percent(1), percent(None)] == [
         *("5\u00a0%", "72.0\u00a0%", "0.42\u00a0%", "0\u00a0%", "100\u00a0%", "–"),
     ]
-    assert [interval([0.1, 0.25], 2), interval([-0.1, 0.25], 2, sign=True), interval(None)] == ["[0.10–0.25]", "[−0.10 to +0.25]", ""]
-    assert [percents([0.012, 0.057]), percents(None)] == ["[1.2–5.7\u00a0%]", ""]
+    assert [interval((0.1, 0.25), 2), interval((-0.1, 0.25), 2, sign=True), interval(None)] == ["[0.10–0.25]", "[−0.10 to +0.25]", ""]
+    assert [percents((0.012, 0.057)), percents(None)] == ["[1.2–5.7\u00a0%]", ""]
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["none", "a", "a, b and c"]
 
 
@@ -319,6 +379,7 @@ def visit(browser, files):
         page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_fits_a_phone(visit, name):
     page = visit(name, width=360)
@@ -330,6 +391,7 @@ def test_fits_a_phone(visit, name):
     assert smallest > 10, "text of plots, in pixels"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scheme"), [("full", "light"), ("full", "dark"), ("small", "light")])
 def test_no_barrier_found_by_axe(visit, name, scheme):
     from axe_playwright_python.sync_playwright import Axe
@@ -341,6 +403,7 @@ def test_no_barrier_found_by_axe(visit, name, scheme):
     assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found["violations"]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["full", "small"])
 def test_structure_for_those_who_do_not_see_it(visit, name):
     page = visit(name)
@@ -364,6 +427,7 @@ def test_structure_for_those_who_do_not_see_it(visit, name):
     assert page.evaluate("document.activeElement.id") == "main"
 
 
+@pytest.mark.slow
 def test_dark_scheme_is_dark_and_plots_follow(visit):
     colours = {}
     for scheme in ("light", "dark"):
@@ -375,6 +439,7 @@ def test_dark_scheme_is_dark_and_plots_follow(visit):
     assert max(dark, on_light) < 200
 
 
+@pytest.mark.slow
 def test_print_shows_what_is_folded_on_screen_on_white(visit):
     page = visit("full", color_scheme="dark")
     case = page.get_by_text("Case", exact=True).first
@@ -387,6 +452,7 @@ def test_print_shows_what_is_folded_on_screen_on_white(visit):
     assert scrolled == seen
 
 
+@pytest.mark.slow
 def test_details_open_by_keyboard(visit):
     page = visit("full")
     summary = page.locator(".tests summary").first

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import training
 
 from benchmarks import peers
 from benchmarks.libraries import PEERS
@@ -125,7 +126,7 @@ def test_thresholds_are_the_best_on_held_out_probabilities_and_scores_become_sha
     peer = Told(["assault"], 0)
     peer.probabilities = lambda encoded: held_out
     tuned = peers.Tuned(peer, held_out, Y, Thresholds(tolerance=0))
-    probabilities = tuned.score([""] * len(Y))
+    probabilities = tuned.predict_proba([""] * len(Y))
     assert probabilities.mean() == pytest.approx(Y.mean(), abs=0.005)
 
     def f1(decided):
@@ -150,8 +151,8 @@ def test_data_without_a_test_split_is_a_user_error(posts, corpus, tmp_path, refu
 
 def test_most_frequent_gives_no_label(posts):
     model = peers.train_peer(MostFrequent, posts, lambda step: None).model
-    np.testing.assert_allclose(model.score(["anything"])[0], posts.Y.mean(axis=0), rtol=1e-6)
-    assert not model.decide(model.score(posts.texts)).any()
+    np.testing.assert_allclose(model.predict_proba(["anything"])[0], posts.Y.mean(axis=0), rtol=1e-6)
+    assert not model.decide(model.predict_proba(posts.texts)).any()
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_fine_tuned_gives_what_its_encoder_says_as_shares(posts, tmp_path, monke
         def decision_function(self, texts):
             return np.array([self.known[text] for text in texts])
 
-    monkeypatch.setitem(sys.modules, "models.encoder", type("module", (), {"Encoder": Encoder}))
+    monkeypatch.setitem(sys.modules, "pipeline.teaching.encoder", type("module", (), {"Encoder": Encoder}))
     monkeypatch.setattr("benchmarks.libraries.minilm.weights", lambda: tmp_path)
     peer = FineTuned(posts.labels, 0)
     peer.fit(peer.encode(posts.texts), posts.Y, posts.groups)
@@ -256,6 +257,7 @@ def test_turns_never_show_a_post_twice():
     assert [len(turn) for turn in peers._turns(["one", "two", "three", "four"], 20)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_all_are_measured_and_shown_and_nothing_shows_a_post(run, posts, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(PEERS, "memory", Memory)
     found = run("most_frequent", "tfidf", "memory", "ours_fast")
@@ -336,11 +338,11 @@ def test_a_peer_that_does_not_exist_is_a_user_error(run, refused):
 
 
 def test_a_model_of_ours_is_measured_with_its_own_thresholds(run, posts, tmp_path):
-    ours = Classifier(posts.config.of_model())
-    ours.fit(ours.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups)
+    ours = Classifier.from_config(posts.config.of_model())
+    ours.fit_tokens(training(ours.tokenizer([normalise(text) for text in posts.texts]), posts.Y, posts.groups))
     ours.save(tmp_path / "mine")
     found = run("most_frequent", model=[tmp_path / "mine"])["model mine"]
-    decided = ours.decide(ours.score(posts.off_domain))
+    decided = ours.decide(ours.predict_proba(posts.off_domain))
     assert found["off_domain"]["solidarity"] == pytest.approx(decided[:, 3].mean())
     assert found["train_seconds"] is None
     assert found["bytes"] == sum(path.stat().st_size for path in (tmp_path / "mine").iterdir())

@@ -1,4 +1,4 @@
-"""Estimates of how many posts have a label cover the truth as often as they say, where counting decisions does not."""
+"""Estimates of how many posts have a label, and of nothing else; how often they cover, benchmarks/intervals.py measures."""
 
 import json
 import subprocess
@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import binom, binomtest
 
 from benchmarks.prevalence import main
 from pipeline.evaluation.prevalence import estimate_prevalence, read_scores
+from pipeline.metrics import wilson_interval
 from pipeline.predictions import prediction_table, write_parquet
 
 DIGEST, OTHER = "a" * 64, "b" * 64
@@ -32,65 +32,64 @@ def covers(interval, truth):
     return interval[0] <= truth <= interval[1]
 
 
-@pytest.mark.parametrize(("share", "confidence"), [(0.2, 0.95), (0.2, 0.8), (0.01, 0.95)])
-def test_intervals_cover_the_truth_at_their_rate_and_counting_does_not(share, confidence):
+@pytest.mark.parametrize(("share", "confidence"), [(0.2, 0.95), (0.2, 0.8), (0.03, 0.95)])
+def test_interval_is_wilsons_for_as_many_posts_as_would_err_no_more(share, confidence):
     rng = np.random.default_rng(0)
-    runs, labelled, covered, counted, narrower = 300, 600, 0, 0, 0
-    for _ in range(runs):
-        (y, p), (_, unlabelled) = draw(rng, labelled, share), draw(rng, 4000, share)
-        found = estimate(y, p, unlabelled, confidence, min_positives=1)["total"]["labels"]["alpha"]
-        covered += covers(found["interval"] or found["labelled_interval"], share)  # of 600 posts, 6 or even none may have it
-        counted += covers(binomtest(round(found["counted"] * 4000), 4000).proportion_ci(confidence), share)
-        narrower += np.ptp(found["interval"] or [0, 1]) < np.ptp(found["labelled_interval"])
-    low, high = binom.ppf([0.001, 0.999], runs, confidence)
-    assert low <= covered <= high
-    assert counted < 0.05 * runs
-    assert narrower > 0.9 * runs
+    (y, p), (_, unlabelled) = draw(rng, 600, share), draw(rng, 4000, share)
+    found = estimate(y, p, unlabelled, confidence).total.labels["alpha"]
+    trust = (found.estimate - y.mean()) / (unlabelled.mean(dtype=float) - p.mean(dtype=float))  # in the model: λ of PPI++
+    best = np.cov(y[:, 0], p[:, 0])[0, 1] / (1 + 600 / 4000) / np.var(np.concatenate([p, unlabelled]))
+    assert trust == pytest.approx(min(1, best), rel=0.02)
+    error = trust**2 * np.var(unlabelled, dtype=float) / 4000 + np.var(y - trust * p, dtype=float) / 600
+    effective = found.estimate * (1 - found.estimate) / error
+    assert found.interval == pytest.approx(wilson_interval(found.estimate * effective, effective, confidence), rel=1e-4)
+    assert np.ptp(found.interval) < np.ptp(found.labelled_interval)
+    assert abs(found.estimate - share) < abs(found.counted - share) / 2
 
 
 def test_a_useless_model_costs_nothing_and_its_counts_are_not_believed():
     rng = np.random.default_rng(1)
     y = (rng.random((500, 1)) < 0.3).astype(np.int8)
     noise = rng.random((5500, 1)).astype(np.float32)
-    found = estimate(y, noise[:500], noise[500:])["total"]["labels"]["alpha"]
-    assert found["estimate"] == pytest.approx(found["labelled_share"], abs=0.01)
-    assert np.ptp(found["interval"]) == pytest.approx(np.ptp(found["labelled_interval"]), rel=0.02)
-    assert found["counted"] == pytest.approx(0.5, abs=0.03)
+    found = estimate(y, noise[:500], noise[500:]).total.labels["alpha"]
+    assert found.estimate == pytest.approx(found.labelled_share, abs=0.01)
+    assert np.ptp(found.interval) == pytest.approx(np.ptp(found.labelled_interval), rel=0.02)
+    assert found.counted == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_model_that_says_one_thing_of_all_leaves_the_labelled_posts():
     y = np.repeat([[1], [0]], [30, 70], axis=0).astype(np.int8)
     same = np.full((400, 1), 0.25, np.float32)
-    found = estimate(y, same[:100], same)["total"]["labels"]["alpha"]
-    assert found["estimate"] == found["labelled_share"] == 0.3
-    assert found["interval"] == pytest.approx(found["labelled_interval"])
-    assert (found["counted"], found["mean_probability"]) == (0, 0.25)
+    found = estimate(y, same[:100], same).total.labels["alpha"]
+    assert found.estimate == found.labelled_share == 0.3
+    assert found.interval == pytest.approx(found.labelled_interval)
+    assert (found.counted, found.mean_probability) == (0, 0.25)
 
 
 @pytest.mark.parametrize(("positives", "too_few"), [(0, True), (9, True), (10, False), (190, False), (191, True)])
 def test_too_few_positives_or_negatives_are_said_not_read(positives, too_few):
     rng = np.random.default_rng(2)
     y = (np.arange(200) < positives)[:, None].astype(np.int8)
-    found = estimate(y, rng.random((200, 1), np.float32), rng.random((500, 1), np.float32))["total"]["labels"]["alpha"]
-    assert (found["too_few"], found["positives"]) == (too_few, positives)
-    assert (found["estimate"] is None) == (found["interval"] is None) == too_few
-    assert found["labelled_share"] == positives / 200
-    assert 0 < np.ptp(found["labelled_interval"]) < 0.2
-    assert found["counted"] == pytest.approx(0.5, abs=0.1)
+    found = estimate(y, rng.random((200, 1), np.float32), rng.random((500, 1), np.float32)).total.labels["alpha"]
+    assert (found.too_few, found.positives) == (too_few, positives)
+    assert (found.estimate is None) == (found.interval is None) == too_few
+    assert found.labelled_share == positives / 200
+    assert 0 < np.ptp(found.labelled_interval) < 0.2
+    assert found.counted == pytest.approx(0.5, abs=0.1)
 
 
 def test_shares_stay_between_nothing_and_all():
     y = np.repeat([[1], [0]], [10, 90], axis=0).astype(np.int8)
     nowhere_else = np.zeros((5000, 1), np.float32)  # finds a model that was always right
-    found = estimate(y, y.astype(np.float32), nowhere_else)["total"]["labels"]["alpha"]
-    assert 0 <= found["interval"][0] <= found["estimate"] <= found["interval"][1] <= 1
+    found = estimate(y, y.astype(np.float32), nowhere_else).total.labels["alpha"]
+    assert 0 <= found.interval[0] <= found.estimate <= found.interval[1] <= 1
 
 
 def test_counting_takes_the_models_thresholds():
     y, p = np.zeros((5, 2), np.int8), np.zeros((5, 2), np.float32)
     unlabelled = np.array([[0.1, 0.1], [0.3, 0.3], [0.7, 0.7], [0.9, 0.9]], np.float32)
-    found = estimate_prevalence(y, p, unlabelled, ["alpha", "beta"], [0.3, 0.8], 0.95, 10)["total"]["labels"]
-    assert (found["alpha"]["counted"], found["beta"]["counted"]) == (0.75, 0.25)
+    found = estimate_prevalence(y, p, unlabelled, ["alpha", "beta"], [0.3, 0.8], 0.95, 10).total.labels
+    assert (found["alpha"].counted, found["beta"].counted) == (0.75, 0.25)
 
 
 def test_each_month_is_estimated_from_its_own_labelled_posts():
@@ -106,16 +105,16 @@ def test_each_month_is_estimated_from_its_own_labelled_posts():
         months_labelled=np.repeat(list(shares), 800).tolist(),
         months_unlabelled=[*np.repeat(list(shares), 5000).tolist(), *["2017-12"] * 50, *[None] * 50],
     )
-    assert list(found["months"]) == ["2017-10", "2017-11", "2017-12"]
+    assert list(found.months) == ["2017-10", "2017-11", "2017-12"]
     for month, share in shares.items():
-        by_month = found["months"][month]["labels"]["alpha"]
-        assert covers(by_month["interval"], share)
-        assert np.ptp(by_month["interval"]) < 0.1
-    unknown = found["months"]["2017-12"]
-    assert (unknown["posts"], unknown["labelled"]) == (50, 0)
-    assert unknown["labels"]["alpha"]["too_few"]
-    assert unknown["labels"]["alpha"]["labelled_interval"] is None
-    assert (found["total"]["posts"], found["total"]["labelled"]) == (10_100, 1600)
+        by_month = found.months[month].labels["alpha"]
+        assert covers(by_month.interval, share)
+        assert np.ptp(by_month.interval) < 0.1
+    unknown = found.months["2017-12"]
+    assert (unknown.posts, unknown.labelled) == (50, 0)
+    assert unknown.labels["alpha"].too_few
+    assert unknown.labels["alpha"].labelled_interval is None
+    assert (found.total.posts, found.total.labelled) == (10_100, 1600)
 
 
 def test_warnings_are_left_on():
@@ -146,13 +145,14 @@ def scored(model, tmp_path_factory):
 
 def test_reads_what_score_wrote(scored, model):
     folder, digest = scored
-    probabilities, months = read_scores(folder / "parquet", digest, model.labels)
-    expected = model.score(["zaxa ", "zaxa wiku ", "zaxa "])
+    scores = read_scores(folder / "parquet", digest, model.labels)
+    probabilities, months = scores.probabilities, scores.months
+    expected = model.predict_proba(["zaxa ", "zaxa wiku ", "zaxa "])
     order = np.argsort([month or "" for month in months])
     assert [months[k] for k in order] == [None, "2017-10", "2017-11"]
     np.testing.assert_allclose(probabilities[order], expected[[2, 0, 1]], rtol=0, atol=1e-6)
     assert probabilities.dtype == np.float32
-    swapped, _ = read_scores(folder / "parquet", digest, model.labels[::-1])
+    swapped = read_scores(folder / "parquet", digest, model.labels[::-1]).probabilities
     np.testing.assert_array_equal(swapped, probabilities[:, ::-1])
 
 
@@ -179,13 +179,13 @@ def job(tmp_path):
 
 
 def test_reads_one_file_and_has_no_months_without_dates(job):
-    probabilities, months = read_scores(job() / "part-1.parquet", DIGEST, ["alpha", "beta"])
-    assert (probabilities.tolist(), months) == ([[0.25, 0.25]] * 3, None)
+    scores = read_scores(job() / "part-1.parquet", DIGEST, ["alpha", "beta"])
+    assert (scores.probabilities.tolist(), scores.months) == ([[0.25, 0.25]] * 3, None)
 
 
 def test_dates_may_have_another_name(job):
     folder = job(when=["2018-01-31", "yesterday", None])
-    assert read_scores(folder, DIGEST, ["alpha", "beta"], "when")[1] == ["2018-01", None, None]
+    assert read_scores(folder, DIGEST, ["alpha", "beta"], "when").months == ["2018-01", None, None]
 
 
 def test_reads_what_spark_wrote_less_the_posts_that_it_could_not_score(job):
@@ -194,7 +194,7 @@ def test_reads_what_spark_wrote_less_the_posts_that_it_could_not_score(job):
     write_parquet(table.take([0, None, 2]), folder / "part-1.parquet")
     (folder / "manifest.json").unlink()
     (folder / "_SUCCESS").touch()
-    assert read_scores(folder, DIGEST, ["alpha", "beta"])[0].shape == (2, 2)
+    assert read_scores(folder, DIGEST, ["alpha", "beta"]).probabilities.shape == (2, 2)
 
 
 def test_scores_of_another_model_or_other_labels_are_refused(job, refused):

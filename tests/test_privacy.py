@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from models import privacy
 from models.errors import InputError
 from models.privacy import may_show_characters, may_show_token, may_show_words
 from models.text import EMAIL, PHONE, URL, USER
-from pipeline import privacy
 
 NAMES = """harvey weinstein alyssa milano trump cosby spacey kevin hillary clinton moore jessica maria mohammed priya tarana fatima nguyen
     mcgowan kavanaugh o'reilly beyoncé josé""".split()  # noqa: SIM905
@@ -114,5 +114,5 @@ def test_lists_that_are_not_installed_are_an_input_error_that_names_the_extra(mo
 
 
 def test_lists_are_read_only_when_they_are_needed():
-    script = "import sys, pipeline.features; sys.exit(bool({'names', 'spacy', 'spacy_lookups_data'} & sys.modules.keys()))"
+    script = "import sys, models.features; sys.exit(bool({'names', 'spacy', 'spacy_lookups_data'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

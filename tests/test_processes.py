@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import Classifier
 from models.errors import InputError
 from pipeline.errors import IncompleteError
-from pipeline.scoring import ModelSource, Options, Summary, score_files, shards
+from pipeline.scoring import Options, Summary, job, score_files, shards
 from pipeline.scoring.output import Completion, OutputError
+from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, in_processes
 from pipeline.scoring.shards import Shard
 
@@ -107,19 +110,12 @@ def folder(model, posts, tmp_path_factory) -> Path:
     return folder
 
 
-def load(folder: Path):
-    from models import Classifier
-
-    return Classifier.load(folder)
-
-
-def run(folder: Path, out: Path, *, workers: int = 2, progress: Callable[..., None] = lambda state: None, model: str = "model") -> Summary:
-    """A job over the files of a folder; the digest that it expects is that of the model in ``model``."""
-    source = ModelSource(
-        json.loads((folder / "model" / "model.json").read_bytes())["digest"], ["alpha", "beta"], partial(load, folder / model)
-    )
+def run(
+    folder: Path, out: Path, *, workers: int = 2, progress: Callable[..., None] = lambda state: None, model: Path | None = None
+) -> Summary:
+    """A job over the files of a folder, with the model in it unless another is named."""
     files = [folder / name for name in ("a.jsonl", "b.csv", "c.parquet")]
-    return score_files(source, files, out, Options(), workers=workers, progress=progress)
+    return score_files(files, model or folder / "model", out, workers=workers, progress=progress)
 
 
 def data(out: Path) -> dict[str, bytes]:
@@ -133,6 +129,7 @@ def alone(folder) -> Path:
     return folder / "alone"
 
 
+@pytest.mark.slow
 def test_several_processes_write_what_one_does_even_if_one_is_killed(folder, alone, tmp_path):
     killed = []
 
@@ -158,7 +155,7 @@ class Deadly:
     def __init__(self, digest: str) -> None:
         self.digest_ = digest
 
-    def score_normalised(self, texts):
+    def predict_proba_normalised(self, texts):
         if any("deadly" in text for text in texts):
             os._exit(9)
         if any(SECRET in text for text in texts):
@@ -169,12 +166,23 @@ class Deadly:
         return probabilities > 0
 
 
-def test_shards_that_kill_their_process_or_raise_fail_alone_and_tell_no_text(tmp_path, capfd):
+class DeadlyWriter(PartWriter):
+    """Works with that model, in whichever process."""
+
+    def __init__(self, source: ModelFolder, options: Options, folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Classifier, "load", lambda place: Deadly(source.digest))
+            super().__init__(source, options, folder)
+
+
+def test_shards_that_kill_their_process_or_raise_fail_alone_and_tell_no_text(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(job, "PartWriter", DeadlyWriter)
+    monkeypatch.setattr(ModelFolder, "read", classmethod(lambda cls, folder: cls(folder, "d1", Deadly.labels)))
     posts = ["fine"] * 80 + ["deadly " + SECRET] + ["fine"] * 80 + [SECRET] * 2 + ["fine"] * 80
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(posts)))
     with pytest.raises(IncompleteError, match=r"in\.jsonl, from row \d+: .*, and 1 more\. What is done is kept") as caught:
-        score_files(ModelSource("d1", Deadly.labels, partial(Deadly, "d1")), [source], tmp_path / "out", Options(), workers=2)
+        score_files([source], tmp_path / "deadly", tmp_path / "out", workers=2)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
     records = [json.loads(path.read_bytes()) for path in (tmp_path / "out" / "_shards").glob("*.json")]
@@ -185,13 +193,18 @@ def test_shards_that_kill_their_process_or_raise_fail_alone_and_tell_no_text(tmp
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_model_that_was_replaced_is_refused(folder, tmp_path, refused, workers):
-    from models import Classifier
+def test_model_that_was_replaced_is_refused(folder, tmp_path, monkeypatch, refused, workers):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    read, other = ModelFolder.read, Classifier.load(folder / "model")
 
-    other = Classifier.load(folder / "model")
-    other.save(folder / "other", {"note": "another"})
+    def read_and_replace(place: Path) -> ModelFolder:
+        found = read(place)
+        assert other.save(place, {"note": "another"}) != found.digest
+        return found
+
+    monkeypatch.setattr(ModelFolder, "read", read_and_replace)
     with refused("the model was replaced while the job ran"):
-        run(folder, tmp_path / "out", workers=workers, model="other")
+        run(folder, tmp_path / "out", workers=workers, model=tmp_path / "model")
     assert not list((tmp_path / "out").glob("part-*"))
 
 
@@ -201,7 +214,7 @@ def test_model_that_is_damaged_is_refused_by_the_processes(folder, tmp_path, ref
     for path in (folder / "model").iterdir():
         (damaged / path.name).write_bytes(path.read_bytes()[: -1 if path.suffix == ".safetensors" else None])
     with refused(damaged / "weights.safetensors", "digest differs"):
-        run(folder, tmp_path / "out", model=str(damaged))
+        run(folder, tmp_path / "out", model=damaged)
     assert capfd.readouterr() == ("", "")
     assert multiprocessing.active_children() == []
 
@@ -216,8 +229,8 @@ from pipeline.scoring import shards
 shards.SHARD_BYTES = 6000
 if __name__ == "__main__":
     from pipeline import terminal
-    import score
-    terminal.run(score.main, stopped="stopped; run again to go on")
+    from pipeline.commands.score import main
+    terminal.run(main, stopped="stopped; run again to go on")
 """
 
 
@@ -270,6 +283,7 @@ def starting(job: subprocess.Popen[str], out: Path) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [starting, working])
 def test_interrupt_from_the_keyboard_is_one_line_and_leaves_nobody_behind(many, tmp_path, moment):
     with start(many, tmp_path / "out") as job:
@@ -293,6 +307,7 @@ list(in_processes(partial(Obedient, Path(sys.argv[1])), told("sleep", "sleep"), 
 """
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_job_in_the_midst_of_a_shard(tmp_path):
     with subprocess.Popen([sys.executable, "-c", SLEEPERS, tmp_path], cwd=ROOT) as job:
         wait_for(lambda: len(list(tmp_path.glob("tries-*"))) == 2)
@@ -303,6 +318,7 @@ def test_processes_end_with_the_job_in_the_midst_of_a_shard(tmp_path):
     assert len(family) >= 2
 
 
+@pytest.mark.slow
 def test_processes_end_when_the_job_is_killed_and_the_next_run_completes_it(many, tmp_path):
     with start(many, tmp_path / "out") as job:
         wait_for(lambda: working(job, tmp_path / "out"))

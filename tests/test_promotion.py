@@ -1,18 +1,31 @@
 """Promotion: each gate refuses by itself, and says why."""
 
-import copy
-
+import numpy as np
 import pytest
 
 from pipeline.config import Promotion
+from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
 from pipeline.evaluation.promotion import check_floors, decide_promotion
+from pipeline.evaluation.results import (
+    Behaviour,
+    Comparison,
+    Difference,
+    Differences,
+    Functionality,
+    Intervals,
+    LabelDifferences,
+    LabelIntervals,
+    Results,
+)
+from pipeline.metrics import LabelMetrics, compute_metrics
 
+LABELS = ["alpha", "beta"]
 OVERALL = "macro_f1 or mean_average_precision better, neither worse"
 WANTED = Promotion(max_ece=0.05, behaviour_floor=0.5, behaviour_floors={"negation": 0.8})
 
 
 def compared(verdict="no real difference", difference=0.01, interval=(-0.02, 0.04)):
-    return {"difference": difference, "interval": interval and list(interval), "verdict": verdict}
+    return Difference(difference=difference, interval=interval, verdict=verdict)
 
 
 BETTER = compared("better", 0.03, (0.01, 0.05))
@@ -20,35 +33,48 @@ WORSE = compared("worse", -0.04, (-0.07, -0.01))
 UNDEFINED = compared("undefined", None, None)
 
 
+def functionality(passed, cases):
+    return Functionality(cases=cases, passed=passed, failures=[], rate=passed / cases, interval=(0, 1))
+
+
+def all_fields(kind, value, **others):
+    return kind(**dict.fromkeys(kind.model_fields, value) | others)
+
+
 @pytest.fixture
 def good():
-    """Results of a model that passes every gate, to spoil."""
-    return copy.deepcopy({
-        "labels": {"alpha": {"ece": 0.03}, "beta": {"ece": 0.09}},
-        "intervals": {"labels": {"alpha": {"ece": [0.0, 0.06]}, "beta": {"ece": [0.05, 0.12]}}},
-        "behaviour": {"functionalities": {
-            "negation": {"cases": 15, "passed": 12, "rate": 0.8},
-            "sarcasm": {"cases": 12, "passed": 6, "rate": 0.5},
-        }},
-        "comparison": {"differences": {
-            "macro_f1": BETTER,
-            "mean_average_precision": compared(),
-            "labels": {label: {"f1": compared(), "average_precision": compared(), "recall": WORSE} for label in ("alpha", "beta")},
-        }},
-    })  # fmt: skip
+    """Results of a model that passes every gate, to spoil; of an evaluation only what gates look at."""
+    alike = all_fields(LabelDifferences, compared(), recall=WORSE)
+    eces = {"alpha": (0.0, 0.06), "beta": (0.05, 0.12)}
+    differences = all_fields(Differences, compared(), macro_f1=BETTER, labels=dict.fromkeys(LABELS, alike))
+    functionalities = {"negation": functionality(12, 15), "sarcasm": functionality(6, 12)}
+    return Results.model_construct(
+        labels={"alpha": LabelMetrics.model_construct(ece=0.03), "beta": LabelMetrics.model_construct(ece=0.09)},
+        intervals=all_fields(Intervals, (0, 1), labels={label: all_fields(LabelIntervals, (0, 1), ece=ece) for label, ece in eces.items()}),
+        behaviour=Behaviour(cases=27, passed=18, rate=18 / 27, passed_by_silence=0, functionalities=functionalities),
+        comparison=Comparison.model_construct(differences=differences),
+    )
+
+
+def changed(part, path, value):
+    """The same with another value at a path such as ``comparison.differences.labels.beta.f1``."""
+    name, _, rest = path.partition(".")
+    inside = part[name] if isinstance(part, dict) else getattr(part, name)
+    new = {name: changed(inside, rest, value) if rest else value}
+    return part | new if isinstance(part, dict) else part.model_copy(update=new)
 
 
 def failed(results, wanted=WANTED):
     decision = decide_promotion(results, wanted)
-    found = [gate for gate in decision["gates"] if not gate["passed"]]
-    assert decision["promoted"] == (not found)
-    return {gate["gate"]: gate["found"] for gate in found}
+    found = [gate for gate in decision.gates if not gate.passed]
+    assert decision.promoted == (not found)
+    return {gate.gate: gate.found for gate in found}
 
 
 def test_a_model_that_passes_every_gate_is_promoted(good):
     decision = decide_promotion(good, WANTED)
-    assert decision["promoted"]
-    assert [gate["gate"] for gate in decision["gates"]] == [
+    assert decision.promoted
+    assert [gate.gate for gate in decision.gates] == [
         "alpha: f1 not worse",
         "alpha: average_precision not worse",
         "beta: f1 not worse",
@@ -64,13 +90,11 @@ def test_a_model_that_passes_every_gate_is_promoted(good):
 @pytest.mark.parametrize("metric", ["f1", "average_precision"])
 @pytest.mark.parametrize(("verdict", "said"), [(WORSE, "-0.040 [-0.070, -0.010], worse"), (UNDEFINED, "undefined: too few positives")])
 def test_worse_or_undefined_on_one_label_refuses(good, metric, verdict, said):
-    good["comparison"]["differences"]["labels"]["beta"][metric] = verdict
-    assert failed(good) == {f"beta: {metric} not worse": said}
+    assert failed(changed(good, f"comparison.differences.labels.beta.{metric}", verdict)) == {f"beta: {metric} not worse": said}
 
 
 def test_better_on_a_label_does_no_harm(good):
-    good["comparison"]["differences"]["labels"]["beta"]["f1"] = BETTER
-    assert failed(good) == {}
+    assert failed(changed(good, "comparison.differences.labels.beta.f1", BETTER)) == {}
 
 
 @pytest.mark.parametrize(
@@ -88,43 +112,61 @@ def test_better_on_a_label_does_no_harm(good):
     ],
 )
 def test_better_overall_is_better_in_one_and_worse_in_neither(good, macro_f1, mean_average_precision, passes):
-    good["comparison"]["differences"] |= {"macro_f1": macro_f1, "mean_average_precision": mean_average_precision}
-    assert list(failed(good)) == ([] if passes else [OVERALL])
+    results = changed(good, "comparison.differences.macro_f1", macro_f1)
+    results = changed(results, "comparison.differences.mean_average_precision", mean_average_precision)
+    assert list(failed(results)) == ([] if passes else [OVERALL])
 
 
 def test_both_numbers_of_the_overall_gate_are_told(good):
-    good["comparison"]["differences"]["mean_average_precision"] = WORSE
-    assert failed(good) == {OVERALL: "macro_f1 +0.030 [+0.010, +0.050], better; mean_average_precision -0.040 [-0.070, -0.010], worse"}
+    results = changed(good, "comparison.differences.mean_average_precision", WORSE)
+    assert failed(results) == {OVERALL: "macro_f1 +0.030 [+0.010, +0.050], better; mean_average_precision -0.040 [-0.070, -0.010], worse"}
 
 
 def test_calibration_refuses_where_it_is_off_by_more_than_chance(good):
-    good["intervals"]["labels"]["beta"]["ece"] = [0.051, 0.12]
-    assert failed(good) == {"beta: ece at most 0.05": "0.090 [0.051, 0.120]"}
-    assert failed(good, WANTED.model_copy(update={"max_ece": 0.06})) == {}
+    results = changed(good, "intervals.labels.beta.ece", (0.051, 0.12))
+    assert failed(results) == {"beta: ece at most 0.05": "0.090 [0.051, 0.120]"}
+    assert failed(results, WANTED.model_copy(update={"max_ece": 0.06})) == {}
+
+
+def test_calibration_that_cannot_be_told_for_lack_of_authors_refuses(good):
+    said = "undefined: too few authors"
+    assert failed(changed(good, "intervals.labels.beta.ece", None)) == {"beta: ece at most 0.05": said}
+    assert failed(changed(good, "intervals.labels.beta.ece", None), WANTED.model_copy(update={"max_ece": 1})) == {
+        "beta: ece at most 1": said
+    }
+    Y = np.tile([[0, 1], [1, 0]], (30, 1)).astype(np.int8)
+    probabilities = Y.astype(np.float32)  # right about all posts, of too few authors
+    for authors, passes in ((19, False), (20, True)):
+        counts = resample(np.arange(60) % authors, 100, seed=0)
+        metrics, by_round = (
+            compute_metrics(Y, probabilities, Y == 1, LABELS, [0.5, 0.5]),
+            metrics_by_round(Y, probabilities, Y == 1, counts),
+        )
+        measured = {"labels": metrics.labels, "intervals": intervals(metrics, by_round, probabilities, 0.95)}
+        wrong = failed(good.model_copy(update=measured))
+        assert wrong == ({} if passes else {f"{label}: ece at most 0.05": said for label in LABELS})
 
 
 def test_a_functionality_under_its_floor_refuses(good):
-    good["behaviour"]["functionalities"]["sarcasm"] = {"cases": 12, "passed": 5, "rate": 5 / 12}
-    assert failed(good) == {"sarcasm: at least 50% of cases": "5 of 12"}
+    results = changed(good, "behaviour.functionalities.sarcasm", functionality(5, 12))
+    assert failed(results) == {"sarcasm: at least 50% of cases": "5 of 12"}
 
 
 def test_an_exception_replaces_the_floor_both_ways(good):
-    good["behaviour"]["functionalities"]["negation"] = {"cases": 15, "passed": 11, "rate": 11 / 15}
-    assert list(failed(good)) == ["negation: at least 80% of cases"]
-    assert failed(good, Promotion(behaviour_floors={"negation": 0.1})) == {}
-    assert list(failed(good, Promotion(behaviour_floor=0.9, behaviour_floors={"negation": 0.1}))) == ["sarcasm: at least 90% of cases"]
+    results = changed(good, "behaviour.functionalities.negation", functionality(11, 15))
+    assert list(failed(results)) == ["negation: at least 80% of cases"]
+    assert failed(results, Promotion(behaviour_floors={"negation": 0.1})) == {}
+    assert list(failed(results, Promotion(behaviour_floor=0.9, behaviour_floors={"negation": 0.1}))) == ["sarcasm: at least 90% of cases"]
 
 
 def test_without_a_champion_nothing_is_compared(good):
-    del good["comparison"]
-    assert failed(good) == {}
-    good["intervals"]["labels"]["alpha"]["ece"] = [0.1, 0.2]
-    assert list(failed(good)) == ["alpha: ece at most 0.05"]
+    alone = changed(good, "comparison", None)
+    assert failed(alone) == {}
+    assert list(failed(changed(alone, "intervals.labels.alpha.ece", (0.1, 0.2)))) == ["alpha: ece at most 0.05"]
 
 
 def test_without_cases_behaviour_is_not_asked(good):
-    good["behaviour"] = None
-    assert failed(good) == {}
+    assert failed(changed(good, "behaviour", None)) == {}
 
 
 def test_an_exception_for_a_misspelt_functionality_is_one_line(refused):

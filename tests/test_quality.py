@@ -1,10 +1,11 @@
-"""What the default model is worth when trained on the starter corpus alone, and what the README says of it."""
+"""What the default model is worth when trained on the starter corpus alone, and what the documentation says of it."""
 
 import io
 import re
 from pathlib import Path
 
 import pytest
+from conftest import training
 from rich.console import Console
 
 from models import Classifier
@@ -26,31 +27,31 @@ def starter():
 
 @pytest.fixture(scope="module")
 def model(starter):
-    tokens = Classifier(CONFIG.of_model()).tokenizer([normalise(text) for text in starter.splits["train"]["text"]])
+    tokens = Classifier.from_config(CONFIG.of_model()).tokenizer([normalise(text) for text in starter.splits["train"]["text"]])
     targets, auxiliary = starter.targets("train", starter.labels), starter.targets("train", starter.auxiliary)
-    return Classifier(CONFIG.of_model()).fit(tokens, targets, starter.groups("train"), auxiliary)
+    return Classifier.from_config(CONFIG.of_model()).fit_tokens(training(tokens, targets, starter.groups("train"), auxiliary))
 
 
 def test_starter_model_beats_the_baselines_on_its_own_test_split(model, starter):
     metrics = evaluate_split(model, starter, "test").metrics
-    assert metrics["macro_f1"] > 0.68
-    assert min(values["f1"] for values in metrics["labels"].values()) > 0.58
-    assert metrics["exact_match"] > metrics["baselines"]["all_zero"]["exact_match"] + 0.2
+    assert metrics.macro_f1 > 0.68
+    assert min(values.f1 for values in metrics.labels.values()) > 0.58
+    assert metrics.exact_match > metrics.baselines.all_zero.exact_match + 0.2
 
 
 @pytest.mark.skipif(not METOO.exists(), reason="../shared/data/metoo2017 is not here")
 def test_starter_model_reads_real_posts(model):
     config = load_config(sources=[str(METOO)])
     corpus = load_corpus(config.data, config.labels, seed=0)
-    assert evaluate_split(model, corpus, "test").metrics["macro_f1"] >= 0.58
+    assert evaluate_split(model, corpus, "test").metrics.macro_f1 >= 0.58
 
 
-def test_readme_shows_the_table_that_training_prints(model, starter):
+def test_docs_show_the_table_that_training_prints(model, starter):
     metrics = evaluate_split(model, starter, "validation").metrics
     console = Console(width=140, file=io.StringIO())
     console.print(*metrics_tables(metrics, ""))
     printed = re.findall(r"│ (\w+) +│ +(\d\.\d+) │ +(\d\.\d+) │ +(\d\.\d+) │", console.file.getvalue())
-    shown = re.findall(r"│ (\w+) +│ +(\d\.\d+) │ +(\d\.\d+) │ +(\d\.\d+) │", (ROOT / "README.md").read_text(encoding="utf-8"))
+    shown = re.findall(r"│ (\w+) +│ +(\d\.\d+) │ +(\d\.\d+) │ +(\d\.\d+) │", (ROOT / "docs/how_to/train.md").read_text(encoding="utf-8"))
     assert len(shown) >= len(starter.labels)
     assert [row[0] for row in shown] == [row[0] for row in printed]
     for said, was in zip(shown, printed, strict=True):

@@ -10,6 +10,23 @@ from rich.console import Console
 from models.config import Label, LabelSet
 from pipeline.config import Columns, Data, Evaluation
 from pipeline.corpora import load_corpus
+from pipeline.evaluation.results import (
+    Behaviour,
+    Comparison,
+    Decision,
+    Difference,
+    Differences,
+    Functionality,
+    Gate,
+    Intervals,
+    LabelDifferences,
+    LabelIntervals,
+    LabelPrevalence,
+    MeasuredMetrics,
+    PeriodPrevalence,
+    Prevalence,
+    SplitMetrics,
+)
 from pipeline.evaluation.thresholds import compute_thresholds
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.report import corpus_notes, corpus_table, figures, metrics_tables
@@ -30,7 +47,13 @@ P = np.array([[0.9, 0.2], [0.4, 0.6], [0.6, 0.1], [0.1, 0.3]], np.float32)
 
 def measure(posts=slice(None)):
     metrics = compute_metrics(Y[posts], P[posts], P[posts] >= 0.5, LABELS, [0.5, 0.125])
-    return metrics | {"baselines": compute_baselines(Y[posts], np.array([0.6, 0.1]), LABELS)}
+    return SplitMetrics(**dict(metrics), baselines=compute_baselines(Y[posts], np.array([0.6, 0.1]), LABELS))
+
+
+def measure_with_new(posts):
+    """Metrics of all posts, and of these as those in no other split."""
+    new = measure(posts).model_dump(exclude={"new_texts_only"})
+    return measure().model_copy(update={"new_texts_only": MeasuredMetrics.model_validate(new)})
 
 
 def lines(*tables, width=140) -> list[str]:
@@ -63,16 +86,15 @@ def test_overall_table_has_a_row_for_each_set_of_metrics():
 
 
 def test_new_texts_have_rows_only_where_some_repeat():
-    metrics = measure()
-    assert not any("no other split" in line for line in lines(*metrics_tables(metrics, "all")))
-    rendered = lines(*metrics_tables(metrics | {"new_texts_only": measure([0, 2, 3])}, "all"))
+    assert not any("no other split" in line for line in lines(*metrics_tables(measure(), "all")))
+    rendered = lines(*metrics_tables(measure_with_new([0, 2, 3]), "all"))
     assert [row(rendered, name)[0] for name in ("model", "all zero", "prior")] == ["4", "4", "4"]
     assert row(rendered, "model, texts in no other split")[0] == "3"
     assert row(rendered, "all zero, texts in no other split")[4] == "0.667"
 
 
 def test_tables_fit_a_log_without_wrapping():
-    tables = metrics_tables(measure() | {"new_texts_only": measure([0, 2])}, "A title")
+    tables = metrics_tables(measure_with_new([0, 2]), "A title")
     assert lines(*tables) == lines(*tables, width=400)
 
 
@@ -127,32 +149,45 @@ def test_figures_are_drawn_for_labels_with_positives():
 
 
 def compared(difference, interval, verdict):
-    return {"difference": difference, "interval": interval, "verdict": verdict}
+    return Difference(difference=difference, interval=interval, verdict=verdict)
+
+
+def all_fields(kind, value, **others):
+    return kind(**dict.fromkeys(kind.model_fields, value) | others)
 
 
 def test_intervals_stand_below_their_numbers():
-    metrics = measure()
-    bounds = {label: {"f1": [0.25, 0.75], "precision": None} for label in LABELS}
-    rendered = lines(label_table(metrics | {"intervals": {"labels": bounds}}, "Results"))
+    bounds = dict.fromkeys(LABELS, all_fields(LabelIntervals, None, f1=(0.25, 0.75)))
+    intervals = all_fields(Intervals, None, macro_f1=(0.125, 0.375), labels=bounds)
+    rendered = lines(label_table(measure(), "Results", intervals))
     below = rendered[next(number for number, line in enumerate(rendered) if "workplace_harassment" in line) + 1]
     assert [cell.strip() for cell in below.split("│")][2:5] == ["", "", "0.250–0.750"]
+    rendered = lines(overall_table({"model": measure(), "nothing": measure()}, intervals))
+    model, below, nothing = ([cell.strip() for cell in line.split("│")[1:4]] for line in rendered if "│" in line)
+    assert (model, below, nothing) == (["model", "4", "0.250"], ["", "", "0.125–0.375"], ["nothing", "4", "0.250"])
 
 
 def test_comparison_says_which_differences_are_real():
-    alike, undefined = compared(0.001, [-0.02, 0.02], "no real difference"), compared(None, None, "undefined")
-    found = {"f1": compared(0.125, [0.0625, 0.25], "better"), "average_precision": undefined, "brier": alike}
-    differences = {"macro_f1": found["f1"], "mean_average_precision": alike, "labels": {"workplace_harassment": found}}
-    rendered = lines(comparison_table({"model": "0123456789abcdef", "differences": differences}))
+    alike, undefined = compared(0.001, (-0.02, 0.02), "no real difference"), compared(None, None, "undefined")
+    better = compared(0.125, (0.0625, 0.25), "better")
+    worse = compared(-0.5, (-0.75, -0.25), "worse")  # of what the table leaves out
+    found = all_fields(LabelDifferences, worse, f1=better, average_precision=undefined, brier=alike)
+    differences = all_fields(Differences, worse, macro_f1=better, mean_average_precision=alike, labels={"workplace_harassment": found})
+    rendered = lines(comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences)))
     assert "0123456789ab:" in rendered[0]
     assert row(rendered, "macro f1, mAP") == ["+0.125", "+0.001", ""]
     assert row(rendered, "workplace_harassment") == ["+0.125", "undefined", "+0.001"]
     assert any("+0.062 to +0.250" in line for line in rendered)
     assert sum("better" in line for line in rendered) == 2
+    assert not any("worse" in line for line in rendered)
 
 
 def test_behaviour_table_shows_the_weakest_first_and_no_more_than_ten():
-    tree = {f"f{number:02}": {"passed": number, "cases": 12, "rate": number / 12} for number in range(12, 0, -1)}
-    rendered = lines(behaviour_table({"cases": 144, "passed": 78, "rate": 78 / 144, "functionalities": tree}))
+    tree = {
+        f"f{number:02}": Functionality(cases=12, passed=number, failures=[], rate=number / 12, interval=(0, 1))
+        for number in range(12, 0, -1)
+    }
+    rendered = lines(behaviour_table(Behaviour(cases=144, passed=78, rate=78 / 144, passed_by_silence=0, functionalities=tree)))
     assert "78 of 144" in " ".join(rendered)
     shown = [line.split("│")[1].strip() for line in rendered if "│ f" in line]
     assert shown == [f"f{number:02}" for number in range(1, 11)]
@@ -170,19 +205,23 @@ def test_thresholds_table_tells_the_price_and_where_positives_are_too_few():
 
 
 def test_prevalence_table_has_a_block_for_all_and_each_month():
-    few = {"estimate": None, "interval": None, "counted": 0.25, "positives": 3}
-    known = {"estimate": 0.2, "interval": [0.15, 0.27], "counted": 0.3, "positives": 30}
-    total = {"posts": 1000, "labelled": 100, "labels": dict(zip(LABELS, (known, few), strict=True))}
-    rendered = lines(prevalence_table({"total": total, "months": {"2017-10": total}}))
+    alone = {"labelled_share": 0.9, "labelled_interval": (0.8, 0.95), "mean_probability": 0.7}
+    few = LabelPrevalence(estimate=None, interval=None, too_few=True, positives=3, counted=0.25, **alone)
+    known = LabelPrevalence(estimate=0.2, interval=(0.15, 0.27), too_few=False, positives=30, counted=0.3, **alone)
+    total = PeriodPrevalence(posts=1000, labelled=100, labels=dict(zip(LABELS, (known, few), strict=True)))
+    rendered = lines(prevalence_table(Prevalence(total=total, months={"2017-10": total})))
     assert row(rendered, "all") == ["workplace_harassment", "20.0%", "15.0%–27.0%", "30.0%", "30"]
     assert row(rendered, "2017-10")[0] == "workplace_harassment"
     assert sum("too few positives" in line for line in rendered) == 2
+    rendered = lines(prevalence_table(Prevalence(total=total)))
+    assert row(rendered, "all")[0] == "workplace_harassment"
+    assert sum("too few positives" in line for line in rendered) == 1
 
 
 def test_promotion_table_lists_what_was_not_passed():
-    gates = [{"gate": "a", "passed": True, "found": "fine"}, {"gate": "b", "passed": False, "found": "3 of 12"}]
-    rendered = lines(promotion_table({"promoted": False, "gates": gates}))
+    gates = [Gate(gate="a", passed=True, found="fine"), Gate(gate="b", passed=False, found="3 of 12")]
+    rendered = lines(promotion_table(Decision(promoted=False, gates=gates)))
     assert "Not promoted: 1 of 2 gates passed" in " ".join(rendered)
     assert row(rendered, "b") == ["3 of 12"]
     assert not any("fine" in line for line in rendered)
-    assert "Promoted: 1 of 1 gates passed" in " ".join(lines(promotion_table({"promoted": True, "gates": gates[:1]})))
+    assert "Promoted: 1 of 1 gates passed" in " ".join(lines(promotion_table(Decision(promoted=True, gates=gates[:1]))))

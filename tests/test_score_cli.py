@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import score
-from models.storage import read_description
+from models.storage import RELEASED, read_description
 from pipeline import terminal
-from pipeline.scoring import Progress
+from pipeline.commands.score import main
+from pipeline.scoring import Progress, score_files
 
 ROOT = Path(__file__).parent.parent
 POSTS = [{"id": 1, "text": "zaxa bade"}, {"id": 2, "text": None}, {"id": 3, "text": "wiku lumane"}, {"id": 4, "text": ""}]
@@ -55,7 +55,7 @@ def cli(folder, monkeypatch, capsys) -> Callable[..., Done]:
         monkeypatch.setattr(sys, "argv", ["score.py", *map(str, given)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
-            terminal.run(score.main)
+            terminal.run(main)
         return Done(caught.value.code or 0, *capsys.readouterr())
 
     return call
@@ -103,16 +103,16 @@ def test_scores_prints_a_summary_and_is_quiet_in_a_log(scored, folder, model):
 
 def test_library_does_the_same(scored, folder, tmp_path):
     told = []
-    summary = score.score([folder / "posts.jsonl"], folder / "runs" / "model", tmp_path / "out", progress=told.append)
+    summary = score_files([folder / "posts.jsonl"], folder / "runs" / "model", tmp_path / "out", progress=told.append)
     assert (summary.read, summary.rejected, told[-1].posts) == (4, 2, 4)
     (part,), (other,) = (list(out.glob("part-*")) for out in (tmp_path / "out", folder / "scores"))
     assert part.read_bytes() == other.read_bytes()
 
 
-RELEASED = ROOT / "models" / "released"
 USES = r"model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
 
 
+@pytest.mark.slow
 def test_without_a_model_named_it_is_the_released_one_and_that_is_said_once(tmp_path):
     inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
     done = run(*inputs, "--workers", 2, cwd=tmp_path)  # far from the code
@@ -134,13 +134,13 @@ def test_released_model_is_named_as_seen_from_here_and_in_json_by_the_manifest_a
 
 
 def test_library_takes_the_released_model_too(folder, tmp_path, capsys):
-    assert score.score([folder / "posts.jsonl"], out=tmp_path / "out").model == read_description(RELEASED)[0]
+    assert score_files([folder / "posts.jsonl"], out=tmp_path / "out").model == read_description(RELEASED)[0]
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_missing_released_model_is_exit_code_2_and_nothing_is_done(folder, cli, tmp_path, monkeypatch, form):
-    monkeypatch.setattr(score, "RELEASED", tmp_path / "released")
+    monkeypatch.setattr("models.storage.RELEASED", tmp_path / "released")
     done = cli(folder / "posts.jsonl", "--out", tmp_path / "out", *form, model=None)
     assert_one_line(done, 2, f"{tmp_path}/released: the released model is missing", "--model DIR")
     assert not (tmp_path / "out").exists()
@@ -165,6 +165,7 @@ def test_options_name_columns_and_what_goes_along(cli, tmp_path):
     assert (second["id"], second["prob_alpha"]) == ("9", first["prob_alpha"])  # cut to the same text
 
 
+@pytest.mark.slow
 def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_path):
     inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
     options = ["--explain", "--threshold", "alpha=0", "--threshold", "beta=1", "--format", "jsonl", "--workers", 2]
@@ -179,6 +180,7 @@ def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_pat
         assert {reason["label"] for reason in first["explanation"] + second["explanation"]} == {"alpha"}
 
 
+@pytest.mark.slow
 def test_standard_input_is_jsonl(scored, folder):
     done = run("-", "--model", "runs/model", "--out", "piped", cwd=folder, input=(folder / "posts.jsonl").read_text())
     assert (done.code, done.err) == (0, "")
@@ -239,6 +241,7 @@ def test_a_log_gets_plain_lines_for_steps_and_none_for_a_short_job():
         assert (done.stdout, done.stderr) == ("", expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "shown"), [(PROGRESS, ["scoring", "75.0%, 4,096 posts"]), (STEP, ["reading the data …"])])
 def test_a_terminal_shows_progress(code, shown):
     master, terminal = pty.openpty()
@@ -431,6 +434,7 @@ def test_damaged_input_is_exit_code_4_and_costs_no_other_file(earlier, cli, tmp_
     assert (earlier / "rejects.jsonl").read_bytes() == (tmp_path / "fresh" / "rejects.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, folder, tmp_path, form):
     before = contents(earlier)
@@ -459,6 +463,7 @@ def peak(*arguments: object, cwd: Path) -> tuple[Done, int]:
     return Done(done.returncode, printed, done.stderr), int(size)
 
 
+@pytest.mark.slow
 def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, scored):
     squeeze = zlib.compressobj(1, wbits=31)
     zeros = bytes(5 * 2**20)
@@ -499,6 +504,7 @@ def loaded(*arguments: object, cwd: Path) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "options"), [(".jsonl", []), (".parquet", ["--abstain", "0:1"]), (".csv.gz", ["--format", "csv", "--explain"])]
 )
@@ -518,7 +524,7 @@ def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_pat
 def test_help_imports_next_to_nothing(tmp_path):
     packages = loaded("--help", cwd=tmp_path)
     assert "typer" in packages
-    assert not packages & {"spacy", "models", "scipy", "safetensors", *ONLY_TO_TRAIN}
+    assert not packages & {"spacy", "scipy", "safetensors", "pydantic", *ONLY_TO_TRAIN}  # so of models no more than errors and the like
 
 
 def test_starting_over_is_not_for_spark(cli, tmp_path):

@@ -9,7 +9,8 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import Classifier
 from models.errors import InputError
 from models.explanation import reasons
 from models.text import normalise
 from pipeline import records
 from pipeline.errors import IncompleteError
-from pipeline.scoring import ModelSource, Options, Progress, Summary, score_files, shards
+from pipeline.scoring import Options, Progress, Summary, score_files, shards
+from pipeline.scoring.parts import ModelFolder
 
 SECRET = "zanzibarquartz"
 NAMES = pa.list_(pa.string())
@@ -40,7 +43,7 @@ class Fake:
         self.digest_ = digest
         self.asked: list[str] = []
 
-    def score_normalised(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba_normalised(self, texts: Sequence[str]) -> np.ndarray:
         assert len(set(texts)) == len(texts) > 0  # each distinct text once
         self.asked += texts
         return np.array([[min(len(text) / 100, 1), "loud" in text] for text in texts], np.float32)
@@ -58,10 +61,27 @@ def _many_shards() -> Iterator[None]:
         yield
 
 
-def run(inputs: Sequence[object], out: Path, model: object = None, *, start_over: bool = False, progress=lambda state: None, **options):
-    model = model or Fake()
-    source = ModelSource(model.digest_, model.labels, lambda: model)
-    return score_files(source, inputs, out, Options(**options), start_over=start_over, progress=progress)
+@contextmanager
+def standing_in(model: Fake, load: Callable[[], object] | None = None) -> Iterator[Path]:
+    """A folder for jobs of this process to find a model in that no folder holds; `load` is called where they load it."""
+    folder = Path("no such folder")
+
+    def found(place: Path) -> object:
+        assert place == folder
+        return load() if load else model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelFolder, "read", classmethod(lambda cls, place: cls(place, model.digest_, model.labels)))
+        patch.setattr(Classifier, "load", classmethod(lambda cls, place: found(place)))
+        yield folder
+
+
+def run(inputs: Sequence[object], out: Path, model: Fake | Path | None = None, *, start_over=False, progress=lambda state: None, **options):
+    """A job with a fake model, or with the real one of a folder."""
+    if isinstance(model, Path):
+        return score_files(inputs, model, out, Options(**options), start_over=start_over, progress=progress)
+    with standing_in(model or Fake()) as folder:
+        return score_files(inputs, folder, out, Options(**options), start_over=start_over, progress=progress)
 
 
 def manifest(out: Path) -> dict:
@@ -140,17 +160,24 @@ def test_manifest_is_the_summary_and_knows_its_parts(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def saved(model, tmp_path_factory):
-    """The model has a digest once it is saved."""
-    model.save(tmp_path_factory.mktemp("model") / "m")
-    return model
+def folder(model, tmp_path_factory) -> Path:
+    """A model directory."""
+    folder = tmp_path_factory.mktemp("model") / "m"
+    model.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(folder) -> Classifier:
+    """The model in it."""
+    return Classifier.load(folder)
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
-def test_a_real_model_gives_the_probabilities_of_its_own_score(tmp_path, saved, posts, form):
+def test_a_real_model_gives_the_probabilities_of_its_own_score(tmp_path, folder, saved, posts, form):
     rows = [{"id": number, "text": text} for number, text in enumerate(posts.texts[:30])]
-    run([write_rows(tmp_path / "in.parquet", rows)], tmp_path / "out", saved, format=form)
-    expected = saved.score(posts.texts[:30])
+    run([write_rows(tmp_path / "in.parquet", rows)], tmp_path / "out", folder, format=form)
+    expected = saved.predict_proba(posts.texts[:30])
     found = predictions(tmp_path / "out")
     probabilities = [[np.float32(row[f"prob_{label}"]) for label in saved.labels] for row in found]
     assert np.array(probabilities, np.float32).tobytes() == expected.tobytes()
@@ -299,7 +326,7 @@ def test_any_mix_of_rows_is_scored_or_rejected_in_order(files):
             file = summary.files[str(path)]
             assert (file.read, file.scored, file.rejected) == (len(rows), len(posts), len(rows) - len(posts))
             if posts:
-                scores = Fake().score_normalised(list(dict.fromkeys(normalise(text) for _, text in posts)))
+                scores = Fake().predict_proba_normalised(list(dict.fromkeys(normalise(text) for _, text in posts)))
                 by_text = dict(zip(dict.fromkeys(normalise(text) for _, text in posts), scores.tolist(), strict=True))
                 found = [[row["prob_long"], row["prob_loud"]] for row in predictions(out, path)]
                 assert found == [by_text[normalise(text)] for _, text in posts]
@@ -309,16 +336,16 @@ def test_any_mix_of_rows_is_scored_or_rejected_in_order(files):
         assert again.asked == []
 
 
-def test_size_of_shards_and_batches_does_not_show(tmp_path, monkeypatch, saved, posts):
+def test_size_of_shards_and_batches_does_not_show(tmp_path, monkeypatch, folder, posts):
     rows = [{"id": str(number), "text": None if number % 5 == 3 else text} for number, text in enumerate(posts.texts[:40])]
     sources = [write_rows(tmp_path / name, rows) for name in ("a.jsonl", "b.csv", "c.parquet")]
-    run(sources, tmp_path / "tiny", saved)
+    run(sources, tmp_path / "tiny", folder)
     monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)
     monkeypatch.setattr("pipeline.scoring.posts.BATCH_POSTS", 7)
-    assert run(sources, tmp_path / "whole", saved).shards == 3
+    assert run(sources, tmp_path / "whole", folder).shards == 3
     assert predictions(tmp_path / "tiny") == predictions(tmp_path / "whole")
     assert rejects(tmp_path / "tiny") == rejects(tmp_path / "whole")
-    run(sources, tmp_path / "tiny", saved)  # over shards of the other size
+    run(sources, tmp_path / "tiny", folder)  # over shards of the other size
     assert predictions(tmp_path / "tiny") == predictions(tmp_path / "whole")
 
 
@@ -418,11 +445,11 @@ def test_labels_within_the_band_are_for_review_bounds_included(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
-def test_explanations_are_the_model_s_for_the_labels_decided_and_for_review(tmp_path, saved, posts, form):
+def test_explanations_are_the_model_s_for_the_labels_decided_and_for_review(tmp_path, folder, saved, posts, form):
     texts = [*posts.texts[:12], *posts.texts[:12], *map(str.upper, posts.texts[:12])]
     source = write_rows(tmp_path / "in.jsonl", [{"id": number, "text": text} for number, text in enumerate(texts)])
-    run([source], tmp_path / "out", saved, format=form, explain=True, abstain=(0.2, 0.6))
-    probabilities = saved.score(texts)
+    run([source], tmp_path / "out", folder, format=form, explain=True, abstain=(0.2, 0.6))
+    probabilities = saved.predict_proba(texts)
     named = saved.decide(probabilities) | ((probabilities >= np.float32(0.2)) & (probabilities <= np.float32(0.6)))
     assert 0 < named.any(axis=1).sum() < 36
     expected = reasons(saved, [normalise(text) for text in texts], named, 5)
@@ -437,25 +464,25 @@ def test_explanations_are_the_model_s_for_the_labels_decided_and_for_review(tmp_
     assert manifest(tmp_path / "out")["options"]["explain"] is True
 
 
-def test_explanations_do_not_show_the_size_of_shards_and_batches_nor_change_the_rest(tmp_path, monkeypatch, saved, posts):
+def test_explanations_do_not_show_the_size_of_shards_and_batches_nor_change_the_rest(tmp_path, monkeypatch, folder, posts):
     rows = [{"id": str(number), "text": text} for number, text in enumerate(posts.texts[:40])]
     source = write_rows(tmp_path / "in.jsonl", rows)
-    run([source], tmp_path / "tiny", saved, explain=True)
-    run([source], tmp_path / "plain", saved)
+    run([source], tmp_path / "tiny", folder, explain=True)
+    run([source], tmp_path / "plain", folder)
     monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)
     monkeypatch.setattr("pipeline.scoring.posts.BATCH_POSTS", 7)
     monkeypatch.setattr("pipeline.scoring.distinct.EXPLAINED_CHARS", 50)
-    run([source], tmp_path / "whole", saved, explain=True)
+    run([source], tmp_path / "whole", folder, explain=True)
     explained = predictions(tmp_path / "tiny")
     assert explained == predictions(tmp_path / "whole")
     assert any(row["explanation"] for row in explained)
     assert [{name: row[name] for name in row if name != "explanation"} for row in explained] == predictions(tmp_path / "plain")
 
 
-def test_asking_for_explanations_or_thresholds_scores_again_and_then_stands(tmp_path, saved, posts):
+def test_asking_for_explanations_or_thresholds_scores_again_and_then_stands(tmp_path, folder, posts):
     source, out = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": posts.texts[0]}]), tmp_path / "out"
     for options in ({}, {"explain": True}, {"explain": True, "thresholds": {"alpha": 0.0}}, {}):
-        assert [run([source], out, saved, **options).kept_shards for _ in range(2)] == [0, 1]
+        assert [run([source], out, folder, **options).kept_shards for _ in range(2)] == [0, 1]
 
 
 def test_threshold_asked_for_decides_counts_and_is_in_the_manifest(tmp_path):
@@ -500,8 +527,8 @@ def test_option_that_is_not_allowed_is_refused(refused, options, parts):
 
 
 def test_number_of_workers_is_checked(tmp_path, refused):
-    with refused("workers 0"):
-        score_files(ModelSource("d1", ["long"], Fake), [tmp_path], tmp_path / "out", Options(), workers=0)
+    with refused("workers 0"), standing_in(Fake()) as folder:
+        score_files([tmp_path], folder, tmp_path / "out", workers=0)
 
 
 # Restarts
@@ -555,8 +582,8 @@ def test_second_run_does_nothing_again(out, sources):
 
 
 def test_a_run_that_does_nothing_does_not_load_the_model(out, sources):
-    source = ModelSource("d1" * 32, Fake.labels, lambda: pytest.fail("loaded"))
-    assert score_files(source, sources, out, Options()).scored == 33
+    with standing_in(Fake(), lambda: pytest.fail("loaded")) as folder:
+        assert score_files(sources, folder, out).scored == 33
 
 
 def again(sources: list[Path], out: Path) -> tuple[Summary, set[str]]:
@@ -717,8 +744,8 @@ def test_starting_over_with_a_model_that_cannot_be_loaded_leaves_the_earlier_out
         raise InputError("weights: damaged")
 
     before = state(out)
-    with refused("weights: damaged"):
-        score_files(ModelSource("e2" * 32, Fake.labels, load), sources, out, Options(), start_over=True)
+    with refused("weights: damaged"), standing_in(Fake("e2" * 32), load) as folder:
+        score_files(sources, folder, out, start_over=True)
     assert state(out) == before
 
 
@@ -890,10 +917,10 @@ def test_truncated_gzip_keeps_the_rows_before_and_the_other_files(tmp_path, sour
 
 def test_unexpected_error_does_not_tell_the_text(tmp_path):
     class Broken(Fake):
-        def score_normalised(self, texts: Sequence[str]) -> np.ndarray:
+        def predict_proba_normalised(self, texts: Sequence[str]) -> np.ndarray:
             if any(SECRET in text for text in texts):
                 raise RuntimeError(f"cannot score {texts}")
-            return super().score_normalised(texts)
+            return super().predict_proba_normalised(texts)
 
     source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": SECRET + "x" * 150}, *[{"id": "2", "text": "fine"}] * 9])
     with pytest.raises(IncompleteError, match=r"in\.jsonl, from row 1: RuntimeError while scoring; report it") as caught:

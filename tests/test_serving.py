@@ -26,7 +26,7 @@ pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
 TEXTS = ["A man groped me on the bus last night.", "I believe you, all of you. #MeToo", "Lovely weather today 🌞"]
-ERROR = "text is no non-empty string"
+ERROR = "text must be a non-empty string"
 TOO_LONG = "text is longer than 100000 characters"
 HARD = [
     "😀😭🔥👩🏽\u200d🚀💔" * 2_000,  # 10,000 emoji
@@ -36,7 +36,7 @@ HARD = [
 
 FRESH_PROCESS = """
 import json, sys
-sys.modules["datasets"] = None  # in no requirement of the model
+sys.modules["datasets"] = sys.modules["pipeline"] = None  # in no requirement of the model, and not needed by what is served
 import mlflow, pandas
 model = mlflow.pyfunc.load_model(sys.argv[1])
 print(json.dumps([model.predict(pandas.DataFrame({"text": texts})).to_dict("list") for texts in json.loads(sys.argv[2])], allow_nan=False))
@@ -64,13 +64,14 @@ def probabilities(columns, labels) -> np.ndarray:
     return np.array([columns[f"prob_{label}"] for label in labels]).T
 
 
+@pytest.mark.slow
 def test_loads_in_a_fresh_process_without_the_repository(tracked, artifact, tmp_path):
     batches = [TEXTS, [TEXTS[0], None, "", " \n", 5, ["x"], TEXTS[1]], [None, None]]
     command = [sys.executable, "-I", "-c", FRESH_PROCESS, str(artifact), json.dumps(batches)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
     good, mixed, bad = strict(done.stdout.splitlines()[-1])
     model = Classifier.load(tracked.out)
-    wanted = model.score(TEXTS)
+    wanted = model.predict_proba(TEXTS)
     decided = [[label for label, given in zip(model.labels, row, strict=True) if given] for row in model.decide(wanted)]
     assert probabilities(good, model.labels) == pytest.approx(wanted, abs=1e-6)
     assert good["labels"] == decided
@@ -158,7 +159,7 @@ def answered(tracked):
     model = Classifier.load(tracked.out)
 
     def expect(text: str) -> dict:
-        (row,) = scores = model.score([text])
+        (row,) = scores = model.predict_proba([text])
         (decided,) = model.decide(scores)
         probabilities = {f"prob_{label}": pytest.approx(p, abs=1e-6) for label, p in zip(model.labels, row, strict=True)}
         return {**probabilities, "labels": [label for label, given in zip(model.labels, decided, strict=True) if given], "error": None}
@@ -173,11 +174,13 @@ def refusal(tracked):
     return lambda reason=ERROR: {**nothing, "labels": [], "error": reason}
 
 
+@pytest.mark.slow
 def test_make_serve_serves_the_champion(server):
     assert "serving models:/disclosure@champion" in server.log.read_text()
     assert requests.get(f"{server.url}/ping", timeout=60).status_code == 200
 
 
+@pytest.mark.slow
 def test_every_row_gets_its_own_answer(server, answered, refusal):
     good = [TEXTS[0], *HARD, "x" * MAX_CHARS, TEXTS[1]]
     bad = [None, "", " \n", 5, 1.5, True, ["x"], {"a": "map"}]
@@ -187,15 +190,18 @@ def test_every_row_gets_its_own_answer(server, answered, refusal):
     assert server.post({"dataframe_split": {"columns": ["id", "text"], "data": [[7, text] for text in texts]}}) == wanted
 
 
+@pytest.mark.slow
 def test_record_without_a_text_among_others(server, answered, refusal):
     assert server.post({"dataframe_records": [{"text": TEXTS[0]}, {"id": 7}]}) == [answered(TEXTS[0]), refusal()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [[None], [5], [None, 5], [True], [["x", 5]]])
 def test_batch_of_bad_texts_alone(server, refusal, bad):
     assert server.post({"dataframe_records": [{"text": text} for text in bad]}) == [refusal()] * len(bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [TEXTS, [TEXTS[0], None, 5, TEXTS[1]], TEXTS[:1], [None], []])
 def test_bare_texts_keep_their_nulls(server, answered, refusal, texts):
     wanted = [answered(text) if isinstance(text, str) else refusal() for text in texts]
@@ -203,10 +209,12 @@ def test_bare_texts_keep_their_nulls(server, answered, refusal, texts):
     assert server.post({"inputs": {"text": texts}}) == wanted
 
 
+@pytest.mark.slow
 def test_empty_batch(server):
     assert server.post({"dataframe_split": {"columns": ["text"], "data": []}}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -229,6 +237,7 @@ def test_request_that_cannot_be_read_is_refused_in_words(server, body, said):
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.slow
 def test_server_logs_no_text(server):
     secret = "zugzwang"
     server.post({"dataframe_records": [{"text": secret}, {"text": secret * 20_000}]})

@@ -8,8 +8,9 @@ from pipeline.config import Data, Evaluation, Natural
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import Evaluation as Evaluated
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
+from pipeline.evaluation.results import MeasuredSliceLabel, SmallSliceLabel, SplitMetrics
 from pipeline.evaluation.slices import compute_slices, drawn_at_random, month_of, slice_columns
-from pipeline.metrics import compute_metrics
+from pipeline.metrics import compute_baselines, compute_metrics
 
 LABELS = ["alpha", "beta"]
 LABEL_SET = LabelSet(name="two", labels=[Label(name=name, definition="") for name in LABELS])
@@ -140,6 +141,7 @@ def evaluated(posts: int = 120, rarest: float = 0.1) -> Evaluated:
     probabilities = (0.4 * Y + 0.6 * rng.random((posts, 2))).astype(np.float32)
     decided = probabilities >= np.array([0.5, 0.4], np.float32)
     metrics = compute_metrics(Y, probabilities, decided, LABELS, [0.5, 0.4])
+    metrics = SplitMetrics(**dict(metrics), baselines=compute_baselines(Y, np.array([0.4, rarest]), LABELS))
     return Evaluated("test", [str(number) for number in range(posts)], Y, probabilities, decided, metrics)
 
 
@@ -147,7 +149,7 @@ def test_a_slice_is_measured_as_if_it_were_all_there_is():
     evaluation, wanted = evaluated(), Evaluation(min_positives=1)
     counts = resample(np.arange(120) // 2, 100, seed=0)
     parts = compute_slices(evaluation, LABELS, {"third": [["a", "b", None][k % 3] for k in range(120)]}, counts, wanted)
-    assert [(part["column"], part["value"], part["posts"]) for part in parts] == [
+    assert [(part.column, part.value, part.posts) for part in parts] == [
         ("third", "(none)", 40),
         ("third", "a", 40),
         ("third", "b", 40),
@@ -157,12 +159,12 @@ def test_a_slice_is_measured_as_if_it_were_all_there_is():
         alone = evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts]
         metrics = compute_metrics(*alone, LABELS, [0.5, 0.4])
         bounds = intervals(metrics, metrics_by_round(*alone, counts[:, posts]), alone[1], 0.95)
-        assert (part["macro_f1"], part["exact_match"]) == (metrics["macro_f1"], metrics["exact_match"])
+        assert (part.macro_f1, part.exact_match) == (metrics.macro_f1, metrics.exact_match)
         for label in LABELS:
-            assert part["labels"][label] == {
-                "support": metrics["labels"][label]["support"],
-                **{name: metrics["labels"][label][name] for name in SHOWN},
-                "intervals": {name: bounds["labels"][label][name] for name in SHOWN},
+            assert part.labels[label].model_dump() == {
+                "support": metrics.labels[label].support,
+                **{name: getattr(metrics.labels[label], name) for name in SHOWN},
+                "intervals": {name: getattr(bounds.labels[label], name) for name in SHOWN},
             }
 
 
@@ -174,9 +176,9 @@ def test_a_label_with_too_few_positives_shows_what_was_counted_and_nothing_else(
     counts = resample(np.arange(120), 100, seed=0)
     for least, enough in ((few, True), (few + 1, False)):
         (part,) = compute_slices(evaluation, LABELS, {"all": ["same"] * 120}, counts, Evaluation(min_positives=least))
-        assert ("f1" in part["labels"]["alpha"], "f1" in part["labels"]["beta"]) == (True, enough)
-        assert (part["macro_f1"] is not None) == enough
-    assert part["labels"]["beta"] == {"support": few, "false_positives": wrong}
+        assert [isinstance(part.labels[label], MeasuredSliceLabel) for label in LABELS] == [True, enough]
+        assert (part.macro_f1 is not None) == enough
+    assert part.labels["beta"] == SmallSliceLabel(support=few, false_positives=wrong)
 
 
 def test_a_slice_of_one_post_without_any_label_is_counted():
@@ -184,14 +186,14 @@ def test_a_slice_of_one_post_without_any_label_is_counted():
     quiet = int(np.flatnonzero(~evaluation.Y.any(axis=1))[0])
     columns = {"which": ["lone" if k == quiet else "rest" for k in range(120)]}
     parts = compute_slices(evaluation, LABELS, columns, resample(np.arange(120), 100, seed=0), Evaluation())
-    assert [(part["value"], part["posts"]) for part in parts] == [("rest", 119), ("lone", 1)]
-    assert parts[1]["labels"]["alpha"]["support"] == 0
+    assert [(part.value, part.posts) for part in parts] == [("rest", 119), ("lone", 1)]
+    assert parts[1].labels["alpha"].support == 0
 
 
 def test_slices_come_in_the_order_of_columns_then_of_size_then_of_name():
     columns = {"second": ["y"] * 50 + ["x"] * 70, "first": ["d", "c", "b", "a"] * 30}
     parts = compute_slices(evaluated(), LABELS, columns, resample(np.arange(120), 100, seed=0), Evaluation())
-    assert [(part["column"], part["value"]) for part in parts] == [
+    assert [(part.column, part.value) for part in parts] == [
         *(("second", value) for value in "xy"),
         *(("first", value) for value in "abcd"),
     ]

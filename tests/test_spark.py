@@ -55,7 +55,7 @@ def folder(model, tmp_path_factory) -> Path:
 
 def expected(model: Classifier, ids: list[str], texts: list[str]) -> dict[str, tuple[list[float], list[str]]]:
     """Probabilities and labels by id, from the classifier itself."""
-    probabilities = model.score(texts)
+    probabilities = model.predict_proba(texts)
     decided = model.decide(probabilities)
     names = np.array(model.labels)
     return {i: (p.tolist(), names[d].tolist()) for i, p, d in zip(ids, probabilities, decided, strict=True)}
@@ -106,6 +106,7 @@ READERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
 def test_mixed_files_give_one_folder_and_the_counts_of_it(spark, model, folder, posts, tmp_path, kind, capfd):
     texts = [f'{text}, "{text}"\n{text}' for text in posts.texts[:10]]
@@ -113,7 +114,7 @@ def test_mixed_files_give_one_folder_and_the_counts_of_it(spark, model, folder, 
     wanted = expected(model, ids, texts)
     out = tmp_path / "deep" / "out"
     options = Options(keep=("likes",), format=kind)
-    counts = score_with_spark(paths, folder, Classifier.load, out, master="local[2]", options=options)
+    counts = score_with_spark(paths, folder, out, master="local[2]", options=options)
     reasons = {
         BAD_ID: 2,
         "not UTF-8": 1,
@@ -143,13 +144,14 @@ def test_mixed_files_give_one_folder_and_the_counts_of_it(spark, model, folder, 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_frame_is_scored_as_by_the_classifier_from_the_archive_alone(spark, model, folder, posts, tmp_path):
     texts = posts.texts[:60] + posts.texts[:20]
     rows = [(number, text, number % 3 == 0, f"u{number}") for number, text in enumerate(texts)]
     frame = spark.createDataFrame(rows, "number long, `a post` string, flag boolean, `dotted.name` string").repartition(3)
     shutil.copytree(folder, tmp_path / "copy")
     options = Options(id_column="number", text_column="a post", keep=("flag", "dotted.name", "number"))
-    scored = score_frame(frame, tmp_path / "copy", Classifier.load, options)
+    scored = score_frame(frame, tmp_path / "copy", options)
     shutil.rmtree(tmp_path / "copy")
     assert scored.columns == ["id", "flag", "dotted.name", "number", "prob_alpha", "prob_beta", "labels", "model", "error"]
     assert dict(scored.dtypes)["prob_alpha"] == "float"
@@ -161,23 +163,26 @@ def test_frame_is_scored_as_by_the_classifier_from_the_archive_alone(spark, mode
     }
 
 
+@pytest.mark.slow
 def test_executors_run_the_code_that_they_were_sent(spark, folder):
-    score_frame(spark.createDataFrame([("1", "x")], "id string, text string"), folder, Classifier.load)
+    score_frame(spark.createDataFrame([("1", "x")], "id string, text string"), folder)
     files = spark.sparkContext.parallelize([0], 1).map(lambda _: [__import__(name).__file__ for name in ("pipeline", "models")])
     pipeline, models = files.collect()[0]
     assert "pipeline.zip" in pipeline
     assert "models.zip" in models
 
 
+@pytest.mark.slow
 def test_executors_are_not_sent_the_released_model(spark, folder):
     from pyspark import SparkFiles
 
-    score_frame(spark.createDataFrame([("1", "x")], "id string, text string"), folder, Classifier.load)
+    score_frame(spark.createDataFrame([("1", "x")], "id string, text string"), folder)
     names = zipfile.ZipFile(SparkFiles.get("models.zip")).namelist()
     assert "models/classifier.py" in names
     assert not [name for name in names if "released" in name or "__pycache__" in name]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, posts):
     good = posts.texts[0]
     rows = {
@@ -189,7 +194,7 @@ def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, 
     }
     frame = spark.createDataFrame([(name, text) for name, (text, _) in rows.items()] + [(None, good), ("", good)], "id string, text string")
     frame = frame.union(spark.sql("select 'bytes', cast(x'61ff' as string)"))
-    found = collected(score_frame(frame, folder, Classifier.load, Options(max_chars=1000)))
+    found = collected(score_frame(frame, folder, Options(max_chars=1000)))
     assert {row["id"]: row["error"] for row in found if row["id"]} == {name: error for name, (_, error) in rows.items()} | {
         "bytes": "not UTF-8"
     }
@@ -200,6 +205,7 @@ def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, 
     assert_scored([row for row in found if row["id"] == "fine"], expected(model, ["fine"], [good]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "value", "found"),
     [
@@ -211,23 +217,25 @@ def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, 
     ],
 )
 def test_columns_of_other_types_do_not_fail_the_job(spark, folder, schema, value, found):
-    (row,) = collected(score_frame(spark.createDataFrame([value], schema), folder, Classifier.load))
+    (row,) = collected(score_frame(spark.createDataFrame([value], schema), folder))
     assert (row["id"], row["error"]) == found
 
 
+@pytest.mark.slow
 def test_long_texts_are_cut_and_uncertain_labels_marked_when_asked(spark, model, folder, posts):
     text = posts.texts[0]
     frame = spark.createDataFrame([("1", text + " wiku" * 50)], "id string, text string")
     options = Options(max_chars=len(text), over_long="truncate", abstain=(0.0, 1.0))
-    found = collected(score_frame(frame, folder, Classifier.load, options))
+    found = collected(score_frame(frame, folder, options))
     assert_scored(found, expected(model, ["1"], [text]))
     assert found[0]["review"] == ["alpha", "beta"]
 
 
+@pytest.mark.slow
 def test_thresholds_asked_for_decide(spark, folder, posts):
     frame = spark.createDataFrame([("1", posts.texts[0])], "id string, text string")
     for thresholds, labels in (({"alpha": 0.0, "beta": 1.0}, ["alpha"]), ({"alpha": 1.0, "beta": 0.0}, ["beta"])):
-        (row,) = collected(score_frame(frame, folder, Classifier.load, Options(thresholds=thresholds)))
+        (row,) = collected(score_frame(frame, folder, Options(thresholds=thresholds)))
         assert row["labels"] == labels
 
 
@@ -235,26 +243,28 @@ def test_explanations_and_thresholds_for_unknown_labels_are_refused_before_any_j
     source, out = jsonl("in.jsonl", [{"id": 1, "text": "x"}]), tmp_path / "out"
     for options, part in ((Options(explain=True), "explain: "), (Options(thresholds={"gamma": 0.5}), "'gamma'")):
         with refused(part):
-            score_with_spark([source], folder, Classifier.load, out, master="nowhere", options=options)
+            score_with_spark([source], folder, out, master="nowhere", options=options)
         with refused(part):
-            score_frame(None, folder, Classifier.load, options)
+            score_frame(None, folder, options)
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_damaged_model_is_refused_before_any_job(spark, folder, refused, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     weights = tmp_path / "copy" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with refused(weights, "digest differs"):
-        score_frame(spark.range(1), tmp_path / "copy", Classifier.load)
+        score_frame(spark.range(1), tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_columns_that_are_missing_or_stand_twice_are_refused(spark, folder, refused):
     frame = spark.createDataFrame([("1", "x", "y")], "id string, text string, prob_alpha string")
     with refused("'body'"):
-        score_frame(frame, folder, Classifier.load, Options(text_column="body"))
+        score_frame(frame, folder, Options(text_column="body"))
     with refused("'prob_alpha'", "rename"):
-        score_frame(frame, folder, Classifier.load, Options(keep=("prob_alpha",)))
+        score_frame(frame, folder, Options(keep=("prob_alpha",)))
 
 
 def batch(*rows: tuple[str | None, str | None, str | None]) -> pa.RecordBatch:
@@ -297,42 +307,43 @@ def test_lines_become_posts_or_errors():
     assert list(zip(*(column.to_pylist() for column in parsed.columns), strict=True)) == rows
 
 
+@pytest.mark.slow
 def test_kept_column_that_a_file_lacks_is_refused(spark, folder, refused, tmp_path):
     (tmp_path / "in.csv").write_text("id,text\n1,x\n")
     with refused(tmp_path / "in.csv", "'lang'"):
-        score_with_spark(
-            [tmp_path / "in.csv"], folder, Classifier.load, tmp_path / "out", master="local[2]", options=Options(keep=("lang",))
-        )
+        score_with_spark([tmp_path / "in.csv"], folder, tmp_path / "out", master="local[2]", options=Options(keep=("lang",)))
 
 
 def test_existing_output_is_refused_and_stays(folder, jsonl, refused, tmp_path):
     (tmp_path / "out").mkdir()
     with refused(tmp_path / "out", "exists"):
-        score_with_spark([jsonl("in.jsonl", [])], folder, Classifier.load, tmp_path / "out", master="local[2]")
+        score_with_spark([jsonl("in.jsonl", [])], folder, tmp_path / "out", master="local[2]")
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_failing_job_is_one_line_without_posts_and_leaves_nothing(spark, folder, refused, tmp_path, capfd):
     whole = gzip.compress("".join(json.dumps({"id": n, "text": f"{SECRET} {n * n * n}"}) + "\n" for n in range(20_000)).encode())
     (tmp_path / "in.jsonl.gz").write_bytes(whole[:-100])
     with refused("Spark's job failed", "EOFException"):
-        score_with_spark([tmp_path / "in.jsonl.gz"], folder, Classifier.load, tmp_path / "out", master="local[2]")
+        score_with_spark([tmp_path / "in.jsonl.gz"], folder, tmp_path / "out", master="local[2]")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl.gz"]
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["_in.jsonl", ".in.jsonl"])
 def test_files_that_spark_would_pass_over_are_refused(spark, folder, jsonl, refused, tmp_path, name):
     path = jsonl(name, [{"id": 1, "text": "x"}])
     with refused(path, "rename"):
-        score_with_spark([path], folder, Classifier.load, tmp_path / "out", master="local[2]")
+        score_with_spark([path], folder, tmp_path / "out", master="local[2]")
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_pyspark_is_one_line(folder, jsonl, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with refused("PySpark", "[spark]"):
-        score_with_spark([jsonl("in.jsonl", [])], folder, Classifier.load, tmp_path / "out", master="local[2]")
+        score_with_spark([jsonl("in.jsonl", [])], folder, tmp_path / "out", master="local[2]")
 
 
 @pytest.mark.parametrize(("version", "found"), [(None, "none"), ("1.8.0_412", "Java 1"), ("11.0.2", "Java 11")])
@@ -355,5 +366,5 @@ def test_missing_or_old_java_is_one_line(refused, tmp_path, monkeypatch, version
 def test_csv_with_a_quote_left_open_is_refused_before_the_job(folder, refused, tmp_path):
     (tmp_path / "open.csv").write_text("id,text\n1,x\n2,\"hers\n3,and somebody else's\n")
     with refused("open.csv: a quote is never closed"):
-        score_with_spark([tmp_path / "open.csv"], folder, Classifier.load, tmp_path / "out", master="local[2]")
+        score_with_spark([tmp_path / "open.csv"], folder, tmp_path / "out", master="local[2]")
     assert not (tmp_path / "out").exists()

@@ -138,6 +138,7 @@ def test_handles_links_addresses_and_numbers_are_nobodys(posts):
             assert digits == HOTLINE or re.search(r"55501\d\d$", digits), (post["id"], number)
 
 
+@pytest.mark.slow
 def test_no_wording_of_the_real_posts():
     tool = ROOT.parent / "shared/tools/check_no_corpus_text.py"
     if not tool.exists():

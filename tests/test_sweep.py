@@ -19,23 +19,25 @@ from conftest import invent
 from filelock import FileLock
 from typer.testing import CliRunner
 
-import train
 from models import Classifier
 from models.config import ROOT
-from models.text import normalise
 from models.tokens import PostTokenizer
 from pipeline import tracking
+from pipeline.commands.train import _sweep, main
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
-from pipeline.metrics import compute_metrics
-from pipeline.sweep import METRICS, Sweep, Trial, load_sweep, overlay_of, ranked, trial_progress
-from pipeline.sweep.study import CrossValidation, digest_of, only_train, open_study
+from pipeline.metrics import Metrics, compute_metrics
+from pipeline.report.sweep import trial_progress
+from pipeline.sweep import Sweep, Trial, load_sweep, sweep
+from pipeline.sweep.space import overlay_of
+from pipeline.sweep.study import CrossValidation, digest_of, open_study
+from pipeline.sweep.trials import TRIAL_METRICS, ranked
 from pipeline.terminal import command_line
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
-SETTINGS = ["calibration.folds=3", "features.char_ngrams=null", "model.type=svm", "model.C=0.02", "calibration.method=isotonic"]
+SETTINGS = ["calibration.folds=3", "features.char_ngrams=null", "model.type=svm", "model.C=0.02", "calibration.method=sigmoid"]
 SPACE = {
     "model.type": ["svm", "logistic"],
     "model.C": {"low": 0.01, "high": 10, "log": True},
@@ -68,7 +70,7 @@ class Here:
     def sweep(self, *settings, out="out", progress=lambda step: None, **changes):
         (self.folder / "sweep.yaml").write_text(yaml.safe_dump({**SWEEP, **changes}))
         config = self.config(*settings)
-        return train.sweep(config, load_sweep(Path("sweep.yaml"), config), Path(out), origin="sweep.yaml", progress=progress)
+        return sweep(config, load_sweep(Path("sweep.yaml"), config), Path(out), origin="sweep.yaml", progress=progress)
 
     def files(self, out="out") -> list[bytes]:
         return [(self.folder / out / name).read_bytes() for name in FILES]
@@ -147,7 +149,7 @@ def interrupt(*_):
 
 
 def call(*arguments) -> str:
-    result = CliRunner().invoke(command_line(train.main), [str(argument) for argument in arguments])
+    result = CliRunner().invoke(command_line(main), [str(argument) for argument in arguments])
     if result.exception:
         raise result.exception
     return result.stdout
@@ -166,13 +168,12 @@ def test_best_config_trains_to_the_metric_of_its_trial(swept, monkeypatch):
     monkeypatch.chdir(here.folder)
     best = load_config([here.folder / "out" / "best.yaml"])
     corpus = load_corpus(best.data, best.labels, seed=best.seed)
-    model = Classifier(best.of_model())
-    Y, auxiliary = (corpus.targets("train", names) for names in (corpus.labels, corpus.auxiliary))
-    model.fit(model.tokenizer([normalise(text) for text in corpus.splits["train"]["text"]]), Y, corpus.groups("train"), auxiliary)
-    metrics = compute_metrics(Y, model.held_out_, model.decide(model.held_out_), model.labels, model.thresholds_)
+    model, posts = Classifier.from_config(best.of_model()), corpus.to_learn_from()
+    model.fit_tokens(posts.tokenised(model.tokenizer))
+    metrics = compute_metrics(posts.Y, model.held_out_, model.decide(model.held_out_), model.labels, model.thresholds_)
     found = ranked(result.trials)[0]
-    assert metrics["mean_average_precision"] == found.value
-    assert metrics["macro_f1"] == found.metrics["macro_f1"]
+    assert metrics.mean_average_precision == found.value
+    assert metrics.macro_f1 == found.metrics["macro_f1"]
 
 
 def test_best_config_says_where_it_came_from_and_holds_what_differs(swept):
@@ -226,21 +227,22 @@ def arguments(here) -> list[str]:
     return options + [part for setting in settings for part in ("--set", setting)]
 
 
+@pytest.mark.slow
 def test_sweep_killed_within_a_trial_ends_as_if_undisturbed(swept, here):
     dies = (
-        f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); import train; from models.sweep import CrossValidation\n"
+        f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.sweep.study import CrossValidation\n"
         "metrics, fitted = CrossValidation.metrics, []\n"
         "def die_in_the_third(self, config):\n"
         "    fitted.append(config)\n"
         "    return metrics(self, config) if len(fitted) < 3 else os.kill(os.getpid(), signal.SIGKILL)\n"
         "CrossValidation.metrics = die_in_the_third\n"
-        "from pipeline import terminal; terminal.run(train.main)"
+        "from pipeline import terminal; from pipeline.commands.train import main; terminal.run(main)"
     )
     command = [sys.executable, "-c", dies, *arguments(here)]
     killed = subprocess.run(command, cwd=here.folder, capture_output=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (here.folder / "out" / "best.yaml").exists()
-    done = CliRunner().invoke(command_line(train.main), arguments(here), catch_exceptions=False)
+    done = CliRunner().invoke(command_line(main), arguments(here), catch_exceptions=False)
     assert "going on after 2 of 4 trials" in done.stderr
     for said in ("Best of 4 trials", "train.py --config out/best.yaml", "a sweep trains no model"):
         assert said in done.stdout
@@ -259,7 +261,7 @@ def test_sweep_killed_within_a_trial_ends_as_if_undisturbed(swept, here):
 def test_sweep_stopped_and_made_longer_tries_what_an_undisturbed_one_tries(here, monkeypatch):
     """Also from the eleventh trial on, where Optuna learns from those before."""
     config = here.config()
-    corpus = only_train(load_corpus(config.data, config.labels, seed=0))
+    corpus = load_corpus(config.data, config.labels, seed=0).only_train()
 
     def tried(out: str, lengths: tuple[int, ...], stops: set[int] = frozenset()) -> list:
         fits = itertools.count()
@@ -267,7 +269,7 @@ def test_sweep_stopped_and_made_longer_tries_what_an_undisturbed_one_tries(here,
         def metrics(self, config):
             if next(fits) in stops:
                 raise KeyboardInterrupt
-            return {"mean_average_precision": -abs(config.model.C - 1)}
+            return all_metrics(-abs(config.model.C - 1))
 
         monkeypatch.setattr(CrossValidation, "metrics", metrics)
         for length in lengths:
@@ -312,7 +314,7 @@ def test_other_lessons_under_the_same_name_are_another_sweep(here):
         ([], {"metric": "macro_f1"}),
         ([], {"space": {"model.C": [0.1, 0.2]}}),
         (["calibration.folds=4"], {}),
-        (["calibration.method=sigmoid"], {}),
+        (["calibration.method=stacked"], {}),
     ],
 )
 def test_changed_sweep_starts_afresh(again, fits, settings, changes):
@@ -349,7 +351,7 @@ def test_labels_of_other_splits_change_nothing(again, swept, fits):
 def test_only_train_is_kept_of_a_corpus(swept):
     here, _ = swept
     config = here.config(f"data.sources=[{here.folder}/data]")
-    assert list(only_train(load_corpus(config.data, config.labels, seed=0)).splits) == ["train"]
+    assert list(load_corpus(config.data, config.labels, seed=0).only_train().splits) == ["train"]
 
 
 def test_values_tried_before_are_not_fitted_again(here, fits):
@@ -362,7 +364,7 @@ def test_posts_are_tokenised_once_per_text_setting(swept, monkeypatch):
     config = here.config(f"data.sources=[{here.folder}/data]")
     calls, tokenise = [], PostTokenizer.__call__
     monkeypatch.setattr(PostTokenizer, "__call__", lambda self, texts: calls.append(self) or tokenise(self, texts))
-    validation = CrossValidation(only_train(load_corpus(config.data, config.labels, seed=0)))
+    validation = CrossValidation(load_corpus(config.data, config.labels, seed=0).only_train())
     for settings in (["model.C=0.1"], ["text.attribute=NORM"], ["model.C=0.3"]):
         validation.metrics(here.config(*settings).of_model())
     assert len(calls) == 2
@@ -404,6 +406,11 @@ def test_results_stand_while_their_own_sweep_goes_on(again, monkeypatch):
     assert again.files() == before
 
 
+def all_metrics(value: float) -> Metrics:
+    """Every metric with one value, and no label."""
+    return Metrics(posts=1, labels={}, **dict.fromkeys(TRIAL_METRICS, value))
+
+
 @pytest.mark.parametrize(
     ("space", "outside"),
     [
@@ -419,7 +426,7 @@ def test_results_stand_while_their_own_sweep_goes_on(again, monkeypatch):
     ],
 )
 def test_config_outside_the_space_is_said(here, monkeypatch, space, outside):
-    monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: dict.fromkeys(METRICS, 0.5))
+    monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: all_metrics(0.5))
     told = []
     first = here.sweep(space=space, trials=1, progress=told.append).trials[0]
     said = [f"the config itself ({outside}) is outside the space and is not tried"] if outside else []
@@ -428,7 +435,7 @@ def test_config_outside_the_space_is_said(here, monkeypatch, space, outside):
 
 
 def test_whole_number_listed_for_a_real_one_is_the_config_itself(here, monkeypatch):
-    monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: dict.fromkeys(METRICS, 0.5))
+    monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: all_metrics(0.5))
     assert here.sweep("model.C=2", space={"model.C": [1, 2, 3]}, trials=1).trials[0].values == {"model.C": 2}
 
 
@@ -509,6 +516,7 @@ def test_every_shipped_sweep_fits_the_default_config(path):
     assert load_sweep(path, load_config()).trials >= 10
 
 
+@pytest.mark.slow
 def test_wrong_key_is_one_line_of_a_real_process_and_leaves_nothing(tmp_path):
     (tmp_path / "sweep.yaml").write_text("space: {model.c: [1]}")
     command = [sys.executable, ROOT / "train.py", "--sweep", "sweep.yaml"]
@@ -530,7 +538,7 @@ def test_ctrl_c_keeps_the_trials_and_says_how_to_go_on(here, monkeypatch, capsys
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(CrossValidation, "metrics", interrupted)
-        train._sweep(here.config(), Path("sweep.yaml"), Path("out"), dry_run=False)
+        _sweep(here.config(), Path("sweep.yaml"), Path("out"), dry_run=False)
     assert "kept in out; the same command goes on" in capsys.readouterr().err
     assert here.runs()[0][0].info.status == "KILLED"
     told = []
@@ -541,16 +549,16 @@ def test_ctrl_c_keeps_the_trials_and_says_how_to_go_on(here, monkeypatch, capsys
 
 def test_ctrl_c_before_the_first_trial_promises_nothing(here, monkeypatch, capsys):
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
-    monkeypatch.setattr(train, "_load", interrupt)
+    monkeypatch.setattr("pipeline.sweep.run.load_training_corpus", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train._sweep(here.config(), Path("sweep.yaml"), Path("out"), dry_run=False)
+        _sweep(here.config(), Path("sweep.yaml"), Path("out"), dry_run=False)
     assert "kept" not in capsys.readouterr().err
     assert not (here.folder / "out").exists()
 
 
 def test_setting_that_was_logged_in_part_is_logged_again(here, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(tracking.mlflow, "log_dict", interrupt)
+        patch.setattr(mlflow, "log_dict", interrupt)
         here.sweep(trials=1)
     here.sweep(trials=1)
     (sweep,), _ = here.runs()

@@ -12,11 +12,12 @@ from safetensors.numpy import load_file, save_file
 from school import TARGETS, Files, rows_of, write_posts
 from typer.testing import CliRunner
 
-import train
-from models import teacher
 from models.config import ROOT
 from models.lessons import Lessons
+from pipeline.commands.teach import main
+from pipeline.teaching import teacher
 from pipeline.terminal import command_line
+from pipeline.training import fit
 
 pytest_plugins = ["taught"]
 
@@ -53,10 +54,10 @@ class Stopped(Exception):  # noqa: N818 - nothing is wrong
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch) -> type[Slow]:
-    """Stands in for `models.encoder`."""
-    module = ModuleType("models.encoder")
+    """Stands in for `pipeline.teaching.encoder`."""
+    module = ModuleType("pipeline.teaching.encoder")
     module.Encoder = type("Encoder", (Slow,), {"made": []})
-    monkeypatch.setitem(sys.modules, "models.encoder", module)
+    monkeypatch.setitem(sys.modules, "pipeline.teaching.encoder", module)
     return module.Encoder
 
 
@@ -64,7 +65,7 @@ def call(files: Files, *more) -> tuple[Lessons, str]:
     """Run the command; lessons, and what it said."""
     paths = ["--out", files.lessons, "--work", files.folder / "work"]
     arguments = [*files.options, "--encoder", "some/encoder", *paths, "--composed", COMPOSED, *more]
-    result = CliRunner().invoke(command_line(teacher.command), [str(argument) for argument in arguments])
+    result = CliRunner().invoke(command_line(main), [str(argument) for argument in arguments])
     if result.exception:
         raise result.exception
     return Lessons.load(files.lessons), result.stderr
@@ -78,9 +79,9 @@ def test_command_writes_lessons_that_training_accepts(files, encoder):
     assert {each.pretrained for each in encoder.made} == {"some/encoder"}
     assert "fold 3 of 3, teacher 2 of 2: step 50 of 50" in said.splitlines()
     steps: list[str] = []
-    model = train._fit(config, corpus, steps.append)
+    model = fit(config, corpus, steps.append)
     assert "fitting on all train posts: epoch 2 of 2" in steps
-    assert model.network.coef_.shape == (5, 3)
+    assert model.scorers_.network.coef_.shape == (5, 3)
 
 
 def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of(files, encoder):
@@ -232,9 +233,21 @@ def test_too_few_words_of_many_authors_are_refused(files, refused):
         call(files)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")
 def test_without_torch_the_command_is_one_line_and_says_what_to_install(files):
-    command = [sys.executable, "-m", "models.teacher", *files.options, "--encoder", "none", "--out", str(files.lessons), "--work", "work"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.commands.teach",
+        *files.options,
+        "--encoder",
+        "none",
+        "--out",
+        str(files.lessons),
+        "--work",
+        "work",
+    ]
     done = subprocess.run(command, cwd=files.folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

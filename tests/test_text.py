@@ -11,10 +11,10 @@ import spacy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from models import text
 from models.errors import InputError
 from models.text import normalise
-from models.tokens import PostTokenizer, TokenBatch
-from pipeline import text
+from models.tokens import PostTokenizer, TokenBatch, _post_tokenizer
 
 # Pieces that steps of normalise look for, whole or broken off, so that random posts set the steps against each other.
 # fmt: off
@@ -241,7 +241,7 @@ suffixes = st.sampled_from(["5km", "3m²", "10اكواب", "5us$", "...", "'s", 
 @pytest.fixture(scope="module")
 def thorough():
     nlp = spacy.blank("en")
-    nlp.tokenizer = text._post_tokenizer(nlp)
+    nlp.tokenizer = _post_tokenizer(nlp)
     nlp.tokenizer.suffix_search = spacy.util.compile_suffix_regex(nlp.Defaults.suffixes).search
     return nlp
 

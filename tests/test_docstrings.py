@@ -1,0 +1,44 @@
+"""The examples in docstrings: each is run, and gives what it says."""
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import models
+import pipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+EXTRAS = {"torch", "transformers", "pyspark"}  # what some modules need, and not everybody installs
+
+
+def modules() -> list[str]:
+    """Every module of ours."""
+    return sorted(found.name for package in (models, pipeline) for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
+
+
+def examples(name: str) -> list[doctest.DocTest]:
+    """Docstrings of a module that hold examples."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        pytest.skip(f"needs {error.name}")
+    return [test for test in doctest.DocTestFinder().find(module) if test.examples]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_give_what_they_say(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runner, said = doctest.DocTestRunner(optionflags=OPTIONS), list[str]()
+    for test in examples(name):
+        runner.run(test, out=said.append)
+    assert not runner.failures, "".join(said)
+
+
+def test_the_classifier_has_an_example():
+    assert examples("models.classifier")

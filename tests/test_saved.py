@@ -1,0 +1,34 @@
+"""A model and an MLflow version that an earlier release saved (0.1.0, before the house was turned) still load, score and serve."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from models import Classifier
+
+SAVED = Path(__file__).parent / "saved"
+
+
+@pytest.fixture(scope="module")
+def expected():
+    told = json.loads((SAVED / "expected.json").read_text())
+    return told["texts"], np.array(told["probabilities"], np.float32)
+
+
+def test_a_saved_model_gives_the_very_same_probabilities(expected):
+    texts, probabilities = expected
+    np.testing.assert_array_equal(Classifier.load(SAVED / "data" / "model").predict_proba(texts), probabilities)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of MLflow, about any model whose input may be anything
+def test_a_saved_version_is_served_by_the_module_that_it_names(expected):
+    texts, probabilities = expected
+    served = mlflow.pyfunc.load_model(str(SAVED)).predict(pd.DataFrame({"text": [*texts, None]}))
+    columns = [name for name in served.columns if name.startswith("prob_")]
+    np.testing.assert_array_equal(served[columns].to_numpy()[:-1].astype(np.float32), probabilities)
+    assert served["error"].tolist()[:-1] == [None] * len(texts)
+    assert served["error"].tolist()[-1]
