@@ -1,0 +1,145 @@
+"""The invented corpus: splits by writer, quotas, contrast sets, variety, and nobody's words."""
+
+import csv
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+
+import pytest
+
+from models.config import ROOT
+from models.text import normalise
+from pipeline.config_files import load_config
+
+FOLDER = ROOT / "data/invented"
+CARD = (FOLDER / "README.md").read_text("utf-8")
+THEMES = {*(f"A{n}" for n in range(1, 9)), "L1", "L2", "L3", *(f"N{n}" for n in range(1, 7)), "C1"}
+CONDUCT = {"workplace_harassment", "street_harassment", "assault", "other_disclosure"}
+# Ends of words that hide a letter, and addresses that are reserved for examples.
+HANDLES = {"@user", "@ped", "@bbed", "@sturb", "@rassed", "@tcalled", "@tion", "@example"}
+
+
+def shards(split):
+    return sorted(FOLDER.glob(f"{split}-*.jsonl"))
+
+
+def posts_of(split):
+    return [json.loads(line) for path in shards(split) for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {split: posts_of(split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture(scope="module")
+def posts(splits):
+    return [post for split in splits.values() for post in split]
+
+
+def share(posts, wanted):
+    return sum(bool(wanted(post)) for post in posts) / len(posts)
+
+
+def words(text):
+    return re.findall(r"[a-z0-9']+", text.lower())
+
+
+def runs(text, length=8):
+    """Runs of so many words; those that repeat a few words over and over are nobody's."""
+    found = words(text)
+    return {" ".join(found[k : k + length]) for k in range(len(found) - length + 1) if len({*found[k : k + length]}) > length // 2}
+
+
+def test_the_test_split_is_frozen():
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in shards("test"))).hexdigest()
+    assert f"`{digest}`" in CARD
+
+
+def test_no_writer_is_in_two_splits_and_every_theme_is_in_each(splits):
+    writers = [{post["author"] for post in split} for split in splits.values()]
+    assert sum(map(len, writers)) == len(set().union(*writers))
+    for split in splits.values():
+        assert {post["source"] for post in split} == THEMES
+
+
+def test_ids_and_texts_are_unique_and_none_is_in_the_starter(posts):
+    texts = [normalise(post["text"]) for post in posts]
+    assert len({post["id"] for post in posts}) == len({*texts}) == len(posts)
+    starter = [
+        json.loads(line)["text"] for path in (ROOT / "data/starter").glob("*.jsonl") for line in path.read_text("utf-8").splitlines()
+    ]
+    assert {*map(normalise, starter)}.isdisjoint(texts)
+
+
+def test_labels_follow_the_codebook(posts):
+    known = {*load_config().labels.names, "other_disclosure"}
+    assert {label for post in posts for label in post["labels"]} == known
+    # Other disclosure is for conduct that is none of the other three.
+    assert [post["id"] for post in posts if "other_disclosure" in post["labels"] and len(CONDUCT & {*post["labels"]}) > 1] == []
+
+
+def test_card_counts_are_the_files(splits):
+    labels = [*load_config().labels.names, "other_disclosure"]
+    for name, split in splits.items():
+        counts = [len(split), *(sum(label in post["labels"] for post in split) for label in labels)]
+        counts += [sum(not post["labels"] for post in split), sum(len(post["labels"]) > 1 for post in split)]
+        assert f"| `{name}` | {' | '.join(f'{count:,}' for count in counts)} |" in CARD
+
+
+def test_card_says_how_often_each_post_was_read(posts):
+    for how, count in Counter(post["checked"] for post in posts).items():
+        assert f"| `{how}` | {count:,} |" in CARD
+
+
+def test_held_out_posts_were_all_read_twice(splits):
+    assert {post["checked"] for name in ("validation", "test") for post in splits[name]} == {"agreed", "settled"}
+
+
+def test_quotas(posts):
+    assert 0.40 <= share(posts, lambda post: CONDUCT & {*post["labels"]}) <= 0.48
+    assert 0.12 <= share(posts, lambda post: "solidarity_support" in post["labels"]) <= 0.20
+    assert 0.35 <= share(posts, lambda post: not post["labels"]) <= 0.47
+    assert share(posts, lambda post: post["length"] == "short") >= 0.18
+    assert share(posts, lambda post: post["length"] == "long") >= 0.24
+    assert max(Counter(post["source"] for post in posts).values()) <= 0.07 * len(posts)
+    accounts = [post for post in posts if CONDUCT & {*post["labels"]}]
+    plain = re.compile(r"\b(boss|harassed|assaulted|raped|groped|catcalled)\b|#metoo", re.IGNORECASE)
+    assert share(accounts, lambda post: not plain.search(post["text"])) >= 1 / 3
+
+
+def test_length_bands_are_those_of_the_texts(posts):
+    def band(post):
+        count = len(post["text"].split())
+        return "short" if count < 8 else "middle" if count <= 40 else "long"
+
+    assert [post["id"] for post in posts if post["length"] != band(post)] == []
+    assert max(len(post["text"].split()) for post in posts) <= 250
+
+
+def test_contrast_sets_differ_in_their_labels(posts):
+    sets = defaultdict(list)
+    for post in posts:
+        if "pair" in post:
+            sets[post["pair"]].append(post)
+    assert sum(map(len, sets.values())) >= 5000
+    assert [name for name, members in sets.items() if len({tuple(post["labels"]) for post in members}) < 2] == []
+    assert [name for name, members in sets.items() if len({post["author"] for post in members}) > 1] == []
+
+
+def test_no_opening_is_a_habit(posts):
+    openings = Counter(" ".join(words(post["text"])[:2]) for post in posts if len(words(post["text"])) >= 2)
+    assert openings.most_common(1)[0][1] <= 0.01 * len(posts)
+
+
+def test_no_runs_of_words_are_shared_with_the_behavioural_cases(posts):
+    with (ROOT / "data/behaviour/cases.csv").open(encoding="utf-8-sig", newline="") as file:
+        cases = set().union(*(runs(row["text"]) for row in csv.DictReader(file)))
+    assert [post["id"] for post in posts if runs(post["text"]) & cases] == []
+
+
+def test_nobody_can_be_reached(posts):
+    found = {handle for post in posts for handle in re.findall(r"@[a-z]+", post["text"].lower())}
+    assert found <= HANDLES
+    assert [post["id"] for post in posts if re.search(r"\+?\d[\d -]{8,}\d", post["text"])] == []
