@@ -1,4 +1,4 @@
-"""Training: config and data to a saved model, its evaluation and a run."""
+"""Train a model from a config and data, evaluate it, save it and log the run."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,20 +16,20 @@ from pipeline.report import figures
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gives.
+    """The results of training.
 
     Attributes
     ----------
     model : Classifier
-        Fitted and saved.
+        The fitted and saved model.
     evaluation : Evaluation
-        On the split of ``evaluation.split``, or on the held-out folds of train where the corpus lacks it.
+        Its evaluation on the split named by ``evaluation.split``, or on the held-out folds of train if the corpus lacks that split.
     corpus : Corpus
-        What it was trained and evaluated on.
+        The posts that it was trained and evaluated on.
     run_id : str
-        Of the MLflow run.
+        The id of the MLflow run.
     version : str or None
-        In the model registry.
+        The model's version in the model registry, if it was registered.
     """
 
     model: Classifier
@@ -45,15 +45,16 @@ def fit(config: Config, corpus: Corpus, progress: Callable[[str], None] = lambda
     Parameters
     ----------
     config : Config
+        Describes the model.
     corpus : Corpus
-        With a train split.
+        A corpus with a train split.
     progress : callable, optional
-        Told each step.
+        Called with the name of each step.
 
     Raises
     ------
     InputError
-        As `Classifier.fit`.
+        As in `Classifier.fit_tokens`.
     """
     model, posts = Classifier.from_config(config.of_model()), corpus.to_learn_from()
     progress(f"tokenising {len(posts.texts):,} posts")
@@ -68,7 +69,7 @@ def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> Evaluation:
 
 
 def _notes(config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, Any]:
-    """What ``model.json`` says of where the model came from."""
+    """Return what ``model.json`` says about the model's origin."""
     network = config.model.network
     return {
         "training_data": {
@@ -85,26 +86,26 @@ def _notes(config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, 
 
 def train(
     config: Config,
-    out: Path,
+    out: Path | str,
     *,
     posts: Posts | None = None,
     register: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Trained:
-    """Train, evaluate, save and track a model.
+    """Train a model, evaluate it, save it and log the run.
 
     Parameters
     ----------
     config : Config
-        From `pipeline.config_files.load_config`.
-    out : Path
-        The model directory; an earlier model there is replaced.
+        The result of `pipeline.config_files.load_config`.
+    out : Path or str
+        The model directory to write; an earlier model in it is replaced.
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Labelled posts in memory to train on instead of ``data.sources``.
     register : str, optional
-        Name in MLflow's model registry.
+        Name under which to register the model in MLflow.
     progress : callable, optional
-        Told each step.
+        Called with the name of each step.
 
     Returns
     -------
@@ -113,15 +114,16 @@ def train(
     Raises
     ------
     InputError
-        For data, labels, folders or an MLflow store that cannot be used. Where the store fails only after training, the
-        model is in `out` all the same.
+        When data, labels, folders or the MLflow store cannot be used. If the store fails only after training, the model is in `out`
+        nevertheless.
     """
+    out = Path(out)
     progress("reading the data")
     check_output(out, FILES)
     corpus = load_training_corpus(config, posts)
     config = config if posts is None else config.reading(IN_MEMORY)
     progress("starting MLflow")
-    from pipeline import tracking  # takes seconds: what is wrong with the data is said before
+    from pipeline import tracking  # this import takes seconds, so we report errors in the data first
 
     tracking.connect(config.tracking, register)
     model = fit(config, corpus, progress)

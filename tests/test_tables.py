@@ -58,12 +58,23 @@ def test_columns_of_a_table_can_have_other_names():
     assert corpus.splits["all"]["labels"] == [["assault"], [], []]
 
 
+def test_a_missing_cell_among_joined_names_means_no_label(tmp_path):
+    (tmp_path / "posts.csv").write_text("id,text,labels\n1,my boss grabbed me,workplace_harassment;assault\n2,sunny today,\n")
+    corpus = corpus_of(pd.read_csv(tmp_path / "posts.csv"))
+    assert corpus.splits["all"]["labels"] == [["workplace_harassment", "assault"], []]
+
+
 @pytest.mark.parametrize(
     ("posts", "parts"),
     [
         (POSTS.drop(columns="text"), ("posts", "no column 'text'", "data.columns")),
         (POSTS.assign(text=["x", None, "y"]), ("posts, row 2", "NoneType")),
-        (POSTS.assign(text=["x", 3, "y"]), ("posts", "'text'", "same type")),
+        (POSTS.assign(text=["x", 3, "y"]), ("posts", "several types")),
+        (POSTS.assign(text=[1j, 2j, 3j]), ("posts", "Arrow cannot hold")),
+        (POSTS.assign(id=[2**70, 1, 2]), ("posts", "Arrow cannot hold")),
+        (pd.concat([POSTS, POSTS[["text"]]], axis=1), ("posts", "'text'", "rename")),
+        (POSTS.assign(labels=["assault", "none", ""]), ("posts, row 2", "leave the cell")),
+        (POSTS.assign(labels=["assault,solidarity_support", "", ""]), ("posts, row 1", '";"')),
         (POSTS.assign(labels=[["assault"], ["asault"], []]), ("posts, row 2", "did you mean 'assault'?")),
         (POSTS.iloc[:0], ("posts", "empty")),
         ({"train": [1]}, ("posts['train']", "DataFrame", "list")),
@@ -153,11 +164,22 @@ def test_posts_that_cannot_be_scored_keep_their_row_and_the_table_its_index(rele
     table = score_table(MIXED.set_axis([*"uvwxyz"]), released)
     assert list(table.index) == [*"uvwxyz"]
     assert table["id"].tolist() == ["a", "2", None, "d", "e", "1.5"]
-    assert table["error"].tolist() == [
-        None, None, "id missing or neither string nor integer", "text is null", "text is empty", "id missing or neither string nor integer",
-    ]  # fmt: skip
+    unnamed = "id is missing, or is neither a string nor an integer"
+    assert table["error"].tolist() == [None, None, unnamed, "text is null", "text is empty", unnamed]
     assert table["prob_assault"].isna().tolist() == [False, False, True, True, True, True]
     assert table["labels"].tolist()[2:] == [None] * 4
+
+
+def test_posts_that_cannot_be_scored_keep_what_is_to_be_kept(released):
+    posts = MIXED.assign(place=["x", 1, np.nan, ["u"], pd.Timestamp("2017-10-15"), "w"])
+    table = score_table(posts, released, Options(keep=("place",)))
+    assert table["place"].tolist() == ["x", "1", None, '["u"]', "2017-10-15T00:00:00", "w"]
+
+
+def test_long_tables_are_scored_in_parts(released, monkeypatch):
+    whole = score_table(MIXED, released)
+    monkeypatch.setattr("pipeline.scoring.posts.BATCH_POSTS", 2)
+    pd.testing.assert_frame_equal(score_table(MIXED, released), whole)
 
 
 def test_a_table_of_rejects_alone_has_all_columns(released):
@@ -173,8 +195,15 @@ def test_a_table_of_rejects_alone_has_all_columns(released):
         (POSTS, Options(keep=("place",)), ("no column 'place'",)),
         (pd.concat([POSTS, POSTS[["text"]]], axis=1), Options(), ("several columns 'text'",)),
         (POSTS, Options(thresholds={"other": 0.5}), ("'other'",)),
+        (POSTS.assign(error="boom"), Options(keep=("error",)), ("'error'", "rename")),
+        (POSTS, Options(keep=("id",)), ("'id'", "rename")),
     ],
 )
 def test_tables_that_cannot_be_scored(table, options, parts, released, refused):
     with refused(*parts):
         score_table(table, released, options)
+
+
+def test_a_folder_is_not_a_model():
+    with pytest.raises(TypeError, match=r"Classifier\.load"):
+        score_table(POSTS, "models/released")

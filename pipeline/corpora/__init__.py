@@ -1,4 +1,4 @@
-"""Labelled posts from files, folders, saved and hub data sets, as one checked corpus with disjoint splits."""
+"""Loads labelled posts from files, folders, and saved or Hugging Face hub data sets as one checked corpus with disjoint splits."""
 
 from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record
 from pipeline.corpora.loading import load_corpus, load_training_corpus

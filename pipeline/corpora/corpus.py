@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import datasets
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fitting import TrainingTokens
+from models.targets import author_numbers
 from models.text import normalise
 from models.tokens import PostTokenizer
 
@@ -20,7 +21,7 @@ _FEATURES = dict.fromkeys(("id", "text", "author", "created_at", "source"), _STR
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled post; every corpus, whatever it came from, is made of these."""
+    """One labelled post. Every corpus is made of these, whatever it was loaded from."""
 
     id: str
     text: str
@@ -33,18 +34,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What splits share, counted in train posts.
+    """How far train repeats itself and overlaps the other splits, counted in train posts.
 
     Attributes
     ----------
     repeated : int
-        Posts whose normalised text stands earlier in train.
+        Posts whose normalised text occurs earlier in train.
     conflicting : int
-        Of these, posts whose labels differ from those of the first.
+        Repeated posts whose labels differ from those of the first post with that text.
     leaked_texts, leaked_authors : int
-        Posts whose normalised text, or whose author, is in another split too.
+        Posts whose normalised text, or whose author, also occurs in another split.
     dropped : int
-        Posts taken out of train for one of these reasons.
+        Posts dropped from train for any of these reasons.
     """
 
     repeated: int
@@ -61,11 +62,13 @@ class TrainingPosts:
     Attributes
     ----------
     texts : list of str, length n_posts
-        Normalised texts of train posts and, behind them, of unlabelled ones.
+        Normalised texts of the train posts, followed by those of the unlabelled posts.
     groups : ndarray of int64, shape (n_posts,)
-        Author of each post, as of `Corpus.groups`.
+        Author of each post, numbered as in `Corpus.groups`.
     Y : ndarray of 0 and 1, shape (n_train_posts, n_labels)
+        Labels of the train posts.
     auxiliary : ndarray of 0 and 1, shape (n_train_posts, n_auxiliary)
+        Auxiliary labels of the train posts.
     """
 
     texts: list[str]
@@ -74,36 +77,36 @@ class TrainingPosts:
     auxiliary: NDArray[np.int8]
 
     def tokenised(self, tokenizer: PostTokenizer) -> TrainingTokens:
-        """The posts as `Classifier.fit_tokens` takes them."""
+        """Return the posts, tokenised, in the form that `Classifier.fit_tokens` takes."""
         return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A checked corpus.
+    """Labelled posts in disjoint splits, and what was found while checking them.
 
     Attributes
     ----------
     splits : datasets.DatasetDict
-        Of ``train``, ``validation``, ``test`` those that exist (or ``all``), with the columns of `Record`, those in ``further``
-        beside the others.
+        Those of ``train``, ``validation`` and ``test`` that exist, or only ``all``. The columns are the fields of `Record`, with
+        those in ``further`` as columns of their own.
     labels : list of str
         The label set's names, in order.
     auxiliary : list of str
         The label set's auxiliary names, in order.
     ignored : dict of str to int
-        Occurrences of labels that the set knowingly leaves out.
+        How often each label occurs that the label set lists as ignored.
     passed_over : list of str
-        Files in given folders that are no split.
+        Files and data set splits in the sources that are not named after train, validation or test.
     overlap : Overlap or None
-        None where there is no train split.
+        None if there is no train split.
     overlapping : ndarray of bool, shape (n_train_posts,)
-        Train posts that `overlap` counts and that are still there.
+        Which train posts repeat an earlier one or overlap another split and have not been dropped.
     sha256 : str
-        Digest of splits, ids, texts and labels, in order.
+        Digest of the splits' names and of the ids, texts and labels in them, in order.
     unlabelled : datasets.Dataset
-        Posts without labels for a teacher to answer for (see `models.lessons`), with the columns of `Record`; none of their texts
-        comes twice or is in a split once train is without overlap, none of their authors is in another split than train.
+        Posts without labels, to be labelled by a teacher (see `models.lessons`), with the columns of `Record`. Every text occurs
+        once and is not in any split (after `without_overlap`); posts by authors of other splits than train are excluded.
     """
 
     splits: datasets.DatasetDict
@@ -117,23 +120,35 @@ class Corpus:
     unlabelled: datasets.Dataset
 
     def targets(self, split: str, names: Sequence[str]) -> NDArray[np.int8]:
-        """Labels of a split as 0 and 1, shape (n_posts, n_names)."""
+        """Return the labels of a split as 0 and 1.
+
+        Parameters
+        ----------
+        split : str
+            One of `splits`.
+        names : sequence of str
+            Labels or auxiliary labels to return, one column each.
+
+        Returns
+        -------
+        ndarray of int8, shape (n_posts, n_names)
+        """
         rows = [[name in labels for name in names] for labels in self.splits[split]["labels"]]
         return np.array(rows, np.int8).reshape(len(rows), len(names))
 
     def groups(self, split: str) -> NDArray[np.int64]:
-        """Author of each post as a number, shape (n_posts,); a post without author is a group of its own."""
-        return group_numbers(self.splits[split]["author"])
+        """Return each post's author as a number, shape (n_posts,). A post without an author is a group of its own."""
+        return author_numbers(self.splits[split]["author"], self.splits[split].num_rows)
 
     def to_learn_from(self) -> TrainingPosts:
-        """What a classifier learns from: train posts and, behind them, unlabelled ones."""
+        """Return what a classifier learns from: the train posts, followed by the unlabelled posts."""
         parts = self.splits["train"], self.unlabelled
         texts = [normalise(text) for part in parts for text in part["text"]]
-        groups = group_numbers(author for part in parts for author in part["author"])
+        groups = author_numbers((author for part in parts for author in part["author"]), len(texts))
         return TrainingPosts(texts, groups, self.targets("train", self.labels), self.targets("train", self.auxiliary))
 
     def without_overlap(self) -> "Corpus":
-        """The corpus less the train posts that repeat an earlier one, or share text or author with another split."""
+        """Return the corpus without train posts that repeat an earlier one or share text or author with another split."""
         if not self.overlapping.any():
             return self
         train = self.splits["train"].select(np.flatnonzero(~self.overlapping)).flatten_indices()
@@ -143,7 +158,7 @@ class Corpus:
         return replace(self, splits=splits, overlap=overlap, overlapping=none_left, sha256=digest_of(splits, self.unlabelled))
 
     def only_train(self) -> "Corpus":
-        """The corpus of the train posts alone, with a digest of these, so that nothing later can depend on another split."""
+        """Return a corpus of the train posts alone, with their own digest, so that nothing can depend on another split."""
         digest = hashlib.sha256()
         for row in self.splits["train"].select_columns(["id", "text", "labels", "author"]):
             digest.update(json.dumps(list(row.values())).encode())
@@ -152,29 +167,48 @@ class Corpus:
         return replace(self, splits=datasets.DatasetDict(train=self.splits["train"]), sha256=digest.hexdigest())
 
     def column(self, split: str, name: str) -> list[str | None]:
-        """One of the further columns, length n_posts; None for a post that lacks it."""
+        """Return one of the further columns of the data.
+
+        Parameters
+        ----------
+        split : str
+            One of `splits`.
+        name : str
+            One of the columns that `load_corpus` was asked for as ``further``.
+
+        Returns
+        -------
+        list of str or None, length n_posts
+            None for a post without a value.
+        """
         return list(self.splits[split][further_name(name)])
 
     def is_new(self, split: str) -> NDArray[np.bool_]:
-        """Whether each post's normalised text is in no other split, shape (n_posts,)."""
+        """Return, for each post, whether its normalised text is in no other split, shape (n_posts,)."""
         known = {normalise(text) for other in self.splits if other != split for text in self.splits[other]["text"]}
         return np.array([normalise(text) not in known for text in self.splits[split]["text"]])
 
 
 def further_name(name: str) -> str:
-    """Name that a further column of the data has here: `Record` may have one of that name."""
+    """Return the name under which a further column is stored; a prefix keeps it apart from the fields of `Record`."""
     return f"further {name}"
 
 
-def group_numbers(authors: Iterable[str | None]) -> NDArray[np.int64]:
-    """Authors as numbers, in the order in which they first come; each post without author gets one of its own."""
-    keys = [(0, str(number)) if author is None else (1, author) for number, author in enumerate(authors)]
-    index: dict[tuple[int, str], int] = {}
-    return np.array([index.setdefault(key, len(index)) for key in keys], np.int64)
-
-
 def digest_of(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.Dataset) -> str:
-    """SHA-256 of splits, ids, texts and labels, in order."""
+    """Return the SHA-256 of the splits' names and of the ids, texts and labels in them, in order.
+
+    Parameters
+    ----------
+    splits : mapping of str to datasets.Dataset
+        Splits by name.
+    unlabelled : datasets.Dataset
+        Posts without labels, which are hashed last.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     for name, rows in {**splits, "unlabelled": unlabelled}.items():
         for identifier, text, labels in zip(rows["id"], rows["text"], rows["labels"], strict=True):
@@ -183,7 +217,19 @@ def digest_of(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.Datas
 
 
 def to_table(records: Sequence[Record], further: Sequence[str]) -> datasets.Dataset:
-    """Records as a data set, with their further columns."""
+    """Turn records into a data set.
+
+    Parameters
+    ----------
+    records : sequence of Record
+    further : sequence of str
+        Names of the further columns, which every record has in its ``further``.
+
+    Returns
+    -------
+    datasets.Dataset
+        One row per record, with the further columns under the names that `further_name` returns.
+    """
     rows = [asdict(record) | {further_name(name): value for name, value in record.further.items()} for record in records]
     features = datasets.Features(_FEATURES | {further_name(name): _STRING for name in further})
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)

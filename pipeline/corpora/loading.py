@@ -1,4 +1,4 @@
-"""Sources to one checked corpus: cut into splits, without overlap."""
+"""Loads sources as one checked corpus, split by author and without overlap."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from models.config import LabelSet
 from models.errors import InputError
+from models.targets import author_numbers
 from models.text import normalise
 from pipeline.config import Config, Data, Split
-from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, digest_of, group_numbers, to_table
+from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, digest_of, to_table
 from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import Posts, records_in_memory, records_of
 
@@ -22,9 +23,9 @@ _UNLABELLED = "unlabelled="
 
 
 def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dict[str, list[Record]]:
-    """Cut test, then validation, off by author."""
+    """Set authors aside for test first, then for validation; the rest is train."""
     rest = np.arange(len(records))
-    groups = group_numbers([record.author for record in records])
+    groups = author_numbers((record.author for record in records), len(records))
     taken: dict[str, list[Record]] = {}
     for name, share in (("test", shares.test), ("validation", shares.validation)):
         if not share:
@@ -33,14 +34,15 @@ def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dic
         try:
             keep, away = next(GroupShuffleSplit(1, test_size=wanted, random_state=seed).split(rest, groups=groups[rest]))
         except ValueError:
-            raise InputError(f"too few authors ({len(set(groups[rest]))}) to cut off {name}; give more posts or set data.split") from None
+            remedy = "give posts by more authors, or set data.split"
+            raise InputError(f"too few authors ({len(set(groups[rest]))}) to set some aside for {name}; {remedy}") from None
         taken[name] = [records[index] for index in rest[np.sort(away)].tolist()]
         rest = rest[np.sort(keep)]
     return {"train": [records[index] for index in rest.tolist()]} | dict(reversed(taken.items()))
 
 
 def _overlap(splits: dict[str, list[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
-    """Count what train shares with itself and with the other splits, and mark the train posts concerned."""
+    """Count train posts that repeat another one or overlap the other splits, and mark them."""
     held_out = [record for name, records in splits.items() if name != "train" for record in records]
     texts = {normalise(record.text) for record in held_out}
     authors = {record.author for record in held_out if record.author}
@@ -59,7 +61,7 @@ def _overlap(splits: dict[str, list[Record]]) -> tuple[Overlap, NDArray[np.bool_
 
 
 def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
-    """Read posts without labels, less those whose text is known already or whose author is held out."""
+    """Read posts without labels, except those with a text seen before or by an author of a held-out split."""
     reader.labelled = False
     known = {normalise(record.text) for records in splits.values() for record in records}
     authors = {record.author for name, records in splits.items() if name != "train" for record in records if record.author}
@@ -79,12 +81,12 @@ def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list
     loaded: dict[str | None, list[Record]] = defaultdict(list)
     labelled = [source for source in data.sources if not source.startswith(_UNLABELLED)]
     if not labelled:
-        raise InputError("data.sources holds unlabelled posts only; give labelled ones too")
+        raise InputError("data.sources holds unlabelled posts only; add a source with labelled posts, such as train=FILE")
     for source in labelled:
         for name, records in records_of(source, reader, passed_over).items():
             loaded[name].extend(records)
     if None in loaded and len(loaded) > 1:
-        raise InputError("some sources have splits and some have not; give the latter a role, as in train=FILE")
+        raise InputError("some sources have splits and some do not; assign the latter to a split, as in train=FILE")
     return loaded
 
 
@@ -96,17 +98,16 @@ def load_corpus(
     Parameters
     ----------
     data : Data
-        Sources: a file, a folder whose files are named after splits, a folder written by
-        ``save_to_disk``, or ``hub:NAME``; ``train=FILE`` and the like give a file a role. The rows of ``unlabelled=FILE`` need
-        no labels.
+        Its sources are files, folders with files named after splits, folders written by ``save_to_disk``, or ``hub:NAME``.
+        A prefix assigns a source to a split, as in ``train=FILE``; the posts in ``unlabelled=FILE`` need no labels.
     labels : LabelSet
-        Labels that count; others must be listed as ignored.
+        Labels to keep. The data must not hold others, unless they are listed as ignored.
     seed : int
-        Decides which authors go where when the data comes without splits.
+        Random seed for assigning authors to splits; used only if the data comes without splits.
     cut : bool
-        Whether to cut data without splits into train, validation and test; else it is the split ``all``.
+        Whether to split data that comes without splits into train, validation and test; otherwise all of it is the split ``all``.
     further : sequence of str
-        Columns of the data to keep beside those of a record, where rows have them: `Corpus.column` gives them.
+        Other columns of the data to keep, where rows have them; `Corpus.column` returns them.
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Labelled posts in memory, read instead of ``data.sources``; the other settings of `data` apply to them too.
 
@@ -117,7 +118,7 @@ def load_corpus(
     Raises
     ------
     InputError
-        Naming file, row and remedy: for a source, row, label or id that cannot be used.
+        If a source, row, label or id cannot be used. The message names the file, the row and how to fix it.
 
     Examples
     --------
@@ -159,15 +160,16 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
     Parameters
     ----------
     config : Config
+        Its data, label set and seed are used.
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Read instead of ``data.sources``, as by `load_corpus`.
 
     Raises
     ------
     InputError
-        As `load_corpus`, and when there are no train posts.
+        See `load_corpus`; also if there are no train posts.
     """
     corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
-        raise InputError("the data holds no train posts; give some, as in --data train=FILE")
+        raise InputError("the data has no train posts; add some, as in --data train=FILE")
     return corpus

@@ -1,4 +1,4 @@
-"""Rows of files and data sets to labelled records, checked one by one."""
+"""Turns rows of files and data sets into labelled records, checking each."""
 
 import difflib
 import math
@@ -19,12 +19,12 @@ def _names(value: Any, place: str) -> list[str]:
     if isinstance(value, str):
         value = [name.strip() for name in value.split(";") if name.strip()]
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise InputError(f'{place}: labels are no list of names ({type(value).__name__}); give one, or names joined by ";"')
+        raise InputError(f'{place}: the labels must be a list of names or names joined by ";", not {type(value).__name__}; correct the row')
     return list(value)
 
 
 def _shown_value(value: Any) -> str:
-    """A value as a message may show it: columns can be mixed up, and a post must not end up in a log."""
+    """Show a value only if it is short and plain: if columns are mixed up, it may be a post, which must not end up in a log."""
     if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
         return f"a text of {len(value)} characters"
     return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
@@ -34,7 +34,7 @@ def _flagged(fields: dict[str, Any], columns: dict[str, str], place: str) -> lis
     names = []
     for name, column in columns.items():
         if str(fields.get(column)) not in {"0", "1", "False", "True"}:
-            raise InputError(f"{place}: column {column!r} holds {_shown_value(fields.get(column))}; allowed are 0 and 1")
+            raise InputError(f"{place}: column {column!r} holds {_shown_value(fields.get(column))}; it must be 0 or 1")
         if str(fields[column]) in {"1", "True"}:
             names.append(name)
     return names
@@ -47,7 +47,17 @@ def _optional(fields: dict[str, Any], column: str | None) -> str | None:
 
 
 class Reader:
-    """Turns rows into records, holding what must be unique or counted over all sources."""
+    """Turns rows into records, and keeps track of what must be unique or is counted across all sources.
+
+    Parameters
+    ----------
+    labels : LabelSet
+        Labels that rows may have.
+    columns : Columns
+        Which column holds which field of a record.
+    further : sequence of str
+        Other columns to keep, where rows have them.
+    """
 
     def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
         self.labels, self.columns, self.further = labels, columns, further
@@ -67,12 +77,12 @@ class Reader:
         return [column for column in (self.columns.id, self.columns.text, *named) if column]
 
     def stem(self, name: str) -> str:
-        """What numbered ids begin with: a file's or split's name, and for the second of that name a 2."""
+        """Return the prefix of numbered ids: the name of a file or split, with a 2 appended if it is the second of that name."""
         self.stems[name] += 1
         return name if self.stems[name] == 1 else f"{name}{self.stems[name]}"
 
     def records(self, path: Path) -> Iterator[Record]:
-        """Records of a file; the first row that cannot be used is an error."""
+        """Read the records of a file, raising `InputError` at the first row that cannot be used."""
         stem = self.stem(path.stem)
         for row in read_rows(path, self.required):
             if isinstance(row, BrokenRow):
@@ -85,30 +95,31 @@ class Reader:
         Parameters
         ----------
         row : Row
+            A row of `origin`.
         origin : str
-            File or data set, for messages.
+            File or data set that the row is from, for messages.
         stem : str
-            What a numbered id begins with.
+            Prefix of the id if rows are numbered, from `stem`.
 
         Raises
         ------
         InputError
-            Naming the row and the remedy.
+            If the row cannot be used. The message names the row and how to fix it.
         """
         place, columns, fields = f"{origin}, row {row.number}", self.columns, row.fields
         for column in self.required:
             if column not in fields:
-                raise InputError(f"{place}: no column {column!r}; correct the row or set data.columns")
+                raise InputError(f"{place}: no column {column!r}; correct the row, or name the right column in data.columns")
         text = fields[columns.text]
         if not isinstance(text, str) or not text.strip():
-            got = "an empty text" if isinstance(text, str) else f"a text of type {type(text).__name__}"
-            raise InputError(f"{place}: {got}; every post needs a non-empty string, delete the row or correct it")
+            found = "is empty" if isinstance(text, str) else f"must be a string, not {type(text).__name__}"
+            raise InputError(f"{place}: the text {found}; correct or delete the row")
         identifier = f"{stem}-{row.number}" if columns.id is None else fields[columns.id]
         if not isinstance(identifier, str | int) or identifier == "":
-            raise InputError(f"{place}: id is {_shown_value(identifier)}; every post needs one, or set data.columns.id=null to number rows")
+            raise InputError(f"{place}: id is {_shown_value(identifier)}; give each post an id, or set data.columns.id=null to number rows")
         identifier = str(identifier)
         if identifier in self.places:
-            raise InputError(f"{place}: id {_shown_value(identifier)} stands already at {self.places[identifier]}; make ids unique")
+            raise InputError(f"{place}: id {_shown_value(identifier)} is already used at {self.places[identifier]}; make ids unique")
         self.places[identifier] = place
         return Record(
             identifier,
@@ -129,7 +140,11 @@ class Reader:
             elif name not in self.known:
                 near = difflib.get_close_matches(name, self.known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(self.known)}"
+                if "," in name:
+                    hint = 'join the names of several labels by ";"'
+                elif name.lower() in {"none", "nan", "null", "-"}:
+                    hint = "for no label, leave the cell or the list empty"
                 raise InputError(
-                    f"{place}: unknown label {_shown_value(name)}; {hint} (to leave it out knowingly, add it to labels.ignored)"
+                    f"{place}: unknown label {_shown_value(name)}; {hint} (to leave it out on purpose, add it to labels.ignored)"
                 )
         return [name for name in self.known if name in names]

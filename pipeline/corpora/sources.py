@@ -1,4 +1,4 @@
-"""Records of a source: a file, a folder of splits, a saved or a hub data set, or a table in memory."""
+"""Reads the records of a source: a file, a folder of splits, a saved or Hugging Face hub data set, or a table in memory."""
 
 import re
 from collections.abc import Mapping
@@ -38,24 +38,30 @@ def _saved(data: Any, origin: str, reader: Reader, passed_over: list[str]) -> di
         if missing := [column for column in reader.required if column not in rows.column_names]:
             raise InputError(f"{place}: no column {missing[0]!r}, found {', '.join(rows.column_names)}; set data.columns")
         if not len(rows):
-            raise InputError(f"{place}: empty, no rows; give a data set with posts")
+            raise InputError(f"{place}: empty, no rows; give a data set that has posts")
         stem = reader.stem(name or "row")
         loaded.setdefault(split, []).extend(reader.record(Row(number, fields), place, stem) for number, fields in enumerate(rows, 1))
     if not loaded:
-        raise InputError(f"{origin}: no split named train, validation or test, found {', '.join(map(str, data))}; rename one")
+        raise InputError(f"{origin}: no split named train, validation or test, found {', '.join(map(str, data))}; rename a split")
     return loaded
 
 
-def _as_dataset(table: pd.DataFrame | datasets.Dataset, name: str) -> datasets.Dataset:
+def _as_dataset(table: pd.DataFrame | datasets.Dataset, name: str, labels: object) -> datasets.Dataset:
     if isinstance(table, datasets.Dataset):
         return table
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"{name} must be a DataFrame or a datasets.Dataset, got {type(table).__name__}")
+        raise InputError(f"{name} must be a DataFrame or a datasets.Dataset, but got {type(table).__name__}")
+    if repeated := table.columns[table.columns.duplicated()].tolist():
+        raise InputError(f"{name}: several columns have the name {repeated[0]!r}; rename all but one")
+    if isinstance(labels, str) and labels in table and table[labels].map(lambda cell: isinstance(cell, str)).any():
+        table = table.assign(**{labels: table[labels].fillna("")})  # pandas reads an empty cell of a CSV file as missing
     try:
         return datasets.Dataset.from_pandas(table, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        column = str(error.args[-1]).removeprefix("Conversion failed for column ").split(" with type")[0]
-        raise InputError(f"{name}: column {column!r} mixes types; give every row of a column the same type") from None
+    except (pa.ArrowException, OverflowError) as error:
+        raise InputError(
+            f"{name}: a column holds values of several types, or of one that Arrow cannot hold ({type(error).__name__}); "
+            "convert the column to one type"
+        ) from None
 
 
 def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
@@ -88,9 +94,11 @@ def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> d
     >>> records_in_memory(posts, Reader(config.labels, config.data.columns, ()), [])[None][0].labels
     ['solidarity_support']
     """
+    labels = reader.columns.labels
     if isinstance(posts, Mapping):
-        return _saved({name: _as_dataset(table, f"posts[{name!r}]") for name, table in posts.items()}, "posts", reader, passed_over)
-    return _saved(_as_dataset(posts, "posts"), "posts", reader, passed_over)
+        tables = {name: _as_dataset(table, f"posts[{name!r}]", labels) for name, table in posts.items()}
+        return _saved(tables, "posts", reader, passed_over)
+    return _saved(_as_dataset(posts, "posts", labels), "posts", reader, passed_over)
 
 
 def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
@@ -98,7 +106,7 @@ def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | No
         try:
             return _saved(datasets.load_from_disk(str(path)), str(path), reader, passed_over)
         except (OSError, ValueError, LookupError) as error:
-            raise InputError(f"{path}: not a readable saved data set ({type(error).__name__}); save it again") from None
+            raise InputError(f"{path}: not a readable saved data set ({type(error).__name__}); save it again with save_to_disk") from None
     loaded: dict[str | None, list[Record]] = {}
     for file in sorted(path.iterdir()):
         if not (name := name_of(file)):
@@ -108,7 +116,7 @@ def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | No
         else:
             passed_over.append(str(file))
     if not loaded:
-        raise InputError(f"{path}: no file named train, validation or test ({FILES}); give files, as in train=FILE")
+        raise InputError(f"{path}: no file named train, validation or test ({FILES}); rename a file, or give it a split, as in train=FILE")
     return loaded
 
 
@@ -118,32 +126,33 @@ def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str 
     Parameters
     ----------
     source : str
-        File, folder, saved data set or ``hub:NAME``, perhaps with a role, as in ``train=FILE``.
+        File, folder, saved data set or ``hub:NAME``, optionally assigned to a split, as in ``train=FILE``.
     reader : Reader
+        Turns rows into records, and counts what occurs in all sources.
     passed_over : list of str
-        Gets the files that are no split.
+        List to which files and splits are appended that are not named after train, validation or test.
 
     Returns
     -------
     dict of str or None to list of Record
-        By split; None for posts without one.
+        Records by split; the key None holds posts that are not assigned to one.
 
     Raises
     ------
     InputError
-        Naming the source and the remedy.
+        If the source cannot be used. The message names it and how to fix it.
     """
     prefix, _, location = source.partition("=")
     role = _ALIASES.get(prefix) if location else None
     if not role:
         location = source
     path = Path(location)
-    if not path.exists() and find_file(location).exists():  # the shipped corpus, from any folder
+    if not path.exists() and find_file(location).exists():  # so that the corpus in this repository is found from any folder
         path = find_file(location)
     if location.startswith("hub:"):
         try:
             data = datasets.load_dataset(location.removeprefix("hub:"))
-        except Exception as error:  # the hub client raises a dozen kinds
+        except Exception as error:  # the hub client raises a dozen kinds of exceptions
             reason = f"({type(error).__name__}); check the name and the network"
             raise InputError(f"{location}: cannot be loaded from the hub {reason}") from None
         loaded = _saved(data, location, reader, passed_over)
@@ -153,6 +162,6 @@ def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str 
         loaded = {None: list(reader.records(path))}
     if role:
         if len(loaded) > 1:
-            raise InputError(f"{source}: holds several splits; give one file a role, as in {role}={location}/FILE")
+            raise InputError(f"{source}: holds several splits; assign a single file, as in {role}={location}/FILE")
         loaded = {role: next(iter(loaded.values()))}
     return loaded

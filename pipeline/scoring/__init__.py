@@ -1,4 +1,4 @@
-"""Files of posts to files of predictions: on one machine in processes that may die, or on Spark."""
+"""Score files of posts and write files of predictions, in processes on one machine or on Spark."""
 
 from pipeline.scoring.job import Progress, score_files
 from pipeline.scoring.options import Options

@@ -1,4 +1,4 @@
-"""Each distinct text scored once: most of a real stream is repetition."""
+"""Score each distinct text only once, because a real stream of posts consists mostly of repetitions."""
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
     from models import Classifier
     from models.explanation import Reason
 
-REMEMBERED = 2**17  # texts
-REMEMBERED_CHARS = 500  # of a text at most
-EXPLAINED_CHARS = 2**18  # of texts explained at a time, which bounds memory
+REMEMBERED = 2**17  # maximum number of cached texts
+REMEMBERED_CHARS = 500  # maximum length of a cached text
+EXPLAINED_CHARS = 2**18  # characters of text to explain at a time, which bounds memory
 
 
 class DistinctScorer:
-    """Scores texts as the model does, but none twice that it remembers.
+    """Score texts with a model and a cache.
 
-    Remembers the answers to the last `REMEMBERED` / 2 short texts at least, as they came; texts of one batch that are equal once
-    normalised are computed once, too.
+    The results for at least the last `REMEMBERED` / 2 short raw texts are cached. Texts in one batch that are equal after
+    normalisation are also scored only once.
 
     Parameters
     ----------
     model : Classifier
+        A fitted classifier.
 
     Attributes
     ----------
     computed : int
-        Texts that the model has scored.
+        Number of texts that the model has scored.
     """
 
     def __init__(self, model: "Classifier") -> None:
@@ -42,12 +43,27 @@ class DistinctScorer:
         self._answers = BoundedCache[bytes](REMEMBERED, REMEMBERED_CHARS)
 
     def score(self, texts: Sequence[str]) -> Probabilities:
-        """Posts as they came to probabilities, shape (n_posts, n_labels)."""
+        """Return the probabilities of raw posts, shape (n_posts, n_labels)."""
         rows = b"".join(self._answers.look_up(texts, self._compute))
         return np.frombuffer(rows, np.float32).reshape(len(texts), len(self.model.labels))
 
     def explain(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> "list[Sequence[Reason]]":
-        """Why posts as they came have the labels wanted, shape (n_posts, n_labels), which must be the same for equal texts."""
+        """Explain labels of raw posts.
+
+        Parameters
+        ----------
+        texts : sequence of str, length n_posts
+            Raw posts.
+        wanted : ndarray of bool, shape (n_posts, n_labels)
+            The labels to explain; texts that are equal after normalisation must have equal rows.
+        top : int
+            Maximum number of words per label.
+
+        Returns
+        -------
+        list of sequence of Reason, length n_posts
+            As from `models.explanation.reasons`.
+        """
         from models.explanation import reasons
 
         normalised = {row: normalise(texts[row]) for row in np.flatnonzero(wanted.any(axis=1)).tolist()}

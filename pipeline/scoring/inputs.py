@@ -1,4 +1,4 @@
-"""Which files a job reads: those that files, folders and globs name."""
+"""Find the files that a job reads, given files, folders and globs."""
 
 import glob
 import os
@@ -12,11 +12,11 @@ from pipeline.errors import DamagedError
 from pipeline.records import FILES, STDIN, Row, kind_of, name_of, read_rows
 from pipeline.scoring.options import Options
 
-_LOOKED_AT = 100  # rows of a file at most, for the columns that there are
+_LOOKED_AT = 100  # maximum number of rows per file in which we look for columns
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Files of a folder, at any depth, that are not hidden and not marked as no data by an underscore."""
+    """List the files in a folder, at any depth, except hidden ones and those whose names begin with an underscore."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -26,37 +26,42 @@ def _in_folder(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
         found += [Path(place) / name for name in names if not name.startswith((".", "_"))]
     if not found:
-        raise InputError(f"{folder}: no files in it; give a folder with {FILES} files")
+        raise InputError(f"{folder}: has no files; give a folder with {FILES} files")
     if others := sorted(path for path in found if not name_of(path)):
-        raise InputError(f"{others[0]}: not one of {FILES}; move it away, or choose files by a glob such as '{folder}/*.jsonl'")
+        raise InputError(f"{others[0]}: must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'")
     return sorted(found)
 
 
 def _named(name: str) -> list[Path]:
-    """Files that a file's or folder's name, or a glob, stands for."""
+    """List the files that a file name, a folder name or a glob stands for."""
     if Path(name).is_dir():
         return _in_folder(Path(name))
     if not glob.has_magic(name) or Path(name).exists():
         return [Path(name)]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
+    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
     found = [Path(path) for path in matches if not Path(path).is_dir()]
     if not found:
-        raise InputError(f"{name}: no file fits this glob; check it")
+        raise InputError(f"{name}: no file matches this glob; check the pattern")
     return found
 
 
 def find_inputs(given: Sequence[str | Path]) -> list[Path]:
-    """Files that files, folders and globs name, in the order given, each folder's and glob's sorted.
+    """List the files that are named directly or found in folders and by globs.
 
     Parameters
     ----------
     given : sequence of str or Path
-        ``-`` is standard input.
+        Files, folders and globs; ``-`` is standard input.
+
+    Returns
+    -------
+    list of Path
+        In the order given; the files of a folder or a glob are sorted.
 
     Raises
     ------
     InputError
-        When nothing is found, a file is of another kind, or named twice.
+        When nothing is found, a file is not of a supported kind, or a file is named twice.
     """
     files: list[Path] = []
     for name in map(str, given):
@@ -65,35 +70,45 @@ def find_inputs(given: Sequence[str | Path]) -> list[Path]:
         except OSError as error:
             raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
     if not files:
-        raise InputError("no inputs; give files, folders or globs")
+        raise InputError("there are no inputs; give files, folders or globs")
     seen: set[Path] = set()
     for path in files:
         kind_of(path)
         if (place := path.resolve()) in seen:
-            raise InputError(f"{path}: given twice; name each file once")
+            raise InputError(f"{path}: was given twice; name each file once")
         seen.add(place)
     return files
 
 
 def check_inputs(files: Sequence[Path], options: Options, out: Path) -> None:
-    """See to it that files can be opened and have their columns, before any work is done.
+    """Check, before any work is done, that files can be opened and have the necessary columns.
 
-    A damaged file is let pass: what can be read of it is scored. Columns to keep may be missing in some files.
+    A damaged file passes, because its readable rows are scored. Columns to keep may be missing in some files.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The files to score.
+    options : Options
+        Names the columns.
+    out : Path
+        The output folder, which must not contain any of the files.
 
     Raises
     ------
     InputError
+        When a file cannot be read, lacks a column or is in the output folder, or when no file has a column to keep.
     """
     place = out.resolve()
     found: set[str] = set()
     for path in files:
         if path == STDIN:
-            found.update(options.keep)  # who looks at it takes it away
+            found.update(options.keep)  # reading stdin here would consume it
             continue
         if path.resolve().is_relative_to(place):
-            raise InputError(f"{path}: lies in the output folder {out}; choose another --out")
+            raise InputError(f"{path}: is in the output folder {out}; choose another --out")
         rows = read_rows(path, [options.id_column, options.text_column], may_be_empty=True)
         with suppress(DamagedError):
             found.update(*(row.fields for row in islice(rows, _LOOKED_AT) if isinstance(row, Row)))
     if found and (missing := [name for name in options.keep if name not in found]):
-        raise InputError(f"no column {missing[0]!r} to keep in the first rows of any input; name the right column")
+        raise InputError(f"--keep {missing[0]}: the first rows of the inputs have no such column; correct its name")

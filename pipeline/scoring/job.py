@@ -1,4 +1,4 @@
-"""A scoring job: files of posts in, a folder of predictions out, in pieces that survive whatever ends the job."""
+"""A scoring job: it turns files of posts into a folder of predictions, in pieces that survive an interruption."""
 
 import json
 import time
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from models.errors import InputError
 from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError
-from pipeline.predictions import prediction_schema
 from pipeline.records import STDIN
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
@@ -23,14 +22,14 @@ from pipeline.scoring.summary import FileSummary, Summary
 
 
 class Progress(NamedTuple):
-    """How far a job is.
+    """How far a job has got.
 
     Attributes
     ----------
     posts : int
-        Read and scored or rejected by this run.
+        Number of posts that this run has scored or rejected.
     done, total : int
-        Bytes of the input files, what earlier runs did included; total is 0 for standard input.
+        Bytes of the input files that are done, including those of earlier runs, and their total; total is 0 for standard input.
     """
 
     posts: int
@@ -39,7 +38,7 @@ class Progress(NamedTuple):
 
 
 class _Job:
-    """The state of a job: which shards there are, which stood already, what went wrong."""
+    """The state of a job: which shards there are, which were already done, and what went wrong."""
 
     def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options) -> None:
         self.source, self.files, self.output, self.options = source, files, output, options
@@ -51,20 +50,20 @@ class _Job:
         self.total = 0 if STDIN in files else sum(path.stat().st_size for path in files if path.exists())
 
     def check_mixing(self) -> None:
-        """Fail if the folder holds scores by another model, or of files that are not among these."""
+        """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
         given = set(map(str, self.files))
         for found in self.output.completions():
             if found.model != self.source.digest:
                 held, wanted = found.model[:12], self.source.digest[:12]
-                reason = f"holds scores by the model {held}, not {wanted}"
+                reason = f"holds scores by the model {held}, not by {wanted}"
             elif found.file not in given:
                 reason = f"holds scores of {found.file}, which is not among the inputs"
             else:
                 continue
-            raise InputError(f"{self.output.folder}: {reason}; choose another --out, or --start-over to replace them")
+            raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
     def pending(self, *, start_over: bool) -> Iterator[Shard]:
-        """Shards that are to be done, file after file."""
+        """Yield the shards that are not done yet, file by file."""
         for path in self.files:
             try:
                 for shard in cut(path, self.options.columns):
@@ -79,17 +78,17 @@ class _Job:
                 self.failures.append(str(error))
 
     def run(self, workers: int, *, start_over: bool) -> Iterator[None]:
-        """Do what is to be done."""
+        """Score the shards that are not done yet, yielding after each."""
         start = partial(PartWriter, self.source, self.options, self.output.folder)
         shards = self.pending(start_over=start_over)
         few = list(islice(shards, 2))
         if not self.names and not self.failures:
-            others = " and all others" if len(self.files) > 1 else ""
-            raise InputError(f"{self.files[0]}{others}: empty, no rows; give a file with posts")
+            others = " and all other inputs" if len(self.files) > 1 else ""
+            raise InputError(f"{self.files[0]}{others}: no rows; give a file with posts")
         if start_over:
             from models import Classifier
 
-            Classifier.load(self.source.folder)  # a model that cannot be loaded must not cost the earlier output
+            Classifier.load(self.source.folder)  # check that the model loads before removing earlier output
             self.output.remove_all_but(set())
         shards = chain(few, shards)
         outcomes: Iterator[tuple[Shard, Outcome]]
@@ -107,14 +106,14 @@ class _Job:
             yield
 
     def finish(self, summary: Summary) -> None:
-        """Sum up, in the order of the inputs, and write that; the manifest last."""
+        """Fill in the summary and write the rejects, in the order of the inputs; the caller then writes the manifest."""
         seconds = 0.0
         self.output.remove_all_but(set(self.names))
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name in self.names:
                 done = self.output.completion(name)
                 if done is None:
-                    raise OutputError(f"{self.output.folder}: the record of shard {name} is gone")
+                    raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
                 summary.add(done)
                 seconds += done.seconds
                 for row, reason in done.rejects:
@@ -133,38 +132,39 @@ def score_files(
     start_over: bool = False,
     progress: Callable[[Progress], Any] = lambda state: None,
 ) -> Summary:
-    """Score files in bounded memory; run again, it goes on where it was stopped.
+    """Score files in bounded memory; after an interruption, the same call continues where it stopped.
 
     Parameters
     ----------
     inputs : sequence of str or Path
         JSONL, CSV and Parquet files, folders of them and globs (see `find_inputs`).
     model : str or Path
-        Model directory; by default the one released with this version.
+        Model directory; by default, the model released with this version.
     out : str or Path
-        Output folder. It gets ``part-*`` files (see `prediction_schema`), ``rejects.jsonl`` (file, row and reason of what
-        cannot be scored), the record of each part in ``_shards``, and at the end ``manifest.json`` (the summary). Shards that
-        an earlier run over the same files finished, with the same model and options, are not scored again.
+        Output folder. It will hold ``part-*`` files (see `prediction_schema`), ``rejects.jsonl`` (file, row and reason for each row that
+        cannot be scored), the record of each part in ``_shards``, and at the end ``manifest.json`` (the summary). Shards that an
+        earlier run over the same files finished with the same model and options are not scored again.
     options : Options, optional
-        Columns, format, what to do with odd texts, what to decide and explain.
+        Columns, output format, how to treat long texts, and what to decide and explain.
     workers : int
-        Processes, at most. With more than one, a script that calls this must do so under ``if __name__ == "__main__":``.
+        Maximum number of processes. With more than one, a script must call this under ``if __name__ == "__main__":``.
     start_over : bool
-        Remove first what an earlier job wrote to `out`.
+        Whether to remove an earlier job's output from `out` first.
     progress : callable, optional
-        Told how far the job is after each shard.
+        Called with a `Progress` after each shard.
 
     Returns
     -------
     Summary
+        What ``manifest.json`` holds.
 
     Raises
     ------
     InputError
-        When the model, a file or the folder cannot be used, or the folder holds other scores; nothing was done then.
+        When the model, a file or the folder cannot be used, or the folder holds other scores. Nothing was done in this case.
     IncompleteError
-        When something could not be read or scored, or the disk is full; the rest was done. No manifest stands
-        beside parts that it does not tell of.
+        When something could not be read or scored, or the disk is full. The rest was done. A manifest is never left beside parts that
+        it does not describe.
 
     Examples
     --------
@@ -177,11 +177,9 @@ def score_files(
     source, folder, options = ModelFolder.read(Path(model)), Path(out), options or Options()
     started = time.perf_counter()
     if workers < 1:
-        raise InputError(f"workers {workers}: must be 1 or more")
+        raise InputError(f"workers must be 1 or more, but got {workers}")
     options.check_labels(source.labels)
-    ours = prediction_schema(source.labels, review=options.abstain is not None, explanation=options.explain).names
-    if taken := [name for name in options.keep if name in ours]:
-        raise InputError(f"keep {taken[0]!r}: the output has a column of that name; rename it in the input")
+    options.schema(source.labels)
     files = find_inputs(inputs)
     output = Output(folder)
     check_inputs(files, options, folder)
@@ -197,16 +195,16 @@ def score_files(
                 progress(Progress(job.posts, job.done, job.total))
             if job.failures:
                 more = f", and {len(job.failures) - 1} more" if len(job.failures) > 1 else ""
-                message = f"{folder}: incomplete. {job.failures[0]}{more}. What is done is kept: mend that and run again"
+                message = f"{folder}: incomplete: {job.failures[0]}{more}. Finished shards are kept; fix the cause and run again"
                 raise IncompleteError(message, job.failures)
             job.finish(summary)
             summary.seconds = round(time.perf_counter() - started, 3)
             with whole_file(folder / MANIFEST) as file:
                 file.write(summary.to_json().encode() + b"\n")
         except OutputError as error:
-            raise IncompleteError(f"{error}. What is done is kept: mend that, make room, say, and run again") from None
+            raise IncompleteError(f"{error}. Finished shards are kept; fix the cause (is the disk full?) and run again") from None
         except InputError as error:
             if not job.posts:
                 raise
-            raise IncompleteError(f"{error} (what is done is kept)") from None
+            raise IncompleteError(f"{error} (finished shards are kept)") from None
     return summary

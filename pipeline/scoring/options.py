@@ -1,4 +1,4 @@
-"""What a scoring job may be asked for beyond files and a model."""
+"""The options of a scoring job, besides its files and its model."""
 
 import hashlib
 import json
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import __version__
-from pipeline.predictions import Format
+from pipeline.predictions import Format, prediction_schema
 
 if TYPE_CHECKING:
     from models import Classifier
@@ -24,31 +25,39 @@ DEFAULT_OUT = Path("scores")
 
 @dataclass(frozen=True)
 class Options:
-    """All that decides, with the model, what stands in the output.
+    """Everything that, with the model and the inputs, determines the output.
 
     Attributes
     ----------
     id_column, text_column : str
-        Columns of the inputs.
+        Columns of the inputs with the id and the text.
     keep : tuple of str
-        Further columns of the inputs that go along as strings: what is no string, as JSON; what a row lacks, as null.
+        Further columns to copy to the output as strings; other values become JSON, and missing ones null.
     format : {"parquet", "jsonl", "csv"}
-        Of the output.
+        Format of the output.
     max_chars : int
-        Longest text.
+        Maximum length of a text in characters.
     over_long : {"reject", "truncate"}
-        What becomes of longer ones.
+        What to do with longer texts.
     abstain : (float, float) or None
-        A label whose probability lies between the two, both included, is listed in the column ``review``.
+        Lower and upper bound: a label whose probability is between them, inclusive, is listed in the column ``review``.
     explain : bool
-        The words that spoke most for each label decided or for review go along in the column ``explanation``: words of the posts.
+        Whether to add the column ``explanation`` with the words of the post that count most for each label given or for review.
     thresholds : mapping of str to float
-        Labels that are decided from another probability on than the model's own.
+        Thresholds to use instead of the model's own, by label.
 
     Raises
     ------
     InputError
-        For a value that is not allowed.
+        When a value is not allowed.
+
+    Examples
+    --------
+    >>> Options(format="csv", thresholds={"assault": 0.3}).to_dict()["format"]
+    'csv'
+    >>> Options(abstain=(0.7, 0.3))
+    Traceback (most recent call last):
+    models.errors.InputError: abstain must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7, but got 0.7:0.3
     """
 
     id_column: str = "id"
@@ -63,33 +72,68 @@ class Options:
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
-            raise InputError(f"keep {self.keep!r}: must be several names, such as ({self.keep!r},)")
+            raise InputError(f"keep must be a sequence of names, such as ({self.keep!r},), but got {self.keep!r}")
         for name, allowed in (("format", get_args(Format)), ("over_long", get_args(OverLong))):
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name} {getattr(self, name)!r}: allowed are {', '.join(allowed)}; choose one")
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, but got {getattr(self, name)!r}")
         if self.max_chars < 1:
-            raise InputError(f"max_chars {self.max_chars}: must be 1 or more; leave it out for {MAX_CHARS:,}")
+            raise InputError(f"max_chars must be 1 or more, but got {self.max_chars}; omit it to use {MAX_CHARS:,}")
         if self.abstain is not None and not 0 <= self.abstain[0] <= self.abstain[1] <= 1:
             low, high = self.abstain
-            raise InputError(f"abstain {low}:{high}: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7")
+            raise InputError(f"abstain must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7, but got {low}:{high}")
         for label, threshold in self.thresholds.items():
             if not 0 <= threshold <= 1:
-                raise InputError(f"threshold {label}={threshold}: must be a probability from 0 to 1, such as 0.3")
+                raise InputError(f"threshold {label}={threshold}: the threshold must be a probability from 0 to 1, such as 0.3")
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
-            raise InputError(f"keep {repeated[0]!r}: given twice; name each column once")
+            raise InputError(f"keep {repeated[0]!r}: was given twice; name each column once")
 
     def check_labels(self, labels: Sequence[str]) -> None:
-        """Fail if an option is about a label that the model has not.
+        """Raise an error if an option names a label that the model does not have.
 
         Raises
         ------
         InputError
+            The message lists the model's labels.
         """
         if unknown := [label for label in self.thresholds if label not in labels]:
-            raise InputError(f"threshold for {unknown[0]!r}: the model has no such label; choose among {', '.join(labels)}")
+            raise InputError(f"threshold for {unknown[0]!r}: the model has no such label; choose one of {', '.join(labels)}")
+
+    def schema(self, labels: Sequence[str], further: Sequence[str] = ()) -> pa.Schema:
+        """Return the columns of the predictions that these options ask for.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            The model's labels.
+        further : sequence of str, optional
+            More string columns, which follow the others.
+
+        Raises
+        ------
+        InputError
+            If a column to keep has the name of another column of the output.
+        """
+        schema = prediction_schema(labels, self.keep, review=self.abstain is not None, explanation=self.explain)
+        for name in further:
+            schema = schema.append(pa.field(name, pa.string()))
+        if taken := [name for name in self.keep if schema.names.count(name) > 1]:
+            raise InputError(f"keep {taken[0]!r}: the output already has a column of that name; rename it in the input")
+        return schema
 
     def decide(self, model: "Classifier", probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each label is given, by the model's thresholds or those asked for, shape (n_posts, n_labels)."""
+        """Return whether each label is given, by the model's thresholds or those of these options.
+
+        Parameters
+        ----------
+        model : Classifier
+            The model that computed the probabilities.
+        probabilities : ndarray of float32, shape (n_posts, n_labels)
+            Its probabilities.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_posts, n_labels)
+        """
         decided = model.decide(probabilities)
         for label, threshold in self.thresholds.items():
             column = model.labels.index(label)
@@ -97,7 +141,7 @@ class Options:
         return decided
 
     def for_review(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-        """Which labels a person should decide, shape (n_posts, n_labels); None when not asked to abstain."""
+        """Return which labels a person should decide, shape (n_posts, n_labels); None if `abstain` is None."""
         if self.abstain is None:
             return None
         low, high = self.abstain
@@ -106,15 +150,15 @@ class Options:
 
     @property
     def columns(self) -> list[str]:
-        """Columns that are read."""
+        """The columns to read."""
         return list(dict.fromkeys([self.id_column, self.text_column, *self.keep]))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the options and the release of the pipeline: with the same model and input, the same output."""
+        """SHA-256 of the options and the pipeline's version; with equal model and input, equal digests mean equal output."""
         return hashlib.sha256(json.dumps([__version__, self.to_dict()]).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """All by name, JSON-able; `explain` and `thresholds`, which came later, only where they are asked for."""
+        """Return the options by name, JSON-serialisable; `explain` and `thresholds`, which were added later, only if they are set."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
         return {name: value for name, value in tree.items() if value or name not in ("explain", "thresholds")}

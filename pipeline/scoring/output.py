@@ -1,4 +1,4 @@
-"""The folder that a job writes: parts, and beside each the record that it is complete."""
+"""The output folder of a job, with parts and, for each part, the record that it is complete."""
 
 import hashlib
 import io
@@ -20,16 +20,24 @@ _PART = re.compile(r"part-[0-9a-f]{12}-\d{5,}\.(?:parquet|jsonl|csv)")
 
 
 class OutputError(Exception):
-    """The disk does not take what is written to it."""
+    """The output cannot be written."""
 
 
 @contextmanager
 def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.BufferedRandom]:
-    """Open a file that takes its place only once all of it is on the disk; what stands there, and `outdated`, stays till then.
+    """Open a file that replaces `path` only once it is completely on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; an existing one is kept until the new one is complete.
+    outdated : Path, optional
+        Another file, which is removed just before `path` is replaced.
 
     Raises
     ------
     OutputError
+        When the file cannot be written.
     """
     beside = path.with_name(f"{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
@@ -53,28 +61,28 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
 
 @dataclass
 class Completion:
-    """What became of a shard.
+    """The record of a finished shard.
 
     Attributes
     ----------
     file, number, first_row, digest : str, int, int, str
         See `Shard`.
     model, options : str
-        Digests.
+        Digests of the model and of the options.
     part : str
         Name of the output file.
     sha256 : str
-        Of the part.
+        SHA-256 of the output file.
     read, scored : int
-        Rows and posts; read = scored + the number of rejects.
+        Number of rows read and of posts scored; read = scored + number of rejects.
     reused : int
-        Posts that needed no model, as repetitions.
+        Number of scored posts that repeat a text, so that the model was not needed.
     labels : dict of str to int
-        Scored posts that were given the label.
+        Number of scored posts that were given each label.
     review : int
-        Scored posts with a label for review.
+        Number of scored posts with a label for review.
     rejects : list of (int, str)
-        Row and reason.
+        Row number and reason of each reject.
     seconds : float
         Wall time.
     """
@@ -97,27 +105,37 @@ class Completion:
 
     @property
     def name(self) -> str:
-        """Of the shard."""
+        """Name of the shard."""
         return Path(self.part).stem.removeprefix("part-")
 
     @classmethod
     def of(cls, shard: Shard, model: str, options: str, kind: str) -> "Completion":
-        """Begin the record of a shard."""
+        """Begin the record of a shard.
+
+        Parameters
+        ----------
+        shard : Shard
+            The shard to score.
+        model, options : str
+            Digests of the model and of the options.
+        kind : str
+            Format of the output, which is the file's extension.
+        """
         return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, f"part-{shard.name}.{kind}")
 
 
 class Output:
-    """A job's output folder.
+    """The output folder of a job.
 
     Parameters
     ----------
     folder : Path
-        May be absent, empty or an earlier output.
+        The folder; it may be missing, empty or an earlier output.
 
     Raises
     ------
     InputError
-        When it is something else.
+        When it is anything else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -139,12 +157,12 @@ class Output:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and keep other jobs out of it.
+        """Make the folder, and lock it against other jobs for the duration of the block.
 
         Raises
         ------
         InputError
-            When it cannot be written, or another job is at work there.
+            When it cannot be written, or another job is writing to it.
         """
         from filelock import FileLock, Timeout
 
@@ -153,26 +171,26 @@ class Output:
                 self._records.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(self._records / "lock", timeout=0))
             except Timeout:
-                raise InputError(f"{self.folder}: another job is writing there; wait for it or choose another --out") from None
+                raise InputError(f"{self.folder}: another job is writing to it; wait for it to end, or choose another --out") from None
             except OSError as error:
                 raise InputError(f"{self.folder}: cannot be written ({error.strerror or error}); choose another --out") from None
             yield
 
     def completion(self, name: str) -> Completion | None:
-        """The record of a shard; one that is damaged counts for nothing."""
+        """Return the record of a shard, or None if it is missing or damaged."""
         try:
             return Completion(**json.loads((self._records / f"{name}.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
     def completions(self) -> Iterator[Completion]:
-        """All records, in the order of their names."""
+        """Yield all records, sorted by name."""
         for path in sorted(self._records.glob("*.json")):
             if found := self.completion(path.stem):
                 yield found
 
     def has(self, wanted: Completion) -> bool:
-        """Whether the part of this very work, with its record, is there and whole."""
+        """Return whether the folder holds an intact part, with its record, for the same shard, model and options."""
         found = self.completion(wanted.name)
         if not found:
             return False
@@ -188,11 +206,12 @@ class Output:
 
     @contextmanager
     def part(self, completion: Completion) -> Iterator[io.BufferedRandom]:
-        """Give a file for a part; once written, it takes its place, and `completion`, filled in by then, is recorded.
+        """Yield a file for a part; after the block, the file is put in place and `completion`, which the block fills in, is recorded.
 
         Raises
         ------
         OutputError
+            When the folder cannot be written.
         """
         with whole_file(self.folder / completion.part, outdated=self.folder / MANIFEST) as file:
             yield file
@@ -202,18 +221,19 @@ class Output:
             file.write(json.dumps(asdict(completion)).encode())
 
     def remove_all_but(self, completions: set[str]) -> None:
-        """Remove the parts and records of shards that are not among these names, with them the manifest, and what was left unfinished.
+        """Remove unfinished files, and the parts and records of all shards but these; if there are any, also remove the manifest.
 
         Raises
         ------
         OutputError
+            When the folder cannot be written.
         """
         parts = {found.part for name in completions if (found := self.completion(name))}
         try:
             stale = [path for path in self.folder.iterdir() if _PART.fullmatch(path.name) and path.name not in parts]
             stale += [path for path in self._records.glob("*.json") if path.stem not in completions]
             if stale:
-                (self.folder / MANIFEST).unlink(missing_ok=True)  # it would be true no more
+                (self.folder / MANIFEST).unlink(missing_ok=True)  # it would no longer be correct
             for path in [*stale, *self.folder.glob(f"*{_UNFINISHED}"), *self._records.glob(f"*{_UNFINISHED}")]:
                 path.unlink()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""One shard scored and written."""
+"""Score one shard and write its part of the output."""
 
 import time
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from models.errors import InputError
 from models.storage import read_description
-from pipeline.predictions import prediction_schema, prediction_writer
+from pipeline.predictions import prediction_writer
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Completion, Output
@@ -20,13 +20,16 @@ from pipeline.scoring.shards import Shard, read_shard
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model directory that each process loads for itself, and what it says of itself.
+    """A model directory, which each process loads for itself, with its digest and labels.
 
     Attributes
     ----------
     folder : Path
+        The model directory.
     digest : str
+        The model's digest.
     labels : list of str
+        The model's labels.
     """
 
     folder: Path
@@ -35,7 +38,7 @@ class ModelFolder:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read and verify ``model.json``; weights are left alone.
+        """Read and verify ``model.json``, but not the weights.
 
         Raises
         ------
@@ -47,19 +50,21 @@ class ModelFolder:
 
 
 class PartWriter:
-    """Scores shards and writes their parts.
+    """Score shards and write their parts.
 
     Parameters
     ----------
     source : ModelFolder
+        The model.
     options : Options
+        The options of the job.
     folder : Path
-        Of the output.
+        The output folder.
 
     Raises
     ------
     InputError
-        When the model cannot be loaded, or was replaced since the job began.
+        When the model cannot be loaded, or was replaced after the job began.
     """
 
     def __init__(self, source: ModelFolder, options: Options, folder: Path) -> None:
@@ -69,9 +74,9 @@ class PartWriter:
         self.output = Output(folder)
         self.model = Classifier.load(source.folder)
         if self.model.digest_ != source.digest:
-            raise InputError("the model was replaced while the job ran; run it again with --start-over or another --out")
+            raise InputError("the model was replaced while the job was running; run it again with --start-over or another --out")
         self.scorer = DistinctScorer(self.model)
-        self.schema = prediction_schema(self.model.labels, options.keep, review=options.abstain is not None, explanation=options.explain)
+        self.schema = options.schema(self.model.labels)
 
     def __call__(self, shard: Shard) -> Completion:
         """Score a shard, write its part and record that it is done.
@@ -100,7 +105,7 @@ class PartWriter:
         return done
 
     def _table(self, posts: list[Post], done: Completion) -> pa.Table:
-        """Predictions for posts; counts their labels."""
+        """Return the predictions for posts, and count their labels in `done`."""
         predictions = predict(self.scorer, posts, self.options)
         if predictions.review is not None:
             done.review += int(predictions.review.any(axis=1).sum())

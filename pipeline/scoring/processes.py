@@ -1,4 +1,4 @@
-"""Shards worked on by several processes, of which any may die."""
+"""Score shards in several processes, any of which may die."""
 
 import gc
 import os
@@ -19,13 +19,13 @@ from pipeline.scoring.shards import Shard
 
 Work = Callable[[Shard], Completion]
 
-GC_THRESHOLD = 50_000  # scoring makes no cycles, and to look for them as often as Python does takes a tenth of the time
-FALSE_STARTS = 4  # of one worker, one after another
+GC_THRESHOLD = 50_000  # scoring makes no reference cycles, and Python's default search for them would take a tenth of the time
+FALSE_STARTS = 4  # how often in a row a worker may die as it starts before the job gives up
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A shard, or the rest of a file, that could not be scored, and why."""
+    """The reason why a shard, or the rest of a file, could not be scored."""
 
     reason: str
 
@@ -34,15 +34,28 @@ Outcome = Completion | Failure
 
 
 def attempt(work: Work, shard: Shard) -> Outcome:
-    """Work on a shard; what is wrong with it is an outcome, what is wrong with the disk is raised."""
+    """Process a shard; an error in the shard is returned as a `Failure`, but an error of the disk is raised.
+
+    Parameters
+    ----------
+    work : callable
+        Takes a shard, scores it and returns its `Completion`.
+    shard : Shard
+        The shard to process.
+
+    Raises
+    ------
+    OutputError
+        When the output cannot be written.
+    """
     try:
         return work(shard)
     except OutputError:
         raise
     except InputError as error:
         return Failure(str(error))
-    except Exception as error:  # its message could hold a text
-        return Failure(f"{shard.file}, from row {shard.first_row}: {type(error).__name__} while scoring; report it")
+    except Exception as error:  # we do not show its message, which could quote a post
+        return Failure(f"{shard.file}, from row {shard.first_row}: {type(error).__name__} while scoring; please report this bug")
 
 
 def _die_with_parent() -> None:
@@ -53,7 +66,7 @@ def _die_with_parent() -> None:
 
 
 def _serve(connection: Connection, start: Callable[[], Work]) -> None:
-    """Say that all is ready, then take shards and give outcomes until nobody asks any more."""
+    """Send None when ready, then receive shards and send their outcomes until the connection is closed."""
     Thread(target=_die_with_parent, daemon=True).start()
     gc.set_threshold(GC_THRESHOLD)
     try:
@@ -68,14 +81,14 @@ def _serve(connection: Connection, start: Callable[[], Work]) -> None:
 
 
 def _start(process: BaseProcess) -> None:
-    """Start a process that Ctrl-C does not reach: what it means is for this one to say."""
-    resource_tracker.ensure_running()  # as it starts, it lets interrupts through
+    """Start a process that ignores Ctrl-C, because only the parent process handles it."""
+    resource_tracker.ensure_running()  # starting it later would unblock interrupts
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     process.start()
 
 
 class _Worker:
-    """A process, and the shard that it has."""
+    """A process and the shard that it is working on."""
 
     def __init__(self, start: Callable[[], Work]) -> None:
         self._start = start
@@ -85,26 +98,26 @@ class _Worker:
         self._begin()
 
     def _begin(self) -> None:
-        context = get_context("spawn")  # forking a process that has threads, as Arrow does, can hang
+        context = get_context("spawn")  # forking a process with threads, such as Arrow's, can hang
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(theirs, self._start), daemon=True)
-        with ThreadPoolExecutor(1) as thread:  # Ctrl-C is raised in the main thread, and must not leave half a process
+        with ThreadPoolExecutor(1) as thread:  # Ctrl-C is raised in the main thread, and must not interrupt the start of a process
             thread.submit(_start, self.process).result()
         theirs.close()
         self._ready = False
 
     def give(self, shard: Shard) -> None:
-        """Hand a shard over, at once or when the process is ready."""
+        """Send a shard to the process, now or as soon as it is ready."""
         self.shard, self._tries = shard, self._tries + 1
         if self._ready:
             self._send()
 
     def _send(self) -> None:
-        with suppress(OSError):  # it died just now: `receive` will see
+        with suppress(OSError):  # the process has just died, which `receive` will notice
             self.connection.send(self.shard)
 
     def receive(self) -> Outcome | None:
-        """What became of the shard; None when the process, perhaps a new one, has yet to say."""
+        """Return the outcome of the shard; None if the process, perhaps a new one, is still working on it."""
         assert self.shard is not None  # noqa: S101
         try:
             message = self.connection.recv()
@@ -122,39 +135,39 @@ class _Worker:
     def _died(self, shard: Shard) -> Outcome | None:
         self._false_starts += not self._ready
         if self._false_starts == FALSE_STARTS:
-            hint = 'too little memory for so many workers, or a script that scores without `if __name__ == "__main__":`'
-            raise IncompleteError(f"worker processes die as they start ({hint}); what is done is kept, mend that and run again")
+            hint = 'too little memory for this many workers, or a script that scores without `if __name__ == "__main__":`'
+            raise IncompleteError(f"worker processes die as they start ({hint}); finished shards are kept; fix the cause and run again")
         self.stop()
         self._begin()
         if self._tries == 1:
             self.give(shard)
             return None
         self.shard, self._tries = None, 0
-        return Failure(f"{shard.file}, from row {shard.first_row}: the process that scored it died, twice (out of memory?)")
+        return Failure(f"{shard.file}, from row {shard.first_row}: the process that scored it died twice (out of memory?)")
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, whatever it is doing."""
         self.process.kill()
         self.process.join()
         self.connection.close()
 
 
 def in_processes(start: Callable[[], Work], shards: Iterator[Shard], workers: int) -> Iterator[tuple[Shard, Outcome]]:
-    """Work on shards in several processes, and give outcomes as they come.
+    """Process shards in several processes, and yield outcomes as they arrive.
 
     Parameters
     ----------
     start : callable
-        Called once in each process, gives what is done to a shard; can be pickled.
+        Called once in each process; it returns the function that processes a shard. It must be picklable.
     shards : iterator of Shard
-        Read one ahead.
+        The shards to process; one is read ahead.
     workers : int
-        Processes, at most.
+        Maximum number of processes.
 
     Raises
     ------
     InputError, OutputError, IncompleteError
-        When no process can do its work, as when the disk is full.
+        When no process can work, for example because the disk is full.
     """
     crew: list[_Worker] = []
     upcoming = next(shards, None)

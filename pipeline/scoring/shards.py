@@ -1,4 +1,4 @@
-"""Files cut into shards: consecutive rows that are scored, written and recorded together."""
+"""Cut files into shards: consecutive rows that are scored, written and recorded together."""
 
 import hashlib
 import io
@@ -27,8 +27,8 @@ from pipeline.records import (
     read_lines,
 )
 
-SHARD_BYTES = 2 * 2**20  # of rows, decompressed
-SHARD_LINES = 2**17  # at most: a reject weighs much more than the two bytes that it may stand for
+SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
+SHARD_LINES = 2**17  # maximum number of rows: the record of a reject takes much more memory than its row, which may be two bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +38,17 @@ class Shard:
     Attributes
     ----------
     file : str
-        As it was named.
+        Path of the file, as the user gave it.
     number : int
-        Place among the shards of the file, from 0.
+        Position among the shards of the file, from 0.
     first_row : int
-        Number of its first row, from 1; of a JSONL file, of its first line.
+        Number of the first row, from 1; in a JSONL file, number of the first line.
     digest : str
         SHA-256 of the content.
     size : int
-        How many bytes of the file it stands for.
+        Number of bytes of the file that the shard covers.
     content : bytes
-        The rows: as they stand in a JSONL file, in a CSV file after the header; of a Parquet file, as an Arrow stream.
+        The rows: the lines of a JSONL file, the header and rows of a CSV file, or an Arrow stream for a Parquet file.
     """
 
     file: str
@@ -60,11 +60,11 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Unique and the same in every run over a file of this name."""
+        """A unique name, which is the same in every run over a file with this path."""
         return f"{hashlib.sha256(self.file.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}-{self.number:05d}"
 
 
-Piece = tuple[bytes, int]  # what belongs together, and how many rows it counts as
+Piece = tuple[bytes, int]  # bytes that must stay together, and how many rows they count as
 
 
 def _csv_pieces(path: Path, content: BinaryIO) -> Generator[Piece]:
@@ -77,7 +77,7 @@ def _csv_pieces(path: Path, content: BinaryIO) -> Generator[Piece]:
             number += bool(values)
             yield row.encode("utf-8", "surrogateescape"), bool(values)
             if values == UNCLOSED:
-                raise DamagedError(f"{path}, at row {number} or later: {UNCLOSED}; mend the file")
+                raise DamagedError(f"{path}, at row {number} or later: {UNCLOSED}; correct the file")
 
 
 def _parquet_pieces(path: Path, columns: Sequence[str] | None) -> Iterator[Piece]:
@@ -97,17 +97,17 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _pieces(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[Iterator[Piece], Callable[[int], int]]]:
-    """First what stands before the rows of every shard, then row after row; and how many bytes of the file so many rows are."""
+    """Yield the pieces of a file (first the header of every shard, then row by row), and a function from rows to bytes of the file."""
     if kind_of(path) == ".parquet":
         stamp = length, _ = _stamp(path)
         total = parquet_length(path)
         yield _parquet_pieces(path, columns), lambda rows: length * rows // max(total, 1)
-        if _stamp(path) != stamp:  # Arrow may take that for its end
-            raise DamagedError(f"{path}: was changed while it was scored; run again")
+        if _stamp(path) != stamp:  # Arrow may have taken the change for the end of the file
+            raise DamagedError(f"{path}: was changed while it was being scored; run again")
         return
     with open_text(path) as (content, position):
         if kind_of(path) == ".csv":
-            with closing(_csv_pieces(path, content)) as pieces:  # before the file is closed
+            with closing(_csv_pieces(path, content)) as pieces:  # close the pieces before the file
                 yield pieces, lambda rows: position()
         else:
             lines = ((line, 1) for line in read_lines(content, b"\n"))
@@ -136,36 +136,37 @@ def _cut_pieces(path: Path, pieces: Iterator[Piece], position: Callable[[int], i
             yield shard()
         if isinstance(error, DamagedError):
             raise
-        raise DamagedError(f"{path}, after row {first_row + rows - 1}: damaged or truncated ({error}); copy or write it again") from None
+        raise DamagedError(f"{path}, after row {first_row + rows - 1}: is damaged or truncated ({error}); copy or write it again") from None
     if size:
         yield shard()
 
 
 def cut(path: Path, columns: Sequence[str] | None = None) -> Iterator[Shard]:
-    """Cut a file into shards, reading no further than is asked for.
+    """Cut a file into shards, reading it only as far as shards are requested.
 
     Parameters
     ----------
     path : Path
+        A JSONL, CSV or Parquet file.
     columns : sequence of str, optional
-        Those wanted of a Parquet file; by default all.
+        Columns of a Parquet file to read; by default, all.
 
     Raises
     ------
     DamagedError
-        Where the file breaks off; all rows before are in shards.
+        When the file is truncated, damaged or can no longer be read. All rows before that point are in the shards.
     InputError
-        When it cannot be opened any more.
+        When the header of a CSV file, or the file's encoding, cannot be used.
     """
     try:
         with _pieces(path, columns) as (pieces, position):
             yield from _cut_pieces(path, pieces, position)
     except OSError as error:
-        raise DamagedError(f"{path}: cannot be read ({error.strerror or error}); check it") from None
+        raise DamagedError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 
 
 def read_shard(shard: Shard) -> Iterator[Row | BrokenRow]:
-    """Rows of a shard, in order."""
+    """Yield the rows of a shard, in order."""
     path, content = Path(shard.file), io.BytesIO(shard.content)
     kind = kind_of(path)
     if kind == ".jsonl":

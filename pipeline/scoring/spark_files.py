@@ -1,4 +1,4 @@
-"""Files scored with Spark: its session, its readers, its writers."""
+"""Score files with Spark, using its session, its readers and its writers."""
 
 import io
 import os
@@ -49,8 +49,8 @@ _CSV: dict[str, bool | str] = {
     "ignoreLeadingWhiteSpace": False,
     "ignoreTrailingWhiteSpace": False,
 }
-_BROKEN = "_broken"  # where Spark puts a CSV row that does not fit its header
-# Nothing on standard error, where failures would bring their traces. At another level Spark would announce the level.
+_BROKEN = "_broken"  # the column in which Spark puts a CSV row that does not match its header
+# Log nothing, because failures would print their stack traces on standard error. At another level, Spark would announce the level.
 _LOGGING = """\
 appender.none.type = Null
 appender.none.name = none
@@ -71,7 +71,7 @@ def _parsed(row: Row | BrokenRow, options: Options) -> dict[str, str | None]:
 
 
 def _parse(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
-    """Lines of JSONL to ids, texts, errors and kept columns."""
+    """Parse lines of JSONL into ids, texts, errors and the columns to keep."""
     schema = pa.schema([(name, pa.string()) for name in row_names(options)])
     for batch in batches:
         rows = [row for line in batch.column(0).to_pylist() for row in jsonl_rows(io.BytesIO(line))]
@@ -79,22 +79,19 @@ def _parse(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.R
 
 
 def _uri(path: Path) -> str:
-    """A path as Spark takes it, which else reads some characters as patterns."""
+    """Return a path for Spark, with the characters escaped that it would read as patterns."""
     return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.resolve()))
 
 
 def _shape(path: Path, options: Options) -> tuple[str, ...]:
-    """What files have in common that are read together: their kind, and the header or the types of the columns wanted.
-
-    What is wrong with a file shows here, before the job.
-    """
+    """Check a file and return what files must have in common to be read together: kind, and header or types of the columns to read."""
     import pyarrow.parquet as pq
 
     if path.name.startswith(("_", ".")):
-        raise InputError(f"{path}: Spark passes over files whose names begin with _ or a dot; rename it")
+        raise InputError(f"{path}: Spark skips files whose names begin with _ or a dot; rename the file")
     next(
         read_rows(path, [options.id_column, options.text_column], may_be_empty=True), None
-    )  # what is wrong with a file shows before the job
+    )  # errors in the first rows are reported before the job starts
     kind = kind_of(path)
     if kind == ".jsonl":
         return (kind,)
@@ -102,14 +99,14 @@ def _shape(path: Path, options: Options) -> tuple[str, ...]:
         with open_text(path) as (file, _), csv_text(file) as text:
             spans = csv_spans(read_lines(text, "\n"))
             names = shape = csv_header(spans, path)[1]
-            # Spark would take the rest of the file for the text of one post.
+            # Spark would read the rest of the file as the text of one post.
             if any(values == UNCLOSED for _, values in spans):
-                raise InputError(f"{path}: {UNCLOSED}; mend the file")
+                raise InputError(f"{path}: {UNCLOSED}; correct the file")
     else:
         schema = pq.read_schema(path)
         names, shape = schema.names, [str(schema.field(column).type) for column in options.columns if column in schema.names]
     if missing := [column for column in options.columns if column not in names]:
-        raise InputError(f"{path}: no column {missing[0]!r}; name the right column")
+        raise InputError(f"{path}: there is no column {missing[0]!r}; correct the column's name")
     return (kind, *shape)
 
 
@@ -117,17 +114,17 @@ def _read_csv(spark: "SparkSession", paths: list[str], header: Sequence[str], op
     from pyspark.sql import functions as sql
 
     cells = [f"cell_{number}" for number in range(len(header))]  # names in a header may be empty
-    # Unpruned, or Spark would not see that a row has too many cells.
+    # Without columnPruning=False, Spark would not notice that a row has too many cells.
     reader = spark.read.options(**_CSV, columnNameOfCorruptRecord=_BROKEN, columnPruning=False)
     frame = reader.schema(string_schema([*cells, _BROKEN])).csv(paths)
     broken = sql.when(sql.col(_BROKEN).isNotNull(), f"not the {len(header)} cells of the header")
-    # Spark's reader makes null of an empty cell.
+    # Spark's reader turns an empty cell into null.
     wanted = [sql.coalesce(sql.col(cells[header.index(column)]), sql.lit("")).alias(column) for column in options.columns]
     return to_rows(frame.select(*wanted, broken.alias(_BROKEN)), options, sql.col(_BROKEN))
 
 
 def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options) -> "DataFrame":
-    """Rows of all inputs; files alike are read together."""
+    """Read the rows of all inputs; files of the same shape are read together."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for path in inputs:
         alike.setdefault(_shape(path, options), []).append(_uri(path))
@@ -144,7 +141,7 @@ def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options) -> "D
 
 
 def _write(scored: "DataFrame", folder: str, kind: str) -> "DataFrame":
-    """Write predictions; gives what was written."""
+    """Write predictions, and return a data frame that reads them back."""
     from pyspark.sql import functions as sql
     from pyspark.sql.types import ArrayType
 
@@ -187,13 +184,13 @@ def _check_java() -> None:
         shown = ""
     version = re.search(r'version "(\d+)', shown)
     if version is None or int(version[1]) < _JAVA:
-        found = f"Java {version[1]}" if version else "none"
-        raise InputError(f"Spark needs Java {_JAVA}, found {found} ({java}); install it, or let JAVA_HOME name it")
+        found = f"Java {version[1]}" if version else "no Java"
+        raise InputError(f"Spark needs Java {_JAVA}, but found {found} ({java}); install it, or set JAVA_HOME")
 
 
 @contextmanager
 def spark_session(master: str) -> Iterator["SparkSession"]:
-    """Give the active Spark session, or else one of `master` that ends with the block.
+    """Yield the active Spark session or, if there is none, a new one at `master` that ends with the block.
 
     Raises
     ------
@@ -205,16 +202,16 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError:
-        raise InputError("PySpark is not installed, which Spark needs; install the extra: pip install -e '.[spark]'") from None
+        raise InputError("--engine spark needs PySpark, which is not installed; install it with pip install -e '.[spark]'") from None
     if active := SparkSession.getActiveSession():
         yield active
         return
     if not master.startswith(_MASTERS):
-        raise InputError(f"master {master!r}: allowed are those that begin with {', '.join(_MASTERS)}; choose one, such as local[2]")
+        raise InputError(f"master must begin with one of {', '.join(_MASTERS)}, such as local[2], but got {master!r}")
     _check_java()
     builder = SparkSession.builder.master(master).appName("disclosure-pipeline").config("spark.ui.showConsoleProgress", False)
     with tempfile.TemporaryDirectory() as folder:
-        if master.startswith("local"):  # a session of this machine and this Python only, that needs no log
+        if master.startswith("local"):  # this session runs only on this machine and in this Python, and needs no log
             logging = Path(folder) / "log4j2.properties"
             logging.write_text(_LOGGING, encoding="utf-8")
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -224,7 +221,7 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
         try:
             session = builder.getOrCreate()
         except (PySparkException, Py4JError, OSError) as error:
-            raise InputError(f"{master}: Spark does not start there ({type(error).__name__}); check --master") from None
+            raise InputError(f"{master}: Spark cannot be started there ({type(error).__name__}); check --master") from None
     try:
         yield session
     finally:
@@ -232,7 +229,7 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
 
 
 def _cause(error: Exception) -> str:
-    """What a failed job failed of: an error of ours, a package missing, or the name of the innermost one, as messages may quote rows."""
+    """Return why a job failed: our error or a missing package; otherwise only the innermost error's name, as messages may quote posts."""
     if told := re.search(r"(?:(?:models|pipeline)\.errors\.\w+|ModuleNotFoundError): (.*)", str(error)):
         return told[1]
     names = re.findall(r"\b\w+(?:Exception|Error)\b", str(error))
@@ -247,26 +244,27 @@ def score_with_spark(
     *,
     master: str = "local[*]",
 ) -> Summary:
-    """Score files with Spark, which reads and writes them; see `pipeline.scoring.spark` for data frames.
+    """Score files with Spark, which also reads and writes them; see `pipeline.scoring.spark` for data frames.
 
     Parameters
     ----------
     inputs : sequence of str or Path
-        JSONL, CSV and Parquet files, folders of them and globs. Bytes of CSV that are not UTF-8 become U+FFFD; a broken line or
+        JSONL, CSV and Parquet files, folders of them and globs. In CSV files, bytes that are not UTF-8 become U+FFFD; a broken line or
         row gets an error.
     model : str or Path
-        Model directory; by default the one released with this version.
+        Model directory; by default, the model released with this version.
     out : str or Path
-        New folder for one row per post, as `score_frame` gives them, in any order; there whole or not at all. In CSV, labels
-        are separated by semicolons.
+        New folder for the output, which has one row per post, in any order, as `score_frame` returns them. It is written completely or
+        not at all. In CSV, labels are separated by semicolons.
     options : Options, optional
-        As for `score_files`; ``explain`` is refused.
+        As for `score_files`, but ``explain`` is an error.
     master : str
-        Where Spark runs, such as ``local[4]``; an active session has its own.
+        Spark master, such as ``local[4]``; if a session is active, that session is used.
 
     Returns
     -------
     Summary
+        Its files, shards and times are not filled in.
 
     Raises
     ------
@@ -276,20 +274,20 @@ def score_with_spark(
     files, folder, out = find_inputs(inputs), Path(model), Path(out)
     options = options or Options()
     if out.exists():
-        raise InputError(f"{out}: exists, and Spark writes a new folder; choose another --out or remove it")
+        raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
     classifier = load_model(folder, options)
     with spark_session(master) as session, new_folder(out, []) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 
-        spark = session.newSession()  # with settings of our own
+        spark = session.newSession()  # a session with its own settings
         spark.conf.set("spark.sql.caseSensitive", True)
-        spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", True)  # pandas' times, which Spark else refuses
-        ship_code(spark.sparkContext)  # before anything refers to it
+        spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", True)  # Spark would otherwise reject times written by pandas
+        ship_code(spark.sparkContext)  # must happen before anything refers to the code
         try:
             rows = _read(spark, files, options)
-            fresh.rmdir()  # Spark makes it
+            fresh.rmdir()  # Spark makes this folder itself
             scored = scored_rows(rows, classifier, folder, options)
             return _summary(_write(scored, _uri(fresh), options.format), classifier, options)
         except (PySparkException, Py4JError) as error:
-            raise InputError(f"Spark's job failed: {_cause(error)}") from None
+            raise InputError(f"the Spark job failed: {_cause(error)}") from None

@@ -1,4 +1,4 @@
-"""What a scoring job adds up to."""
+"""The summary of a scoring job."""
 
 import json
 import platform
@@ -17,46 +17,46 @@ _SOFTWARE = ("numpy", "pyarrow", "scipy", "spacy")
 
 @dataclass
 class FileSummary:
-    """What became of a file's posts: rows read, posts scored, rows rejected, and the output files in the order of its rows."""
+    """The summary of one file: rows read, posts scored, rows rejected, and the output files in the order of its rows."""
 
     read: int = 0
     scored: int = 0
     rejected: int = 0
-    parts: dict[str, str] = field(default_factory=dict)  # SHA-256 by name
+    parts: dict[str, str] = field(default_factory=dict)  # SHA-256 by file name
 
 
 @dataclass
 class Summary:
-    """What became of the posts of a job; ``manifest.json`` is this as JSON.
+    """The summary of a job, which ``manifest.json`` holds as JSON.
 
     Attributes
     ----------
     model : str
-        Digest.
+        The model's digest.
     options : dict
-        See `Options`.
+        The options; see `Options`.
     software : dict of str to str
-        Versions.
+        Versions of packages, by name.
     read, scored, rejected : int
-        Rows and posts; read = scored + rejected.
+        Number of rows read, posts scored and rows rejected; read = scored + rejected.
     reused : int
-        Posts scored without the model, as repetitions.
+        Number of posts that repeat a text, and so were scored without the model.
     review : int
-        Posts with a label for review.
+        Number of posts with a label for review.
     reasons : dict of str to int
-        Rejects by reason.
+        Number of rejects by reason.
     labels : dict of str to int
-        Scored posts that were given the label.
+        Number of scored posts that were given each label.
     files : dict of str to FileSummary
-        By input.
+        Summary of each input file.
     shards, kept_shards : int
-        All, and those that stood already when this run began.
+        Number of all shards, and of those that were already done when this run began.
     workers : int
-        Processes of this run, at most.
+        Maximum number of processes of this run.
     seconds : float
         Wall time of this run.
     posts_per_second : float
-        Of one worker, over all shards, whichever run did them.
+        Speed of one worker, over all shards, whichever run scored them.
     """
 
     model: str
@@ -78,22 +78,32 @@ class Summary:
 
     @classmethod
     def of(cls, digest: str, labels: Sequence[str], options: Options) -> "Summary":
-        """Begin with nothing read."""
+        """Begin a summary with nothing read.
+
+        Parameters
+        ----------
+        digest : str
+            The model's digest.
+        labels : sequence of str
+            The model's labels.
+        options : Options
+            The options of the job.
+        """
         software = {"disclosure-pipeline": __version__, "python": platform.python_version()}
         software |= {name: version(name) for name in _SOFTWARE}
         return cls(digest, options.to_dict(), software, labels=Counter(dict.fromkeys(labels, 0)))
 
     @property
     def rates(self) -> dict[str, float]:
-        """Share of the scored posts that were given each label."""
+        """Share of the scored posts that were given each label, rounded to six digits."""
         return {label: round(count / max(self.scored, 1), 6) for label, count in self.labels.items()}
 
     def to_json(self) -> str:
-        """All of it as one JSON object."""
+        """Return the summary as a JSON object, with `rates`."""
         return json.dumps(vars(self) | {"rates": self.rates}, default=vars, indent=1)
 
     def add(self, done: Completion) -> None:
-        """Count a shard in."""
+        """Add the counts of a finished shard."""
         self.shards += 1
         self.reasons.update(reason for _, reason in done.rejects)
         self.labels.update(done.labels)

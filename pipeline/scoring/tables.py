@@ -1,6 +1,6 @@
 """Posts of a table in memory to a table of predictions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import datasets
@@ -9,11 +9,10 @@ import pandas as pd
 
 from models import Classifier
 from models.errors import InputError
-from pipeline.predictions import prediction_schema
 from pipeline.records import Row
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
-from pipeline.scoring.posts import Post, to_post
+from pipeline.scoring.posts import as_string, batches
 from pipeline.scoring.predict import predict
 
 
@@ -30,8 +29,18 @@ def _rows(posts: pd.DataFrame | datasets.Dataset, columns: list[str]) -> Iterato
         yield Row(number, dict(zip(columns, map(_value, values), strict=True)))
 
 
-def _identifiers(cells: Iterable[Any]) -> list[str | None]:
-    return [None if (value := _value(cell)) is None else str(value) for cell in cells]
+def _strings(cells: Iterable[Any], written: Callable[[Any], str | None]) -> list[str | None]:
+    return [None if (value := _value(cell)) is None else written(value) for cell in cells]
+
+
+def _predictions(posts: pd.DataFrame | datasets.Dataset, scorer: DistinctScorer, options: Options) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for good, broken in batches(_rows(posts, options.columns), options):
+        predicted = iter(predict(scorer, good, options).table.to_pylist() if good else ())
+        rejected = {row.number: {"model": scorer.model.digest_, "error": row.reason} for row in broken}
+        for number in range(len(found) + 1, len(found) + len(good) + len(broken) + 1):
+            found.append(rejected[number] if number in rejected else next(predicted))
+    return found
 
 
 def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, options: Options | None = None) -> pd.DataFrame:
@@ -62,23 +71,23 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     >>> score_table(posts, Classifier.released())[["id", "labels", "error"]].values.tolist()
     [['7', ['solidarity_support'], None], ['8', None, 'text is null']]
     """
+    if not isinstance(model, Classifier):
+        raise TypeError(f"model must be a Classifier, as Classifier.load(folder) returns, but got {type(model).__name__}")
     options = options or Options()
     options.check_labels(model.labels)
     names = list(posts.columns if isinstance(posts, pd.DataFrame) else posts.column_names)
     for column in options.columns:
         if names.count(column) != 1:
             found = "no column" if column not in names else "several columns"
-            raise InputError(f"the table has {found} {column!r} among {', '.join(map(str, names))}; name the right one in Options")
-    read = [to_post(row, options) for row in _rows(posts, options.columns)]
-    good = [post for post in read if isinstance(post, Post)]
-    schema = prediction_schema(model.labels, options.keep, review=options.abstain is not None, explanation=options.explain)
-    table = predict(DistinctScorer(model), good, options).table if good else schema.empty_table()
-    predicted = iter(table.to_pylist())
-    rows = [
-        next(predicted) if isinstance(post, Post) else {"id": identifier, "model": model.digest_, "error": post.reason}
-        for post, identifier in zip(read, _identifiers(posts[options.id_column]), strict=True)
-    ]
+            raise InputError(
+                f"the table has {found} {column!r} among {', '.join(map(str, names))}; name the right one, as in Options(id_column=NAME)"
+            )
+    schema = options.schema(model.labels, ["error"])
+    rows = _predictions(posts, DistinctScorer(model), options)
     probabilities = {f"prob_{label}": "float32" for label in model.labels}
-    frame = pd.DataFrame(rows, columns=[*schema.names, "error"], dtype=object).astype(probabilities)
+    frame = pd.DataFrame(rows, columns=schema.names, dtype=object).astype(probabilities)
     frame = frame.where(frame.notna(), None)
+    frame["id"] = pd.Series(_strings(posts[options.id_column], str), dtype=object)
+    for name in options.keep:
+        frame[name] = pd.Series(_strings(posts[name], as_string), dtype=object)
     return frame.set_axis(posts.index) if isinstance(posts, pd.DataFrame) else frame
