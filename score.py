@@ -5,4 +5,4 @@ from pipeline import terminal
 from pipeline.commands.score import main
 
 if __name__ == "__main__":
-    terminal.run(main, stopped="stopped; run again to go on")
+    terminal.run(main, stopped="stopped; run the same command again to continue")

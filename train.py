@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a disclosure classifier: config and data to model, evaluation and MLflow run."""
+"""Train a disclosure classifier from a config and data, evaluate it, and log the run in MLflow."""
 
 from pipeline import terminal
 from pipeline.commands.train import main

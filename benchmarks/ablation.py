@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each part of the released model gives, on author-disjoint folds of train; the test split is not read. See README.md here."""
+"""Measures what each part of the released model adds, on author-disjoint folds of train; test is not read. See benchmarks/README.md."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-# This script lies beside the packages, not in their parent.
+# The packages are in the parent folder of this script's folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -32,7 +32,7 @@ ROUNDS, CONFIDENCE = 1000, 0.95
 
 @dataclass(frozen=True)
 class Variant:
-    """A config, and whether its network learns from each part of the lessons (see `models.lessons.Lesson.sizes`)."""
+    """A config, and from which parts of the lessons its network learns (see `models.lessons.Lesson.sizes`)."""
 
     name: str
     settings: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ VARIANTS = [
 
 
 def _part_of(lessons: Iterator[Lesson | None], parts: tuple[bool, bool, bool]) -> Iterator[Lesson | None]:
-    """Lessons with labelled, unlabelled or composed posts left out."""
+    """Yield lessons without their labelled, unlabelled or composed posts, unless `parts` includes these."""
     for lesson in lessons:
         if lesson is None:
             yield None
@@ -60,7 +60,7 @@ def _part_of(lessons: Iterator[Lesson | None], parts: tuple[bool, bool, bool]) -
 
 
 def _cell(value: float | None, interval: Interval | None, sign: str = "") -> str:
-    """A number and its interval, in percent."""
+    """Format a number and its interval in percent."""
     if value is None or interval is None:
         return "undefined"
     low, high = interval
@@ -77,9 +77,11 @@ def _row(name: str, metrics: Metrics, within: Intervals, versus: Differences | N
 
 
 def measure(
-    data: Annotated[list[str], typer.Option(help="As of train.py: the corpora of models/released, for its figures; may be repeated.")],
+    data: Annotated[
+        list[str], typer.Option(help="Training data, as for train.py; such as the corpora of models/released; may be repeated.")
+    ],
 ) -> None:
-    """Measure each variant against the first, and keep each as an MLflow run."""
+    """Measure each variant, compare it with the first, and track it as an MLflow run."""
     table = Table("variant", "macro-F1", "against the first", "mAP", "against the first", title="held-out folds of train, percent")
     first = None
     with terminal.steps() as progress:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How often the intervals and guarantees of an evaluation hold, on invented posts, of which the truth is known.
+"""Measures how often the intervals and guarantees of an evaluation hold, on invented posts for which the truth is known.
 
-Again and again a sample is drawn from the same population, and what is said of it is held against that population. Beside
-each method stands what the method is there for: resampling single posts of authors who write many, counting decisions, the
-cheapest threshold of the sample itself. See README.md here.
+Samples are drawn repeatedly from one population, and the statements made from each sample are checked against that population.
+Each method is compared with the naive one that it replaces: resampling single posts of authors who write many, counting
+decisions, or using the cheapest threshold of the sample itself. See benchmarks/README.md.
 """
 
 import sys
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-# This script lies beside the packages, not in their parent.
+# The packages are in the parent folder of this script's folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -30,10 +30,10 @@ from pipeline.evaluation.thresholds import compute_thresholds
 from pipeline.metrics import Metrics, compute_metrics, wilson_interval
 
 LABEL, THRESHOLD = "alpha", 0.5
-POPULATION = 300_000  # authors, whose metrics are taken for the truth; of a tenth of them, it is off enough to cost a point of the rates
-RESAMPLES = 1000  # as an evaluation draws by default; 200 cost about a point, too
+POPULATION = 300_000  # authors whose metrics count as the truth; with a tenth of them, the error would cost a point of the rates
+RESAMPLES = 1000  # the default of an evaluation; 200 would also cost about a point
 CONFIDENCE = 0.95
-CHANCE = 0.001  # of a rate on either side of what chance leaves
+CHANCE = 0.001  # probability on either side that chance alone takes a rate out of its range
 
 
 class Posts(NamedTuple):
@@ -46,7 +46,7 @@ class Posts(NamedTuple):
 
 @dataclass(frozen=True)
 class Rate:
-    """How many of `runs` samples a statement held for."""
+    """In how many of `runs` samples a statement held."""
 
     of: str
     by: str
@@ -56,17 +56,24 @@ class Rate:
 
     @property
     def by_chance(self) -> tuple[float, float]:
-        """Between what the rate is by chance where the nominal one is right, but for one time in a thousand on either side."""
+        """Range of the rate if the nominal one is right, except one time in a thousand on either side."""
         low, high = binom.ppf([CHANCE, 1 - CHANCE], self.runs, self.nominal) / self.runs
         return float(low), float(high)
 
     def as_dict(self) -> dict[str, Any]:
-        """As in JSON."""
+        """Return the rate as it is printed in JSON."""
         return asdict(self) | {"found": self.held / self.runs, "by_chance": list(self.by_chance)}
 
 
 def posts_by(authors: int, rng: Generator) -> Posts:
-    """One to eight posts an author, who has the label or not, and whom the model sees through or not, in all of them."""
+    """Draw one to eight posts per author, whose posts all have the label or not, and are all easy or hard for the model.
+
+    Parameters
+    ----------
+    authors : int
+        Number of authors.
+    rng : numpy.random.Generator
+    """
     author = np.repeat(np.arange(authors), rng.integers(1, 9, authors))
     y = (rng.random(authors) < 0.4)[author]
     skill = rng.normal(0.8, 0.6, authors)[author]
@@ -75,20 +82,43 @@ def posts_by(authors: int, rng: Generator) -> Posts:
 
 
 def calibrated_posts(authors: int, rng: Generator) -> Posts:
-    """One post an author, whose label is drawn from its probability."""
+    """Draw one post per author, with a label drawn from its probability.
+
+    Parameters
+    ----------
+    authors : int
+        Number of authors.
+    rng : numpy.random.Generator
+    """
     probabilities = rng.beta(0.5, 1.5, (authors, 1)).astype(np.float32)
     return Posts((rng.random((authors, 1)) < probabilities).astype(np.int8), probabilities, np.arange(authors))
 
 
 def overrated_posts(posts: int, share: float, rng: Generator) -> Posts:
-    """Posts of which so many have the label, and a model that finds it too often; each by another author."""
+    """Draw posts, each by another author, with this share of a label that the model finds too often.
+
+    Parameters
+    ----------
+    posts : int
+        Number of posts.
+    share : float
+        Share of the posts that have the label.
+    rng : numpy.random.Generator
+    """
     y = rng.random((posts, 1)) < share
     p = np.where(y, rng.beta(6, 2, (posts, 1)), rng.beta(2, 5, (posts, 1)))
     return Posts(y.astype(np.int8), p.astype(np.float32), np.arange(posts))
 
 
 def hard_posts(posts: int, rng: Generator) -> Posts:
-    """A tenth of them have the label, some of these are hard to tell; each by another author."""
+    """Draw posts, each by another author; a tenth have the label, and some of these are hard to recognise.
+
+    Parameters
+    ----------
+    posts : int
+        Number of posts.
+    rng : numpy.random.Generator
+    """
     y = rng.random((posts, 1)) < 0.1
     p = np.where(y, rng.beta(3, 2, (posts, 1)), rng.beta(1, 8, (posts, 1)))
     return Posts(y.astype(np.int8), p.astype(np.float32), np.arange(posts))
@@ -108,21 +138,23 @@ def bootstrap(
     *,
     whole: bool = True,
 ) -> Iterator[Rate]:
-    """Rates of bootstrap intervals of a label's metrics.
+    """Measure how often bootstrap intervals of a label's metrics cover the truth.
 
     Parameters
     ----------
     draw : callable
-        Draws the posts of so many authors.
+        Function that draws the posts of a number of authors.
     authors : int
-        Of a sample.
+        Number of authors in a sample.
     metrics : tuple of str
+        Metrics to measure.
     by : str
-        How to call it.
+        What to call the method.
     runs : int
+        Number of samples.
     rng : numpy.random.Generator
     whole : bool
-        Draw whole authors into the resamples, as an evaluation does, rather than single posts.
+        Whether to resample whole authors, as an evaluation does, or single posts.
     """
     truth = _measured(draw(POPULATION, rng)).labels[LABEL]
     held = dict.fromkeys(metrics, 0)
@@ -139,16 +171,18 @@ def bootstrap(
 
 
 def prevalence(share: float, confidence: float, labelled: int, unlabelled: int, runs: int, rng: Generator) -> Iterator[Rate]:
-    """Rates of intervals for the share of a label.
+    """Measure how often intervals for the share of a label cover the truth.
 
     Parameters
     ----------
     share : float
-        The truth.
+        The true share.
     confidence : float
+        Confidence of the intervals.
     labelled, unlabelled : int
-        Posts of a sample.
+        Numbers of posts in a sample.
     runs : int
+        Number of samples.
     rng : numpy.random.Generator
     """
     held = dict.fromkeys(("prediction-powered", "labelled posts alone", "decisions counted"), 0)
@@ -156,7 +190,7 @@ def prevalence(share: float, confidence: float, labelled: int, unlabelled: int, 
         few, many = overrated_posts(labelled, share, rng), overrated_posts(unlabelled, share, rng)
         found = estimate_prevalence(few.Y, few.probabilities, many.probabilities, [LABEL], [THRESHOLD], confidence, 1).total.labels[LABEL]
         alone, counted = found.labelled_interval or (0.0, 1.0), wilson_interval(found.counted * unlabelled, unlabelled, confidence)
-        powered = found.interval or alone  # of a rare label not even one post may be labelled
+        powered = found.interval or alone  # of a rare label, the sample may not have a single labelled post
         for by, (low, high) in zip(held, (powered, alone, counted), strict=True):
             held[by] += low <= share <= high
     for by, count in held.items():
@@ -164,17 +198,18 @@ def prevalence(share: float, confidence: float, labelled: int, unlabelled: int, 
 
 
 def guarantee(recall: float, confidence: float, sample: int, runs: int, rng: Generator) -> Iterator[Rate]:
-    """Rates of thresholds that have a recall on other posts of the population, too.
+    """Measure how often thresholds reach a recall on other posts of the population.
 
     Parameters
     ----------
     recall : float
-        Of 0.9, the threshold of the sample itself is measured as well.
+        Recall to guarantee; 1 minus it must be one of the evaluation's rows of cost, as for 0.9.
     confidence : float
-        Of the guarantee.
+        Confidence of the guarantee.
     sample : int
-        Posts that a threshold is chosen on.
+        Number of posts on which a threshold is chosen.
     runs : int
+        Number of samples.
     rng : numpy.random.Generator
     """
     posts = hard_posts(200_000, rng)
@@ -193,7 +228,17 @@ def guarantee(recall: float, confidence: float, sample: int, runs: int, rng: Gen
 
 
 def simulate(runs: int, seed: int, progress: Callable[[str], None]) -> list[Rate]:
-    """All rates, each method beside what it is there for."""
+    """Measure all rates, of each method and the naive one it replaces.
+
+    Parameters
+    ----------
+    runs : int
+        Number of samples for each rate.
+    seed : int
+        Random seed.
+    progress : callable
+        Called with a description of each step.
+    """
     rng = np.random.default_rng(seed)
     metrics = ("precision", "recall", "f1", "average_precision", "brier", "ece")
     progress("resampling authors")
@@ -218,11 +263,11 @@ def _table(rates: list[Rate]) -> Table:
 
 
 def main(
-    runs: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    runs: Annotated[int, typer.Option(min=1, help="Number of samples for each rate.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Measure how often intervals cover the truth and guarantees are kept, beside the nominal rates."""
+    """Measure how often intervals cover the truth and guarantees hold, and compare that with the nominal rates."""
     with terminal.steps() as progress:
         rates = simulate(runs, seed, progress)
     console = terminal.output()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Quality, calibration, behaviour, training time, speed and size of our models beside their peers, on the same posts and in one run.
+"""Compares our models with peers in quality, calibration, behaviour, training time, speed and size, on the same posts.
 
-See benchmarks/README.md; benchmarks/libraries/ holds the peers.
+See benchmarks/README.md; the peers are in benchmarks/libraries/.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated, Any, Protocol
 
-# Before libraries are imported: none asks a hub or draws bars; and this script lies beside the packages, not in their parent.
+# Set before libraries are imported, so that none asks a hub or draws progress bars. The packages are in the folder above.
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -62,40 +62,43 @@ TITLES = {"ours_default": "ours, default config", "ours_fast": "ours, fast.yaml"
 
 
 class Ready(Protocol):
-    """What is measured: a `Tuned` peer, or a model of ours."""
+    """A model that can be measured: a `Tuned` peer, or one of ours."""
 
     thresholds_: Floats
     prior_: Floats
-    digest_: str
+
+    @property
+    def digest_(self) -> str:
+        """The SHA-256 of one of ours."""
 
     @property
     def labels(self) -> list[str]:
-        """Names, in the order of every output."""
+        """Names of the labels, in the order of all outputs."""
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:
-        """Posts to probabilities, shape (n_posts, n_labels)."""
+        """Return the probabilities of posts, shape (n_posts, n_labels)."""
 
     def decide(self, probabilities: Probabilities) -> Decisions:
-        """Probabilities to decisions, shape (n_posts, n_labels)."""
+        """Return which labels are given, shape (n_posts, n_labels)."""
 
 
 @dataclass(frozen=True)
 class Posts:
-    """What all are trained and measured on.
+    """The posts on which all models are trained and measured.
 
     Attributes
     ----------
     labels : list of str
     texts, Y, groups
-        Of train: raw posts, labels, authors.
+        Raw posts, labels and authors of train.
     auxiliary : ndarray of 0 and 1, shape (n_posts, n_auxiliary)
-        Labels of train that ours learn from, too.
+        Auxiliary labels of train, from which only our models learn.
     folds : list of (ndarray, ndarray)
         Author-disjoint folds of train as (train, held-out) indices.
     test_texts, test_Y, test_groups
-        Of test.
+        Raw posts, labels and authors of test.
     off_domain, stream : list of str
-        Ordinary posts, and distinct posts for speed.
+        Ordinary posts, and distinct posts to measure speed.
     cases : list of Case
         Behavioural cases.
     config : Config
@@ -117,7 +120,7 @@ class Posts:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that quality depends on."""
+        """SHA-256 of everything that quality depends on."""
         labels = [self.Y.tolist(), self.test_Y.tolist(), self.groups.tolist(), self.auxiliary.tolist()]
         parts = [self.labels, self.texts, self.test_texts, self.off_domain, [case.text for case in self.cases], labels]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -128,7 +131,7 @@ def _texts(path: Path) -> list[str]:
 
 
 def _stand_in(corpus: Corpus, sample: int, seed: int) -> tuple[Indices, Indices]:
-    """Train posts drawn at random, a fifth of whose authors stand in for test."""
+    """Draw train posts at random; those by a fifth of their authors are used as test posts."""
     from sklearn.model_selection import GroupShuffleSplit
 
     groups = corpus.groups("train")
@@ -138,27 +141,27 @@ def _stand_in(corpus: Corpus, sample: int, seed: int) -> tuple[Indices, Indices]
 
 
 def load_posts(sources: Sequence[str], off_domain: Path, stream: Path, sample: int | None = None) -> Posts:
-    """Read and fold everything.
+    """Read the data and split train into folds.
 
     Parameters
     ----------
     sources : sequence of str
-        As of ``train.py --data``; with a train and a test split.
+        As for ``train.py --data``; there must be a train and a test split.
     off_domain, stream : Path
-        Files with ordinary posts, and with unlabelled ones.
+        Files with ordinary posts, and with unlabelled posts.
     sample : int, optional
-        Draw so many train posts, of which a fifth stands in for the test split, that is left alone: for trials.
+        For trials: draw this many train posts, and use those by a fifth of the authors instead of the test split.
 
     Raises
     ------
     InputError
-        For data that cannot be used.
+        If the data cannot be used.
     """
     config = load_config([], ["calibration.folds=3"], sources)
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     if missing := {"train", "test"} - set(corpus.splits):
         raise InputError(
-            f"{', '.join(sources)}: no {min(missing)} posts; give a folder with train and test, and further posts as train=FILE"
+            f"{', '.join(sources)}: has no {min(missing)} posts; give a folder with train and test to --data, and more posts as train=FILE"
         )
     split, train = "test", np.arange(corpus.splits["train"].num_rows)
     test = np.arange(corpus.splits["test"].num_rows)
@@ -184,28 +187,28 @@ def load_posts(sources: Sequence[str], off_domain: Path, stream: Path, sample: i
 
 
 def log_odds(probabilities: Floats) -> Floats:
-    """What Platt scaling starts from, finite also for 0 and 1."""
+    """Return log odds, clipped so that they are finite even for 0 and 1."""
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 class Tuned:
-    """A fitted peer with a calibration and thresholds learned on held-out folds of train.
+    """A fitted peer with calibration and thresholds learned on held-out folds of train.
 
     Parameters
     ----------
     peer : Peer
-        Fitted.
+        A fitted peer.
     held_out : ndarray of float, shape (n_train_posts, n_labels)
-        Probabilities of the train posts by peers that did not see their authors.
+        Probabilities of the train posts, by peers that did not see their authors.
     Y : ndarray of 0 and 1, shape (n_train_posts, n_labels)
     wanted : Thresholds
-        What the thresholds are tuned for.
+        What to tune thresholds for.
 
     Attributes
     ----------
     labels, thresholds_, prior_, digest_
-        As of `models.Classifier`.
+        See `models.Classifier`.
     """
 
     digest_ = ""
@@ -220,12 +223,12 @@ class Tuned:
             self.thresholds_ = np.array([tune_threshold(y, p, wanted, name) for y, p, name in columns])
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:
-        """Raw posts to probabilities, shape (n_posts, n_labels)."""
+        """Return the probabilities of raw posts, shape (n_posts, n_labels)."""
         found = self.peer.predict_proba(texts)
         return (self.calibrator.predict_proba(log_odds(found)) if self.peer.tuned else found).astype(np.float32)
 
     def decide(self, probabilities: Probabilities) -> Decisions:
-        """Whether each label is given, shape (n_posts, n_labels)."""
+        """Return whether each label is given, shape (n_posts, n_labels)."""
         decided: Decisions = probabilities >= self.thresholds_.astype(np.float32)
         return decided
 
@@ -240,7 +243,7 @@ def _cross_validated(kind: type[Peer], setting: Mapping[str, Any], encoded: Any,
 
 
 def choose_setting(kind: type[Peer], encoded: Any, posts: Posts, progress: Callable[[str], None]) -> tuple[Mapping[str, Any], Floats]:
-    """The setting with the best mean average precision on held-out folds of train, and its probabilities there."""
+    """Return the setting with the best mean average precision on held-out folds of train, and its probabilities there."""
     from sklearn.metrics import average_precision_score
 
     best: tuple[float, Mapping[str, Any], Floats] | None = None
@@ -256,7 +259,7 @@ def choose_setting(kind: type[Peer], encoded: Any, posts: Posts, progress: Calla
 
 @dataclass(frozen=True)
 class Trained:
-    """A model to measure; `seconds` is how long it took to fit on all of train, `size` in bytes."""
+    """A model to measure; `seconds` is the time to fit it on all of train, `size` is in bytes."""
 
     title: str
     model: Ready
@@ -277,7 +280,7 @@ def _size(save: Callable[[Path], Any]) -> int:
 
 
 def train_peer(kind: type[Peer], posts: Posts, progress: Callable[[str], None]) -> Trained:
-    """Choose a setting, fit on all of train, calibrate and tune."""
+    """Choose a peer's setting, fit it on all of train, calibrate it and tune its thresholds."""
     progress(f"{kind.title}: encoding")
     start = perf_counter()
     encoded = kind(posts.labels, posts.config.seed, **kind.settings[0]).encode(posts.texts)
@@ -293,7 +296,7 @@ def train_peer(kind: type[Peer], posts: Posts, progress: Callable[[str], None]) 
 
 
 def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trained:
-    """Train one of our configs on the same posts and folds; it calibrates and tunes by itself."""
+    """Train one of our configs on the same posts and folds; it calibrates and tunes itself."""
     progress(f"{TITLES[name]}: folds and all of train")
     overlay = OURS[name]
     config = load_config([overlay] if overlay else [], ["calibration.folds=3"], posts.config.data.sources)
@@ -301,23 +304,23 @@ def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trai
     model = Classifier.from_config(config.of_model())
     tokens = model.tokenizer([normalise(text) for text in posts.texts])
     tokenised = perf_counter() - start
-    steps: list[float] = []  # when each began: the last is the fit on all of train
+    steps: list[float] = []  # when each step began; the last one is the fit on all of train
     model.fit_tokens(TrainingTokens(tokens, posts.Y, posts.groups, posts.auxiliary), lambda _: steps.append(perf_counter()))
     seconds = tokenised + perf_counter() - steps[-1]
-    with TemporaryDirectory() as scratch:  # a model newly loaded does not remember the words of train
+    with TemporaryDirectory() as scratch:  # a newly loaded model has not cached the words of train
         folder = Path(scratch) / "model"
         model.save(folder)
         return replace(load_ours(folder), title=TITLES[name], seconds=seconds)
 
 
 def load_ours(folder: Path) -> Trained:
-    """Read a model directory."""
+    """Load one of our models from its directory."""
     return Trained(f"ours, {folder.name}", Classifier.load(folder), sum(path.stat().st_size for path in folder.iterdir()), None, {})
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep every thread of this process on one core, and libraries from starting more."""
+    """Keep all threads of this process on one core, and keep libraries from starting more."""
     from threadpoolctl import threadpool_limits
 
     torch: Any = sys.modules.get("torch")
@@ -340,7 +343,7 @@ def one_core() -> Iterator[None]:
 
 
 def rate(step: Callable[[Sequence[str]], Any], posts: Sequence[str], warm_up: Sequence[str]) -> float:
-    """Posts per second of a step, taken batch by batch."""
+    """Measure posts per second of a step, batch by batch, after a warm-up."""
     step(warm_up)
     start = perf_counter()
     for at in range(0, len(posts), BATCH):
@@ -356,24 +359,24 @@ def _bare_tokenizer() -> Callable[[Sequence[str]], Any]:
 
 
 def _turns(stream: Sequence[str], size: int) -> list[Sequence[str]]:
-    """The posts of each turn, all distinct: what has been seen may be remembered."""
+    """Return the posts of each turn, all distinct, because models may cache what they have seen."""
     size = min(size, len(stream) // TURNS)
     return [stream[size * turn : size * (turn + 1)] for turn in range(TURNS)]
 
 
 def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | None]:
-    """Posts per second from raw text to probabilities, and of the bare spaCy tokenizer beside it, which takes turns with it.
+    """Measure posts per second from raw text to probabilities and, in alternate turns, of the bare spaCy tokenizer.
 
-    On one core, warm, the best of three turns; where the model asks for it, on all cores, too.
+    Measured on one core after a warm-up, best of three turns; if the model asks for it, also on all cores.
     """
     if not trained.per_turn:
         return {"posts_per_second": None, "tokenizer_posts_per_second": None}
     warm_up, stream = stream[:WARM_UP], stream[WARM_UP:]
     if len(stream) < TURNS:
         raise InputError(
-            f"{len(stream) + len(warm_up)} distinct unlabelled posts are too few to measure speed; give at least {WARM_UP + TURNS}"
+            f"{len(stream) + len(warm_up)} distinct posts in --stream are too few to measure speed; give at least {WARM_UP + TURNS}"
         )
-    # Of all turns the same, so that both remember as many words.
+    # The same steps in all turns, so that both cache as many words.
     steps = {"posts_per_second": trained.model.predict_proba, "tokenizer_posts_per_second": _bare_tokenizer()}
     best = dict.fromkeys(steps, 0.0)
     turns = list(zip(_turns(stream, trained.per_turn), _turns(stream, TOKENIZER_POSTS), strict=True))
@@ -387,7 +390,7 @@ def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | 
 
 
 def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
-    """Metrics on test with intervals over authors, behavioural cases passed, and share of ordinary posts flagged."""
+    """Measure metrics on test with intervals over authors, passed behavioural cases, and flagged ordinary posts."""
     evaluation = posts.config.evaluation
     probabilities = model.predict_proba(posts.test_texts)
     decided = model.decide(probabilities)
@@ -413,60 +416,60 @@ def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
 
 
 def measure(trained: Trained, posts: Posts, progress: Callable[[str], None]) -> dict[str, Any]:
-    """All figures of one row."""
+    """Measure everything for one row of the table."""
     progress(f"{trained.title}: measuring")
     facts = {"title": trained.title, "setting": dict(trained.setting), "versions": versions(trained.packages)}
     facts |= {"date": date.today().isoformat(), "machine": machine()}
-    speed = measure_speed(trained, posts.stream)  # first: it knows no more than the posts of train
+    speed = measure_speed(trained, posts.stream)  # first, before the model caches words of other posts
     return facts | measure_quality(trained.model, posts) | {"train_seconds": trained.seconds, **speed, "bytes": trained.size}
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Distributions that modules come from, and their versions."""
+    """Return the distributions that modules come from, with their versions."""
     owners = metadata.packages_distributions()
     return {owner: metadata.version(owner) for name in packages for owner in owners.get(name, [])}
 
 
 def machine() -> str:
-    """Model of the processor, and how many cores there are."""
+    """Return the model of the processor and the number of cores."""
     described = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)", described.read_text(encoding="utf-8"), re.MULTILINE) if described.exists() else None
     return f"{found[1] if found else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def lacking(packages: Sequence[str]) -> list[str]:
-    """Those of some modules that are not installed."""
+    """Return the modules that are not installed."""
     return [name for name in packages if find_spec(name) is None]
 
 
 def read_results(path: Path, digest: str) -> dict[str, Any]:
-    """Results of an interrupted run, or none, for which a folder is made.
+    """Read the results of an interrupted run, or start new ones and make their folder.
 
     Raises
     ------
     InputError
-        When the file holds results of other posts, or something else, or its folder cannot be made.
+        If the file has results on other posts or something else, or its folder cannot be made.
     """
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); give another --out") from None
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
         return {"data": digest, "peers": {}}
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = results["data"], dict(results["peers"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: holds no results of this benchmark; give another --out") from None
+        raise InputError(f"{path}: has no results of this benchmark; choose another --out") from None
     if known[0] != digest:
-        raise InputError(f"{path}: holds results on other posts; give another --out, or delete it")
+        raise InputError(f"{path}: has results on other posts; choose another --out, or delete it")
     return results
 
 
 def _warn_of_other_machines(out: Path, peers: Mapping[str, Mapping[str, Any]], here: str) -> None:
     if others := sorted({found["machine"] for found in peers.values() if found.get("machine", here) != here}):
         print(
-            f"warning: {out}: holds results of another machine ({others[0]}), this is {here}: compare no speeds, or give another --out",
+            f"warning: {out}: has results from another machine ({others[0]}, not {here}): do not compare speeds, or use another --out",
             file=sys.stderr,
         )
 
@@ -474,11 +477,11 @@ def _warn_of_other_machines(out: Path, peers: Mapping[str, Mapping[str, Any]], h
 def _makers(
     wanted: Sequence[str], models: Sequence[Path], posts: Posts, progress: Callable[[str], None]
 ) -> Iterator[tuple[str, Callable[[], Trained]]]:
-    """Name and maker of each that can be made; why others cannot is said on standard error."""
+    """Yield the name and maker of each model that can be made; print to standard error why others cannot."""
     for name in wanted:
         kind = PEERS.get(name)
         if kind and (missing := lacking(kind.packages)):
-            print(f"{name}: {', '.join(missing)} not installed; install the extra: pip install -e '.[bench]'", file=sys.stderr)
+            print(f"{name}: needs {', '.join(missing)}, not installed here; install the extra: pip install -e '.[bench]'", file=sys.stderr)
         elif kind:
             yield name, partial(train_peer, kind, posts, progress)
         else:
@@ -488,20 +491,20 @@ def _makers(
 
 
 def main(
-    data: Annotated[list[str], typer.Option(help="As of train.py; may be repeated.")],
+    data: Annotated[list[str], typer.Option(help="Data, as for train.py; may be repeated.")],
     off_domain: Annotated[Path, typer.Option(help="Ordinary posts, to count false alarms.")],
     stream: Annotated[Path, typer.Option(help="Unlabelled posts, to measure speed.")],
-    peer: Annotated[list[str], typer.Option(help="Measure this one, even if it was measured before; may be repeated.")] = [],  # noqa: B006
-    model: Annotated[list[Path], typer.Option(help="A model directory of ours to measure, too; may be repeated.")] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option(help="Results, with .md and .svg beside; a run that was stopped goes on.")] = RESULTS,
-    sample: Annotated[int | None, typer.Option(min=1, help="A trial: so many train posts, a fifth of them for test.")] = None,
+    peer: Annotated[list[str], typer.Option(help="Peer to measure, even if it was measured before; may be repeated.")] = [],  # noqa: B006
+    model: Annotated[list[Path], typer.Option(help="Directory of one of our models to measure as well; may be repeated.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="JSON file for results, with .md and .svg next to it; a stopped run continues.")] = RESULTS,
+    sample: Annotated[int | None, typer.Option(min=1, help="For a trial: use this many train posts, a fifth of them for testing.")] = None,
 ) -> None:
-    """Train and measure all peers and our models on the same posts; one after another, results kept as they come."""
+    """Train and measure all peers and our models on the same posts, one after another; each result is saved at once."""
     known = [*PEERS, *OURS]
     if unknown := sorted(set(peer) - set(known)):
-        raise InputError(f"--peer {unknown[0]}: no peer; allowed are {', '.join(known)}")
+        raise InputError(f"--peer {unknown[0]}: not a peer; allowed are {', '.join(known)}")
     if sample and model:
-        raise InputError("--sample and --model: a trial is tested on posts of train, which a model may have been trained on; give one")
+        raise InputError("--sample and --model cannot be combined: a trial tests on train posts, which a model may have seen; use one")
     with terminal.steps() as progress:
         progress("reading the data")
         posts = load_posts(data, off_domain, stream, sample)

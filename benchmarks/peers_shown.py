@@ -1,4 +1,4 @@
-"""The results of benchmarks/peers.py as a table, in a terminal and in Markdown, and as a plot of quality against speed."""
+"""Shows the results of benchmarks/peers.py as a table in a terminal or in Markdown, and as a plot of quality against speed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ COLUMNS = [
 
 
 def table_rows(peers: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """One row a peer, from the best macro-F1 down: what `COLUMNS` names, shares in percent."""
+    """Return a row per peer with the columns `COLUMNS`, shares in percent; the best macro-F1 comes first."""
     ordered = sorted(peers.values(), key=lambda found: -found["macro_f1"]["value"])
     return [
         [
@@ -54,13 +54,13 @@ def table_rows(peers: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     lines = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def table(rows: Sequence[Sequence[str]]) -> Table:
-    """The table for a terminal."""
+    """Return the table for a terminal."""
     shown = Table(title="Percent, with 95 % intervals; one core", title_justify="left", padding=(0, 0))
     for name in COLUMNS:
         shown.add_column(name, justify="right" if name else "left")
@@ -70,7 +70,7 @@ def table(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (speed, quality) no other beats in both, from the fastest on."""
+    """Return the indices of (speed, quality) pairs that no other beats in both, fastest first."""
     chosen, best = [], -1.0
     for index in sorted(range(len(points)), key=lambda each: (-points[each][0], -points[each][1])):
         if points[index][1] > best:
@@ -80,12 +80,12 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _times_tokenizer(found: Mapping[str, Any]) -> float:
-    """As a multiple of the tokenizer's."""
+    """Return the speed as a multiple of the tokenizer's."""
     return float(found["posts_per_second"] / found["tokenizer_posts_per_second"])
 
 
 def _draw(axes: "Axes", shown: Sequence[Mapping[str, Any]], metric: str) -> None:
-    """Draw a metric against speed; `shown` from the slowest on."""
+    """Draw a metric against speed; `shown` is sorted from slowest to fastest."""
     points = [(_times_tokenizer(found), found[metric]["value"]) for found in shown]
     best = [points[index] for index in front(points)]
     axes.plot(*zip(*best, strict=True), color="0.7", linewidth=1, zorder=1) if best else None
@@ -94,7 +94,7 @@ def _draw(axes: "Axes", shown: Sequence[Mapping[str, Any]], metric: str) -> None
         ours = found["title"].startswith("ours")
         colour = "tab:red" if ours else "tab:blue"
         axes.errorbar(faster, quality, [[max(0, quality - low)], [max(0, high - quality)]], fmt="o", color=colour, elinewidth=0.8)
-        # Names of others to the left, beyond a third of a logarithmic axis: the fast ones lie close together.
+        # Beyond a third of the logarithmic axis, names of others are to the left, because the fast ones are close together.
         left = not ours and faster**3 > points[0][0] ** 2 * points[-1][0]
         axes.annotate(found["title"], (faster, quality), (-5 if left else 5, 4), textcoords="offset points", ha="right" if left else "left")
     axes.margins(x=0.15)
@@ -102,7 +102,15 @@ def _draw(axes: "Axes", shown: Sequence[Mapping[str, Any]], metric: str) -> None
 
 
 def plot(peers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw mAP, which knows no thresholds, and macro-F1 against speed, of those that read posts, with the front that none beats in both."""
+    """Draw mAP and macro-F1 against speed, with a line through those that no other beats in both.
+
+    Parameters
+    ----------
+    peers : mapping of str to mapping
+        Results by name; peers whose speed was not measured are left out.
+    path : Path
+        SVG file to write.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

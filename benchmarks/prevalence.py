@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""How often intervals for the share of a label cover the truth: prediction-powered, counted, and from labelled posts alone.
+"""Measures how often intervals for the share of a label cover the truth: prediction-powered, counted, and from labelled posts alone.
 
-All posts of a labelled corpus are the population, so that the truth is known, each with the probabilities of a model that
-was fitted without it; again and again, a few drawn at random keep their labels. See benchmarks/README.md.
+The population is a labelled corpus, so the truth is known; its probabilities are from models that did not see the posts. In
+each of many runs, a few posts drawn at random keep their labels. See benchmarks/README.md.
 """
 
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-# This script lies beside the packages, not in their parent.
+# The packages are in the parent folder of this script's folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -30,7 +30,7 @@ METHODS = {"interval": "prediction-powered", "counted": "counted", "labelled_int
 
 
 def held_out(data: Path) -> tuple[Classifier, Labels]:
-    """Cross-validate the default model on ``train.jsonl`` of a folder: `Classifier.held_out_` and the labels."""
+    """Cross-validate the default model on ``train.jsonl`` of a folder; return it (see `Classifier.held_out_`) and the labels."""
     config = load_config(sources=[f"train={data / 'train.jsonl'}"])
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     model = Classifier.from_config(config.of_model())
@@ -40,7 +40,21 @@ def held_out(data: Path) -> tuple[Classifier, Labels]:
 
 
 def thin(y: NDArray[np.int8], share: float | None, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Posts of a population in which a label has this share: some positives are left out."""
+    """Leave out positives until a label has a given share.
+
+    Parameters
+    ----------
+    y : ndarray of 0 and 1, shape (n_posts,)
+        The label.
+    share : float or None
+        Share to reach; None keeps all positives.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int
+        Indices of the posts to keep.
+    """
     positives, negatives = np.flatnonzero(y), np.flatnonzero(y == 0)
     wanted = len(positives) if share is None else min(len(positives), round(share / (1 - share) * len(negatives)))
     return np.concatenate([rng.choice(positives, wanted, replace=False), negatives])
@@ -49,16 +63,20 @@ def thin(y: NDArray[np.int8], share: float | None, rng: np.random.Generator) -> 
 def simulate(
     Y: Labels, p: NDArray[np.float32], label: str, threshold: float, labelled: int, runs: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Coverage and mean width of each method's 95 % intervals on a population with one label.
+    """Measure coverage and mean width of each method's 95 % intervals on a population with one label.
 
     Parameters
     ----------
     Y, p : ndarray, shape (n_posts, 1)
+        The label as 0 and 1, and its probabilities.
     label : str
+        Name of the label.
     threshold : float
+        Threshold of the plain count.
     labelled : int
-        Posts that are labelled in each run.
+        Number of posts that are labelled in each run.
     runs : int
+        Number of runs.
     rng : numpy.random.Generator
     """
     truth = float(Y.mean())
@@ -71,7 +89,7 @@ def simulate(
         counted += found.counted / runs
         rest = int((~chosen).sum())
         of_labelled = found.labelled_interval or (0.0, 1.0)
-        # Where no labelled post has the label, there is no other interval than theirs.
+        # If no labelled post has the label, only the labelled posts have an interval.
         intervals = {
             "interval": found.interval or of_labelled,
             "counted": wilson_interval(round(found.counted * rest), rest, 0.95),
@@ -98,10 +116,10 @@ def _table(rows: list[dict[str, Any]], runs: int) -> Table:
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder with train.jsonl.")],
-    labelled: Annotated[list[int], typer.Option(min=2, help="Posts that are labelled; give it again for more sizes.")] = [300, 600],  # noqa: B006
-    share: Annotated[list[float], typer.Option(min=0.001, max=0.5, help="Also thin each label out to this share.")] = [0.02],  # noqa: B006
-    runs: Annotated[int, typer.Option(min=1, help="Simulations of each.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    labelled: Annotated[list[int], typer.Option(min=2, help="Number of labelled posts; may be repeated.")] = [300, 600],  # noqa: B006
+    share: Annotated[list[float], typer.Option(min=0.001, max=0.5, help="Also reduce each label to this share; may be repeated.")] = [0.02],  # noqa: B006
+    runs: Annotated[int, typer.Option(min=1, help="Number of runs for each label, share and size.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how often three kinds of interval cover the true share of each label."""
@@ -115,7 +133,7 @@ def main(
             for wanted in (None, *share):
                 posts = thin(Y[:, k], wanted, rng)
                 if max(labelled) >= len(posts):
-                    raise InputError(f"--labelled {max(labelled)}: {label} is simulated on {len(posts):,} posts; label fewer")
+                    raise InputError(f"--labelled {max(labelled)}: must be less than {len(posts):,}, the number of posts for {label}")
                 part = (Y[posts, k : k + 1], model.held_out_[posts, k : k + 1], label, float(model.thresholds_[k]))
                 rows += [simulate(*part, size, runs, rng) for size in labelled]
     console = terminal.output()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The SafeCity benchmark (Karlekar & Bansal 2018): our model on the official test split and on its new texts, beside what others published.
+"""Runs the SafeCity benchmark (Karlekar & Bansal 2018): our model on the official test split and on its new texts, and published results.
 
 See benchmarks/README.md.
 """
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-# This script lies beside the packages, not in their parent.
+# The packages are in the parent folder of this script's folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -28,7 +28,7 @@ from pipeline.corpora import load_corpus
 from pipeline.evaluation.bootstrap import resample
 
 CONFIG = ROOT / "configs" / "experiments" / "safecity.yaml"
-# As the papers print them; a score that a paper does not print is None. Accuracy: commenting, ogling, groping.
+# As printed in the papers; None if a paper does not report a score. Accuracy is for commenting, ogling and groping.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "Karlekar & Bansal 2018 (CNN-RNN)": {"exact_match": None, "one_minus_hamming_loss": 82.5, "accuracy": None},
     "AD-ASH 2025": {"exact_match": 66.0, "one_minus_hamming_loss": 85.3, "accuracy": [83.2, 84.1, 88.7]},
@@ -37,13 +37,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def scores(Y: Labels, decided: Decisions, rounds: int, seed: int) -> dict[str, Any]:
-    """Exact match, 1 - Hamming loss, each with its 95 % bootstrap interval, and accuracy by label, all in percent.
+    """Compute exact match and 1 - Hamming loss, with 95 % bootstrap intervals, and accuracy by label, all in percent.
 
     Parameters
     ----------
     Y, decided : ndarray, shape (n_posts, n_labels)
+        True and given labels.
     rounds, seed : int
-        Of the bootstrap; the published files name no authors, so that single posts are drawn.
+        Number of bootstrap samples, and their random seed. The published files have no authors, so single posts are resampled.
     """
     right = decided == Y
     counts = resample(np.arange(len(Y)), rounds, seed).astype(np.float32)
@@ -61,11 +62,11 @@ def scores(Y: Labels, decided: Decisions, rounds: int, seed: int) -> dict[str, A
 
 
 def measure(config: Config) -> dict[str, dict[str, Any]]:
-    """Train on train, and score test: all of it and the texts that are in no other split, the model and the all-zero answer."""
+    """Train on train, then measure the model and an all-zero baseline on test, both all of it and texts in no other split."""
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     if missing := {"train", "test"} - set(corpus.splits):
         raise InputError(
-            f"{', '.join(config.data.sources)}: holds no {min(missing)} posts; give the folder with the three files as published"
+            f"{', '.join(config.data.sources)}: has no {min(missing)} posts; use --data with the folder of the three published files"
         )
     model = Classifier.from_config(config.of_model())
     model.fit_tokens(corpus.to_learn_from().tokenised(model.tokenizer))
@@ -86,7 +87,7 @@ def _cell(value: Any) -> str:
 
 
 def table(measured: dict[str, dict[str, Any]]) -> Table:
-    """What was measured and what was published, one row each."""
+    """Make a table of measured and published results, one row each."""
     shown = Table(title="SafeCity, percent (95 % intervals)", title_justify="left")
     for name in ("", "posts", "exact match", "1 - Hamming loss", "accuracy by label"):
         shown.add_column(name, justify="left" if not name else "right")
@@ -101,7 +102,7 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder with train.csv, dev.csv and test.csv as published.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Train and measure on SafeCity, beside published results."""
+    """Train and measure on SafeCity, and compare with published results."""
     measured = measure(load_config([CONFIG], sources=[str(data)]))
     if as_json:
         print(json.dumps({"measured": measured, "published": PUBLISHED}, indent=1))

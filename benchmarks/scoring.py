@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Posts per second of whole scoring jobs, from file to file, beside the bare tokenizer and beside the obvious alternative.
+"""Measures posts per second of scoring jobs, from file to file, compared with the bare tokenizer and the obvious alternative.
 
-One run, one machine; see benchmarks/README.md.
+All in one run on one machine; see benchmarks/README.md.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-# Before NumPy starts its threads; and this script lies beside the packages, not in their parent.
+# Set before NumPy starts its threads. The packages are in the parent folder of this script's folder.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -36,23 +36,23 @@ from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 
 SCORE = Path(__file__).resolve().parent.parent / "score.py"
-# The records of #MeToo that were collected in a day, and those of them that were distinct.
+# Number of #MeToo records that were collected in one day, and number of distinct ones among them.
 DAY, DISTINCT = 243_400, 75_526
 BARS = {"jsonl 1 / tokenizer": 0.5, "parquet 1 / tokenizer": 0.5, "jsonl 2 / 1": 1.8, "parquet 2 / 1": 1.8}
 BARS |= {"jsonl 1 / lemmas": 40.0, "repeated / distinct": 2.0}
 
 
 def repeated_stream(posts: Sequence[str], count: int, seed: int) -> list[str]:
-    """Draw a stream in which 69% of the records repeat another of the same day, as in the real one, the more often the more viral.
+    """Draw a stream in which 69 % of the records repeat one of the same day, as in the real one; some posts repeat far more often.
 
     Parameters
     ----------
     posts : sequence of str
-        Distinct; of each day 31% of its length are used, each at least once, the others drawn from them by Zipf's law.
+        Distinct posts. Each day uses new ones for 31 % of its records; the others repeat these, drawn by Zipf's law.
     count : int
-        Length of the stream: days of `DAY` records, the last one shorter.
+        Length of the stream: days of `DAY` records, of which the last may be shorter.
     seed : int
-        Of the draws and of the order within a day, which is random: repeats do not stand together.
+        Random seed of the draws and of the order within a day, so that repeats are not next to each other.
     """
     rng = np.random.default_rng(seed)
     stream: list[str] = []
@@ -68,7 +68,19 @@ def repeated_stream(posts: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def write_posts(posts: Sequence[str], path: Path) -> Path:
-    """Write posts as a file of JSONL or Parquet, with their numbers as ids."""
+    """Write posts as JSONL or Parquet, with their numbers as ids.
+
+    Parameters
+    ----------
+    posts : sequence of str
+    path : Path
+        File to write; its extension decides the format.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
     frame = pd.DataFrame({"id": [str(number) for number in range(len(posts))], "text": posts})
     if path.suffix == ".parquet":
         frame.to_parquet(path, index=False)
@@ -78,7 +90,7 @@ def write_posts(posts: Sequence[str], path: Path) -> Path:
 
 
 def _peak(pid: int) -> dict[str, float]:
-    """Peak resident memory in MiB, so far, of a job and of the largest of its workers."""
+    """Return the peak resident memory so far, in MiB, of a job and of its largest worker."""
 
     def of(process: int | str) -> float:
         status = Path(f"/proc/{process}/status").read_text()
@@ -89,13 +101,22 @@ def _peak(pid: int) -> dict[str, float]:
 
 
 def run_job(posts: Path, model: Path, workers: int) -> dict[str, Any]:
-    """Run ``score.py`` over a file in a process of its own.
+    """Run ``score.py`` over a file in its own process.
+
+    Parameters
+    ----------
+    posts : Path
+        File to score.
+    model : Path
+        Model directory.
+    workers : int
+        Number of workers.
 
     Returns
     -------
     dict
-        Posts per second by the wall clock, start-up included, and by the worker's own clock; peak memory in MiB of the parent and of the
-        largest worker.
+        Posts per second by the wall clock (with start-up) and by the worker's clock, and peak memory in MiB of the parent and of
+        the largest worker.
     """
     peak = {"parent": 0.0, "worker": 0.0}
     with TemporaryDirectory() as scratch:
@@ -107,7 +128,7 @@ def run_job(posts: Path, model: Path, workers: int) -> dict[str, Any]:
             while job.poll() is None:
                 try:
                     peak = {name: max(peak[name], now) for name, now in _peak(job.pid).items()}
-                except OSError:  # a process ended just now
+                except OSError:  # a process has just ended
                     continue
                 time.sleep(0.1)
             seconds = time.perf_counter() - started
@@ -117,16 +138,16 @@ def run_job(posts: Path, model: Path, workers: int) -> dict[str, Any]:
 
 
 def lemma_pipeline(name: str, corpus: Path, posts: int) -> Pipeline:
-    """Fit what one would write first: spaCy's lemmas, TF-IDF, logistic regression.
+    """Fit the obvious alternative: spaCy's lemmas, TF-IDF and logistic regression.
 
     Parameters
     ----------
     name : str
-        spaCy pipeline, of which parser and named entities are left out; ``blank`` for the blank one's norms.
+        spaCy pipeline, without its parser and entity recogniser; ``blank`` uses the blank pipeline's norms instead of lemmas.
     corpus : Path
         Folder with ``train.jsonl``.
     posts : int
-        How many of these to fit on.
+        Number of posts to fit on.
     """
     nlp = spacy.blank("en") if name == "blank" else spacy.load(name, exclude=["parser", "ner"])
 
@@ -141,7 +162,17 @@ def lemma_pipeline(name: str, corpus: Path, posts: int) -> Pipeline:
 
 
 def run_lemmas(pipeline: Pipeline, posts: Path, out: Path) -> float:
-    """Posts per second of such a pipeline from file to file, fed by pandas; the fit is not counted."""
+    """Measure posts per second of such a pipeline, from file to file with pandas; fitting is not included.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        From `lemma_pipeline`.
+    posts : Path
+        JSONL file to score.
+    out : Path
+        Parquet file to write.
+    """
     started = time.perf_counter()
     frame = pd.read_json(posts, lines=True, dtype=False)
     pd.DataFrame(pipeline.predict_proba(frame["text"])).assign(id=frame["id"]).rename(columns=str).to_parquet(out)
@@ -149,12 +180,12 @@ def run_lemmas(pipeline: Pipeline, posts: Path, out: Path) -> float:
 
 
 def measure(posts: Sequence[str], model: Path, corpus: Path, spacy_pipeline: str, sample: int, rounds: int, seed: int) -> dict[str, Any]:
-    """Time everything, taking turns so that the machine's noise hits all alike; the best of each counts.
+    """Time everything in turns, so that noise of the machine affects all alike; the best time of each counts.
 
     Parameters
     ----------
     posts : sequence of str
-        Distinct.
+        Distinct posts.
     model : Path
         Model directory.
     corpus : Path
@@ -162,11 +193,11 @@ def measure(posts: Sequence[str], model: Path, corpus: Path, spacy_pipeline: str
     spacy_pipeline : str
         See `lemma_pipeline`.
     sample : int
-        Posts to fit and score the alternative on, which is slow.
+        Number of posts on which the alternative, which is slow, is fitted and measured.
     rounds : int
-        Turns.
+        Number of turns.
     seed : int
-        Of the repeated stream.
+        Random seed of the stream with repeats.
     """
     tokenizer = lemmas = 0.0
     jobs: dict[str, dict[str, Any]] = {}
@@ -209,15 +240,16 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def measure_memory(posts: Sequence[str], model: Path, seed: int) -> dict[str, Any]:
-    """Peak memory over as many posts and over ten times as many, two workers; each post with words that no other has.
+    """Measure peak memory of two workers over posts and over ten times as many; each post has a word that no other has.
 
     Parameters
     ----------
     posts : sequence of str
+        Posts to which words are added.
     model : Path
         Model directory.
     seed : int
-        Of the made-up words.
+        Random seed of the made-up words.
     """
     rng = np.random.default_rng(seed)
     peaks = []
@@ -234,18 +266,18 @@ def measure_memory(posts: Sequence[str], model: Path, seed: int) -> dict[str, An
 
 def main(
     corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")],
-    posts: Annotated[int, typer.Option(min=100, help="Distinct posts to run over.")] = 1_000_000,
-    model: Annotated[Path | None, typer.Option(help="Model directory; without it one is trained on the corpus.")] = None,
-    spacy_pipeline: Annotated[str, typer.Option(help="The alternative's spaCy pipeline, by name or path.")] = "en_core_web_sm",
-    sample: Annotated[int, typer.Option(min=20, help="Posts for the alternative, which is slow.")] = 2000,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the best counts.")] = 2,
-    memory: Annotated[bool, typer.Option("--memory", help="Measure memory over --posts and over ten times as many instead.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of splices, streams and words.")] = 0,
+    posts: Annotated[int, typer.Option(min=100, help="Number of distinct posts to score.")] = 1_000_000,
+    model: Annotated[Path | None, typer.Option(help="Model directory; by default, a model is trained on the corpus.")] = None,
+    spacy_pipeline: Annotated[str, typer.Option(help="spaCy pipeline of the alternative: a name or a path.")] = "en_core_web_sm",
+    sample: Annotated[int, typer.Option(min=20, help="Number of posts for the alternative, which is slow.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of turns; the best of each counts.")] = 2,
+    memory: Annotated[bool, typer.Option("--memory", help="Measure peak memory instead, over --posts and over ten times as many.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
 ) -> None:
     """Measure posts per second of whole scoring jobs, from file to file."""
     if not memory and spacy_pipeline != "blank" and not (spacy.util.is_package(spacy_pipeline) or Path(spacy_pipeline).exists()):
-        instead = "its lemma-less twin, the blank pipeline, is measured instead; see benchmarks/README.md"
+        instead = "the blank pipeline, which has no lemmas, is measured instead; see benchmarks/README.md"
         print(f"{spacy_pipeline} is not installed: {instead}", file=sys.stderr)
         spacy_pipeline = "blank"
     if memory:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What higher thresholds cost the released model, and what they spare, on author-disjoint folds of train; the test split is not read.
+"""Measures what higher thresholds cost and spare the released model, on author-disjoint folds of train; the test split is not read.
 
-See README.md here.
+See benchmarks/README.md.
 """
 
 import sys
 from pathlib import Path
 from typing import Annotated
 
-# This script lies beside the packages, not in their parent.
+# The packages are in the parent folder of this script's folder.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -29,13 +29,13 @@ from pipeline.corpora import load_corpus
 
 TOLERANCES = [0.003, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04]
 CONFIDENCE = 0.95
-TRIGGER = "tweets_offdomain"  # source of the tweets with a trigger word; ordinary tweets name none
+TRIGGER = "tweets_offdomain"  # `source` of tweets with a trigger word; ordinary tweets have no source
 
 Flags = NDArray[np.bool_]
 
 
 def flagged(decided: Flags) -> str:
-    """How many posts get a label, and in brackets the upper limit of the share, in percent, by the exact binomial test."""
+    """Format how many posts get a label and, in brackets, the upper limit of the share in percent (exact binomial test)."""
     if not len(decided):
         return "no posts"
     test = binomtest(int(decided.any(axis=1).sum()), len(decided), alternative="less")
@@ -43,17 +43,18 @@ def flagged(decided: Flags) -> str:
 
 
 def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordinary: Flags, labels: LabelSet, wanted: Thresholds) -> Table:
-    """A row for each tolerance.
+    """Make a table with a row for each tolerance.
 
     Parameters
     ----------
     Y, probabilities : ndarray, shape (n_posts, n_labels)
-        Held-out probabilities, which thresholds are tuned on.
+        Labels as 0 and 1, and the held-out probabilities on which thresholds are tuned.
     trigger, ordinary : ndarray of bool, shape (n_posts,)
-        Which posts without any label hold a trigger word, and which were not chosen for one.
+        Which posts without any label have a trigger word, and which were not chosen for one.
     labels : LabelSet
+        Names of the labels, in the order of the columns.
     wanted : Thresholds
-        But for the tolerance.
+        Settings for tuning, apart from the tolerance.
     """
     harm = np.array([label not in labels.support for label in labels.names])
     table = Table(
@@ -62,7 +63,7 @@ def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordina
         f"of {trigger.sum():,} with a trigger word, any label",
         f"of {ordinary.sum():,} ordinary, harassment or assault",
         "ordinary, solidarity",
-        title=f"flagged on held-out folds of train (in brackets: percent at most, with {CONFIDENCE:.0%} confidence)",
+        title=f"flagged on held-out folds of train (in brackets: upper limit in percent, with {CONFIDENCE:.0%} confidence)",
     )
     for tolerance in TOLERANCES:
         here = wanted.model_copy(update={"tolerance": tolerance})
@@ -81,12 +82,12 @@ def measure(
     data: Annotated[
         list[str],
         typer.Option(
-            help="As of train.py: the corpora of models/released, for its figures; may be repeated. Of posts without any label, "
-            f"source {TRIGGER} marks those with a trigger word, and no source the ordinary ones."
+            help=f"Data to train on, as for train.py; for its figures, the corpora of models/released. Of posts without any label, those "
+            f"with source {TRIGGER} count as posts with a trigger word, and those without a source as ordinary ones."
         ),
     ],
 ) -> None:
-    """Cross-validate the released config, and show each tolerance."""
+    """Cross-validate the released config, and show the effect of each tolerance."""
     config = load_config([RELEASED], [], data)
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     model = Classifier.from_config(config.of_model())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Posts per second of tokenising, of our path from text to probabilities, and of the same model in plain scikit-learn.
+"""Measures posts per second of tokenising, of our path from text to probabilities, and of the same model in plain scikit-learn.
 
-One process, one thread, one run; see benchmarks/README.md.
+All in one process, one thread and one run; see benchmarks/README.md.
 """
 
 import os
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated, Any
 
-# Before NumPy starts its threads; and this script lies beside the packages, not in their parent.
+# Set before NumPy starts its threads. The packages are in the parent folder of this script's folder.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -45,19 +45,21 @@ TITLES = {
 
 
 def distinct_posts(texts: Sequence[str], count: int, seed: int) -> list[str]:
-    """Make `count` distinct posts: the texts, then splices of the first half of one and the second half of another.
+    """Make distinct posts: the texts, then splices of the first half of one text and the second half of another.
 
     Parameters
     ----------
     texts : sequence of str
+        Texts to start from.
     count : int
+        Number of posts to make.
     seed : int
-        Of the choice of pairs.
+        Random seed of the choice of pairs.
 
     Raises
     ------
     InputError
-        When the texts are too few to give so many.
+        If there are too few texts to make that many posts.
     """
     posts = dict.fromkeys(texts)
     words = [text.split() for text in posts]
@@ -67,7 +69,7 @@ def distinct_posts(texts: Sequence[str], count: int, seed: int) -> list[str]:
             break
         posts[" ".join(words[left][: len(words[left]) // 2] + words[right][len(words[right]) // 2 :])] = None
     if len(posts) < count:
-        raise InputError(f"{len(words)} distinct texts give {len(posts)} distinct posts, not {count}; lower --posts or give more")
+        raise InputError(f"{len(words)} distinct texts make only {len(posts)} distinct posts, not {count}; lower --posts or add texts")
     return list(posts)[:count]
 
 
@@ -80,14 +82,15 @@ def train_on(folder: Path) -> Classifier:
 
 
 def plain_pipeline(model: Classifier, *, tokenise_once: bool) -> Pipeline:
-    """Build the same model of scikit-learn's own vectorisers, with its vocabularies, idf, weights and calibration.
+    """Build the same model from scikit-learn's own vectorisers, with our vocabularies, idf, weights and calibration.
 
     Parameters
     ----------
     model : Classifier
+        A fitted model without a network.
     tokenise_once : bool
-        Whether a first step normalises and tokenises a batch, as the model does; else each vectoriser does so by
-        itself for every post, which is how scikit-learn takes a tokenizer.
+        Whether a first step normalises and tokenises a batch, as our model does. Otherwise each vectoriser does so for every
+        post, which is how scikit-learn uses a tokenizer.
     """
 
     def tokens(texts: Sequence[str]) -> list[str]:
@@ -120,39 +123,47 @@ def _batches(posts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def rate(step: Callable[[Sequence[str]], Any], posts: Sequence[str]) -> float:
-    """Posts per second of a step, taken batch by batch."""
+    """Measure posts per second of a step.
+
+    Parameters
+    ----------
+    step : callable
+        Called with each batch of posts.
+    posts : sequence of str
+    """
     start = perf_counter()
     deque((step(batch) for batch in _batches(posts)), maxlen=0)
     return len(posts) / (perf_counter() - start)
 
 
 def bare_tokenizer() -> Callable[[Sequence[str]], Any]:
-    """Give the step that does no more than run spaCy's tokenizer, newly loaded."""
+    """Return a step that only runs spaCy's tokenizer, newly loaded."""
     tokenizer: Any = spacy.blank("en").tokenizer
     return lambda texts: deque(tokenizer.pipe(texts), maxlen=0)
 
 
 def measure(posts: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
-    """Time each, taking turns so that the machine's noise hits all alike, and from a fresh start every time.
+    """Time each path in turns, so that noise of the machine affects all alike; each turn starts with newly loaded models.
 
     Parameters
     ----------
     posts : sequence of str
+        Posts to run over.
     folder : Path
         Model directory.
     rounds : int
-        Turns; the best rate of each counts.
+        Number of turns; the best rate of each path counts.
 
     Returns
     -------
     dict
-        Numbers of posts and rounds, rates in posts per second, their ratios, and the bars set for these; of a model with a
-        network (a) and (b) alone.
+        Numbers of posts and rounds, rates in posts per second, their ratios, and the bars for the ratios. For a model with a
+        network, only (a) and (b) are measured.
 
     Raises
     ------
     AssertionError
-        When the paths differ by more than 1e-5 in any probability.
+        If the paths differ by more than 1e-5 in any probability.
     """
     paths: dict[str, Callable[[], Callable[[Sequence[str]], Any]]] = {
         "a": bare_tokenizer,
@@ -160,7 +171,7 @@ def measure(posts: Sequence[str], folder: Path, rounds: int) -> dict[str, Any]:
         "c": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=False).transform,
         "d": lambda: plain_pipeline(Classifier.load(folder), tokenise_once=True).transform,
     }
-    if Classifier.load(folder).scorers_.network:  # scikit-learn has nothing like it
+    if Classifier.load(folder).scorers_.network:  # scikit-learn has no such network
         del paths["c"], paths["d"]
     some = posts[:: -(-len(posts) // BATCH)]
     for other in paths.keys() - {"a", "b"}:
@@ -196,7 +207,7 @@ def measure_and_print(
     measure: Callable[[list[str], Path], dict[str, Any]],
     table: Callable[[dict[str, Any]], Table] | None,
 ) -> None:
-    """Make posts of a corpus, and a model if none is given, and measure something on them.
+    """Make posts from a corpus, train a model if none is given, then measure and print.
 
     Parameters
     ----------
@@ -205,11 +216,11 @@ def measure_and_print(
     posts, seed : int
         See `distinct_posts`.
     model : Path or None
-        Model directory.
+        Model directory; None trains one on the corpus.
     measure : callable
-        Posts and model directory to results.
+        Takes posts and a model directory, and returns results.
     table : callable or None
-        Results to what is printed; without it they are printed as JSON.
+        Takes results and returns a table to print; without it, results are printed as JSON.
     """
     rows = read_rows(corpus / "unlabeled.jsonl", ["text"])
     texts = distinct_posts([row.fields["text"] for row in rows if isinstance(row, Row)], posts, seed)
@@ -229,13 +240,13 @@ def measure_and_print(
 
 def main(
     corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")],
-    posts: Annotated[int, typer.Option(min=1, help="Distinct posts to run over.")] = 50_000,
-    model: Annotated[Path | None, typer.Option(help="Model directory; without it one is trained on the corpus.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; the best counts.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the splices.")] = 0,
+    posts: Annotated[int, typer.Option(min=1, help="Number of distinct posts to run over.")] = 50_000,
+    model: Annotated[Path | None, typer.Option(help="Model directory; by default, a model is trained on the corpus.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of turns; the best of each counts.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
 ) -> None:
-    """Measure posts per second, in one process and one thread, of spaCy's tokenizer, of our path and of plain scikit-learn."""
+    """Measure posts per second of spaCy's tokenizer, of our path and of plain scikit-learn, in one process and one thread."""
     measure_and_print(corpus, posts, seed, model, lambda texts, folder: measure(texts, folder, rounds), None if as_json else _table)
 
 

@@ -1,4 +1,4 @@
-"""Estimators: tokenised posts in, one calibrated probability per label out; and their directory on disk."""
+"""The classifier: it turns posts into one calibrated probability per label, and is stored as a directory."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Give the classifier when it is asked for: errors and configs come without what computes."""
+        """Import the classifier only when it is used, so that errors and configs load without the numeric packages."""
         if name != "Classifier":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from models.classifier import Classifier

@@ -1,4 +1,4 @@
-"""Names of the arrays that functions take and give."""
+"""Type names for the arrays that functions take and return."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What was computed for a string, remembered in bounded memory."""
+"""A cache of results computed from strings, with bounded memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
@@ -7,17 +7,17 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Value]):
-    """Remembers the answers for at least the last `limit` / 2 distinct strings, and for no more than `limit`.
+    """Remember the results for the last `limit` / 2 distinct strings at least, and for `limit` at most.
 
-    Answers are kept in two generations: when the new one is full it becomes the old one, whose answers are forgotten unless
-    they are asked for again.
+    Results are kept in two generations. When the new generation is full, it becomes the old one, and results of the previous old
+    one are dropped unless they were looked up again in the meantime.
 
     Parameters
     ----------
     limit : int
-        Strings.
+        Maximum number of strings.
     longest : int, optional
-        Longer strings, in characters, are not remembered: they seldom come again, and take room.
+        Length in characters above which a string is not cached: long strings rarely repeat and take much memory.
 
     Examples
     --------
@@ -33,13 +33,14 @@ class BoundedCache(Generic[Value]):
         self._old: dict[str, Value] = {}
 
     def look_up(self, keys: Sequence[str], compute: Callable[[list[str]], Iterable[Value]]) -> list[Value]:
-        """Answers for strings, in their order.
+        """Return the results for strings, in the order of the strings.
 
         Parameters
         ----------
         keys : sequence of str
+            The strings to look up; they may repeat.
         compute : callable
-            Given the distinct strings that are not remembered, gives their answers in the same order.
+            Takes a list of the distinct strings that are not cached, and returns their results in the same order.
         """
         answers: dict[str, Value] = {}
         missing: list[str] = []

@@ -1,6 +1,6 @@
-"""Held-out scores to probabilities, probabilities to decisions.
+"""Turn held-out scores into probabilities, and probabilities into decisions.
 
-Only fitting imports scikit-learn. A post's probabilities are the same bits whatever else is in the batch, and so is what explains them.
+Only fitting imports scikit-learn. A post's probabilities, and their explanation, are bit-for-bit the same in any batch.
 """
 
 from typing import Literal, Protocol
@@ -17,29 +17,47 @@ Arrays = dict[str, NDArray[np.float64]]
 
 
 class Calibrator(Protocol):
-    """Maps scores of all targets to one probability per label (labels are the first targets)."""
+    """Map the scores of all targets to one probability per label (the labels are the first targets)."""
 
     def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Calibrator":
-        """Fit on held-out scores, shape (n_posts, n_targets), and labels, shape (n_posts, n_labels)."""
+        """Fit on held-out scores.
+
+        Parameters
+        ----------
+        scores : ndarray of float64, shape (n_posts, n_targets)
+            Scores of posts that the scorer was not fitted on.
+        Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+            The true labels.
+        """
 
     def predict_proba(self, scores: Float64s) -> Float64s:
-        """Probabilities, shape (n_posts, n_labels)."""
+        """Return probabilities, shape (n_posts, n_labels), for scores, shape (n_posts, n_targets)."""
 
     def explained(self, scores: Float64s) -> Float64s:
-        """Log odds, shape (n_posts, n_labels), which `weights` explains."""
+        """Return the log odds, shape (n_posts, n_labels), that `weights` explains."""
 
     def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
-        """What each target's score is worth to each label, shape (n_posts, n_targets, n_labels).
+        """Return how much each target's score counts for each label.
 
-        For `scores`, shape (n_posts, n_targets), against those of one post to compare with, shape (n_targets,): a label's
-        ``explained(scores) - explained(origin)`` is the sum over targets of ``weights * (scores - origin)``.
+        For each label, ``explained(scores) - explained(origin)`` is the sum over targets of ``weights * (scores - origin)``.
+
+        Parameters
+        ----------
+        scores : ndarray of float64, shape (n_posts, n_targets)
+            Scores of the posts to explain.
+        origin : ndarray of float64, shape (n_targets,)
+            Scores of one post to compare with.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_posts, n_targets, n_labels)
         """
 
     def arrays(self) -> Arrays:
-        """What `restore` needs."""
+        """Return the fitted state, as `restore` takes it."""
 
     def restore(self, arrays: Arrays) -> "Calibrator":
-        """Set the fitted state."""
+        """Set the fitted state from what `arrays` returned."""
 
 
 def _sigmoid(values: Float64s) -> Float64s:
@@ -47,11 +65,11 @@ def _sigmoid(values: Float64s) -> Float64s:
 
 
 class Stacked:
-    """Logistic regression per label on all targets' scores, their squares and products.
+    """One logistic regression per label on the scores of all targets, their squares and their products.
 
-    Stacked generalisation (Wolpert 1992) doing a calibrator's work: a label's probability also depends on how
-    much the post looks like the other labels, or like anything at all. Scores are clipped to the range seen
-    while fitting, so that squares never extrapolate.
+    This is stacked generalisation (Wolpert 1992) used for calibration: a label's probability also depends on how strongly the post
+    resembles the other labels, or any label at all. Scores are clipped to the range seen during fitting, so that the squares are
+    never extrapolated.
     """
 
     C = 0.1
@@ -62,7 +80,7 @@ class Stacked:
         return np.hstack([z, z[:, first] * z[:, second]])
 
     def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Stacked":
-        """See `Calibrator`."""
+        """See `Calibrator.fit`."""
         from sklearn.linear_model import LogisticRegression
 
         self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
@@ -74,22 +92,22 @@ class Stacked:
         return self
 
     def predict_proba(self, scores: Float64s) -> Float64s:
-        """See `Calibrator`."""
+        """See `Calibrator.predict_proba`."""
         return _sigmoid(self.explained(scores))
 
     def explained(self, scores: Float64s) -> Float64s:
-        """See `Calibrator`."""
+        """See `Calibrator.explained`."""
         logits: Float64s = np.tile(self.intercept, (len(scores), 1))
-        # No matrix product: the order in which BLAS adds, and so the last bits, depends on the shape of the batch.
+        # We avoid a matrix product, because the order in which BLAS sums, and so the last bits, depends on the shape of the batch.
         for column, weights in zip(self._expand(scores).T, self.coef, strict=True):
             logits += column[:, None] * weights
         return logits
 
     def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
-        """See `Calibrator`.
+        """See `Calibrator.weights`.
 
-        Integrated gradients (Sundararajan et al. 2017) along the straight line between the clipped scores: of a quadratic
-        function, the gradient half way.
+        These are integrated gradients (Sundararajan et al. 2017) along the straight line between the clipped scores. For a quadratic
+        function, that is the gradient at the midpoint.
         """
         clipped, start = (np.clip(each, self.low, self.high) for each in (scores, origin))
         middle = ((clipped + start) / 2 - self.mean) / self.scale
@@ -97,28 +115,28 @@ class Stacked:
         gradient: Float64s = np.tile(self.coef[:n_targets], (len(scores), 1, 1))
         for one, other, weights in zip(*np.triu_indices(n_targets), self.coef[n_targets:], strict=True):
             gradient[:, one] += middle[:, other, None] * weights
-            gradient[:, other] += middle[:, one, None] * weights  # of a square, twice the same
+            gradient[:, other] += middle[:, one, None] * weights  # a square adds to the same entry twice
         moved = scores - origin
-        within = np.divide(clipped - start, moved, out=np.zeros_like(moved), where=moved != 0)  # of the way, the part in the range
+        within = np.divide(clipped - start, moved, out=np.zeros_like(moved), where=moved != 0)  # share of the move within the range
         gradient *= (within / self.scale)[:, :, None]
         return gradient
 
     def arrays(self) -> Arrays:
-        """See `Calibrator`."""
+        """See `Calibrator.arrays`."""
         return {name: getattr(self, name) for name in ("low", "high", "mean", "scale", "coef", "intercept")}
 
     def restore(self, arrays: Arrays) -> "Stacked":
-        """See `Calibrator`."""
+        """See `Calibrator.restore`."""
         for name, array in arrays.items():
             setattr(self, name, array)
         return self
 
 
 class Sigmoid:
-    """Platt scaling: a logistic regression per label on the label's own score."""
+    """Platt scaling: one logistic regression per label on that label's own score."""
 
     def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Sigmoid":
-        """See `Calibrator`."""
+        """See `Calibrator.fit`."""
         from sklearn.linear_model import LogisticRegression
 
         fitted = [LogisticRegression(C=1e4, max_iter=5000).fit(scores[:, [k]], y) for k, y in enumerate(Y.T)]
@@ -127,24 +145,24 @@ class Sigmoid:
         return self
 
     def predict_proba(self, scores: Float64s) -> Float64s:
-        """See `Calibrator`."""
+        """See `Calibrator.predict_proba`."""
         return _sigmoid(self.explained(scores))
 
     def explained(self, scores: Float64s) -> Float64s:
-        """See `Calibrator`."""
+        """See `Calibrator.explained`."""
         log_odds: Float64s = scores[:, : len(self.slope)] * self.slope + self.intercept
         return log_odds
 
     def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
-        """See `Calibrator`."""
+        """See `Calibrator.weights`."""
         return np.tile(np.eye(len(origin), len(self.slope)) * self.slope, (len(scores), 1, 1))
 
     def arrays(self) -> Arrays:
-        """See `Calibrator`."""
+        """See `Calibrator.arrays`."""
         return {"slope": self.slope, "intercept": self.intercept}
 
     def restore(self, arrays: Arrays) -> "Sigmoid":
-        """See `Calibrator`."""
+        """See `Calibrator.restore`."""
         self.slope, self.intercept = arrays["slope"], arrays["intercept"]
         return self
 
@@ -153,24 +171,38 @@ CALIBRATORS: dict[Method, type[Stacked] | type[Sigmoid]] = {"stacked": Stacked, 
 
 
 def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: Thresholds, label: str) -> float:
-    """Choose, among the probabilities, the threshold at and above which a label is decided.
+    """Choose one label's threshold from the observed probabilities; posts at or above it get the label.
 
     Parameters
     ----------
     y : ndarray of 0 and 1, shape (n_posts,)
-        With at least one 1.
+        The true values of the label, at least one of them 1.
     probability : ndarray of float, shape (n_posts,)
         Held-out probabilities.
     wanted : Thresholds
-        ``f1``, ``accuracy``: the highest threshold within ``tolerance`` of the best value; ``precision``: the lowest
-        with at least ``target`` precision (so the greatest recall); ``recall``: the highest with at least ``target`` recall.
+        The objective. For ``f1`` and ``accuracy``, the highest threshold within ``tolerance`` of the best value is chosen; for
+        ``precision``, the lowest with at least ``target`` precision (and so the greatest recall); for ``recall``, the highest with at
+        least ``target`` recall.
     label : str
-        Named in the error.
+        The label's name, for the error message.
+
+    Returns
+    -------
+    float
+        The threshold, one of the probabilities.
 
     Raises
     ------
     InputError
         When no threshold reaches the target precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from models.config import Thresholds
+    >>> y, probability = np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8])
+    >>> tune_threshold(y, probability, Thresholds(objective="precision", target=0.9), "assault")
+    0.8
     """
     from sklearn.metrics import confusion_matrix_at_thresholds
 
@@ -182,7 +214,10 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
     if wanted.objective == "precision":
         reached = precision >= wanted.target
         if not reached.any():
-            message = f"label {label!r}: no threshold has precision {wanted.target}, at best {precision.max():.3f}; lower thresholds.target"
+            message = (
+                f"label {label!r}: no threshold reaches precision {wanted.target}, at most {precision.max():.3f}; "
+                "lower target (thresholds.target in a config)"
+            )
             raise InputError(message)
         return float(thresholds[reached].min())
     value = (correct + true_negatives) / len(y) if wanted.objective == "accuracy" else 2 * correct / (decided + positives)

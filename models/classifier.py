@@ -1,6 +1,7 @@
-"""The classifier: texts in, calibrated probabilities and decisions out."""
+"""The classifier, which turns texts into calibrated probabilities and decisions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,7 +14,7 @@ from models.calibration import Calibrator, Method
 from models.config import LabelSet, ModelConfig, Network
 from models.errors import InputError
 from models.estimator import Estimator
-from models.fitting import CrossValidation, Scorers, TrainingTokens, cross_validate, fit_scorers
+from models.fitting import CrossValidation, Progress, Scorers, TrainingTokens, cross_validate, fit_scorers
 from models.linear import Kind
 from models.storage import RELEASED
 from models.targets import author_numbers, check_texts, label_matrix
@@ -27,61 +28,60 @@ if TYPE_CHECKING:
 class Classifier(Estimator):
     """Multi-label classifier of posts, with scikit-learn's interface.
 
-    Scores every label, every auxiliary label that the training posts hold, and "any label at all" with a linear model, and, if there
-    is one, labels and auxiliary labels with a network, too; calibrates on scores of held-out, author-disjoint folds; tunes
-    one threshold per label on the same.
+    A linear model scores every label, every auxiliary label in the training posts, and "any label at all". A network, if there is
+    one, also scores the labels and auxiliary labels. Calibration and one threshold per label are learned from the scores of
+    held-out, author-disjoint folds.
 
     Parameters
     ----------
     label_set : LabelSet or sequence of str, optional
-        The labels, in the order of every output. By default those that `fit` finds in ``Y``.
+        The labels, in the order used in every output. By default, the labels that `fit` finds in ``Y``.
     spacy_pipeline : str
         ``"blank"`` for spaCy's blank English, or the name of an installed pipeline.
     attribute : {"ORTH", "NORM", "LEMMA"}
-        The token attribute that is counted.
+        The spaCy token attribute to use.
     word_ngrams : {1, 2}
-        Longest word n-gram.
+        Length of the longest word n-gram.
     char_ngrams : (int, int) or None
-        Shortest and longest character n-gram, within 1 and 5; None for none.
-    word_min_df, char_min_df : int
-        Fewest posts that an n-gram must stand in.
-    min_authors : int
-        Fewest authors who must have used an n-gram.
+        Length of the shortest and the longest character n-gram, from 1 to 5; None to use no character n-grams.
+    word_min_df, char_min_df, min_authors : int
+        Minimum number of posts that contain an n-gram, and of authors who used it.
     private : {"keep", "drop"}
         Whether to learn n-grams from tokens that look like names, handles, links or numbers.
     type : {"blend", "svm", "nbsvm", "logistic", "most_frequent"}
-        How the linear weights are found; ``"most_frequent"`` is the baseline that reads no post.
+        How the linear weights are fitted; ``"most_frequent"`` is a baseline that ignores the text.
     C : float
         Inverse strength of regularisation.
     network : Network or None
-        The network beside the linear model, and the lessons that it learns from.
+        The network to use beside the linear model, and the lessons that it learns from.
     calibration : {"stacked", "sigmoid"}
         How scores become probabilities.
     folds : int
-        Author-disjoint folds that probabilities and thresholds are learned on.
+        Number of author-disjoint folds used to learn probabilities and thresholds.
     objective : {"f1", "accuracy", "precision", "recall"}
-        What thresholds are tuned for.
+        What the thresholds are tuned for.
     target : float, optional
-        For precision and recall: the share to reach.
+        For precision and recall: the value to reach.
     tolerance : float
-        For F1 and accuracy: the highest threshold that loses at most so much is taken.
+        For F1 and accuracy: how much of the best value may be lost to choose a higher threshold.
     seed : int
-        Of folds and solvers.
+        Random seed of folds and solvers.
 
     Attributes
     ----------
     classes_ : ndarray of str, shape (n_labels,)
-        Names of the labels, in the order of every output.
+        Names of the labels, in the order used in every output.
     thresholds_ : ndarray of float64, shape (n_labels,)
+        Probability from which on each label is given.
     prior_ : ndarray of float64, shape (n_labels,)
-        Share of each label in the training posts.
+        Share of the training posts that have each label.
     held_out_ : ndarray of float32, shape (n_train_posts, n_labels)
-        After `fit` only: probabilities of the training posts, each post's by a scorer and a calibrator fitted on the
-        other folds, which hold no post of its author.
+        Available after `fit` only: probabilities of the training posts. Each post is scored by a model fitted on the other folds, which
+        contain no post by the same author.
     digest_ : str
-        After `save` or `load`: the model's SHA-256.
+        The model's SHA-256: the one that `save` returned, or that it would return without notes.
     description_ : dict
-        After `save` or `load`: what was noted when the model was saved.
+        Available after `save` or `load`: the contents of ``model.json``.
 
     Examples
     --------
@@ -95,9 +95,8 @@ class Classifier(Estimator):
     prior_: Float64s
     calibrator_: Calibrator
     scorers_: Scorers
-    digest_: str
     description_: dict[str, Any]
-    _config: ModelConfig | None = None
+    _config: ModelConfig | None = None  # what the model was fitted with; the parameters may have changed since then
     _tokenizer: PostTokenizer | None = None
 
     def __init__(
@@ -112,7 +111,7 @@ class Classifier(Estimator):
         char_min_df: int = 3,
         min_authors: int = 1,
         private: Literal["keep", "drop"] = "keep",
-        type: Kind = "blend",  # as the config has it
+        type: Kind = "blend",  # named as in the config
         C: float = 0.15,
         network: Network | None = None,
         calibration: Method = "stacked",
@@ -144,39 +143,35 @@ class Classifier(Estimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "scorers_")
 
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters by name; they count from the next `fit` on."""
-        super().set_params(**params)
-        if not self.__sklearn_is_fitted__():
-            self._config = None
-        return self
-
     __getstate__ = saving.to_state
     __setstate__ = saving.from_state
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> Self:
-        """Make a classifier of a model's configuration."""
-        model = cls(**config.to_parameters())
-        model._config = config
-        return model
+        """Make an unfitted classifier from a model's configuration."""
+        return cls(**config.to_parameters())
+
+    def _described(self, names: Sequence[str] | None = None) -> ModelConfig:
+        """Return the configuration that the parameters describe, with labels of these names if there is no label set."""
+        labels = names if self.label_set is None else self.label_set
+        if labels is None:
+            raise InputError("the labels are not known before fit; pass them, as in Classifier(['assault', 'support'])")
+        return ModelConfig.of_parameters(self.get_params() | {"label_set": labels})
 
     @property
     def config(self) -> ModelConfig:
-        """Everything that decides what a model makes of its training posts, as it is saved with it.
+        """The configuration that, with the training posts, determines the model; it is saved with the model.
 
         Raises
         ------
         InputError
-            When a parameter has a value that is not allowed, or the labels are not known before `fit`.
+            When a parameter has a value that is not allowed, or the labels are not known yet because `fit` was not called.
         """
-        if self._config is None and self.label_set is None:
-            raise InputError("the labels are not known before fit; name them, as in Classifier(['assault', 'support'])")
-        return self._config or ModelConfig.of_parameters(self.get_params())
+        return self._config or self._described()
 
     @property
     def labels(self) -> list[str]:
-        """Names of the labels, in the order of every output."""
+        """Names of the labels, in the order used in every output."""
         return self.config.labels.names
 
     @property
@@ -187,60 +182,65 @@ class Classifier(Estimator):
         except InputError as error:
             raise AttributeError(str(error)) from None
 
+    @cached_property
+    def digest_(self) -> str:
+        """The model's SHA-256."""
+        return saving.encode(self)[0]
+
     @property
     def tokenizer(self) -> PostTokenizer:
-        """Tokenises normalised posts as this model has them."""
-        wanted, known = self.config.text, self._tokenizer
+        """The tokenizer of this model, for normalised posts."""
+        return self._tokenizer_of(self.config)
+
+    def _tokenizer_of(self, config: ModelConfig) -> PostTokenizer:
+        wanted, known = config.text, self._tokenizer
         if known is None or (known.pipeline, known.attribute) != (wanted.spacy_pipeline, wanted.attribute):
             known = self._tokenizer = PostTokenizer(wanted.spacy_pipeline, wanted.attribute)
         return known
 
-    def cross_validate(self, posts: TrainingTokens, progress: Callable[[str], None] = lambda step: None) -> CrossValidation:
-        """Do the part of `fit` that the held-out folds are for, and keep what they gave: calibrator, thresholds, `held_out_`, `prior_`.
+    def cross_validate(self, posts: TrainingTokens, progress: Progress = lambda step: None) -> CrossValidation:
+        """Do only the cross-validation of `fit`, and set the calibrator, `thresholds_`, `held_out_` and `prior_`.
+
+        An earlier fit is forgotten. Errors are those of `fit_tokens`.
 
         Parameters
         ----------
         posts : TrainingTokens
+            The training posts, tokenised by `tokenizer`.
         progress : callable, optional
-            Told each step.
-
-        Raises
-        ------
-        InputError
-            As `fit_tokens`.
+            Called with the name of each step.
         """
-        found = cross_validate(self.config, posts, progress)
-        self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
-        self.prior_ = posts.Y.mean(axis=0)
+        found = cross_validate(self._described(), posts, progress)
+        self._keep(found, posts)
         return found
 
-    def fit(
-        self,
-        texts: Sequence[str],
-        Y: Any,
-        groups: Iterable[Any] | None = None,
-        *,
-        progress: Callable[[str], None] = lambda step: None,
-    ) -> Self:
+    def _keep(self, found: CrossValidation, posts: TrainingTokens) -> None:
+        """Replace what was known of an earlier fit."""
+        for name in ("_config", "scorers_", "digest_", "description_"):
+            self.__dict__.pop(name, None)
+        self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
+        self.prior_ = posts.Y.mean(axis=0)
+
+    def fit(self, texts: Sequence[str], Y: Any, groups: Iterable[Any] | None = None, *, progress: Progress = lambda step: None) -> Self:
         """Fit on labelled posts.
 
         Parameters
         ----------
         texts : sequence of str, length n_posts
-            Posts as they came.
+            Raw posts.
         Y : DataFrame, array of 0 and 1, shape (n_posts, n_labels), or sequence of collections of str
-            One column a label, or the names of each post's labels.
+            One column per label, or the names of each post's labels.
         groups : iterable of hashable or None, length n_posts, optional
-            Author of each post: folds never part an author's posts. By default each post has an author of its own.
+            Author of each post; an author's posts all go into the same fold. By default, each post has its own author.
         progress : callable, optional
-            Told each step.
+            Called with the name of each step.
 
         Raises
         ------
         TypeError
-            When `texts` is one string, or holds anything but strings.
+            When `texts` is a single string, or contains anything but strings.
         InputError
-            When a parameter has a value that is not allowed, `Y` does not fit, or a label has too few posts for the folds.
+            When a parameter has a value that is not allowed, `Y` does not match, or a label has too few posts for the folds.
 
         Examples
         --------
@@ -251,78 +251,76 @@ class Classifier(Estimator):
         ['assault', 'support']
         """
         found = check_texts(texts)
-        names = self.label_set.names if isinstance(self.label_set, LabelSet) else self.label_set
-        names, targets = label_matrix(Y, names)
-        if len(found) != len(targets):
-            raise InputError(f"{len(found)} texts and {len(targets)} rows of Y; give one row for each text")
-        self._config = ModelConfig.of_parameters(self.get_params() | ({"label_set": names} if self.label_set is None else {}))
-        tokens = self.tokenizer([normalise(text) for text in found])
-        return self.fit_tokens(TrainingTokens(tokens, targets, author_numbers(groups, len(found)), targets[:, :0]), progress)
+        names, targets = label_matrix(Y, None if self.label_set is None else self._described().labels.names, len(found))
+        config, authors = self._described(names), author_numbers(groups, len(found))
+        tokens = self._tokenizer_of(config)([normalise(text) for text in found])
+        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0]), progress)
 
-    def fit_tokens(self, posts: TrainingTokens, progress: Callable[[str], None] = lambda step: None) -> Self:
-        """Fit on posts that are tokenised by `tokenizer`, with unlabelled posts and auxiliary labels.
+    def fit_tokens(self, posts: TrainingTokens, progress: Progress = lambda step: None) -> Self:
+        """Fit on posts that `tokenizer` has tokenised, which may include unlabelled posts and auxiliary labels.
 
         Parameters
         ----------
         posts : TrainingTokens
+            The training posts.
         progress : callable, optional
-            Told each step.
+            Called with the name of each step.
 
         Raises
         ------
         InputError
-            When a label has too few positive or negative posts for the folds, or the network's lessons are of other posts.
+            When a label has too few positive or negative posts for the folds, or the network's lessons were made from other posts.
         """
-        found, every = self.cross_validate(posts, progress), np.arange(len(posts.Y))
-        self.scorers_ = fit_scorers(self.config, posts, every, found.targets, found.lesson, "fitting on all train posts", progress)
+        return self._fit(self._described(), posts, progress)
+
+    def _fit(self, config: ModelConfig, posts: TrainingTokens, progress: Progress) -> Self:
+        found, every = cross_validate(config, posts, progress), np.arange(len(posts.Y))
+        scorers = fit_scorers(config, posts, every, found.targets, found.lesson, "fitting on all train posts", progress)
+        self._keep(found, posts)  # only now, so that a failed fit changes nothing
+        self._config, self.scorers_ = config, scorers
         return self
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:
-        """Calibrated probabilities of posts as they came.
+        """Return the calibrated probabilities of raw posts.
 
         Parameters
         ----------
         texts : sequence of str, length n_posts
+            Raw posts.
 
         Returns
         -------
         ndarray of float32, shape (n_posts, n_labels)
-            A post's are the same bits in any batch.
+            A post's probabilities are bit-for-bit the same in any batch.
         """
         return self.predict_proba_normalised([normalise(text) for text in check_texts(texts)])
 
     def predict_proba_normalised(self, texts: Sequence[str]) -> Probabilities:
-        """Probabilities of posts that went through `normalise`, shape (n_posts, n_labels)."""
+        """Return the probabilities, shape (n_posts, n_labels), of posts that went through `normalise`."""
+        self.check_is_fitted()
         return self.predict_proba_tokens(self.tokenizer(texts))
 
     def predict_proba_tokens(self, tokens: TokenBatch) -> Probabilities:
-        """Probabilities of posts from `tokenizer`, shape (n_posts, n_labels)."""
+        """Return the probabilities, shape (n_posts, n_labels), of posts that `tokenizer` has tokenised."""
+        self.check_is_fitted()
         return self.calibrator_.predict_proba(self.scorers_.decision_function(tokens)).astype(np.float32)
 
     def predict(self, texts: Sequence[str]) -> Labels:
-        """Labels decided by the model's thresholds, as 0 and 1.
-
-        Parameters
-        ----------
-        texts : sequence of str, length n_posts
-
-        Returns
-        -------
-        ndarray of 0 and 1, shape (n_posts, n_labels)
-        """
+        """Return the labels of raw posts as an array of 0 and 1, shape (n_posts, n_labels), using the model's thresholds."""
         return self.decide(self.predict_proba(texts)).astype(np.int8)
 
     def label(self, texts: Sequence[str]) -> "pd.DataFrame":
-        """Probabilities and labels as a table to look at; it holds no text.
+        """Return probabilities and labels as a table to look at, without the text.
 
         Parameters
         ----------
         texts : sequence of str, length n_posts
+            Raw posts.
 
         Returns
         -------
         DataFrame, shape (n_posts, n_labels + 1)
-            A column of probabilities a label, and ``labels``, the names of those decided.
+            One column of probabilities per label, and a column ``labels`` with the names of the labels given. A Series keeps its index.
 
         Examples
         --------
@@ -333,30 +331,35 @@ class Classifier(Estimator):
         import pandas as pd
 
         probabilities = self.predict_proba(texts)
-        frame = pd.DataFrame(probabilities, columns=self.labels)
+        frame = pd.DataFrame(probabilities, texts.index if isinstance(texts, pd.Series) else None, self.labels)
         frame["labels"] = [", ".join(self.classes_[row]) for row in self.decide(probabilities)]
         return frame
 
     def score(self, texts: Sequence[str], Y: Any = None) -> float:
-        """Share of posts with every label right, scikit-learn's default for several labels.
+        """Return the share of posts whose labels are all correct, scikit-learn's default score for several labels.
 
         Parameters
         ----------
         texts : sequence of str, length n_posts
-        Y : as of `fit`
+            Raw posts.
+        Y : DataFrame, array or sequence
+            The true labels, as in `fit`.
 
         Raises
         ------
         TypeError
-            Without `Y`: what gave probabilities under this name is `predict_proba`.
+            When `Y` is missing: an earlier release returned probabilities here; use `predict_proba` for these.
         """
         if Y is None:
-            raise TypeError("score(texts, Y) gives the share of posts with every label right; for probabilities use predict_proba(texts)")
-        _, truth = label_matrix(Y, self.labels)
-        return float((self.predict(texts) == truth).all(axis=1).mean())
+            raise TypeError(
+                "score needs Y, and returns the share of posts with all labels correct; for probabilities use predict_proba(texts)"
+            )
+        predicted = self.predict(texts)
+        _, truth = label_matrix(Y, self.labels, len(predicted))
+        return float((predicted == truth).all(axis=1).mean())
 
     def decide(self, probabilities: Probabilities) -> Decisions:
-        """Whether each label is given, shape (n_posts, n_labels)."""
+        """Return whether each label is given, shape (n_posts, n_labels)."""
         decided: Decisions = probabilities >= self.thresholds_.astype(np.float32)
         return decided
 
@@ -366,14 +369,14 @@ class Classifier(Estimator):
         Parameters
         ----------
         folder : str or Path
-            Replaced if it holds a model.
+            Folder to write; an earlier model in it is replaced.
         notes : dict, optional
-            JSON-able facts to keep with the model, such as its training data and metrics.
+            Facts to store in ``model.json``, such as training data and metrics; they must be JSON-serialisable.
 
         Raises
         ------
         InputError
-            When the folder cannot be written.
+            When a note has the name of one of the model's own keys, or the folder cannot be written.
         """
         return saving.save(self, Path(folder), notes)
 
@@ -381,14 +384,10 @@ class Classifier(Estimator):
     def load(cls, folder: str | Path) -> "Classifier":
         """Read a model directory; nothing in it is ever executed.
 
-        Parameters
-        ----------
-        folder : str or Path
-
         Raises
         ------
         InputError
-            When it is missing, damaged, tampered with, of another format version or written by another release.
+            When it is missing, damaged or altered, or has another format version or another release's configuration.
         """
         return saving.load(cls, Path(folder))
 

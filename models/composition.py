@@ -1,7 +1,7 @@
-"""Posts made of other posts' parts, for a teacher to label: real ones that hold a rare label are too few to learn from.
+"""Compose new posts from parts of real ones for a teacher to label, because too few real posts have a rare label.
 
-After the data augmentation of Tang et al. (2019), "Distilling task-specific knowledge from BERT into simple neural networks",
-with nearest neighbours in the encoder's embedding space in the place of its replacement by part of speech.
+This follows the data augmentation of Tang et al. (2019), "Distilling task-specific knowledge from BERT into simple neural networks",
+but replaces words by their nearest neighbours in the encoder's embedding space, not by words of the same part of speech.
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,24 @@ from numpy.typing import NDArray
 from models.arrays import Int64s
 from models.tokens import TokenBatch
 
-_LONGEST = 60  # tokens taken of a post
-_CUT, _JOINED = 0.4, 0.35  # share of posts that are cut, and of those that part of another is put to
-_REPLACED = (0.1, 0.2, 0.35)  # of the words that have neighbours, a rate drawn for each post
-_LEFT_OUT = (0.0, 0.08)  # of the words
+_LONGEST = 60  # maximum number of tokens taken from a post
+_CUT, _JOINED = 0.4, 0.35  # share of posts that are cut, and share that are joined with part of another post
+_REPLACED = (0.1, 0.2, 0.35)  # share of the words with neighbours to replace; one value is drawn per post
+_LEFT_OUT = (0.0, 0.08)  # share of the words to leave out; one value is drawn per post
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Words that may stand for a word.
+    """Words that may replace a word.
 
     Attributes
     ----------
     words : list of str
+        The words that have neighbours.
     nearest : ndarray of int, shape (n_words, n_neighbours)
-        Indices of words, none of them the word itself.
+        Indices into `words` of each word's neighbours, which never include the word itself.
     probabilities : ndarray of float, shape (n_words, n_neighbours)
-        Rows sum to one, up to rounding.
+        Probability of each neighbour; rows sum to one, up to rounding.
     """
 
     words: list[str]
@@ -38,21 +39,22 @@ class Neighbours:
 
 
 class Composer:
-    """Draws posts and changes them.
+    """Compose posts by drawing real ones and changing them.
 
     Parameters
     ----------
     posts : TokenBatch
         Real posts.
     pools : sequence of ndarray of int64
-        Indices of posts; every pool is as likely to be drawn from as any other.
+        Groups of posts, by index; all groups are drawn from equally often.
     neighbours : Neighbours
+        Words that may replace a word.
     """
 
     def __init__(self, posts: TokenBatch, pools: Sequence[Int64s], neighbours: Neighbours) -> None:
         self.pools = [pool for pool in pools if len(pool)]
         row = {word: number for number, word in enumerate(neighbours.words)}
-        # Words that no post holds get codes of their own behind the others.
+        # Words that no post contains get codes after those of the posts' words.
         code = {word: number for number, word in enumerate(posts.types)}
         for word in neighbours.words:
             code.setdefault(word, len(code))
@@ -94,12 +96,14 @@ class Composer:
         return kept
 
     def compose(self, count: int, seed: Sequence[int]) -> TokenBatch:
-        """Make posts.
+        """Compose posts; the same seed makes the same posts.
 
         Parameters
         ----------
         count : int
+            How many posts to compose.
         seed : sequence of int
+            Seed of NumPy's random generator.
         """
         rng = np.random.default_rng(seed)
         posts = [self._compose(rng) for _ in range(count)]
@@ -108,5 +112,11 @@ class Composer:
 
 
 def written(tokens: Sequence[str]) -> str:
-    """Tokens as a text for a model with a tokenizer of its own: what spaCy cut off a word is put back."""
+    """Join tokens into a text for a model that has its own tokenizer; what spaCy split off a word is put back.
+
+    Examples
+    --------
+    >>> written(["i", "did", "n't", "know", "."])
+    "i didn't know."
+    """
     return "".join(token if token[:1] == "'" or token in {"n't", ",", ".", "!", "?"} else f" {token}" for token in tokens).strip()

@@ -1,4 +1,4 @@
-"""The part of a configuration that decides what a model makes of its training posts, and is saved with it."""
+"""The part of a configuration that, with the training posts, determines a model; it is saved with the model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +12,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def find_file(path: str) -> Path:
-    """Where a file that a config names is: as the path says, or else below the repository's folder."""
+    """Find a file that a config names: at the path itself if it exists, otherwise relative to the repository's root."""
     return Path(path) if Path(path).exists() else ROOT / path
 
 
+def _plain(value: Any) -> Any:
+    """Return a parameter's value with numpy's scalars and arrays turned into Python's numbers and lists, and tuples into lists."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 class Section(BaseModel):
-    """Keys of a YAML file, or of a part of one: an unknown key is an error, and so is a value of another type."""
+    """The keys of a YAML file, or of a section of one; unknown keys and values of the wrong type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -30,11 +37,10 @@ class Label(Section):
 
 
 class LabelSet(Section):
-    """Labels in the order of every output, and others that data may hold.
+    """The labels in the order used in every output, and other labels that the data may contain.
 
-    The model learns from `auxiliary` ones where data has them, to tell the labels from their neighbours, but gives no
-    probability for them; `ignored` ones it leaves out altogether. `support` names the labels that tell of no harm: they are not
-    counted where "any disclosure" is.
+    The model learns from `auxiliary` labels, if the data has any, to tell the labels from similar ones, but returns no probability
+    for them. It ignores the `ignored` labels. `support` names the labels that report no harm; they do not count as "any disclosure".
     """
 
     name: str
@@ -47,9 +53,9 @@ class LabelSet(Section):
     def _distinct(self) -> "LabelSet":
         names = [*self.names, *self.auxiliary, *self.ignored]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(repeated)} listed twice")
+            raise ValueError(f"{', '.join(repeated)} listed twice; list each label once")
         if unknown := [name for name in self.support if name not in self.names]:
-            raise ValueError(f"support: {unknown[0]!r} is none of the labels {', '.join(self.names)}")
+            raise ValueError(f"support: {unknown[0]!r} is not one of the labels {', '.join(self.names)}")
         return self
 
     @property
@@ -66,7 +72,7 @@ class Text(Section):
 
 
 class Features(Section):
-    """What is counted."""
+    """Which n-grams are counted."""
 
     word_ngrams: Literal[1, 2] = 2
     char_ngrams: Annotated[list[int], Field(min_length=2, max_length=2)] | None = [2, 5]
@@ -83,11 +89,11 @@ class Features(Section):
 
 
 class Network(Section):
-    """A small convolutional network beside the linear model, and the slow teachers whose answers it learns from."""
+    """A small convolutional network beside the linear model, and the file of teachers' answers that it learns from."""
 
     lessons: str
     dimensions: Annotated[int, Field(ge=1)] = 48
-    # Greater products are spread over threads, and their last bits would depend on how many.
+    # Larger matrix products would be spread over threads, and their last bits would depend on the number of threads.
     filters: Annotated[int, Field(ge=1, le=512)] = 128
     width: Literal[1, 3, 5, 7] = 5
     hidden: Annotated[int, Field(ge=1, le=512)] = 128
@@ -95,7 +101,7 @@ class Network(Section):
 
 
 class Model(Section):
-    """Which estimator, and how strongly it is regularised."""
+    """Which estimator to use, and how strongly to regularise it."""
 
     type: Literal["blend", "svm", "nbsvm", "logistic", "most_frequent"] = "blend"
     C: Annotated[float, Field(gt=0)] = 0.15
@@ -104,7 +110,7 @@ class Model(Section):
     @model_validator(mode="after")
     def _reads_posts(self) -> "Model":
         if self.network and self.type == "most_frequent":
-            raise ValueError("type most_frequent, the baseline, reads no post and takes no network; choose another type, or network: null")
+            raise ValueError("type most_frequent, the baseline, cannot have a network; choose another type, or set network: null")
         return self
 
 
@@ -125,12 +131,18 @@ class Thresholds(Section):
     @model_validator(mode="after")
     def _target_where_needed(self) -> "Thresholds":
         if (self.objective in ("precision", "recall")) != (self.target is not None):
-            raise ValueError("the objectives precision and recall need a target, the others have none")
+            raise ValueError(
+                "the objectives precision and recall need a target; f1 and accuracy must not have one "
+                "(target: null in a config, target=None in Python)"
+            )
         return self
 
 
+_PARAMETERS = {"method": "calibration", "name": "label_set", "labels": "label_set"}  # keys that a parameter calls by another name
+
+
 class ModelConfig(Section):
-    """Everything that decides what a model makes of its training posts; stored with it."""
+    """Everything that, with the training posts, determines a model; it is stored with the model."""
 
     labels: LabelSet
     text: Text = Text()
@@ -143,11 +155,14 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _network_is_heard(self) -> "ModelConfig":
         if self.model.network and self.calibration.method != "stacked":
-            raise ValueError("model.network needs calibration.method stacked, which blends its scores with the linear model's")
+            raise ValueError(
+                "model.network needs calibration.method: stacked, which blends its scores with those of the linear model "
+                "(in Python, network and calibration='stacked')"
+            )
         return self
 
     def to_parameters(self) -> dict[str, Any]:
-        """Parameters of `models.Classifier` that give this config."""
+        """Return the parameters of `models.Classifier` that correspond to this config."""
         sections = (self.text, self.features, self.model, self.thresholds)
         flat = {name: value for section in sections for name, value in section}
         return {
@@ -165,28 +180,30 @@ class ModelConfig(Section):
         Parameters
         ----------
         parameters : mapping
-            All of them, by name; ``label_set`` may be a list of names.
+            All parameters by name; ``label_set`` may be a list of names, and numbers may be numpy's.
 
         Raises
         ------
         InputError
-            When one has a value that is not allowed.
+            When a parameter has a value that is not allowed.
         """
-        labels, given = parameters["label_set"], dict(parameters)
+        given = {name: _plain(value) for name, value in parameters.items()}
+        labels = given["label_set"]
+        if isinstance(labels, str):
+            raise InputError(f'label_set must be a list of names, but got one string; put it in a list: ["{labels}"]')
         try:
             if not isinstance(labels, LabelSet):
-                labels = LabelSet(name="labels", labels=[Label(name=name, definition=name.replace("_", " ")) for name in labels])
-            if given["char_ngrams"] is not None:
-                given["char_ngrams"] = list(given["char_ngrams"])
+                labels = LabelSet(name="labels", labels=[Label(name=name, definition=str(name).replace("_", " ")) for name in labels])
             sections: dict[str, type[Section]] = {"text": Text, "features": Features, "model": Model, "thresholds": Thresholds}
             made = {name: section(**{key: given[key] for key in section.model_fields}) for name, section in sections.items()}
             return cls(
                 labels=labels,
                 calibration=Calibration(method=given["calibration"], folds=given["folds"]),
                 seed=given["seed"],
-                **made,  # type: ignore[arg-type]  # each of its own section
+                **made,  # type: ignore[arg-type]  # each value belongs to its own section
             )
         except ValidationError as error:
             first = error.errors()[0]
-            place, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            place, *inner = map(str, first["loc"] or [""])
+            place, reason = ".".join([_PARAMETERS.get(place, place), *inner]), first["msg"].removeprefix("Value error, ")
             raise InputError(f"Classifier: {place}: got {first['input']!r}; {reason}" if place else f"Classifier: {reason}") from None

@@ -1,5 +1,5 @@
-"""What goes wrong by a user's input, not by a mistake in the code."""
+"""The error for wrong input, as opposed to a mistake in the code."""
 
 
 class InputError(Exception):
-    """Input that cannot be used: the message is one line that names the place and the remedy."""
+    """The input cannot be used; the message is one line that says where the problem is and how to fix it."""

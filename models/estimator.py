@@ -1,42 +1,42 @@
-"""scikit-learn's conventions for estimators, without importing scikit-learn: scoring starts sooner."""
+"""scikit-learn's conventions for estimators, without importing scikit-learn, so that scoring starts faster."""
 
 import inspect
 from typing import Any, Self
 
 
 class Estimator:
-    """Parameters by name, as scikit-learn's `clone`, `GridSearchCV` and `Pipeline` ask for them.
+    """Get and set parameters by name, as scikit-learn's `clone`, `GridSearchCV` and `Pipeline` require.
 
-    A subclass's ``__init__`` stores its parameters as they are, under their names, and does nothing else.
+    A subclass's ``__init__`` must only store its parameters unchanged, under their own names.
     """
 
     @classmethod
     def _parameters(cls) -> dict[str, Any]:
-        """Names and defaults of the parameters."""
+        """Return the names and defaults of the parameters."""
         return {name: each.default for name, each in inspect.signature(cls.__init__).parameters.items() if name != "self"}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  # scikit-learn's signature
-        """Parameters by name.
+        """Return the parameters by name.
 
         Parameters
         ----------
         deep : bool
-            Makes no difference: no parameter has parameters of its own.
+            Has no effect, because no parameter has parameters of its own.
         """
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name.
+        """Set parameters by name; they take effect at the next `fit`.
 
         Parameters
         ----------
         **params
-            Values by name.
+            New values by name.
 
         Raises
         ------
         ValueError
-            For a name that is no parameter.
+            When there is no parameter of that name.
         """
         known = self._parameters()
         for name, value in params.items():
@@ -47,8 +47,18 @@ class Estimator:
 
     def __repr__(self) -> str:
         defaults = self._parameters()
-        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name]]
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        raise NotImplementedError
+
+    def check_is_fitted(self) -> None:
+        """Raise scikit-learn's `NotFittedError` before `fit`."""
+        if not self.__sklearn_is_fitted__():
+            from sklearn.utils.validation import check_is_fitted
+
+            check_is_fitted(self)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags

@@ -1,9 +1,9 @@
-"""Why a label has its probability: the words of a post, and the n-grams of a label.
+"""Explain why a label has its probability, by the words of a post and by the n-grams of a label.
 
-What a post's words contribute sums exactly to the difference between its log odds and those of a post without any known
-n-gram: the scorers are linear in the n-grams' values, and a network's in what words add to its filters' responses, as long as the
-same places respond most and the same hidden units are above zero. Which these are, the post's words settle together. So what a
-word contributes to a network's scores is its part in what they did together, not what leaving it out would change.
+The contributions of a post's words sum exactly to the difference between its log odds and those of a post without any known n-gram.
+This works because the linear scorer is linear in the values of the n-grams, and the network is linear in what words add to its filters'
+responses, as long as the same places respond most and the same hidden units are above zero. The post's words determine these
+together. A word's contribution to a network's score is therefore its share of the joint result, not the change from leaving it out.
 """
 
 import re
@@ -16,49 +16,50 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.errors import InputError
+from models.targets import check_texts
 from models.text import EMAIL, PHONE, URL, USER, normalise
 from models.tokens import TokenBatch
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
 
-Reason = tuple[str, str, float]  # label, word of the post, what it contributes to the label's log odds
+Reason = tuple[str, str, float]  # label, word of the post, and the word's contribution to the label's log odds
 
-MIN_POSTS = 10  # a rarer n-gram may be a person's
+MIN_POSTS = 10  # a rarer n-gram may identify a person
 
 _NO_WORDING = re.compile(r"@|(?<!<)\d|//|www|\w\.\w|<(?!3)|>")  # handles, numbers, links and their masks
-_MASKS = [f" {mask} " for mask in (USER, URL, EMAIL, PHONE)]  # as character n-grams see them
+_MASKS = [f" {mask} " for mask in (USER, URL, EMAIL, PHONE)]  # padded with spaces, as for character n-grams
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """What the words of posts contribute to their labels.
+    """The contributions of posts' words to their labels.
 
     Attributes
     ----------
     words : TokenBatch
-        Each post's distinct tokens, in the order in which they first stand there.
+        Each post's distinct tokens, in the order of their first occurrence.
     values : ndarray of float64, shape (n_words, n_labels)
-        A row for each of ``words.codes``.
+        Contributions to the log odds, one row for each of ``words.codes``.
     """
 
     words: TokenBatch
     values: NDArray[np.float64]
 
     def of_posts(self) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
-        """Words and values, shape (n_words, n_labels), of each post."""
+        """Yield the words of each post, and their values, shape (n_words, n_labels)."""
         for words, start, stop in zip(self.words.to_lists(), self.words.offsets[:-1], self.words.offsets[1:], strict=True):
             yield words, self.values[start:stop]
 
 
 def _cells(posts: TokenBatch) -> NDArray[np.int64]:
-    """A number for the post and the type of each token."""
+    """Return, for each token, a number that identifies its post and its type."""
     cells: NDArray[np.int64] = np.repeat(np.arange(len(posts)), np.diff(posts.offsets)) * len(posts.types) + posts.codes
     return cells
 
 
 def _summed(words: TokenBatch, tokens: TokenBatch, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values of tokens, shape (n_tokens, n_targets), to those of posts' distinct words, shape (n_words, n_targets)."""
+    """Sum the values of tokens, shape (n_tokens, n_targets), over each post's distinct words, shape (n_words, n_targets)."""
     cells = _cells(words)
     order = np.argsort(cells)
     row = order[np.searchsorted(cells, _cells(tokens), sorter=order)]
@@ -70,16 +71,17 @@ def _summed(words: TokenBatch, tokens: TokenBatch, values: NDArray[np.float64]) 
 def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     """Divide the log odds of posts among their words.
 
-    A feature's contribution is its value times the sum over targets of its weight there times what the target is worth to the
-    label (see `models.calibration.Calibrator.weights`); it falls to the words by `models.features.TfidfFeatures.by_word`.
-    To it comes the word's part in the scores of a network, if there is one (see `models.network.ConvolutionalScorer.by_word`).
-    A post's words sum to the difference between its log odds and those of an empty post.
+    A feature contributes its value, times the sum over targets of its weight for the target times the target's weight for the label
+    (see `models.calibration.Calibrator.weights`). `models.features.TfidfFeatures.by_word` divides this among the words. If there is a
+    network, a word's part in its scores is added (see `models.network.ConvolutionalScorer.by_word`). The contributions of a post's
+    words sum to the difference between its log odds and those of an empty post.
 
     Parameters
     ----------
     model : Classifier
+        A fitted classifier.
     tokens : TokenBatch
-        Posts from ``model.tokenizer``.
+        Posts tokenised by ``model.tokenizer``.
     """
     words, parts = model.scorers_.features.by_word(tokens)
     moved = parts @ model.scorers_.linear.coef_.astype(np.float64)
@@ -92,27 +94,28 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     weights = model.calibrator_.weights(origin + of_post @ moved, origin)
     post = np.repeat(np.arange(len(words)), np.diff(words.offsets))
     values = np.zeros((len(moved), len(model.labels)))
-    for target, scores in enumerate(moved.T):  # no matrix product: a post's are the same bits in any batch
+    for target, scores in enumerate(moved.T):  # not a matrix product, so that a post's values are bit-for-bit the same in any batch
         values += scores[:, None] * weights[post, target]
     return Contributions(words, values)
 
 
 def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dict[str, list[tuple[str, float]]]]:
-    """Words that mattered most to each label of each post, for or against it.
+    """Return the words that matter most for each label of each post, for or against it.
 
     Parameters
     ----------
     model : Classifier
+        A fitted classifier.
     texts : sequence of str, length n_posts
-        Posts as they came.
+        Raw posts.
     top : int
-        Words a label, at most.
+        Maximum number of words per label.
 
     Returns
     -------
     list of dict, length n_posts
-        By label, words and their `contributions`, the greatest first, whatever its sign; none that are zero. Words are tokens
-        as ``model.tokenizer`` has them: in lower case, handles and links masked.
+        For each label, words and their `contributions`, sorted by absolute value, the largest first, and without zeros. Words are
+        tokens of ``model.tokenizer``: in lower case, with handles and links masked.
 
     Examples
     --------
@@ -121,7 +124,8 @@ def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dic
     >>> why["assault"]
     [('groped', ...)]
     """
-    found = contributions(model, model.tokenizer([normalise(text) for text in texts]))
+    model.check_is_fitted()
+    found = contributions(model, model.tokenizer([normalise(text) for text in check_texts(texts)]))
     explanations = []
     for words, values in found.of_posts():
         strongest = np.argsort(-np.abs(values), axis=0, kind="stable")[:top]
@@ -135,22 +139,23 @@ def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dic
 
 
 def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[Reason]]:
-    """Words that spoke most for labels.
+    """Return the words that count most in favour of labels.
 
     Parameters
     ----------
     model : Classifier
+        A fitted classifier.
     normalised : sequence of str, length n_posts
         Posts that went through `normalise`.
     wanted : ndarray of bool, shape (n_posts, n_labels)
-        Labels to explain.
+        The labels to explain.
     top : int
-        Words a label, at most.
+        Maximum number of words per label.
 
     Returns
     -------
     list of list of Reason, length n_posts
-        Label, word and its contribution, always above zero, the greatest of a label first.
+        Label, word and contribution. Contributions are above zero; each label's largest comes first.
     """
     found = contributions(model, model.tokenizer(normalised))
     explanations = []
@@ -166,7 +171,7 @@ def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.b
 
 @dataclass(frozen=True)
 class Feature:
-    """An n-gram, its weight (of a feature of value 1) and how many training posts hold it."""
+    """An n-gram, its weight (its contribution at value 1) and the number of training posts that contain it."""
 
     ngram: str
     weight: float
@@ -175,7 +180,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Sides:
-    """N-grams for and against a label, the strongest first."""
+    """The n-grams that support and oppose a label, the strongest first."""
 
     supporting: list[Feature]
     opposing: list[Feature]
@@ -183,15 +188,16 @@ class Sides:
 
 @dataclass(frozen=True)
 class StrongestFeatures:
-    """N-grams with the greatest weights on a label.
+    """The n-grams with the largest weights for a label.
 
     Attributes
     ----------
     label : str
+        The label.
     min_posts : int
-        Fewest training posts that hold each of them.
+        Minimum number of training posts that contain each n-gram.
     words, characters : Sides
-        Of each kind; a character n-gram has a space where a word begins or ends.
+        Word n-grams and character n-grams; a character n-gram has a space where a word begins or ends.
     """
 
     label: str
@@ -201,44 +207,45 @@ class StrongestFeatures:
 
 
 def _posts_with(model: "Classifier") -> NDArray[np.int64]:
-    """How many training posts, labelled or not, hold each n-gram, from its weight (see `models.features.TfidfFeatures.idf_`)."""
+    """Return how many training posts, labelled or not, contain each n-gram, from `models.features.TfidfFeatures.idf_`."""
     try:
         noted = model.description_["training_data"]
         posts = noted["posts"] + noted.get("unlabelled", 0)  # features are learned from both
     except (AttributeError, KeyError):
-        raise InputError("the model does not say how many posts it was trained on; train it with train.py and load it") from None
+        raise InputError("the model does not record how many posts it was trained on; train it with train.py and load it") from None
     found: NDArray[np.int64] = np.rint((1 + posts) / np.exp(model.scorers_.features.idf_.astype(np.float64) - 1) - 1).astype(np.int64)
     return found
 
 
 def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts: int = MIN_POSTS) -> StrongestFeatures:
-    """N-grams with the greatest weights on a label's own score by the linear model.
+    """Return the n-grams with the largest weights for a label's own score in the linear model.
 
-    Of a model with a network that is one half; what the network learned is not in single n-grams.
+    For a model with a network, this shows only the linear half; what the network learned is not in single n-grams.
 
     Parameters
     ----------
     model : Classifier
-        Trained with ``train.py``, which notes the number of posts.
+        A model trained with ``train.py``, which records the number of posts.
     label : str
+        One of the model's labels.
     top : int
-        N-grams of each kind, at most.
+        Maximum number of n-grams of each kind.
     min_posts : int
-        Fewest training posts that must hold an n-gram. What few people wrote may tell who they are; ten copies of one post
-        count as ten.
+        Minimum number of training posts that contain an n-gram, because what few people wrote may reveal who they are. Ten copies of
+        one post count as ten.
 
     Returns
     -------
     StrongestFeatures
-        No n-gram in it looks like a handle, a link or a number, or like a part of one.
+        Without n-grams that look like a handle, a link or a number, or like part of one.
 
     Raises
     ------
     InputError
-        When the model has no such label, or does not say how many posts it was trained on.
+        When the model has no such label, or does not record how many posts it was trained on.
     """
     if label not in model.labels:
-        raise InputError(f"label {label!r}: the model's are {', '.join(model.labels)}; choose one of them")
+        raise InputError(f"label {label!r} is not a label of the model; choose one of {', '.join(model.labels)}")
     weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)], _posts_with(model)
     n_words = len(model.scorers_.features.words_)
     common = np.flatnonzero((posts >= min_posts) & (weights != 0))

@@ -1,7 +1,7 @@
 """Sublinear TF-IDF of word and character n-grams, computed once per distinct token.
 
-Character n-grams (`char_wb`) never cross a token, so the counts of a batch are
-(posts x tokens) @ (distinct tokens x n-grams); n-grams are looked up as exact integer keys.
+Character n-grams (`char_wb`) never cross the boundary of a token, so the counts of a batch are the product
+(posts x tokens) @ (distinct tokens x n-grams). N-grams are looked up as exact integer keys.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from models.tokens import TokenBatch
 def _normalise_rows(matrix: sparse.csr_matrix) -> None:
     """Scale each row to length one, in place.
 
-    Every row is summed by itself, so that a post's features are the same bits whatever else is in the batch.
+    Every row is summed on its own, so that a post's features are bit-for-bit the same in any batch.
     """
     lengths = np.diff(matrix.indptr)
     filled = lengths > 0
@@ -31,7 +31,7 @@ def _normalise_rows(matrix: sparse.csr_matrix) -> None:
 
 
 def _weight(counts: sparse.csr_matrix, idf: NDArray[np.float32]) -> None:
-    """Counts to sublinear TF-IDF with rows of length one, in place."""
+    """Turn counts into sublinear TF-IDF with rows of length one, in place."""
     counts.data = (np.log(counts.data) + np.float32(1)) * idf[counts.indices]
     _normalise_rows(counts)
 
@@ -41,45 +41,52 @@ def _beside(blocks: list[sparse.csr_matrix]) -> sparse.csr_matrix:
 
 
 def _cells(matrix: sparse.csr_matrix, row_names: Int64s) -> Int64s:
-    """A number for the row's name and the column of each entry."""
+    """Return, for each entry, a number that identifies its row's name and its column."""
     cells: Int64s = np.repeat(row_names, np.diff(matrix.indptr)) * matrix.shape[1] + matrix.indices
     return cells
 
 
 def _without_types(tokens: TokenBatch, wanted: Callable[[str], bool]) -> TokenBatch:
-    """The posts without the tokens that are not wanted."""
+    """Return the posts without the tokens for which `wanted` is false."""
     kept = np.array([wanted(token) for token in tokens.types], bool)[tokens.codes]
     return TokenBatch(tokens.types, tokens.codes[kept], np.concatenate([[0], np.cumsum(kept)])[tokens.offsets])
 
 
 class TfidfFeatures:
-    """Word and character n-grams of tokenised posts, each block as scikit-learn's ``TfidfVectorizer`` gives it.
+    """Word and character n-grams of tokenised posts; each block equals that of scikit-learn's ``TfidfVectorizer``.
 
     The word block equals ``TfidfVectorizer(ngram_range=(1, word_ngrams), min_df=word_min_df, sublinear_tf=True)`` on the
-    same tokens, the character block ``TfidfVectorizer(analyzer="char_wb", ngram_range=char_ngrams, min_df=char_min_df,
-    sublinear_tf=True)`` on the tokens joined by spaces, columns in the same order.
+    same tokens. The character block equals ``TfidfVectorizer(analyzer="char_wb", ngram_range=char_ngrams, min_df=char_min_df,
+    sublinear_tf=True)`` on the tokens joined by spaces. The columns are in the same order.
 
     Parameters
     ----------
     word_ngrams : {1, 2}
-        Longest word n-gram.
+        Length of the longest word n-gram.
     char_ngrams : (int, int) or None
-        Shortest and longest character n-gram, within 1 and 5; None for no character block.
+        Length of the shortest and the longest character n-gram, from 1 to 5; None for no character block.
     word_min_df, char_min_df : int
-        Fewest posts that an n-gram must stand in.
+        Minimum number of posts that contain an n-gram.
     min_authors : int
-        Fewest authors who must have used an n-gram.
+        Minimum number of authors who used an n-gram.
     private : {"keep", "drop"}
-        Whether to learn n-grams from tokens that look like names, handles, links or numbers. With "drop" no n-gram is one,
-        has one in it or was learned from one; weights of n-grams that they share with other words are learned from them,
-        too (English only, see `models.privacy`).
+        Whether to learn n-grams from tokens that look like names, handles, links or numbers. With "drop", no n-gram is such a token,
+        contains one or was learned from one. N-grams that such tokens share with other words are kept, and their weights are learned
+        from both (English only, see `models.privacy`).
 
     Attributes
     ----------
     words_, characters_ : list of str
-        Vocabularies, sorted: the columns of the output, words first.
+        The sorted vocabularies: the columns of the output, words first.
     idf_ : ndarray of float32, shape (n_features,)
-        ``ln((1 + n_posts) / (1 + posts with it)) + 1``.
+        ``ln((1 + n_posts) / (1 + posts that contain the n-gram)) + 1``.
+
+    Examples
+    --------
+    >>> posts = TokenBatch.from_lists([["believe", "her"], ["believe", "him"]])
+    >>> features = TfidfFeatures(char_ngrams=None)
+    >>> features.fit_transform(posts).shape, features.words_
+    ((2, 1), ['believe'])
     """
 
     def __init__(
@@ -104,14 +111,14 @@ class TfidfFeatures:
         Parameters
         ----------
         X : TokenBatch
-            Posts.
+            Posts to learn from.
         groups : ndarray of int, shape (n_posts,), optional
-            Author of each post; by default each has its own.
+            Author of each post; by default, each post has its own author.
 
         Raises
         ------
         InputError
-            When no n-gram stands in enough posts, of enough authors, or the lists that ``private="drop"`` needs are missing.
+            When no n-gram is in enough posts by enough authors, or the word lists that ``private="drop"`` needs are not installed.
         """
         authors = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
         words = learn_words(X, authors, self.word_ngrams, self.word_min_df, self.min_authors)
@@ -132,18 +139,39 @@ class TfidfFeatures:
         return self.restore(*vocabularies, idf.astype(np.float32))
 
     def _nothing(self, posts: int) -> str:
-        authors, remedy = "", "lower features.word_min_df"
+        authors, remedy = "", "lower word_min_df (features.word_min_df in a config)"
         if self.min_authors > 1:
-            authors, remedy = f" by {self.min_authors} authors", "lower features.word_min_df or features.min_authors"
-        shown = " and may be shown (features.private: drop)" if self.private == "drop" else ""
-        return f"no n-gram stands in {self.word_min_df} of the {posts} posts{authors}{shown}; {remedy} or give more posts"
+            authors, remedy = f" by {self.min_authors} authors", "lower word_min_df or min_authors (under features in a config)"
+        shown = " and may be shown (private='drop')" if self.private == "drop" else ""
+        return f"no n-gram is in {self.word_min_df} of the {posts} posts{authors}{shown}; {remedy}, or give more posts"
 
     def fit_transform(self, X: TokenBatch, groups: Int64s | None = None) -> sparse.csr_matrix:
-        """`fit`, then `transform` of the same posts."""
+        """Learn the vocabularies from posts and return their features.
+
+        Parameters
+        ----------
+        X : TokenBatch
+            Posts to learn from and to transform.
+        groups : ndarray of int, shape (n_posts,), optional
+            Author of each post, as in `fit`.
+
+        Returns
+        -------
+        csr_matrix of float32, shape (n_posts, n_features)
+            As from `transform`.
+        """
         return self.fit(X, groups).transform(X)
 
     def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32]) -> Self:
-        """Set fitted attributes from stored ones."""
+        """Set the fitted state from stored arrays.
+
+        Parameters
+        ----------
+        words, characters : list of str
+            The sorted vocabularies, as in `words_` and `characters_`.
+        idf : ndarray of float32, shape (n_features,)
+            As in `idf_`.
+        """
         self.words_, self.characters_, self.idf_ = words, characters, idf
         self._single = {word: number for number, word in enumerate(word for word in words if " " not in word)}
         self._blocks: list[WordCounter | CharacterCounter] = [WordCounter(words)]
@@ -157,12 +185,12 @@ class TfidfFeatures:
         Parameters
         ----------
         X : TokenBatch
-            Posts; tokens never seen before count by the n-grams that they share with known ones.
+            Posts; an unknown token contributes the n-grams that it shares with known ones.
 
         Returns
         -------
         csr_matrix of float32, shape (n_posts, n_features)
-            Each block L2-normalised per post.
+            Each post's row has L2 norm 1 in each block.
         """
         weighted = []
         for block, idf in self._parts():
@@ -172,9 +200,9 @@ class TfidfFeatures:
         return _beside(weighted)
 
     def of_words(self, types: list[str]) -> sparse.csr_matrix:
-        """N-grams of single words, shape (n_types, n_words + n_character_ngrams); n_words counts word 1-grams only.
+        """Return the n-grams of single words, shape (n_types, n_words + n_character_ngrams), where n_words counts word 1-grams only.
 
-        A known word's own value is 1; its character n-grams' values are equal and their squares sum to 1.
+        A known word has the value 1 in its own column. The values of its character n-grams are equal, and their squares sum to 1.
         """
         found = np.array([self._single.get(word, -1) for word in types], np.int64)
         own = count_pairs(np.arange(len(types)), found, (len(types), len(self._single)))
@@ -188,20 +216,20 @@ class TfidfFeatures:
     def by_word(self, X: TokenBatch) -> tuple[TokenBatch, sparse.csr_matrix]:
         """Divide each post's features among its words.
 
-        An n-gram's feature is divided evenly among the places where it stands in the post; there, a character n-gram's part
-        falls to the token that holds it, a pair's by halves to its two words.
+        The value of an n-gram is divided evenly among its occurrences in the post. A character n-gram's part goes to the token that
+        contains it; a word pair's part goes half to each of its words.
 
         Parameters
         ----------
         X : TokenBatch
-            Posts.
+            Posts to explain.
 
         Returns
         -------
         words : TokenBatch
-            Each post's distinct tokens, in the order in which they first stand there.
+            Each post's distinct tokens, in the order of their first occurrence.
         parts : csr_matrix of float64, shape (n_words, n_features)
-            A row for each of ``words.codes``; those of a post sum to its row of `transform`, and are the same bits in any batch.
+            One row for each of ``words.codes``. A post's rows sum to its row of `transform`, and are bit-for-bit the same in any batch.
         """
         rows = post_of_token(X)
         _, first, owners = np.unique(rows * len(X.types) + X.codes, return_index=True, return_inverse=True)
@@ -222,7 +250,7 @@ class TfidfFeatures:
         return words, _beside(divided)
 
     def _parts(self) -> Iterator[tuple["WordCounter | CharacterCounter", NDArray[np.float32]]]:
-        """Each block and its part of `idf_`."""
+        """Yield each block and its part of `idf_`."""
         start = 0
         for block in self._blocks:
             stop = start + len(block.vocabulary)
@@ -230,5 +258,5 @@ class TfidfFeatures:
             start = stop
 
     def get_feature_names_out(self) -> NDArray[np.object_]:
-        """Names of the columns: ``word:…`` and ``char:…``, shape (n_features,)."""
+        """Return the names of the columns, ``word:…`` and ``char:…``, shape (n_features,)."""
         return np.array([f"word:{term}" for term in self.words_] + [f"char:{term}" for term in self.characters_], object)

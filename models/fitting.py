@@ -1,4 +1,4 @@
-"""Scorers, calibrator and thresholds fitted to tokenised posts."""
+"""Fit scorers, calibrator and thresholds to tokenised posts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,12 +25,13 @@ class TrainingTokens:
     Attributes
     ----------
     tokens : TokenBatch
-        Labelled posts and, behind them, unlabelled ones, which features and network learn from.
+        The labelled posts, followed by unlabelled ones, which only the features and the network learn from.
     Y : ndarray of 0 and 1, shape (n_labelled, n_labels)
+        The labels.
     groups : ndarray of int, shape (n_posts,)
-        Author of each post; folds never part an author's posts.
+        Author of each post; an author's posts all go into the same fold.
     auxiliary : ndarray of 0 and 1, shape (n_labelled, n_auxiliary)
-        Labels to learn from without output; those with too few positives are passed over.
+        Labels to learn from but not to predict; those with too few positives are skipped.
     """
 
     tokens: TokenBatch
@@ -46,14 +47,14 @@ class TrainingTokens:
 
 @dataclass(frozen=True)
 class Scorers:
-    """Fitted features, the linear model and, if there is one, the network."""
+    """The fitted features, the linear model and, if there is one, the network."""
 
     features: TfidfFeatures
     linear: LinearScorer
     network: ConvolutionalScorer | None
 
     def decision_function(self, tokens: TokenBatch) -> Float64s:
-        """Scores of the linear model and then of the network, shape (n_posts, n_scores)."""
+        """Return the scores of the linear model, followed by those of the network, shape (n_posts, n_scores)."""
         scores = [self.linear.decision_function(self.features.transform(tokens))]
         if self.network:
             scores.append(self.network.decision_function(tokens, self.features.of_words))
@@ -62,19 +63,20 @@ class Scorers:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What held-out folds gave.
+    """The results of cross-validation.
 
     Attributes
     ----------
     held_out : ndarray of float32, shape (n_labelled, n_labels)
-        Probabilities of each post by scorers and a calibrator fitted on the other folds, which hold no post of its author.
+        Probabilities of each post from scorers and a calibrator fitted on the other folds, which contain no post by its author.
     calibrator : Calibrator
         Fitted on all held-out scores.
     thresholds : ndarray of float64, shape (n_labels,)
+        Probability from which on each label is given.
     targets : ndarray of 0 and 1, shape (n_labelled, n_targets)
-        Labels, and what else there is to learn.
+        Everything the scorers learn: the labels and what `make_targets` adds.
     lesson : Lesson or None
-        The network's, of all labelled posts.
+        What the network learns when it is fitted on all labelled posts.
     """
 
     held_out: Probabilities
@@ -85,43 +87,58 @@ class CrossValidation:
 
 
 def new_features(config: ModelConfig) -> TfidfFeatures:
-    """Make unfitted features as a config wants them."""
+    """Make the unfitted features that a config describes."""
     wanted = config.features
     char_ngrams = (wanted.char_ngrams[0], wanted.char_ngrams[1]) if wanted.char_ngrams else None
     return TfidfFeatures(wanted.word_ngrams, char_ngrams, wanted.word_min_df, wanted.char_min_df, wanted.min_authors, wanted.private)
 
 
 def new_linear(config: ModelConfig) -> LinearScorer:
-    """Make an unfitted linear model as a config wants it."""
+    """Make the unfitted linear model that a config describes."""
     return LinearScorer(config.model.type, config.model.C, config.seed)
 
 
 def new_network(config: ModelConfig) -> ConvolutionalScorer | None:
-    """Make an unfitted network, if a config wants one."""
+    """Make the unfitted network that a config describes; None if it has no network."""
     if not (wanted := config.model.network):
         return None
     return ConvolutionalScorer(wanted.dimensions, wanted.filters, wanted.width, wanted.hidden, wanted.epochs, config.seed)
 
 
 def new_calibrator(config: ModelConfig) -> Calibrator:
-    """Make an unfitted calibrator as a config wants it."""
+    """Make the unfitted calibrator that a config describes."""
     return CALIBRATORS[config.calibration.method]()
 
 
 def folds_of(config: ModelConfig, posts: TrainingTokens) -> Folds:
-    """Folds of the labelled posts: see `make_folds`."""
-    return make_folds(posts.Y, posts.authors, config.labels.names, config.calibration.folds, config.seed)
-
-
-def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None = None) -> Material:
-    """What a teacher must be given to make lessons for a config.
+    """Divide the labelled posts into folds.
 
     Parameters
     ----------
     config : ModelConfig
+        The number of folds and the seed.
     posts : TrainingTokens
+        The posts to divide.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        As from `make_folds`, which also describes the errors.
+    """
+    return make_folds(posts.Y, posts.authors, config.labels.names, config.calibration.folds, config.seed)
+
+
+def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None = None) -> Material:
+    """Collect what a teacher needs to make lessons for a config.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The number of folds and the seed.
+    posts : TrainingTokens
+        The posts to learn from.
     folds : list, optional
-        From `folds_of`, where they are known already.
+        The result of `folds_of`, if it is known already.
     """
     fold = np.zeros(len(posts.Y), np.int64)
     for number, (_, held_out) in enumerate(folds or folds_of(config, posts)):
@@ -130,7 +147,22 @@ def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None 
 
 
 def lessons_of(config: ModelConfig, posts: TrainingTokens, folds: Folds) -> Iterator[Lesson | None]:
-    """The network's lesson for each fold, then for all labelled posts; None without a network."""
+    """Yield the network's lesson for each fold, then the one for all labelled posts; None each time if there is no network.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Names the file of lessons.
+    posts : TrainingTokens
+        The posts to learn from.
+    folds : list
+        The result of `folds_of`.
+
+    Raises
+    ------
+    InputError
+        When the lessons cannot be read, or were made from other posts, labels, folds or another seed.
+    """
     if not config.model.network:
         yield from [None] * (len(folds) + 1)
         return
@@ -145,25 +177,27 @@ def lessons_of(config: ModelConfig, posts: TrainingTokens, folds: Folds) -> Iter
 def fit_scorers(
     config: ModelConfig, posts: TrainingTokens, train: Int64s, targets: Labels, lesson: Lesson | None, step: str, progress: Progress
 ) -> Scorers:
-    """Fit on some of the labelled posts.
+    """Fit features, linear model and network on some of the labelled posts.
 
-    Features, and the network if there is a lesson for it, learn from unlabelled posts too, but from none by an author of the
+    Features, and the network if it has a lesson, also learn from unlabelled posts, but not from those whose author wrote one of the
     labelled posts that are left out.
 
     Parameters
     ----------
     config : ModelConfig
+        Describes the model.
     posts : TrainingTokens
+        Labelled and unlabelled posts.
     train : ndarray of int, shape (n_train,)
         Indices of the labelled posts to fit on.
     targets : ndarray of 0 and 1, shape (n_labelled, n_targets)
-        From `make_targets`.
+        The result of `make_targets`.
     lesson : Lesson or None
-        The network's.
+        What the network learns.
     step : str
-        What this is called.
+        Name of this step, for `progress`.
     progress : callable
-        Told the step, and each epoch of the network.
+        Called with the name of the step, and again for each epoch of the network.
     """
     from threadpoolctl import threadpool_limits
 
@@ -173,7 +207,7 @@ def fit_scorers(
     seen = np.concatenate([train, unlabelled[~np.isin(posts.groups[unlabelled], posts.groups[left_out])]])
     features = new_features(config).fit(posts.tokens.take(seen), posts.groups[seen])
     linear = new_linear(config)
-    with threadpool_limits(1):  # the same sums in the same order, however many cores there are
+    with threadpool_limits(1):  # one thread sums in the same order on any number of cores
         linear.fit(features.transform(posts.tokens.take(train)), targets[train])
     network = new_network(config)
     if not (network and lesson):
@@ -183,7 +217,7 @@ def fit_scorers(
 
 
 def _held_out_probabilities(config: ModelConfig, scores: Float64s, Y: Labels, folds: Folds) -> Probabilities:
-    """Probabilities of each fold by a calibrator that was fitted on the others."""
+    """Return each fold's probabilities from a calibrator fitted on the other folds."""
     probabilities = np.zeros(Y.shape, np.float32)
     for train, held_out in folds:
         probabilities[held_out] = new_calibrator(config).fit(scores[train], Y[train]).predict_proba(scores[held_out])
@@ -196,21 +230,23 @@ def cross_validate(
     progress: Progress,
     lessons: Callable[[ModelConfig, TrainingTokens, Folds], Iterator[Lesson | None]] = lessons_of,
 ) -> CrossValidation:
-    """Fit scorers without each fold, calibrate on what they say of it, and tune thresholds.
+    """For each fold, fit scorers on the other folds and score it; then calibrate on these scores and tune thresholds.
 
     Parameters
     ----------
     config : ModelConfig
+        Describes the model.
     posts : TrainingTokens
+        The training posts.
     progress : callable
-        Told each step.
+        Called with the name of each step.
     lessons : callable, optional
-        Gives the network's lessons, as `lessons_of` does.
+        Yields the network's lessons as `lessons_of` does.
 
     Raises
     ------
     InputError
-        When a label has too few positive or negative posts for the folds, or the network's lessons are of other posts.
+        When a label has too few positive or negative posts for the folds, or the network's lessons were made from other posts.
     """
     from threadpoolctl import threadpool_limits
 

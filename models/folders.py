@@ -1,4 +1,4 @@
-"""Output folders that appear whole or not at all."""
+"""Output folders that are written completely or not at all."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from models.errors import InputError
 
 
 def _is_output(folder: Path, files: Sequence[str]) -> bool:
-    """Whether a folder is empty or an earlier output of these files."""
+    """Return whether a folder is empty, or is an earlier output made of these files."""
     found = list(folder.iterdir())
     if not files:
         return not found
@@ -18,33 +18,34 @@ def _is_output(folder: Path, files: Sequence[str]) -> bool:
 
 
 def check_output(folder: Path, files: Sequence[str]) -> None:
-    """Fail before any work is done if `folder` could not be written.
+    """Raise an error, before any work is done, if `folder` cannot be written.
 
     Parameters
     ----------
     folder : Path
-        May be absent, empty, or an earlier output, which holds no other files than these.
+        It may be missing, empty, or an earlier output that holds no other files than these.
     files : sequence of str
-        Names of the files that such an output is made of; the first is in every one of them. None: nothing is replaced.
+        Names of the files of such an output; every output has the first. If there are no names, nothing is replaced.
 
     Raises
     ------
     InputError
+        When the folder holds anything else, is a mount point, or cannot be written.
     """
     place = folder.resolve()
     if os.path.ismount(place):
-        raise InputError(f"{folder}: is a mount point, which cannot be replaced; choose a folder inside it as --out")
+        raise InputError(f"{folder}: is a mount point and cannot be replaced; choose a folder inside it as --out")
     if place.exists() and not (place.is_dir() and _is_output(place, files)):
         held = f"holds something else (no {files[0]}, or other files too)" if files else "is not empty"
         raise InputError(f"{folder}: exists and {held}; choose another --out")
-    # What is written to is the parent: a scratch folder there takes the place of `folder`.
+    # We write to the parent: a scratch folder is made there and then replaces `folder`.
     standing = next(parent for parent in place.parents if parent.exists())
     if not standing.is_dir() or not os.access(standing, os.W_OK):
-        raise InputError(f"{folder}: cannot be written under {standing}; choose another --out")
+        raise InputError(f"{folder}: cannot be written, because {standing} is not a writable folder; choose another --out")
 
 
 def _replace(folder: Path, fresh: Path, aside: Path) -> None:
-    """Put `fresh` in the place of `folder`; if that fails, what stood there stands again."""
+    """Replace `folder` by `fresh`; if that fails, restore `folder`."""
     if folder.exists():
         folder.rename(aside)
     try:
@@ -57,18 +58,19 @@ def _replace(folder: Path, fresh: Path, aside: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path, files: Sequence[str]) -> Iterator[Path]:
-    """Give a scratch folder that takes the place of `folder` when the block ends well, and vanishes when not.
+    """Yield a scratch folder that replaces `folder` if the block succeeds, and is removed if it fails.
 
     Parameters
     ----------
     folder : Path
+        The folder to write.
     files : sequence of str
-        As of `check_output`.
+        As in `check_output`.
 
     Raises
     ------
     InputError
-        When `folder` holds something else, or the disk says no.
+        When `folder` holds something else or cannot be written.
     """
     check_output(folder, files)
     place = folder.resolve()

@@ -1,4 +1,4 @@
-"""Author-disjoint folds of the training posts, and what there is to learn on them."""
+"""Author-disjoint folds of the training posts, and the targets to learn on them."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Folds = list[tuple[Int64s, Int64s]]
 
 
 def _rarest(Y: Labels) -> Int64s:
-    """Each post's rarest label, or n_labels for none: the classes that folds are stratified by."""
+    """Return each post's rarest label, or n_labels if it has none: the classes by which folds are stratified."""
     counts = Y.sum(axis=0)
     rarest: Int64s = np.where(Y == 1, counts, len(Y) + 1).argmin(axis=1)
     return np.where(Y.any(axis=1), rarest, Y.shape[1])
@@ -26,33 +26,36 @@ def _check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int
             posts, authors = int((y == value).sum()), len(np.unique(groups[y == value]))
             if authors < folds:
                 raise InputError(
-                    f"label {name!r}: {posts} train posts {kind} it, by {authors} authors; calibration.folds={folds} needs {folds}: "
-                    "label more posts, lower calibration.folds or take the label out of the set"
+                    f"label {name!r}: {posts} train posts {kind} it, by {authors} authors, but folds={folds} needs {folds} authors; "
+                    "label more posts, lower folds (calibration.folds in a config) or remove the label from the label set"
                 )
 
 
 def _varies(y: NDArray[Any], folds: Folds) -> bool:
-    """Whether the train part of every fold has both values."""
+    """Return whether the training part of every fold has both values."""
     return all(y[train].min() < y[train].max() for train, _ in folds)
 
 
 def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed: int) -> Folds:
-    """Divide posts into folds that part no author's posts.
+    """Divide posts into folds, keeping all posts by an author in the same fold.
 
     Parameters
     ----------
     Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        The labels.
     groups : ndarray of int, shape (n_posts,)
         Author of each post.
     names : sequence of str, length n_labels
-        Of the labels, for messages.
+        Names of the labels, for error messages.
     folds : int
+        Number of folds.
     seed : int
+        Seed of the shuffling.
 
     Returns
     -------
     list of (ndarray of int, ndarray of int)
-        Of each fold, the indices of the posts to train on and of those held out.
+        For each fold, the indices of the posts to train on and of the posts held out.
 
     Raises
     ------
@@ -63,25 +66,35 @@ def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed
 
     _check_learnable(Y, groups, names, folds)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # it minds classes smaller than the folds, which do no harm
+    with warnings.catch_warnings():  # it warns of classes smaller than the folds, which do no harm
         warnings.simplefilter("ignore", UserWarning)
         found = list(splitter.split(Y, _rarest(Y), groups))
     for name, y in zip(names, Y.T, strict=True):
         if not _varies(y, found):
-            raise InputError(f"label {name!r}: too few authors wrote nearly all posts with it, or without; label posts by more authors")
+            raise InputError(f"label {name!r}: too few authors wrote nearly all posts with or without it; label posts by more authors")
     return found
 
 
 def make_targets(Y: Labels, auxiliary: Labels, groups: Int64s, folds: Folds) -> Labels:
-    """What scorers learn: labels, learnable auxiliary labels, any label, any label or auxiliary; repeats left out.
+    """Return what the scorers learn, one column per target.
+
+    The targets are the labels, the auxiliary labels with enough posts, "any label", and "any label or auxiliary label". Columns
+    that repeat an earlier one are left out.
 
     Parameters
     ----------
     Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        The labels.
     auxiliary : ndarray of 0 and 1, shape (n_posts, n_auxiliary)
+        The auxiliary labels.
     groups : ndarray of int, shape (n_posts,)
+        Author of each post.
     folds : list
-        From `make_folds`.
+        The result of `make_folds`.
+
+    Returns
+    -------
+    ndarray of 0 and 1, shape (n_posts, n_targets)
     """
     columns = [*Y.T, *(y for y in auxiliary.T if len(np.unique(groups[y == 1])) >= len(folds) and _varies(y, folds))]
     for anything in (Y.max(axis=1), np.stack(columns).max(axis=0)):

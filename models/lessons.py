@@ -1,8 +1,8 @@
-"""What slow teachers say of posts without labels: the file that a fast model learns from, without any post in it.
+"""Lessons: the answers of slow teacher models for posts without labels, from which a fast model learns. The file contains no post.
 
-Teachers were fine-tuned without each fold of the train posts, so that a model fitted without a fold is never taught by one that
-saw it. They answered for real unlabelled posts and for posts composed of these and of train posts, none by the fold's
-authors (`models.composition`); they are composed again from the corpora when a model is trained.
+For each fold, teachers were fine-tuned on the other folds of the train posts, so that a model fitted without a fold never learns from
+a teacher that saw it. They answered for real unlabelled posts, and for posts composed of these and of train posts, none by the
+fold's authors (`models.composition`). The composed posts are made again from the corpora when a model is trained.
 """
 
 import hashlib
@@ -25,19 +25,20 @@ _MAKE = "make new ones with python -m pipeline.commands.teach"
 
 @dataclass(frozen=True)
 class Material:
-    """What both the teacher and its pupil are given.
+    """The data that both the teachers and the model they teach are given.
 
     Attributes
     ----------
     posts : TokenBatch
-        Train posts, then unlabelled ones.
+        Train posts, followed by unlabelled posts.
     targets : ndarray of 0 and 1, shape (n_train_posts, n_targets)
-        Labels, then auxiliary labels.
+        Labels, followed by auxiliary labels.
     fold : ndarray of int, shape (n_train_posts,)
-        In which fold each train post is held out.
+        The fold in which each train post is held out.
     groups : ndarray of int, shape (n_posts,)
         Author of each post.
     seed : int
+        Seed for composing posts.
     """
 
     posts: TokenBatch
@@ -48,7 +49,7 @@ class Material:
 
     @property
     def train(self) -> int:
-        """Train posts."""
+        """Number of train posts."""
         return len(self.targets)
 
     @property
@@ -57,13 +58,13 @@ class Material:
         return np.arange(self.train, len(self.posts))
 
     def unlabelled_outside(self, fold: int) -> Int64s:
-        """Of the unlabelled posts, those by authors of whom a fold holds nothing out."""
+        """Return the indices of the unlabelled posts whose authors have no post held out in a fold."""
         held_out = self.groups[: self.train][self.fold == fold]
         return self.unlabelled[~np.isin(self.groups[self.unlabelled], held_out)]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that answers are about."""
+        """SHA-256 of everything the teachers' answers depend on."""
         digest = hashlib.sha256(json.dumps([self.seed, [self.posts.types[code] for code in self.posts.codes]]).encode())
         outside = (self.unlabelled_outside(fold).astype(np.int64) for fold in np.unique(self.fold))
         for array in (self.posts.offsets, self.targets.astype(np.int8), self.fold.astype(np.int64), *outside):
@@ -71,9 +72,19 @@ class Material:
         return digest.hexdigest()
 
     def compose(self, fold: int, neighbours: Neighbours, count: int) -> TokenBatch:
-        """Compose posts outside a fold, none by its authors.
+        """Compose posts from those outside a fold; none of them is by the fold's authors.
 
-        They are drawn from each target's posts as often as from unlabelled ones, and twice as often from those without a target.
+        Posts are drawn equally often from each target's posts and from the unlabelled ones, and twice as often from posts without a
+        target.
+
+        Parameters
+        ----------
+        fold : int
+            The fold whose posts are not used.
+        neighbours : Neighbours
+            Words that may replace a word.
+        count : int
+            How many posts to compose.
         """
         taught = np.flatnonzero(self.fold != fold)
         targets = self.targets[taught]
@@ -84,15 +95,16 @@ class Material:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Posts and what to learn of them.
+    """Posts, and what to learn about them.
 
     Attributes
     ----------
     posts : TokenBatch
+        Labelled, unlabelled and composed posts, in this order.
     targets : ndarray of float32, shape (n_posts, n_targets)
-        Labels, or probabilities.
+        The labels of labelled posts, and the teachers' probabilities for the others.
     sizes : (int, int, int)
-        How many posts are labelled, unlabelled, and composed; they stand in this order.
+        How many posts are labelled, unlabelled and composed.
     """
 
     posts: TokenBatch
@@ -102,22 +114,22 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Lessons:
-    """Teachers' answers.
+    """The teachers' answers.
 
     Attributes
     ----------
     targets : list of str
-        Labels, then auxiliary labels.
+        Labels, followed by auxiliary labels.
     digest : str
-        Of the `Material` that they were made from.
+        The digest of the `Material` that the lessons were made from.
     answers : ndarray of float16, shape (n_unlabelled, n_folds, n_targets)
-        Log odds of unlabelled posts, the mean of the teachers fitted without each fold.
+        Log odds for unlabelled posts: the mean over the teachers fitted without each fold.
     composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
-        Log odds of each fold's composed posts, each by one of the same teachers.
+        Log odds for each fold's composed posts, each from one of the same teachers.
     composed_digests : list of str
-        `digest_of` each fold's composed posts.
+        The result of `digest_of` for each fold's composed posts.
     neighbours : Neighbours
-        What they were composed with.
+        Words that may replace a word in composed posts.
     """
 
     targets: list[str]
@@ -129,21 +141,21 @@ class Lessons:
 
     @property
     def folds(self) -> int:
-        """How many folds there are."""
+        """Number of folds."""
         return len(self.composed)
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file, the same bytes for the same lessons.
+        """Write a safetensors file; the same lessons give the same bytes.
 
         Raises
         ------
         InputError
-            When it cannot be written.
+            When the file cannot be written.
         """
         from safetensors.numpy import save
 
         arrays = {"answers": self.answers, "composed": self.composed}
-        # Probabilities as the teachers had them, or other posts are composed from them than they answered for.
+        # We keep the exact probabilities, because others would compose other posts than the teachers answered for.
         arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
         try:
@@ -157,12 +169,12 @@ class Lessons:
 
     @classmethod
     def load(cls, path: Path) -> "Lessons":
-        """Read the file.
+        """Read a file that `save` wrote.
 
         Raises
         ------
         InputError
-            When it is missing or damaged.
+            When the file is missing or damaged.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load
@@ -176,39 +188,62 @@ class Lessons:
         except OSError as error:
             raise _unreadable(path, error) from None
         except (SafetensorError, ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: no teacher's lessons, or damaged; {_MAKE}") from None
+            raise InputError(f"{path}: is not a file of lessons, or is damaged; {_MAKE}") from None
 
     def check(self, material: Material, targets: list[str]) -> None:
-        """Refuse material other than the teachers'.
+        """Raise an error if these lessons were made from other material.
+
+        Parameters
+        ----------
+        material : Material
+            What the model is about to be trained on.
+        targets : list of str
+            Names of its labels, followed by those of its auxiliary labels.
 
         Raises
         ------
         InputError
+            When labels, posts, authors, folds or the seed differ.
         """
         if self.targets != targets:
-            raise InputError(f"the lessons are for {', '.join(self.targets)}, the labels are {', '.join(targets)}; {_MAKE}")
+            raise InputError(f"the lessons are for {', '.join(self.targets)}, but the labels are {', '.join(targets)}; {_MAKE}")
         if self.digest != material.digest:
             raise InputError(
-                "the lessons were made from other posts, labels, authors, folds or another seed: train on the same data with the same "
-                f"calibration.folds and seed, or {_MAKE}"
+                "the lessons were made from other posts, labels, authors, folds or another seed; train on the same data with the same "
+                f"folds (calibration.folds in a config) and seed, or {_MAKE}"
             )
 
     def of_fold(self, material: Material, fold: int) -> Lesson:
-        """What a model that is fitted without a fold learns from.
+        """Return the lesson for a model that is fitted without a fold.
 
-        Train posts outside it, unlabelled posts by none of its authors, and posts composed of these: `_lesson` has the errors.
+        It holds the train posts outside the fold, the unlabelled posts by other authors, and posts composed of these.
+
+        Parameters
+        ----------
+        material : Material
+            What the lessons were made from.
+        fold : int
+            The fold to leave out.
+
+        Raises
+        ------
+        InputError
+            When this release composes other posts than the one that made the lessons.
         """
         return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
 
     def of_all(self, material: Material) -> Lesson:
-        """What a model that is fitted on all train posts learns from: the mean of the teachers' answers, and all composed posts."""
+        """Return the lesson for a model that is fitted on all train posts, with the teachers' mean answers and all composed posts.
+
+        See `of_fold` for the errors.
+        """
         return self._lesson(material, np.arange(material.train), material.unlabelled, range(self.folds))
 
     def _lesson(self, material: Material, train: Int64s, unlabelled: Int64s, folds: Sequence[int]) -> Lesson:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [digest_of(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
-            raise InputError(f"posts are composed in another way than for the lessons, by this release or this NumPy; {_MAKE}")
+            raise InputError(f"this release, or this NumPy, composes other posts than those that the lessons were made for; {_MAKE}")
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
@@ -218,17 +253,17 @@ class Lessons:
 
 
 def digest_of(posts: TokenBatch) -> str:
-    """SHA-256 of tokenised posts."""
+    """Return the SHA-256 of tokenised posts."""
     return hashlib.sha256(json.dumps(posts.to_lists()).encode()).hexdigest()
 
 
 def sha256(path: str) -> str:
-    """SHA-256 of the file of lessons that a config names.
+    """Return the SHA-256 of the file of lessons that a config names.
 
     Raises
     ------
     InputError
-        When it cannot be read.
+        When the file cannot be read.
     """
     try:
         with find_file(path).open("rb") as file:
@@ -238,7 +273,9 @@ def sha256(path: str) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: a teacher's lessons cannot be read ({error.strerror}); {_MAKE}, or set model.network=null")
+    return InputError(
+        f"{path}: the lessons cannot be read ({error.strerror}); {_MAKE}, or use no network (in a config, model.network=null)"
+    )
 
 
 def _probabilities(log_odds: NDArray[np.float16]) -> Float32s:

@@ -1,6 +1,6 @@
-"""Linear scorers, one weight vector per target, all of the same fitted form.
+"""Linear scorers with one weight vector per target; all of them have the same form once fitted.
 
-Only fitting imports scikit-learn: it takes longer than scoring a post.
+Only fitting imports scikit-learn, because importing it takes longer than scoring a post.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def _logistic(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) ->
 
 
 def _nbsvm(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
-    """Features weighted by their naive-Bayes log-count ratio (Wang & Manning 2012)."""
+    """Fit an SVM to features weighted by their naive-Bayes log-count ratio (Wang & Manning 2012)."""
     positive = np.asarray(X[y == 1].sum(axis=0)).ravel() + 1
     negative = np.asarray(X[y == 0].sum(axis=0)).ravel() + 1
     ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
@@ -38,13 +38,13 @@ def _nbsvm(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> We
 
 
 def _blend(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
-    """Mean of `_svm` and `_nbsvm`, which is linear too."""
+    """Take the mean of `_svm` and `_nbsvm`, which is linear, too."""
     (plain, plain_intercept), (weighted, weighted_intercept) = _svm(X, y, C, seed), _nbsvm(X, y, C, seed)
     return (plain + weighted) / 2, (plain_intercept + weighted_intercept) / 2
 
 
 def _most_frequent(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
-    """The baseline that ignores the post: calibration turns its constant score into the label's share."""
+    """Fit the baseline that ignores the post: calibration turns its constant score into the label's share."""
     return np.zeros(X.shape[1]), 0.0
 
 
@@ -63,16 +63,18 @@ class LinearScorer:
     Parameters
     ----------
     kind : {"blend", "svm", "nbsvm", "logistic", "most_frequent"}
-        How the weights are found.
+        How the weights are fitted.
     C : float
         Inverse strength of regularisation.
     seed : int
-        Of the solver.
+        Random seed of the solver.
 
     Attributes
     ----------
     coef_ : ndarray of float32, shape (n_features, n_targets)
+        Weights.
     intercept_ : ndarray of float32, shape (n_targets,)
+        Scores of a post without any known feature.
     """
 
     def __init__(self, kind: Kind, C: float, seed: int) -> None:
@@ -81,22 +83,23 @@ class LinearScorer:
         self.seed = seed
 
     def fit(self, X: sparse.csr_matrix, Y: NDArray[np.int8]) -> "LinearScorer":
-        """Fit every target by itself.
+        """Fit each target independently.
 
         Parameters
         ----------
         X : csr_matrix, shape (n_posts, n_features)
+            Features of the posts.
         Y : ndarray of 0 and 1, shape (n_posts, n_targets)
-            Each column must hold both.
+            Targets; each column must contain both values.
         """
-        X = X.astype(np.float64)  # what liblinear works in: converted once, not once a target
-        # One after another: liblinear's random numbers are one stream a process, which threads would share out differently each time.
+        X = X.astype(np.float64)  # liblinear works in float64: we convert once, not once per target
+        # One target after another, because a process has one stream of liblinear's random numbers, which threads would share unpredictably.
         fitted = [_FIT[self.kind](X, y, self.C, self.seed) for y in Y.T]
         self.coef_ = np.stack([coefficients for coefficients, _ in fitted], axis=1).astype(np.float32)
         self.intercept_ = np.array([intercept for _, intercept in fitted], np.float32)
         return self
 
     def decision_function(self, X: sparse.csr_matrix) -> NDArray[np.float32]:
-        """Scores, shape (n_posts, n_targets); greater is likelier."""
+        """Return scores, shape (n_posts, n_targets); a higher score means that the target is likelier."""
         scores: NDArray[np.float32] = X @ self.coef_ + self.intercept_
         return scores

@@ -1,10 +1,10 @@
-"""A small convolutional network over word and character n-grams: word order and wording that a bag of n-grams cannot see.
+"""A small convolutional network over words and character n-grams, which sees word order and wording that a bag of n-grams cannot.
 
-A word's vector is that of the word itself plus those of its character n-grams. A filter looks at `width` words in a row and
-keeps its greatest response in the post. Hidden units put responses together, so that a "boss" may count for something only where
-harm is told; targets are linear in those above zero. Nothing but the targets has an intercept: a score is that plus a sum over
-words, which is what explains it. What a word adds to every filter at every place is one row of a table, computed once for each
-distinct word: a post costs the sum of as many rows as it has words, and one small matrix product.
+A word's vector is the sum of the vector of the word itself and those of its character n-grams. A filter looks at `width` consecutive
+words and keeps its greatest response in the post. Hidden units combine these responses, so that "boss", for example, can count only
+where a post tells of harm; the targets are linear in the hidden units that are above zero. Only the targets have an intercept, so
+that a score is its intercept plus a sum over words, which explains it. What a word adds to every filter at every position is one row
+of a table, computed once per distinct word. Scoring a post costs one sum of table rows per word, and one small matrix product.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ from scipy import sparse
 from models.arrays import Float32s, Int64s
 from models.tokens import TokenBatch
 
-_LONGEST = 80  # tokens of a post, while fitting
+_LONGEST = 80  # maximum number of tokens of a post during fitting
 _BATCH = 256
 _LEARNING_RATE = 3e-3
 _DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.3
-_CHUNK = 2**11  # tokens scored at a time, which stay in the processor's cache
-_REMEMBERED = 2**14  # tokens
+_CHUNK = 2**11  # number of tokens scored at a time, small enough for the processor's cache
+_REMEMBERED = 2**14  # number of tokens whose table rows are kept
 
 
 class _Adam:
@@ -45,7 +45,7 @@ class _Adam:
 
 
 def _shifted(words: Int64s, by: int, nothing: int) -> Int64s:
-    """The word `by` places further on at each place of padded posts, shape (n_posts, n_places)."""
+    """Return, for each place in padded posts, the word `by` places further on, shape (n_posts, n_places)."""
     if not by:
         return words
     moved = np.full_like(words, nothing)
@@ -57,36 +57,42 @@ def _shifted(words: Int64s, by: int, nothing: int) -> Int64s:
 
 
 class ConvolutionalScorer:
-    """One score per target.
+    """A convolutional network with one score per target.
 
     Parameters
     ----------
     dimensions : int
-        Of a word's vector.
+        Length of a word's vector.
     filters : int
+        Number of filters.
     width : int
-        Words that a filter sees, odd.
+        Number of consecutive words that a filter sees; it must be odd.
     hidden : int
-        Units between filters and targets.
+        Number of hidden units between filters and targets.
     epochs : int
+        Number of passes over the posts during fitting.
     seed : int
+        Random seed of the initial weights, the batches and the dropout.
 
     Attributes
     ----------
     vectors_ : ndarray of float16, shape (n_features, dimensions)
-        Of words and character n-grams.
+        Vectors of words and character n-grams.
     filters_ : ndarray of float16, shape (dimensions, width * filters)
-        Place by place.
+        Weights of the filters, one block per position in the window.
     hidden_ : ndarray of float32, shape (filters, hidden)
+        Weights of the hidden units.
     coef_ : ndarray of float32, shape (hidden, n_targets)
+        Weights of the targets.
     intercept_ : ndarray of float32, shape (n_targets,)
+        Scores of an empty post.
     """
 
     def __init__(self, dimensions: int, filters: int, width: int, hidden: int, epochs: int, seed: int) -> None:
         self.dimensions, self.filters, self.width, self.hidden = dimensions, filters, width, hidden
         self.epochs, self.seed = epochs, seed
         self._places = range(-(width // 2), width // 2 + 1)
-        self._learning = Lock()  # of words: threads may share a model
+        self._learning = Lock()  # guards the table, because threads may share a model
 
     def fit(
         self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None] = lambda epoch: None
@@ -96,16 +102,17 @@ class ConvolutionalScorer:
         Parameters
         ----------
         words : csr_matrix, shape (n_types, n_features)
-            Of ``posts.types``, from `models.features.TfidfFeatures.of_words`.
+            N-grams of ``posts.types``, from `models.features.TfidfFeatures.of_words`.
         posts : TokenBatch
+            Posts to learn from.
         targets : ndarray of float32, shape (n_posts, n_targets)
             Labels, or a teacher's probabilities.
         progress : callable, optional
-            Told each epoch.
+            Called at the start of each epoch.
         """
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1):  # the same sums in the same order, however many cores there are
+        with threadpool_limits(1):  # one thread sums in the same order on any number of cores
             return self._fit(words, posts, targets, progress)
 
     def _fit(self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None]) -> Self:
@@ -130,7 +137,7 @@ class ConvolutionalScorer:
 
     @staticmethod
     def _batches(posts: TokenBatch, rng: np.random.Generator) -> Iterator[Int64s]:
-        """Batches of posts of like lengths, in random order."""
+        """Yield batches of posts of similar lengths, in random order."""
         order, lengths = rng.permutation(len(posts)), np.minimum(np.diff(posts.offsets), _LONGEST)
         batches: list[Int64s] = []
         for start in range(0, len(order), _BATCH * 16):
@@ -142,7 +149,7 @@ class ConvolutionalScorer:
 
     @staticmethod
     def _padded(posts: TokenBatch, batch: Int64s, nothing: int) -> Int64s:
-        """Codes of posts, shape (n_posts, n_places), `nothing` behind their ends."""
+        """Return the codes of posts, shape (n_posts, n_places), with `nothing` after the end of each post."""
         lengths = np.minimum(np.diff(posts.offsets)[batch], _LONGEST)
         places = np.arange(max(1, lengths.max()))
         inside = places < lengths[:, None]
@@ -153,14 +160,14 @@ class ConvolutionalScorer:
     def _gradients(
         self, parameters: list[Float32s], words: sparse.csr_matrix, padded: Int64s, targets: Float32s, rng: np.random.Generator
     ) -> list[Float32s]:
-        """Gradients of the mean cross-entropy of a batch by each parameter, words and responses left out at random."""
+        """Return the gradients of a batch's mean cross-entropy for each parameter; dropout leaves out words and responses at random."""
         vectors, filters, hidden, coef, intercept = parameters
         nothing = words.shape[0]
         behind = padded == nothing
         padded = np.where(rng.random(padded.shape) < _DROPPED_WORDS, nothing, padded)
         types, places = np.unique(padded, return_inverse=True)
         types = types[types != nothing]
-        places = places.reshape(padded.shape)  # numbers of types; len(types) for nothing, whose row of the table is zero
+        places = places.reshape(padded.shape)  # indices of types; len(types) means no word, whose table row is zero
         features = words[types]
         embedded = features @ vectors
         kept = _kept(embedded.shape, _DROPPED_DIMENSIONS, rng)
@@ -171,13 +178,13 @@ class ConvolutionalScorer:
         responses = table[seen[0], 0]
         for number in range(1, self.width):
             responses += table[seen[number], number]
-        responses[behind] = 0  # no filter stands behind a post's end, nor does one when posts are scored
+        responses[behind] = 0  # filters are not centred beyond a post's end, neither here nor in scoring
         best = responses.argmax(axis=1)  # where each filter responds most, shape (n_posts, filters)
         greatest = np.maximum(np.take_along_axis(responses, best[:, None], axis=1)[:, 0], 0)
         heard = _kept(greatest.shape, _DROPPED_RESPONSES, rng)
         pooled = greatest * heard
         units = np.maximum(pooled @ hidden, 0)
-        # From here backwards.
+        # The backward pass starts here.
         error = (1 / (1 + np.exp(-(units @ coef + intercept))) - targets) / np.float32(len(targets))
         of_units = (error @ coef.T) * (units > 0)
         of_responses = (of_units @ hidden.T) * heard * (greatest > 0)
@@ -193,19 +200,25 @@ class ConvolutionalScorer:
     def restore(
         self, vectors: NDArray[np.float16], filters: NDArray[np.float16], hidden: Float32s, coef: Float32s, intercept: Float32s
     ) -> Self:
-        """Set fitted attributes."""
+        """Set the fitted state.
+
+        Parameters
+        ----------
+        vectors, filters, hidden, coef, intercept : ndarray
+            As in `vectors_`, `filters_`, `hidden_`, `coef_` and `intercept_`.
+        """
         self.vectors_, self.filters_, self.hidden_, self.coef_, self.intercept_ = vectors, filters, hidden, coef, intercept
         self._vectors, self._filters = vectors.astype(np.float32), filters.astype(np.float32)
         self._forget()
         return self
 
     def _forget(self) -> None:
-        """Rows of the words seen: the first, of zeros, is that of no word; behind the last there is room for more."""
+        """Empty the table of word rows. Its first row is zero and stands for no word; after the last used row there is spare room."""
         self._rows: dict[str, int] = {}
         self._table = np.zeros((1, self.width * self.filters), np.float32)
 
     def _look_up(self, types: list[str], of_words: Callable[[list[str]], sparse.csr_matrix]) -> tuple[Int64s, Float32s]:
-        """Row of each type in the table, which learns those that are new; and the table, shape (n_rows, width, filters)."""
+        """Return the table row of each type, adding new types, and the table itself, shape (n_rows, width, filters)."""
         with self._learning:
             if len(self._rows) > _REMEMBERED:
                 self._forget()
@@ -220,18 +233,18 @@ class ConvolutionalScorer:
             room = np.zeros((first + len(new) + len(self._table) // 2, self._table.shape[1]), np.float32)
             room[:first] = self._table[:first]
             self._table = room
-        # One product a word: a word's row is the same bits whatever other words are new.
+        # One product per word, so that a word's row is bit-for-bit the same whatever other words are new.
         np.matmul(embedded[:, None, :], self._filters, out=self._table[first : first + len(new), None])
         self._rows.update(zip(new, range(first, first + len(new)), strict=True))
 
     def _chunks(self, posts: TokenBatch, rows: Int64s) -> Iterator[tuple[int, int, list[Int64s]]]:
-        """Consecutive posts, and the rows of the table that each of their places sums."""
+        """Yield ranges of consecutive posts, and the table rows that are summed at each of their positions."""
         first = 0
         while first < len(posts):
             last = int(np.searchsorted(posts.offsets, posts.offsets[first] + _CHUNK))
             last = min(max(last, first + 1), len(posts))
             lengths = np.diff(posts.offsets[first : last + 1])
-            # Between posts, and where one is empty, stand as many places without a word as a filter can look aside.
+            # Between posts, and in place of empty ones, there are as many places without a word as a filter reaches to one side.
             margin = self.width // 2
             starts = np.cumsum(lengths + margin) - lengths
             spread = np.zeros(int((lengths + margin).sum()) + margin, np.int64)
@@ -241,20 +254,21 @@ class ConvolutionalScorer:
             first = last
 
     def _responses(self, table: Float32s, seen: list[Int64s]) -> Float32s:
-        """Responses at each place, shape (n_places, filters)."""
+        """Return the filters' responses at each place, shape (n_places, filters)."""
         responses: Float32s = table[seen[0], 0]
         for number in range(1, self.width):
             responses += table[seen[number], number]
         return responses
 
     def decision_function(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> Float32s:
-        """Scores, shape (n_posts, n_targets); a post's are the same bits in any batch.
+        """Return scores, shape (n_posts, n_targets); a post's scores are bit-for-bit the same in any batch.
 
         Parameters
         ----------
         posts : TokenBatch
+            Posts to score.
         of_words : callable
-            `models.features.TfidfFeatures.of_words`.
+            `models.features.TfidfFeatures.of_words` of the features that the network was fitted with.
         """
         rows, table = self._look_up(posts.types, of_words)
         pooled = np.zeros((len(posts), self.filters), np.float32)
@@ -265,21 +279,36 @@ class ConvolutionalScorer:
                 pooled[first:last][filled] = np.maximum.reduceat(self._responses(table, seen), starts, axis=0)
         units = self._units(np.maximum(pooled, 0, out=pooled))
         scores = np.empty((len(posts), len(self.intercept_)), np.float32)
-        for target, weights in enumerate(self.coef_.T):  # no matrix product, whose last bits depend on the batch
+        for target, weights in enumerate(self.coef_.T):  # not a matrix product, whose last bits depend on the batch
             scores[:, target] = (units * weights).sum(axis=1) + self.intercept_[target]
         return scores
 
     def _units(self, pooled: Float32s) -> Float32s:
-        """Hidden units of posts, shape (n_posts, hidden), by one product a post, too small for threads: the same bits in any batch."""
+        """Return the hidden units of posts, shape (n_posts, hidden).
+
+        There is one product per post, too small to be spread over threads, so that the bits are the same in any batch.
+        """
         units: Float32s = np.maximum(np.matmul(pooled[:, None, :], self.hidden_)[:, 0], 0)
         return units
 
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
-        """Divide the scores of posts, less the intercepts, among their tokens, shape (n_tokens, n_targets).
+        """Divide the scores of posts, without the intercepts, among their tokens.
 
-        Exact: a filter's greatest response is a sum of what the words it looks at add, and a score is its intercept plus a sum over
-        the responses, weighted by way of the hidden units that are above zero in this post. Nothing else is added: units have no
-        intercept.
+        The division is exact: a filter's greatest response is the sum of what the words in its window add, and a score is its
+        intercept plus a weighted sum of these responses, through the hidden units that are above zero in this post. Hidden units
+        have no intercept, so that nothing else is added.
+
+        Parameters
+        ----------
+        posts : TokenBatch
+            Posts to explain.
+        of_words : callable
+            As in `decision_function`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_tokens, n_targets)
+            One row for each of ``posts.codes``.
         """
         rows, table = self._look_up(posts.types, of_words)
         divided = np.zeros((len(posts.codes), len(self.intercept_)))
@@ -292,7 +321,7 @@ class ConvolutionalScorer:
                 best = start + responses[start:stop].argmax(axis=0)
                 pooled = np.maximum(responses[best, columns], 0)
                 above = self._units(pooled[None])[0] > 0
-                weights = self.hidden_[:, above] @ self.coef_[above]  # of each filter for each target, in this post
+                weights = self.hidden_[:, above] @ self.coef_[above]  # weight of each filter for each target in this post
                 heard = pooled > 0
                 for number, by in enumerate(self._places):
                     inside = heard & (best + by >= start) & (best + by < stop)
@@ -302,6 +331,6 @@ class ConvolutionalScorer:
 
 
 def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Float32s:
-    """Dropout: zero where dropped, else what keeps the mean."""
+    """Return a dropout mask: zero where dropped, and elsewhere the factor that preserves the mean."""
     kept: Float32s = (rng.random(shape, np.float32) >= dropped).astype(np.float32) / np.float32(1 - dropped)
     return kept

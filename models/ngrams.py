@@ -1,6 +1,6 @@
-"""N-grams of tokenised posts, looked up by exact integer keys: learned, and counted once per distinct token.
+"""Learn the n-grams of tokenised posts and count them once per distinct token, using exact integer keys.
 
-Character n-grams (`char_wb`) never cross a token, so the counts of a batch are
+Character n-grams (`char_wb`) never cross the boundary of a token, so the counts of a batch are the product
 (posts x tokens) @ (distinct tokens x n-grams).
 """
 
@@ -15,23 +15,58 @@ from models.cache import BoundedCache
 from models.errors import InputError
 from models.tokens import TokenBatch
 
-_CHUNK = 4096  # posts counted at a time while fitting, which bounds memory
+_CHUNK = 4096  # number of posts counted at a time during fitting, to bound memory
 
 
 def post_of_token(tokens: TokenBatch) -> Int64s:
-    """Which post each token is of."""
+    """Return the index of the post that each token belongs to."""
     return np.repeat(np.arange(len(tokens)), np.diff(tokens.offsets))
 
 
 def count_pairs(rows: Int64s, columns: Int64s, shape: tuple[int, int]) -> sparse.csr_matrix:
-    """Count (row, column) pairs; columns below zero are left out."""
+    """Count (row, column) pairs.
+
+    Parameters
+    ----------
+    rows, columns : ndarray of int64, shape (n_pairs,)
+        The pairs; those with a column below zero are skipped.
+    shape : (int, int)
+        Number of rows and columns of the result.
+
+    Returns
+    -------
+    csr_matrix of float32
+
+    Examples
+    --------
+    >>> count_pairs(np.array([0, 0, 1]), np.array([2, 2, -1]), (2, 3)).toarray().tolist()
+    [[0.0, 0.0, 2.0], [0.0, 0.0, 0.0]]
+    """
     kept = columns >= 0
     ones = np.ones(int(kept.sum()), np.float32)
     return sparse.csr_matrix((ones, (rows[kept], columns[kept])), shape=shape)
 
 
 def look_up(sorted_keys: Int64s, keys: Int64s) -> Int64s:
-    """Position of each key among `sorted_keys`, -1 where absent."""
+    """Find keys in a sorted array.
+
+    Parameters
+    ----------
+    sorted_keys : ndarray of int64
+        Distinct keys in ascending order.
+    keys : ndarray of int64, shape (n_keys,)
+        Keys to find.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_keys,)
+        Position of each key in `sorted_keys`, or -1 if it is absent.
+
+    Examples
+    --------
+    >>> look_up(np.array([10, 20, 30]), np.array([30, 15])).tolist()
+    [2, -1]
+    """
     if not len(sorted_keys):
         return np.full(len(keys), -1, np.int64)
     positions = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
@@ -39,12 +74,12 @@ def look_up(sorted_keys: Int64s, keys: Int64s) -> Int64s:
 
 
 def _code_points(strings: Iterable[str]) -> Int64s:
-    """All strings' characters, one after another."""
+    """Return the code points of all strings, one after another."""
     return np.frombuffer("".join(strings).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
 
 
 class WordCounter:
-    """Counts word 1-grams, or 1- and 2-grams, of a fixed vocabulary."""
+    """Count word n-grams (single words and pairs) of a fixed vocabulary."""
 
     def __init__(self, vocabulary: list[str]) -> None:
         self.vocabulary = vocabulary
@@ -60,7 +95,7 @@ class WordCounter:
         self.pair_column = np.array([column for _, column in pairs], np.int64)
 
     def _find(self, tokens: TokenBatch, rows: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-        """Column of each token, -1 where unknown; where known pairs begin, and their columns."""
+        """Return the column of each token (-1 if unknown), the positions where known pairs begin, and the pairs' columns."""
         of_type = np.array([self.column.get(token, -1) for token in tokens.types], np.int64)
         columns = of_type[tokens.codes]
         if not len(self.keys) or len(columns) < 2:
@@ -78,7 +113,21 @@ class WordCounter:
         return count_pairs(np.concatenate([rows, rows[begin]]), np.concatenate([columns, pair_columns]), shape)
 
     def share(self, tokens: TokenBatch, owners: Int64s, n_owners: int) -> sparse.csr_matrix:
-        """How many of an n-gram's places are each owner's, given the owner of each token; of a pair's, half a place for either word."""
+        """Count the occurrences of each n-gram by owner of the token; a pair counts one half for the owner of each of its words.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+            Posts.
+        owners : ndarray of int64, shape (n_tokens,)
+            Index of the owner of each token.
+        n_owners : int
+            Number of owners.
+
+        Returns
+        -------
+        csr_matrix, shape (n_owners, n_ngrams)
+        """
         columns, begin, pair_columns = self._find(tokens, post_of_token(tokens))
         shape = (n_owners, len(self.vocabulary))
         pairs = count_pairs(owners[begin], pair_columns, shape) + count_pairs(owners[begin + 1], pair_columns, shape)
@@ -86,10 +135,10 @@ class WordCounter:
 
 
 class CharacterCounter:
-    """Counts character n-grams within space-padded tokens, as ``analyzer="char_wb"`` does."""
+    """Count character n-grams within space-padded tokens, as scikit-learn's ``analyzer="char_wb"`` does."""
 
-    BITS = 12  # of a character's code; five of them fit an integer key exactly
-    REMEMBERED = 2**16  # tokens
+    BITS = 12  # bits per character: the codes of five characters fit into one 64-bit key
+    REMEMBERED = 2**16  # number of tokens whose n-grams are cached
 
     def __init__(self, vocabulary: list[str], low: int, high: int) -> None:
         self.vocabulary, self.low, self.high = vocabulary, low, high
@@ -104,17 +153,32 @@ class CharacterCounter:
             keys[longer] = (keys[longer] << self.BITS) | codes[starts[longer] + place]
         self.order = np.argsort(keys)
         self.keys = keys[self.order]
-        self.columns = BoundedCache[NDArray[np.int32]](self.REMEMBERED)  # of the n-grams of each token
+        self.columns = BoundedCache[NDArray[np.int32]](self.REMEMBERED)  # columns of each token's n-grams
 
     @classmethod
     def keys_of(cls, types: list[str], alphabet: Int64s, low: int, high: int) -> tuple[Int64s, Int64s]:
-        """N-grams of padded tokens as (type, key) pairs, leaving out those with a character outside `alphabet`."""
+        """Return the n-grams of space-padded tokens as pairs of a token and an integer key.
+
+        Parameters
+        ----------
+        types : list of str
+            Tokens, without padding.
+        alphabet : ndarray of int64
+            Sorted code points of the known characters; n-grams with any other character are left out.
+        low, high : int
+            Length of the shortest and the longest n-gram.
+
+        Returns
+        -------
+        types, keys : ndarray of int64, shape (n_ngrams,)
+            Index of the token, and key of the n-gram.
+        """
         points = _code_points(f" {token} " for token in types)
         codes = look_up(alphabet, points) + 1
         lengths = np.array([len(token) + 2 for token in types], np.int64)
         ends = np.cumsum(lengths)
         type_of = np.repeat(np.arange(len(types)), lengths)
-        left = np.repeat(ends, lengths) - np.arange(len(points))  # characters from here to the token's end
+        left = np.repeat(ends, lengths) - np.arange(len(points))  # number of characters from here to the token's end
         start = np.zeros(len(points), bool)
         start[ends - lengths] = True
         key = np.zeros(len(points), np.int64)
@@ -131,14 +195,14 @@ class CharacterCounter:
                 wanted = known & inside
                 owners.append(type_of[wanted])
                 keys.append(key[wanted])
-        # A token shorter than `low` is one n-gram by itself, as scikit-learn has it.
+        # A token shorter than `low` is one n-gram by itself, as in scikit-learn.
         short = known & start & (left < low)
         owners.append(type_of[short])
         keys.append(key[short])
         return np.concatenate(owners), np.concatenate(keys)
 
     def of(self, types: list[str]) -> sparse.csr_matrix:
-        """N-grams of each token, shape (n_types, n_features); one that it holds twice stands there twice."""
+        """Return the n-grams of each token, shape (n_types, n_features); one that occurs twice is stored twice."""
         columns = self.columns.look_up(types, self._find)
         ends = np.cumsum(np.fromiter(map(len, columns), np.int64))
         every = np.concatenate(columns) if columns else np.empty(0, np.int32)
@@ -153,11 +217,25 @@ class CharacterCounter:
         return posts @ self.of(tokens.types)
 
     def share(self, tokens: TokenBatch, owners: Int64s, n_owners: int) -> sparse.csr_matrix:
-        """How many of an n-gram's places are each owner's, given the owner of each token."""
+        """Count the occurrences of each n-gram by owner of the token.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+            Posts.
+        owners : ndarray of int64, shape (n_tokens,)
+            Index of the owner of each token.
+        n_owners : int
+            Number of owners.
+
+        Returns
+        -------
+        csr_matrix, shape (n_owners, n_ngrams)
+        """
         return count_pairs(owners, tokens.codes, (n_owners, len(tokens.types))) @ self.of(tokens.types)
 
     def _find(self, types: list[str]) -> list[NDArray[np.int32]]:
-        """Columns of each token's n-grams."""
+        """Return the columns of each token's n-grams."""
         owners, keys = self.keys_of(types, self.alphabet, self.low, self.high)
         found = look_up(self.keys, keys)
         owners, columns = owners[found >= 0], self.order[found[found >= 0]].astype(np.int32)
@@ -167,12 +245,12 @@ class CharacterCounter:
 
 
 def _spread(rows: Int64s, columns: Int64s, size: int) -> Int64s:
-    """In how many distinct rows each of `size` columns stands."""
+    """Return in how many distinct rows each of `size` columns occurs."""
     return np.bincount(np.unique(rows * size + columns) % max(size, 1), minlength=size)
 
 
 def _of_authors(tokens: TokenBatch, groups: Int64s) -> TokenBatch:
-    """One post for each author, made of all of theirs."""
+    """Join all posts of each author into one post."""
     order = np.argsort(groups, kind="stable")
     joined = tokens.take(order)
     ends = np.flatnonzero(np.diff(groups[order], append=-1)) + 1 if len(groups) else np.empty(0, np.int64)
@@ -180,7 +258,24 @@ def _of_authors(tokens: TokenBatch, groups: Int64s) -> TokenBatch:
 
 
 def learn_words(tokens: TokenBatch, groups: Int64s, ngrams: int, min_df: int, min_authors: int) -> dict[str, int]:
-    """Word n-grams in at least `min_df` posts of `min_authors` authors, and how many posts hold each."""
+    """Find the word n-grams that are common enough.
+
+    Parameters
+    ----------
+    tokens : TokenBatch
+        Posts.
+    groups : ndarray of int64, shape (n_posts,)
+        Author of each post, numbered from 0.
+    ngrams : {1, 2}
+        Length of the longest n-gram.
+    min_df, min_authors : int
+        Minimum number of posts that contain an n-gram, and of authors who used it.
+
+    Returns
+    -------
+    dict of str to int
+        How many posts contain each n-gram; the words of a pair are joined by a space.
+    """
     size = len(tokens.types)
     rows = post_of_token(tokens)
     found: dict[str, int] = {}
@@ -199,7 +294,7 @@ def learn_words(tokens: TokenBatch, groups: Int64s, ngrams: int, min_df: int, mi
 
 
 def _posts_with(tokens: TokenBatch, of_type: sparse.csr_matrix) -> Int64s:
-    """How many posts hold each n-gram, given those of each type."""
+    """Return how many posts contain each n-gram, given the n-grams of each type."""
     found = np.zeros(of_type.shape[1], np.int64)
     for start in range(0, len(tokens), _CHUNK):
         offsets = tokens.offsets[start : start + _CHUNK + 1]
@@ -212,13 +307,36 @@ def _posts_with(tokens: TokenBatch, of_type: sparse.csr_matrix) -> Int64s:
 
 
 def learn_characters(tokens: TokenBatch, groups: Int64s, low: int, high: int, min_df: int, min_authors: int) -> dict[str, int]:
-    """Character n-grams in at least `min_df` posts of `min_authors` authors, and how many posts hold each."""
+    """Find the character n-grams that are common enough.
+
+    Parameters
+    ----------
+    tokens : TokenBatch
+        Posts.
+    groups : ndarray of int64, shape (n_posts,)
+        Author of each post, numbered from 0.
+    low, high : int
+        Length of the shortest and the longest n-gram.
+    min_df, min_authors : int
+        Minimum number of posts that contain an n-gram, and of authors who used it.
+
+    Returns
+    -------
+    dict of str to int
+        How many posts contain each n-gram, which has a space where a token begins or ends.
+
+    Raises
+    ------
+    InputError
+        When there are more distinct characters than the keys can hold.
+    """
     single = CharacterCounter([*sorted({character for token in tokens.types for character in token}), " "], 1, 1)
     common = np.bincount(single.count(tokens).indices, minlength=len(single.vocabulary)) >= min_df
     alphabet = np.array(sorted(ord(single.vocabulary[number]) for number in np.flatnonzero(common)), np.int64)
     if len(alphabet) >= 1 << CharacterCounter.BITS:
         limit = (1 << CharacterCounter.BITS) - 1
-        raise InputError(f"{len(alphabet)} distinct characters, at most {limit} can be n-gram features; raise features.char_min_df")
+        fix = "raise char_min_df (features.char_min_df in a config)"
+        raise InputError(f"got {len(alphabet)} distinct characters, but n-grams can use at most {limit}; {fix}")
     owners, keys = CharacterCounter.keys_of(tokens.types, alphabet, low, high)
     distinct, column = np.unique(keys, return_inverse=True)
     of_type = count_pairs(owners, column, (len(tokens.types), len(distinct)))

@@ -1,8 +1,8 @@
-"""What a vocabulary may show of the people who wrote the posts, and of those whom they wrote about.
+"""Decide what a vocabulary may reveal about the people who wrote the posts, and about those they wrote about.
 
-Posts are lower-cased, so a name is told by how English writes the word elsewhere: spaCy's word probabilities (package
-spacy-lookups-data, from comments on Reddit) tell capitals apart, and names of people are those of the US census of 1990
-(package names). Names of places, employers, months and the like are names too: they give somebody away as well.
+Posts are lower-cased, so we recognise a name by how the word is usually written in English: spaCy's word probabilities (package
+spacy-lookups-data, from comments on Reddit) distinguish capitals, and names of people come from the US census of 1990 (package
+names). Names of places, employers, months and the like count as names, too, because they can also identify somebody.
 """
 
 import math
@@ -13,16 +13,17 @@ from typing import Any
 from models.errors import InputError
 from models.text import EMAIL, PHONE, URL, USER
 
-_MASKS = (URL, EMAIL, USER, PHONE)  # they say that there was one, not which
+_MASKS = (URL, EMAIL, USER, PHONE)  # they show that there was a link or a handle, but not which
 _NUMBER = re.compile(r"(?!(?<=<)3)\d")  # "<3" is a heart
-_LINK = re.compile(r"https?|www|://|\w\.\w")  # or initials
+_LINK = re.compile(r"https?|www|://|\w\.\w")  # also matches initials
 _WORD = re.compile(r"[^\W\d_]+")
 
-# Shares of a word's places that have a capital, from which on it is a name: of one that the census lists as a name, and
-# of any other. Ordinary words have one at the beginning of a sentence: "church" in 25% of its places, "grace" and "mark" in 32%.
+# A word counts as a name if more than this share of its occurrences is capitalised: the first value is for words that the census
+# lists as names, the second for all others. Ordinary words are capitalised at the beginning of a sentence: "church" in 25% of its
+# occurrences, "grace" and "mark" in 32%.
 _OFTEN_LISTED, _OFTEN = 1 / 3, 1 / 2
-# Ordinary words that mostly stand at the beginning of a sentence, or that the lists count without their contractions. Some of
-# spaCy's stop words do too.
+# Ordinary words that mostly begin a sentence, or that the lists count without their contractions. The same is true of some of
+# spaCy's stop words.
 _OPENERS = frozenset(
     """
     additionally agreed ah ahh ahhh alas alternatively amen aw aww awww cheers congrats congratulations dang dear ditto
@@ -30,35 +31,36 @@ _OPENERS = frozenset(
     hmmm holy huh hush jeez kudos lastly lets likewise luckily merry mmm nah nevermind nope oh ohh ohhh ok ooh oops ouch
     secondly thank thankfully thanks thats ugh uh uhh um umm unfortunately welcome welp whoa whoops wow yah yay yea yeah
     yep yes yo yuck yup
-    """.split()  # noqa: SIM905 - a list would have a line for each
+    """.split()  # noqa: SIM905 - a list would take one line per word
 )
 
-_RAREST = -18.5  # log probability under which words count as unknown: one place in a hundred million
-_GLUED = -3.0  # log probability a letter, from which on an unknown word counts as known ones without a space
-_LONGEST = 24  # letters of a part of it
+_RAREST = -18.5  # words with a lower log probability, one occurrence in a hundred million, count as unknown
+_GLUED = -3.0  # an unknown word counts as known words written together from this log probability per letter
+_LONGEST = 24  # maximum number of letters of one of these words
 
 
 @cache
 def _listed() -> frozenset[str]:
-    """First and last names of the census."""
+    """Return the first and last names of the census."""
     import names
 
     listed = set[str]()
     for path in names.FILES.values():
-        with open(path, encoding="ascii") as lines:  # noqa: PTH123 - a path as `names` gives it
+        with open(path, encoding="ascii") as lines:  # noqa: PTH123 - `names` provides a str
             listed.update(line.split()[0].lower() for line in lines)
     return frozenset(listed)
 
 
 @cache
 def _usage() -> dict[str, tuple[float, float]]:
-    """Log probability of each word that is not too rare, and the share of its places that have a capital and small letters."""
+    """Return, for each word that is not too rare, its log probability and the share of its occurrences that are in title case."""
     try:
-        import names  # noqa: F401 - both are needed
+        import names  # noqa: F401 - both packages are needed
         import spacy_lookups_data
     except ImportError:
         raise InputError(
-            "features.private: drop needs lists of names and words, which are not installed; install the extra: pip install -e '.[names]'"
+            "private='drop' (features.private in a config) needs lists of names and words that are not installed; "
+            "install them with pip install -e '.[names]'"
         ) from None
     from spacy.util import load_language_data
 
@@ -79,7 +81,7 @@ def _usage() -> dict[str, tuple[float, float]]:
 
 
 def _parts(word: str) -> list[str]:
-    """Divide an unknown word into the known ones that most likely make it up (Viterbi); none where nothing is likely."""
+    """Divide an unknown word into the most likely sequence of known words (Viterbi); return none if no sequence is likely enough."""
     usage = _usage()
     best: list[tuple[float, int]] = [(0.0, 0)]
     for stop in range(1, len(word) + 1):
@@ -100,7 +102,7 @@ def _parts(word: str) -> list[str]:
 
 
 def _is_name(word: str) -> bool:
-    """Whether a known word of small letters is one that English writes with a capital."""
+    """Return whether a known word, given in lower case, is usually capitalised in English."""
     from spacy.lang.en.stop_words import STOP_WORDS
 
     if len(word) == 1 or word in _OPENERS or word in STOP_WORDS:
@@ -114,22 +116,22 @@ def _may_show_word(word: str) -> bool:
         return True
     if word in _usage():
         return not _is_name(word)
-    # Names of people who are not famous are unknown words; so are hashtags, which are judged by their words.
+    # Names of people who are not famous are unknown words. So are hashtags, which we judge by the words they contain.
     parts = [] if word in _listed() else _parts(word)
     return bool(parts) and not any(_is_name(part) for part in parts)
 
 
 def may_show_token(token: str) -> bool:
-    """Whether a token tells nothing of anybody.
+    """Return whether a token may be shown because it identifies nobody.
 
-    It does if it looks like a name, a handle, a link, an e-mail address or a number, or holds one; or if it holds a word
-    that is neither known English nor made of known words, as ``#metoo`` is. What `models.text.normalise` puts in the
-    place of handles and the like may be shown, and so may signs, emoji and single letters.
+    A token must not be shown if it looks like a name, a handle, a link, an e-mail address or a number, or contains one. Nor may it
+    contain a word that is neither a known English word nor made of known words (as ``#metoo`` is). The placeholders of
+    `models.text.normalise`, punctuation, emoji and single letters may be shown.
 
     Parameters
     ----------
     token : str
-        Of a normalised post.
+        A token of a normalised post.
 
     Raises
     ------
@@ -144,15 +146,15 @@ def may_show_token(token: str) -> bool:
 
 
 def may_show_words(ngram: str) -> bool:
-    """Whether all tokens of a word n-gram, joined by spaces, may be shown: see `may_show_token`."""
+    """Return whether all tokens of a word n-gram, joined by spaces, may be shown; see `may_show_token`."""
     return all(may_show_token(token) for token in ngram.split(" "))
 
 
 def may_show_characters(ngram: str) -> bool:
-    """Whether a character n-gram, with a space where its token begins or ends, tells nothing of anybody.
+    """Return whether a character n-gram, with a space where its token begins or ends, may be shown because it identifies nobody.
 
-    A whole token is judged as one. A part of one must not hold a digit, "@" (but that of ``@user``) or a piece of a link, nor be,
-    from four letters on, a listed name: shorter ones stand in ordinary words everywhere ("ted" in "wanted").
+    A whole token is judged by `may_show_token`. Part of a token must not contain a digit, an "@" (except that of ``@user``) or a piece
+    of a link, nor a listed name of four or more letters. Shorter names occur in many ordinary words ("ted" in "wanted").
     """
     text = ngram.strip(" ")
     if len(text) == len(ngram) - 2:

@@ -1,4 +1,4 @@
-"""A classifier to its directory and back."""
+"""Save a classifier as a directory, and load it."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,51 +11,92 @@ from pydantic import ValidationError
 from models.config import ModelConfig
 from models.errors import InputError
 from models.fitting import Scorers, new_calibrator, new_features, new_linear, new_network
-from models.storage import read_model, write_model
+from models.storage import encode_model, read_model, write_model
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
 
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 _CALIBRATION = "calibration."
+_OWN = ("config", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds beside the notes
 
 
-def save(model: "Classifier", folder: Path, notes: dict[str, Any] | None = None) -> str:
-    """Write a model directory and return its digest: see `Classifier.save`."""
+def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
+    """Return what `encode_model` takes."""
+    model.check_is_fitted()
     scorers, config = model.scorers_, model.config.model_dump(mode="json")
-    if model.config.model.network:  # not where they lie: a folder may tell who made the model
+    if model.config.model.network:  # store only the file's name, because its folder may reveal who made the model
         config["model"]["network"]["lessons"] = Path(model.config.model.network.lessons).name
-    model.description_ = {
+    description = {
         "config": config,
         "thresholds": dict(zip(model.labels, model.thresholds_.tolist(), strict=True)),
         "prior": dict(zip(model.labels, model.prior_.tolist(), strict=True)),
-        **(notes or {}),
     }
     arrays: dict[str, NDArray[Any]] = {"idf": scorers.features.idf_, "coef": scorers.linear.coef_, "intercept": scorers.linear.intercept_}
     if scorers.network:
         arrays |= {f"network.{name}": getattr(scorers.network, f"{name}_") for name in _NETWORK}
     arrays |= {f"{_CALIBRATION}{name}": array for name, array in model.calibrator_.arrays().items()}
-    vocabulary = {"words": scorers.features.words_, "characters": scorers.features.characters_}
-    model.digest_ = write_model(folder, model.description_, arrays, vocabulary)
+    return description, arrays, {"words": scorers.features.words_, "characters": scorers.features.characters_}
+
+
+def encode(model: "Classifier") -> tuple[str, dict[str, bytes]]:
+    """Return the digest and the files of a fitted model, as it was saved or loaded, if it was."""
+    description, arrays, vocabulary = _parts(model)
+    written = getattr(model, "description_", description)
+    return encode_model({name: value for name, value in written.items() if name not in ("files", "format_version")}, arrays, vocabulary)
+
+
+def save(model: "Classifier", folder: Path, notes: dict[str, Any] | None = None) -> str:
+    """Write a model directory and return its digest; see `Classifier.save`.
+
+    Parameters
+    ----------
+    model : Classifier
+        A fitted classifier.
+    folder : Path
+        Folder to write; an earlier model in it is replaced.
+    notes : dict, optional
+        Facts to store in ``model.json``.
+
+    Raises
+    ------
+    InputError
+        When a note has the name of one of the model's own keys, or the folder cannot be written.
+    """
+    description, arrays, vocabulary = _parts(model)
+    if taken := [name for name in notes or {} if name in _OWN]:
+        raise InputError(f"notes: {taken[0]!r} is a key of the model itself, as are {', '.join(_OWN)}; choose another name")
+    description |= notes or {}
+    model.digest_, model.description_ = write_model(folder, description, arrays, vocabulary), description
     return model.digest_
 
 
 def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
-    """Read a model directory: see `Classifier.load`."""
+    """Read a model directory; see `Classifier.load`.
+
+    Parameters
+    ----------
+    kind : type
+        `Classifier` or a subclass, of which an instance is returned.
+    folder : Path
+        A model directory.
+    """
     digest, description, arrays, vocabulary = read_model(folder)
     try:
-        model = kind.from_config(ModelConfig.model_validate(description["config"]))
+        config = ModelConfig.model_validate(description["config"])
+        model = kind.from_config(config)
+        model._config = config
         model.thresholds_ = np.array([description["thresholds"][name] for name in model.labels])
         model.prior_ = np.array([description["prior"][name] for name in model.labels])
         _restore(model, arrays, vocabulary)
     except (KeyError, ValidationError):
-        raise InputError(f"{folder}: written by another release of the pipeline; train again with this one") from None
+        raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None
     model.digest_, model.description_ = digest, description
     return model
 
 
 def _restore(model: "Classifier", arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> None:
-    """Set what is fitted, less thresholds and priors, as `save` wrote it."""
+    """Set the fitted state that `save` wrote, except thresholds and priors."""
     config = model.config
     features = new_features(config).restore(vocabulary["words"], vocabulary["characters"], arrays["idf"])
     linear = new_linear(config)
@@ -68,19 +109,23 @@ def _restore(model: "Classifier", arrays: dict[str, NDArray[Any]], vocabulary: d
 
 
 def to_state(model: "Classifier") -> dict[str, Any]:
-    """What is pickled: parameters and, once fitted, the files of the model directory. Nothing in it runs code."""
+    """Return what is pickled: the parameters and, once fitted, the files of the model directory. None of this runs code."""
     state: dict[str, Any] = {"params": model.get_params()}
     if model.__sklearn_is_fitted__():
-        known = {"config", "thresholds", "prior", "files", "format_version"}
-        notes = {name: value for name, value in getattr(model, "description_", {}).items() if name not in known}
-        with TemporaryDirectory() as folder:
-            save(model, Path(folder), notes)
-            state["files"] = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        state["files"] = encode(model)[1]
     return state
 
 
 def from_state(model: "Classifier", state: dict[str, Any]) -> None:
-    """Set a classifier to what `to_state` gave."""
+    """Restore a classifier from what `to_state` returned.
+
+    Parameters
+    ----------
+    model : Classifier
+        The classifier to set.
+    state : dict
+        The result of `to_state`.
+    """
     model.set_params(**state["params"])
     if "files" in state:
         with TemporaryDirectory() as folder:

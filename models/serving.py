@@ -1,4 +1,4 @@
-"""The model behind MLflow's pyfunc interface, loaded from code and a model directory, without pickle."""
+"""The model with MLflow's pyfunc interface, loaded from code and a model directory, without pickle."""
 
 from pathlib import Path
 from threading import Lock
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def _error(text: object) -> str | None:
-    """Why a text cannot be scored."""
+    """Return why a text cannot be scored, or None if it can."""
     if not isinstance(text, str) or not text.strip():
         return "text must be a non-empty string"
     return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
 
 
 def _texts(column: "pd.Series") -> "pd.Series":
-    """Texts of a batch; MLflow's server makes one row of a bare list of strings (``{"inputs": ["…", "…"]}``)."""
+    """Return the texts of a batch; MLflow's server turns a bare list of strings (``{"inputs": ["…", "…"]}``) into a single row."""
     import pandas as pd
 
     if len(column) == 1 and isinstance(batch := column.iloc[0], list) and all(isinstance(text, str) for text in batch):
@@ -30,11 +30,17 @@ def _texts(column: "pd.Series") -> "pd.Series":
 
 
 class ServedClassifier:
-    """Data frame in, data frame out."""
+    """A classifier that takes and returns data frames, as MLflow requires.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        A fitted classifier.
+    """
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self._alone = Lock()  # servers call from several threads, and the tokenizer learns as it goes
+        self._alone = Lock()  # servers call from several threads, but the tokenizer changes its state as it runs
 
     def predict(self, model_input: "pd.DataFrame", params: dict[str, Any] | None = None) -> "pd.DataFrame":
         """Score a batch.
@@ -42,16 +48,16 @@ class ServedClassifier:
         Parameters
         ----------
         model_input : DataFrame, shape (n_posts, ...)
-            With the column ``text``; others are not read.
+            Posts with a column ``text``; other columns are ignored.
         params : dict, optional
-            None are known.
+            Ignored, because this model has no parameters.
 
         Returns
         -------
         DataFrame, shape (n_posts, n_labels + 2)
-            ``prob_<label>`` each, ``labels`` (those decided) and ``error``. A text that is not a non-empty string, or longer
-            than `MAX_CHARS`, has None for probabilities, no labels and the reason, and does not fail the batch; JSON gets
-            null, as it has no NaN.
+            One column ``prob_<label>`` per label, ``labels`` (the labels given) and ``error``. A text that is not a non-empty string,
+            or is longer than `MAX_CHARS`, does not make the batch fail: its probabilities are None, it has no labels, and ``error``
+            holds the reason. None becomes null in JSON, which has no NaN.
         """
         import pandas as pd
 
@@ -74,5 +80,5 @@ class ServedClassifier:
 
 
 def _load_pyfunc(path: str) -> ServedClassifier:
-    """What MLflow calls."""
+    """Load the model; MLflow calls this."""
     return ServedClassifier(Classifier.load(Path(path)))

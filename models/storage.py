@@ -1,6 +1,6 @@
-"""A fitted model as a directory without pickle: model.json, weights.safetensors, vocabulary.json.
+"""A fitted model as a directory without pickle: model.json, weights.safetensors and vocabulary.json.
 
-``model.json`` holds the digests of the other two, and the digest of all else in itself, which names the model.
+``model.json`` holds the digests of the two other files, and the digest of everything else in it, which identifies the model.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from models.errors import InputError
 from models.folders import new_folder
 
 FORMAT_VERSION = 1
-RELEASED = Path(__file__).resolve().parent / "released"  # the model that comes with this version
+RELEASED = Path(__file__).resolve().parent / "released"  # the model released with this version
 DESCRIPTION, WEIGHTS, VOCABULARY = FILES = "model.json", "weights.safetensors", "vocabulary.json"
 
 
@@ -27,18 +27,19 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> str:
-    """Write a model directory, whole or not at all; one that stands there is replaced.
+def encode_model(
+    description: dict[str, Any], arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]
+) -> tuple[str, dict[str, bytes]]:
+    """Return a model's digest, and the contents of the files of its directory, by name.
 
-    Returns
-    -------
-    str
-        The model's digest.
-
-    Raises
-    ------
-    InputError
-        When `folder` exists and is no model directory, or cannot be written.
+    Parameters
+    ----------
+    description : dict
+        Contents of ``model.json``, apart from the digests.
+    arrays : dict of str to ndarray
+        The fitted weights.
+    vocabulary : dict of str to list of str
+        The n-grams, by kind.
     """
     from safetensors.numpy import save
 
@@ -50,6 +51,25 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
     body = json.loads(_encode({"format_version": FORMAT_VERSION, "files": digests, **description}))
     digest = _sha256(_encode(body))
     files[DESCRIPTION] = _encode(body | {"digest": digest})
+    return digest, files
+
+
+def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> str:
+    """Write a model directory completely or not at all, and return the model's digest; an earlier model in the folder is replaced.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to write.
+    description, arrays, vocabulary : dict
+        As in `encode_model`.
+
+    Raises
+    ------
+    InputError
+        When `folder` exists and is not a model directory, or cannot be written.
+    """
+    digest, files = encode_model(description, arrays, vocabulary)
     with new_folder(folder, FILES) as fresh:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
@@ -57,32 +77,36 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
 
 
 def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Read and verify what a model directory says of itself, without its weights and vocabulary.
+    """Read and verify the ``model.json`` of a model directory, but not its weights and vocabulary.
 
     Returns
     -------
     digest : str
+        The model's digest.
     description : dict
-        As given to `write_model`, with ``format_version`` and ``files`` (their digests).
+        What `write_model` was given, with ``format_version`` and ``files`` (the digests of the other files).
 
     Raises
     ------
     InputError
-        When the directory is missing, its ``model.json`` changed since it was written, or it is of another format.
+        When the directory is missing, its ``model.json`` was changed, or it has another format version.
     """
     if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder}: no model directory (no {DESCRIPTION}); train one with train.py --out {folder}")
+        raise InputError(
+            f"{folder}: is not a model directory (no {DESCRIPTION}); check the path, or train one with train.py --out {folder}"
+        )
     try:
         description = json.loads((folder / DESCRIPTION).read_bytes())
         digest, version = description.pop("digest"), description["format_version"]
         description["files"] = dict(description["files"])
         actual = _sha256(_encode(description))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError(f"{folder / DESCRIPTION}: damaged; copy or train the model again") from None
+        raise InputError(f"{folder / DESCRIPTION}: is damaged; copy or train the model again") from None
     if version != FORMAT_VERSION:
-        raise InputError(f"{folder}: format version {version}, this release reads {FORMAT_VERSION}; update the pipeline or train again")
+        message = f"has format version {version}, but this release reads {FORMAT_VERSION}; update the pipeline or train the model again"
+        raise InputError(f"{folder}: {message}")
     if actual != digest:
-        raise InputError(f"{folder / DESCRIPTION}: its digest differs: changed or damaged; copy or train the model again")
+        raise InputError(f"{folder / DESCRIPTION}: was changed or damaged (its digest differs); copy or train the model again")
     return digest, description
 
 
@@ -92,14 +116,18 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
     Returns
     -------
     digest : str
+        The model's digest.
     description : dict
+        As from `read_description`.
     arrays : dict of str to ndarray
+        The fitted weights.
     vocabulary : dict of str to list of str
+        The n-grams, by kind.
 
     Raises
     ------
     InputError
-        When the directory is missing, incomplete, changed since it was written, or of a newer format.
+        When the directory is missing or incomplete, was changed, or has another format version.
     """
     from safetensors.numpy import load
 
@@ -111,5 +139,5 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); copy or train the model again") from None
         if _sha256(contents[name]) != description["files"].get(name):
-            raise InputError(f"{folder / name}: digest differs from the one in {DESCRIPTION}: changed or damaged; copy or train it again")
+            raise InputError(f"{folder / name}: was changed or damaged (its digest differs from {DESCRIPTION}); copy or train it again")
     return digest, description, load(contents[WEIGHTS]), json.loads(contents[VOCABULARY])

@@ -1,6 +1,6 @@
-"""Texts, labels and authors as people have them, brought into the arrays that fitting takes."""
+"""Convert texts, labels and authors from common formats into the arrays that fitting takes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,26 +9,46 @@ from models.arrays import Int64s, Labels
 from models.errors import InputError
 
 
-def check_texts(texts: Iterable[str]) -> list[str]:
-    """A list of texts; one string, or anything in it that is not a string, is refused.
+def check_texts(texts: Iterable[Any]) -> list[str]:
+    """Return a list of texts, or raise an error if they are a single string, a table or not all strings.
 
     Parameters
     ----------
     texts : iterable of str
-        A list, an array, a pandas Series.
+        For example a list, an array or a pandas Series.
 
     Raises
     ------
     TypeError
-        Naming the position and what was found there.
+        The message gives the position and the type of the first item that is not a string.
     """
     if isinstance(texts, str):
-        raise TypeError("texts must be a sequence of strings, got one string; put it in a list: [text]")
+        raise TypeError("texts must be a sequence of strings, but got a single string; put it in a list: [text]")
+    if isinstance(texts, bytes | bytearray):
+        raise TypeError("texts must be a sequence of strings, but got bytes; decode them, and put the text in a list: [data.decode()]")
+    if hasattr(texts, "columns") or isinstance(texts, Mapping):
+        raise TypeError("texts must be a sequence of strings, but got a table; choose its column of texts, as in frame['text']")
     found = list(texts)
     for position, text in enumerate(found):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] must be a string, got {type(text).__name__}; drop or fill missing texts first")
+            raise TypeError(f"texts[{position}] must be a string, but got {type(text).__name__}; drop or fill missing texts first")
     return found
+
+
+def _lists_of_names(Y: Any) -> list[Any] | None:
+    """Return the rows of `Y` if they hold names, or None if they hold numbers."""
+    if getattr(Y, "ndim", 1) != 1:
+        return None
+    rows = Y.tolist() if hasattr(Y, "tolist") else list(Y)
+    if any(isinstance(row, str) for row in rows):
+        raise InputError("Y holds strings; give each post a list of names, as in [text.split(';') if text else [] for text in Y]")
+    lists = [list(row) if isinstance(row, Iterable) else None for row in rows]
+    if not any(isinstance(name, str) for row in lists for name in row or ()):
+        return None
+    for position, row in enumerate(lists):
+        if row is None or not all(isinstance(name, str) for name in row):
+            raise InputError(f"Y[{position}] must be a list of names, but got {rows[position]!r}; for a post without labels use []")
+    return lists
 
 
 def _from_names(rows: Sequence[Any], names: Sequence[str] | None) -> tuple[list[str], Labels]:
@@ -37,38 +57,45 @@ def _from_names(rows: Sequence[Any], names: Sequence[str] | None) -> tuple[list[
     if names is None:
         names = found
     elif unknown := [name for name in found if name not in names]:
-        raise InputError(f"Y holds the label {unknown[0]!r}; the label set has {', '.join(names)}")
+        raise InputError(f"Y contains the label {unknown[0]!r}, but the label set has only {', '.join(names)}")
     return list(names), np.array([[name in row for name in names] for row in sets], np.int8).reshape(len(rows), len(names))
 
 
-def _from_frame(frame: Any, names: Sequence[str] | None) -> tuple[list[str], Any]:
-    columns = [str(column) for column in frame.columns]
-    names = columns if names is None else list(names)
+def _from_frame(frame: Any, names: Sequence[str] | None) -> tuple[Sequence[str] | None, Any]:
+    if all(isinstance(column, int | np.integer) for column in frame.columns):  # they name no labels
+        return names, frame.to_numpy()
+    columns = {str(column): column for column in frame.columns}
+    names = list(columns if names is None else names)
     if missing := [name for name in names if name not in columns]:
         raise InputError(f"Y has no column {missing[0]!r}; its columns are {', '.join(columns)}")
-    return names, frame[names].to_numpy()
+    return names, frame[[columns[name] for name in names]].to_numpy()
 
 
-def label_matrix(Y: Any, names: Sequence[str] | None = None) -> tuple[list[str], Labels]:
-    """Labels as 0 and 1, and their names.
+def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None = None) -> tuple[list[str], Labels]:
+    """Convert labels to 0 and 1, and return their names.
 
     Parameters
     ----------
     Y : DataFrame, array, sparse matrix, or sequence of collections of str
-        One column of 0 and 1 a label, named by the columns of a DataFrame; or the names of each post's labels.
+        Either one column of 0 and 1 per label, which a DataFrame names unless its columns are numbers, or the names of each post's
+        labels, for example as a list, a pandas Series or an array of lists.
     names : sequence of str, optional
-        The labels, in the order wanted. By default those of `Y`: the columns of a DataFrame, the names found in lists, sorted,
-        or ``label_0``, ``label_1`` and so on.
+        The labels, in the order to return them. By default, they are taken from `Y`: the columns of a DataFrame, the names found in
+        lists, sorted, or else ``label_0``, ``label_1`` and so on.
+    posts : int, optional
+        Number of texts, which must be the number of rows.
 
     Returns
     -------
     names : list of str
+        The labels.
     Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        Which post has which label.
 
     Raises
     ------
     InputError
-        When `Y` is of another shape or holds other values.
+        When `Y` has another shape, other labels or other values.
 
     Examples
     --------
@@ -76,41 +103,59 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None) -> tuple[list[str],
     >>> names, Y.tolist()
     (['assault', 'support'], [[1, 0], [0, 0], [1, 1]])
     """
+    values: Any
     if hasattr(Y, "columns"):
         names, values = _from_frame(Y, names)
     elif hasattr(Y, "toarray"):
         values = Y.toarray()
-    elif not hasattr(Y, "ndim") and any(isinstance(name, str) for row in Y if not isinstance(row, str) for name in row):
-        return _from_names(Y, names)
+    elif (lists := _lists_of_names(Y)) is not None:
+        names, values = _from_names(lists, names)
     else:
         values = np.asarray(Y)
+    if posts is not None and len(values) != posts:
+        raise InputError(f"Y must have one row per text: got {posts} texts and {len(values)} rows of Y")
     if values.ndim != 2:
-        raise InputError(f"Y must have one column a label, got {values.ndim} dimension(s); for a single label use Y.reshape(-1, 1)")
+        fix = "for a single label use np.reshape(Y, (-1, 1))"
+        raise InputError(f"Y must have one column per label, but got {values.ndim} dimension(s); {fix}")
     if names is None:
         names = [f"label_{number}" for number in range(values.shape[1])]
     elif values.shape[1] != len(names):
-        raise InputError(f"Y has {values.shape[1]} columns; the label set has {len(names)}: {', '.join(names)}")
+        raise InputError(f"Y must have one column per label, but got {values.shape[1]} columns; the labels are {', '.join(names)}")
     if not np.isin(values, (0, 1)).all():
-        raise InputError("Y must hold 0 and 1 only; replace missing values first")
+        raise InputError("Y must contain only 0 and 1; replace missing values first")
     return list(names), values.astype(np.int8)
 
 
+def _is_missing(author: Any) -> bool:
+    try:
+        return author is None or bool(author != author)  # noqa: PLR0124  # true of NaN
+    except TypeError:  # pandas.NA is neither true nor false
+        return True
+
+
 def author_numbers(groups: Iterable[Any] | None, posts: int) -> Int64s:
-    """Authors as numbers; without `groups`, and where one is None, each post has an author of its own.
+    """Number the authors; a post without an author gets a number of its own.
 
     Parameters
     ----------
     groups : iterable of hashable or None, length n_posts, optional
+        Author of each post, or None, NaN or ``pandas.NA`` if it is unknown. By default, all are unknown.
     posts : int
+        Number of posts.
 
     Raises
     ------
     InputError
         When there are more or fewer authors than posts.
+
+    Examples
+    --------
+    >>> author_numbers(["ann", None, "ann", None], 4).tolist()
+    [0, 1, 0, 2]
     """
     authors = [None] * posts if groups is None else list(groups)
     if len(authors) != posts:
-        raise InputError(f"groups names {len(authors)} authors for {posts} posts; give one for each post")
-    keys = [(number, None) if author is None else (-1, author) for number, author in enumerate(authors)]
+        raise InputError(f"groups must name one author per post, but got {len(authors)} authors for {posts} posts")
+    keys = [(number, None) if _is_missing(author) else (-1, author) for number, author in enumerate(authors)]
     index: dict[tuple[int, Any], int] = {}
     return np.array([index.setdefault(key, len(index)) for key in keys], np.int64)

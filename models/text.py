@@ -1,4 +1,4 @@
-"""Raw posts to normalised text: repaired, lower-cased, masked."""
+"""Normalise raw posts: repair, lower-case and mask their text."""
 
 import html
 import re
@@ -9,31 +9,31 @@ from itertools import groupby
 
 import emoji
 
-MAX_CHARS = 100_000  # of a post, unless a job is told otherwise
+MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 
 URL, EMAIL, USER, PHONE = "<url>", "<email>", "@user", "<phone>"
 
-_ROUNDS = 8  # of repair, at most
+_ROUNDS = 8  # maximum number of rounds of repair
 
-# What ftfy takes for mojibake holds one of these; its own check is ten times slower.
+# Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower.
 _MOJIBAKE = re.compile("[\x80-\x9f]|[^\x00-\x7f]{2}|[\u0152\u0153\u00c2\u00c3]")
 _STRAIGHT = (
     dict.fromkeys("`\u00b4\u02bb\u02bc‘’‚‛′‹›", "'") | dict.fromkeys("“”„‟«»″〝〞", '"') | dict.fromkeys("\u2010\u2011‒–—―\u2212", "-")
 )
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
-# Control characters that are no white space; format characters and Default_Ignorable_Code_Points less ZERO WIDTH JOINER.
+# Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
     "\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")  # more than stream-safe text has in a row (UAX #15)
+_MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")  # more in a row than stream-safe text has (UAX #15)
 _FOREIGN = re.compile(r"[^\W\x00-\u02ff]")
 _MIXED_WORD = re.compile(rf"\b(?=\w*[a-zA-Z])\w*{_FOREIGN.pattern}\w*\b")
 
 
 def _ranges(characters: Iterable[str]) -> str:
-    """A regular expression's set of the characters; beyond U+FFFF it tries every range, so they are as few as can be."""
+    """Return the characters as ranges for a regular expression: as few as possible, because `re` tries each range beyond U+FFFF."""
     parts = []
     for _, pairs in groupby(enumerate(sorted(characters)), lambda pair: ord(pair[1]) - pair[0]):
         run = [character for _, character in pairs]
@@ -42,11 +42,11 @@ def _ranges(characters: Iterable[str]) -> str:
 
 
 _SINGLE = _ranges(found for found in emoji.EMOJI_DATA if len(found) == 1)
-_NEAR_EMOJI = "[\u00a9\u00ae\u200d-\u3299\U0001f000-\U0001faff]"  # ruled out first: most characters are none
+_NEAR_EMOJI = "[\u00a9\u00ae\u200d-\u3299\U0001f000-\U0001faff]"  # a fast first check: most characters are not in it
 _JOINER = "\u200d"
 EMOJI = (
     r"(?:[0-9#*]\u20e3|[\U0001f1e6-\U0001f1ff]{2}"  # keycaps, flags
-    rf"|(?={_NEAR_EMOJI})[{_SINGLE}][\U0001f3fb-\U0001f3ff]?(?:{_JOINER}[{_SINGLE}][\U0001f3fb-\U0001f3ff]?)*)"  # coloured, joined
+    rf"|(?={_NEAR_EMOJI})[{_SINGLE}][\U0001f3fb-\U0001f3ff]?(?:{_JOINER}[{_SINGLE}][\U0001f3fb-\U0001f3ff]?)*)"  # skin tones, joins
 )
 _MAYBE_EMOJI = re.compile(_NEAR_EMOJI)
 _EMOJI_OR_JOINER = re.compile(f"({EMOJI})|{_JOINER}")
@@ -62,7 +62,7 @@ _LINK = re.compile(
     r"|(?<![\w@-])(?<!\w\.)(?:[\w-]+\.)+(?:[a-z]{2,6}/[^\s<>]*"
     r"|(?:com|org|net|edu|gov|info|io|ly|me|tv|co|uk|ca|us|be|gl)(?:\.[a-z]{2})?(?:[:?#]\w[^\s<>]*|(?![\w@-]|\.\w)))"
 )
-# After a letter "@" is rather an "a" (h@rass), unless a hashtag stands before it or no such word after it.
+# After a letter, "@" more likely means "a" (h@rass), unless a hashtag comes before it or what follows cannot be part of such a word.
 _HANDLE = re.compile(r"(#\w+)(?:@\w+)+|@(?:(?<!\w@)\w+|\w{10,}|\w*_\w*)(?:@\w+)*")
 _YEARS = r"(?:19|20)\d\d ?- ?(?:19|20)\d\d\b"
 _PHONE = re.compile(rf"[+(]{{0,2}}(?<!\d)(?!{_YEARS})\d(?:[ ().-]{{0,2}}\d){{6,}}")
@@ -71,7 +71,7 @@ _MAYBE_PHONE = re.compile(r"\d(?:[ ().-]{0,2}\d){6}")
 
 @cache
 def _look_alikes() -> dict[int, str]:
-    """Letters of other scripts that look like one ASCII letter (Unicode TR39 confusables)."""
+    """Return the letters of other scripts that look like an ASCII letter (Unicode TR39 confusables), with that letter."""
     from confusable_homoglyphs.confusables import confusables_data
 
     table: dict[int, str] = {}
@@ -85,18 +85,18 @@ def _look_alikes() -> dict[int, str]:
 
 @cache
 def _many_marks() -> re.Pattern[str]:
-    """Thirty combining marks and those after them; NFKC sorts marks in quadratic time."""
+    """Return a pattern for thirty combining marks and all that follow; NFKC takes quadratic time to sort marks."""
     marks = _ranges(filter(unicodedata.combining, map(chr, range(0x300, 0x1F000))))
     return re.compile(f"([{marks}]{{30}})[{marks}]+")
 
 
 def _is_plain(text: str) -> bool:
-    """Whether there is nothing for `_repair` to do."""
+    """Return whether `_repair` would leave a text unchanged."""
     return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text)
 
 
 def _repair(text: str) -> str:
-    """Take steps 1 to 4 of `normalise` once."""
+    """Do steps 1 to 4 of `normalise` once."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if _MOJIBAKE.search(text):
         import ftfy
@@ -115,7 +115,7 @@ def _repair(text: str) -> str:
 
 
 def _mask(text: str) -> str:
-    """Take step 7 of `normalise`."""
+    """Do step 7 of `normalise`."""
     before = text
     if "<" in text:
         text = PLACEHOLDER.sub(r" \g<0> ", text)
@@ -129,41 +129,41 @@ def _mask(text: str) -> str:
 
 
 def _finish(text: str) -> str:
-    """Take steps 5 to 7 of `normalise`."""
+    """Do steps 5 to 7 of `normalise`."""
     text = " ".join(text.lower().replace("`", "'").split())
     if _RUN.search(text):
         text = _ELONGATED.sub(r"\1\1\1", text)
-    # A mask can bare the beginning of another; each leaves less that is unmasked, so this ends.
+    # A mask can expose the beginning of another match. Each pass leaves less unmasked text, so this ends.
     while (masked := _mask(text)) != text:
         text = masked
     return text
 
 
 def normalise(text: str) -> str:
-    """Bring a post into the form that every later step sees.
+    """Normalise a post; every later step works on the result.
 
-    1. Repair: lone surrogates become U+FFFD; mojibake is decoded again (ftfy); HTML entities are unescaped.
-    2. Unicode: quotes and dashes become ASCII; of combining marks in a row thirty stay; NFKC; zero-width, bidirectional
-       and control characters go.
-    3. Look-alikes (Unicode TR39) inside words that also hold a Latin letter become that ASCII letter.
-    4. Emoji stand alone, a sequence as one; joiners stay nowhere else.
-    5. Lower case; white space becomes single spaces.
+    1. Repair: lone surrogates become U+FFFD, mojibake is decoded again (ftfy), and HTML entities are unescaped.
+    2. Unicode: quotes and dashes become ASCII, at most thirty combining marks in a row are kept, NFKC is applied, and zero-width,
+       bidirectional and control characters are removed.
+    3. Letters that look like an ASCII letter (Unicode TR39) become that letter, inside words that also contain a Latin letter.
+    4. Emoji are set off by spaces, a joined sequence as one emoji; joiners are removed everywhere else.
+    5. The text is lower-cased, and white space becomes single spaces.
     6. Letters and punctuation repeated more than three times are cut to three.
-    7. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, phone numbers and other runs of seven or
-       more digits ``<phone>``.
+    7. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
+       digits ``<phone>``.
 
-    All of it repeats until nothing changes. Text that has not settled after eight rounds was made to confuse: it is
-    reduced to ASCII without ampersands, where steps 1 to 4 have nothing to do.
+    These steps repeat until nothing changes. Text that still changes after eight rounds was made to confuse; it is reduced to ASCII
+    without ampersands, which steps 1 to 4 leave unchanged.
 
     Parameters
     ----------
     text : str
-        A post as it came.
+        A raw post.
 
     Returns
     -------
     str
-        Normalised text without leading or trailing space; ``normalise(normalise(t)) == normalise(t)``.
+        The normalised text, without leading or trailing space; ``normalise(normalise(t)) == normalise(t)``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Normalised text to spaCy tokens, dictionary-encoded."""
+"""Split normalised text into spaCy tokens, dictionary-encoded."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -23,16 +23,22 @@ Attribute = Literal["ORTH", "NORM", "LEMMA"]
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Posts as token sequences, dictionary-encoded.
+    """Tokenised posts, dictionary-encoded.
 
     Attributes
     ----------
     types : list of str
         The distinct tokens of the batch.
     codes : ndarray of int64, shape (n_tokens,)
-        All posts' tokens in order, each the index of its type.
+        The tokens of all posts, in order, as indices into `types`.
     offsets : ndarray of int64, shape (n_posts + 1,)
         Post ``i`` is ``codes[offsets[i]:offsets[i + 1]]``.
+
+    Examples
+    --------
+    >>> batch = TokenBatch.from_lists([["i", "believe", "her"], ["i", "do"]])
+    >>> batch.types, batch.codes.tolist(), batch.offsets.tolist()
+    (['i', 'believe', 'her', 'do'], [0, 1, 2, 0, 3], [0, 3, 5])
     """
 
     types: list[str]
@@ -44,7 +50,7 @@ class TokenBatch:
 
     @classmethod
     def from_lists(cls, posts: Iterable[Sequence[str]]) -> "TokenBatch":
-        """Encode posts that are tokenised already."""
+        """Encode posts that are already split into tokens."""
         index: dict[str, int] = {}
         lengths, codes = [0], list[int]()
         for post in posts:
@@ -53,17 +59,17 @@ class TokenBatch:
         return cls(list(index), np.array(codes, np.int64), np.cumsum(lengths, dtype=np.int64))
 
     def to_lists(self) -> list[list[str]]:
-        """Decode to one list of tokens a post."""
+        """Return one list of tokens per post."""
         tokens = [self.types[code] for code in self.codes]
         return [tokens[start:stop] for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
     def take(self, posts: NDArray[np.int64]) -> "TokenBatch":
-        """Select posts by index; the types stay as they are.
+        """Select posts by index; `types` stays unchanged.
 
         Parameters
         ----------
         posts : ndarray of int64, shape (n_selected,)
-            Indices of posts, in the order wanted.
+            Indices of the posts to return, in this order.
         """
         lengths = np.diff(self.offsets)[posts]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -82,19 +88,20 @@ _WHOLE = re.compile(
 _INFIXES = [
     r"/",
     r"(?<=\w)[^\w\s#]*(?=#\w)",  # before a hashtag
-    r"""(?<=[^\W\d_]{2})[.,!?;|+&()"]+(?=i\b|[^\W\d_]{2})""",  # no space after a sentence; spaCy's own rule asks for a capital
+    r"""(?<=[^\W\d_]{2})[.,!?;|+&()"]+(?=i\b|[^\W\d_]{2})""",  # no space after a sentence; spaCy's own rule needs a capital
 ]
 
 
-_LONGEST_SUFFIX = 16  # spaCy's longest have five characters in English, nine in other languages
+_LONGEST_SUFFIX = 16  # spaCy's longest suffixes have five characters in English, and nine in other languages
 _LONGEST_CHUNK = 1000
 _PIECE = re.compile(rf"\S{{1,{_LONGEST_CHUNK}}}")
 
 
 def _post_tokenizer(nlp: "Language") -> "Tokenizer":
-    """Spacy's own tokenizer with rules for posts: nothing in `_WHOLE` is split, links are masked already.
+    """Make a spaCy tokenizer with rules for posts: nothing that matches `_WHOLE` is split, and links are already masked.
 
-    It takes suffixes off one by one; to look for each in the whole rest of a chunk makes 10 kB of ``()()()`` take 12 s.
+    spaCy removes suffixes one by one. We search only the end of a chunk for them, because searching the whole rest each time makes
+    10 kB of ``()()()`` take 12 s.
     """
     from spacy.tokenizer import Tokenizer
     from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
@@ -119,24 +126,29 @@ class PostTokenizer:
     Parameters
     ----------
     pipeline : str
-        ``"blank"`` for spaCy's blank English, or the name of an installed spaCy pipeline, whose later
-        components then run too (its own tokenizer is replaced by the one for posts).
+        ``"blank"`` for spaCy's blank English, or the name of an installed spaCy pipeline. Its tokenizer is replaced by the one for
+        posts; its other components run, too.
     attribute : {"ORTH", "NORM", "LEMMA"}
-        The token attribute that becomes the token: its text, its spelling norm ("n't" is "not"), or its lemma
-        (its text where the pipeline gives none).
+        Which attribute to use as the token: the text, the norm ("not" for "n't"), or the lemma (or else the text, if the pipeline sets
+        no lemma).
     max_strings : int
-        The spaCy pipeline is loaded anew once its string store holds this many strings, since it never
-        forgets one, or so many chunks were seen; memory stays bounded however long the stream.
+        The spaCy pipeline is loaded again once its string store, which only grows, holds this many strings, or this many different
+        chunks were seen. This bounds memory in a stream of any length.
 
     Raises
     ------
     InputError
-        When the pipeline is not installed, or lemmas are asked of a blank pipeline.
+        When the pipeline is not installed, or lemmas are requested from a blank pipeline.
+
+    Examples
+    --------
+    >>> PostTokenizer()(["i didn't sleep <url>"]).to_lists()
+    [['i', 'did', "n't", 'sleep', '<url>']]
     """
 
     def __init__(self, pipeline: str = "blank", attribute: Attribute = "ORTH", max_strings: int = 100_000) -> None:
         if pipeline == "blank" and attribute == "LEMMA":
-            raise InputError("text.attribute LEMMA needs a trained pipeline: set text.spacy_pipeline or use ORTH or NORM")
+            raise InputError("text.attribute LEMMA needs a trained pipeline; set text.spacy_pipeline, or use ORTH or NORM")
         self.pipeline = pipeline
         self.attribute: Attribute = attribute
         self.max_strings = max_strings
@@ -152,17 +164,17 @@ class PostTokenizer:
             try:
                 self._nlp = spacy.load(self.pipeline)
             except OSError:
-                message = f"spaCy pipeline {self.pipeline!r} is not installed: install it or set text.spacy_pipeline: blank"
+                message = f"spaCy pipeline {self.pipeline!r} is not installed; install it, or set text.spacy_pipeline: blank"
                 raise InputError(message) from None
             self._nlp.tokenizer = _post_tokenizer(self._nlp)
         else:
-            self._nlp = English(create_tokenizer=_post_tokenizer)  # spacy.blank("en") makes its own first, which takes as long again
-            # Nobody reads the other twenty attributes, and computing them for a new word takes longer than splitting it.
+            self._nlp = English(create_tokenizer=_post_tokenizer)  # spacy.blank("en") first makes its own tokenizer, which doubles the time
+            # The other twenty attributes are not used, and computing them for a new word takes longer than splitting it.
             vocab: Any = self._nlp.vocab
             norm = vocab.strings["NORM"]
             vocab.lex_attr_getters = {norm: vocab.lex_attr_getters[norm]}
-        self._tokens: dict[str, int] = {}  # each token ever seen, and its code
-        self._codes: dict[str, list[int]] = {}  # of the tokens of each chunk ever seen
+        self._tokens: dict[str, int] = {}  # code of each token seen so far
+        self._codes: dict[str, list[int]] = {}  # codes of the tokens of each chunk seen so far
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenise posts.
@@ -175,26 +187,26 @@ class PostTokenizer:
         Returns
         -------
         TokenBatch
-            Of length n_posts; white-space tokens are left out. A run of more than 1,000 characters without a space is
-            taken for several of 1,000, since spaCy's time grows with its square.
+            The posts without white-space tokens. A run of more than 1,000 characters without a space is split into pieces of 1,000,
+            because spaCy's time grows with the square of its length.
         """
         texts = [text if len(text) <= _LONGEST_CHUNK else " ".join(_PIECE.findall(text)) for text in texts]
         if max(len(self._nlp.vocab.strings), len(self._codes)) > self.max_strings:
             self._load()
         if self.pipeline == "blank":
             return self._by_chunk(texts)
-        docs = self._nlp.pipe(text[: self._nlp.max_length] for text in texts)  # it refuses longer ones
+        docs = self._nlp.pipe(text[: self._nlp.max_length] for text in texts)  # spaCy raises an error for longer texts
         return TokenBatch.from_lists([self._read(token) or token.text for token in doc if not token.is_space] for doc in docs)
 
     def _by_chunk(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokens of posts from those of their chunks between white space: the tokenizer never looks beyond one."""
+        """Tokenise posts chunk by chunk: the tokenizer never looks beyond a chunk between white space, so chunks can be cached."""
         posts = [text.split() for text in texts]
         self._learn(sorted(set().union(*posts) - self._codes.keys()))
         chunks = [self._codes[chunk] for chunk in chain.from_iterable(posts)]
         codes = np.fromiter(chain.from_iterable(chunks), np.int64)
         tokens_before = np.concatenate([[0], np.cumsum(np.fromiter(map(len, chunks), np.int64))])
         chunks_before = np.concatenate([[0], np.cumsum(np.fromiter(map(len, posts), np.int64))])
-        # From the codes of all tokens ever seen to those of this batch.
+        # Map the codes of all tokens seen so far to codes of this batch.
         seen = np.zeros(len(self._tokens), bool)
         seen[codes] = True
         types = np.flatnonzero(seen)
@@ -203,7 +215,7 @@ class PostTokenizer:
         return TokenBatch([tokens[number] for number in types.tolist()], code[codes], tokens_before[chunks_before])
 
     def _learn(self, chunks: Sequence[str]) -> None:
-        """Tokenise chunks that were never seen."""
+        """Tokenise chunks that were not seen before."""
         waiting, codes = iter(chunks), list[int]()
         for token in self._nlp.tokenizer(" ".join([*chunks, ""])):
             codes.append(self._tokens.setdefault(self._read(token), len(self._tokens)))

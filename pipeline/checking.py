@@ -1,4 +1,4 @@
-"""All checks of a corpus, with a model that looks for label errors."""
+"""Run all checks of a corpus, including a model that looks for label errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,19 +14,20 @@ from pipeline.training import fit
 
 @dataclass(frozen=True)
 class Checked:
-    """What checks of data give.
+    """The results of the checks.
 
     Attributes
     ----------
     splits : SplitChecks
+        Repeats and shared authors.
     labels : LabelChecks or None
-        None where no model could be fitted that would look for label errors.
+        Likely label errors; None if no model could be fitted to look for them.
     corpus : Corpus
-        With the train posts that training drops.
+        The whole corpus, including the train posts that training drops.
     learned_from : Corpus
-        Without them.
+        The corpus without those train posts.
     not_looked_for : str or None
-        Why label errors were not looked for.
+        Why the check for label errors was skipped.
     """
 
     splits: SplitChecks
@@ -37,17 +38,17 @@ class Checked:
 
 
 def check_data(config: Config, progress: Callable[[str], None] = lambda step: None) -> Checked:
-    """Look for repeats, shared authors, conflicting labels, and values of labels that a model thinks wrong.
+    """Look for repeats, shared authors, conflicting labels, and labels that a model considers wrong.
 
-    The model sees no post that it judges, nor one with the same text or author: train posts are judged by held-out folds,
-    and those that overlap another split are dropped from train, as ``data.drop_overlap`` does.
+    The model is never trained on a post that it judges, or on one with the same text or author: train posts are judged by models of
+    the other folds, and train posts that overlap another split are dropped, as with ``data.drop_overlap``.
 
     Parameters
     ----------
     config : Config
-        Of the data, and of the model that looks for label errors.
+        Describes the data, and the model that looks for label errors.
     progress : callable, optional
-        Told each step.
+        Called with the name of each step.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
     Raises
     ------
     InputError
-        For data that cannot be used.
+        When the data cannot be used.
     """
     progress("reading the data")
     whole = load_training_corpus(config.model_copy(update={"data": config.data.model_copy(update={"drop_overlap": False})}))
@@ -65,11 +66,11 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
     found = check_splits(whole)
     try:
         if not corpus.splits["train"].num_rows:
-            raise InputError("no train posts are left once those that overlap another split are dropped")
+            raise InputError("no train posts are left after dropping those that overlap another split")
         if config.model.type == "most_frequent":
-            raise InputError("model.type=most_frequent reads no post; choose another")
+            raise InputError("model.type=most_frequent cannot find label errors, because it ignores the text; choose another model.type")
         model = fit(config, corpus, progress)
-    except InputError as error:  # what cannot be learned from may still be checked
+    except InputError as error:  # data that a model cannot learn from can still be checked
         return Checked(found, None, whole, corpus, str(error))
     progress("looking for label errors")
     scored = {split: model.held_out_ if split == "train" else model.predict_proba(rows["text"]) for split, rows in corpus.splits.items()}

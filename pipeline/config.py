@@ -1,4 +1,4 @@
-"""The configuration of a run: a model's part and what surrounds it."""
+"""The configuration of a run: the model's part, and the settings for data, evaluation and tracking."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -11,16 +11,22 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def mask_password(text: str) -> str:
-    """Replace passwords in the URIs of a text."""
+    """Replace the passwords in all URIs of a text by ``***``.
+
+    Examples
+    --------
+    >>> mask_password("https://me:secret@mlflow.example.org")
+    'https://me:***@mlflow.example.org'
+    """
     return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
 
 
 class Columns(Section):
-    """Which column of a file holds which field of a record; null where there is none."""
+    """Which column of a file holds which field of a record; null if there is none."""
 
     id: str | None = "id"
     text: str = "text"
-    # A column with a list of names (or names joined by ";"), or one 0/1 column a label.
+    # Either a column with a list of names (or names joined by ";"), or one 0/1 column per label.
     labels: str | dict[str, str] = "labels"
     author: str | None = "author"
     created_at: str | None = "created_at"
@@ -28,7 +34,7 @@ class Columns(Section):
 
 
 class Split(Section):
-    """Shares cut off, by author, from data that comes without splits."""
+    """Which share of the posts goes into each split, by author, if the data has no splits."""
 
     validation: Share = 0.1
     test: Share = 0.2
@@ -36,12 +42,12 @@ class Split(Section):
     @model_validator(mode="after")
     def _leaves_train(self) -> "Split":
         if self.validation + self.test >= 1:
-            raise ValueError("validation and test leave nothing for train")
+            raise ValueError("validation and test leave nothing for train; their sum must be below 1")
         return self
 
 
 class Data(Section):
-    """Where posts come from."""
+    """Where the posts come from."""
 
     sources: Annotated[list[str], Field(min_length=1)]
     columns: Columns = Columns()
@@ -50,14 +56,14 @@ class Data(Section):
 
 
 class Natural(Section):
-    """How to tell the rows that were drawn at random."""
+    """How to recognise the rows that were drawn at random."""
 
     column: str
     values: Annotated[list[str], Field(min_length=1)]
 
 
 class Evaluation(Section):
-    """What training reports on, and how evaluate.py looks at a model."""
+    """Which split training reports on, and how evaluate.py measures a model."""
 
     split: Literal["validation", "test"] = "validation"
     rounds: Annotated[int, Field(ge=100)] = 1000
@@ -72,17 +78,17 @@ class Evaluation(Section):
     @model_validator(mode="after")
     def _distinct_slices(self) -> "Evaluation":
         if repeated := sorted({name for name in self.slices if self.slices.count(name) > 1}):
-            raise ValueError(f"slices: {', '.join(repeated)} listed twice")
+            raise ValueError(f"slices: {', '.join(repeated)} listed twice; list each column once")
         return self
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the data that evaluation needs beside those of a record."""
+        """Columns of the data that evaluation needs besides those of a record."""
         return list(dict.fromkeys([*self.slices, *([self.natural.column] if self.natural else [])]))
 
 
 class Promotion(Section):
-    """What a model must show before evaluate.py makes it the champion."""
+    """What a model must achieve before evaluate.py makes it the champion."""
 
     max_ece: Annotated[float, Field(gt=0, le=1)] = 0.05
     behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -90,14 +96,14 @@ class Promotion(Section):
 
 
 class Tracking(Section):
-    """Where MLflow keeps runs."""
+    """Where MLflow stores the runs."""
 
     uri: str | None = None
     experiment: str = "disclosure"
 
 
 class Config(ModelConfig):
-    """Everything that decides a training run."""
+    """Everything that determines a training run."""
 
     data: Data
     evaluation: Evaluation = Evaluation()
@@ -108,11 +114,11 @@ class Config(ModelConfig):
     def _slices_show_nobody(self) -> "Config":
         private = {self.data.columns.id, self.data.columns.text, self.data.columns.author}
         if shown := [column for column in self.evaluation.columns if column in private]:
-            raise ValueError(f"evaluation.slices: column {shown[0]!r} tells who wrote what, and reports go round; choose another column")
+            raise ValueError(f"evaluation.slices: column {shown[0]!r} would reveal in the report who wrote what; choose another column")
         return self
 
     def shown(self) -> dict[str, Any]:
-        """Return all of it as a tree to print or log, less a password in the tracking URI."""
+        """Return the whole config as a tree to print or log, with the password in the tracking URI masked."""
         tree = self.model_dump(mode="json")
         tree["tracking"]["uri"] = self.tracking.uri and mask_password(self.tracking.uri)
         return tree

@@ -1,4 +1,4 @@
-"""What goes wrong while files are read and jobs are done; see also `models.errors`."""
+"""Errors in reading files and in jobs; see also `models.errors`."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,18 @@ from models.errors import InputError
 
 
 class DamagedError(InputError):
-    """A file that breaks off or is damaged, so that not all of its rows can be read."""
+    """A file is truncated or damaged, so that not all of its rows can be read."""
 
 
 class IncompleteError(Exception):
-    """A job that could not do all of its work; what it did is kept, and running it again does the rest.
+    """A job could not do all of its work; what it did is kept, and running it again does the rest.
 
-    Attributes
+    Parameters
     ----------
+    message : str
+        One line that says what failed and what to do.
     reasons : sequence of str
-        Each thing that is missing, where there are several.
+        One line for each failure, if there are several.
     """
 
     def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:

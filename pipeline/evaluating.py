@@ -1,4 +1,4 @@
-"""An evaluation from model and config to results, report and run."""
+"""Evaluate a model as a config describes: results, report and MLflow run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +14,10 @@ from pipeline.config import Config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_corpus
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
-from pipeline.evaluation.contest import check_comparable, open_contest
+from pipeline.evaluation.contest import check_comparable, make_champion, open_contest, same_champion
 from pipeline.evaluation.prevalence import Scores, estimate_prevalence, read_scores
-from pipeline.evaluation.promotion import check_floors, decide_promotion
-from pipeline.evaluation.results import Behaviour, DataChecks, Prevalence, Results
+from pipeline.evaluation.promotion import check_floors, decide_promotion, decision_of
+from pipeline.evaluation.results import Behaviour, DataChecks, Gate, Prevalence, Results
 from pipeline.evaluation.slices import drawn_at_random, month_of
 from pipeline.evaluation.split import FILES, Evaluation, check_positives, evaluate_split, headline, write_evaluation
 from pipeline.report import figures
@@ -29,20 +29,20 @@ def _choose(corpus: Corpus, split: str | None) -> str:
     if split is None:
         split = "test" if "test" in names else names[0]
         if split != "test" and len(names) > 1:
-            raise InputError(f"the data has the splits {', '.join(names)} and no test; choose one with --split")
+            raise InputError(f"the data has the splits {', '.join(names)}, but no test split; choose one with --split")
     if split not in names:
-        raise InputError(f"--split {split}: the data has {', '.join(names)}; choose one of these")
+        raise InputError(f"--split {split}: the data has no such split; choose one of {', '.join(names)}")
     return split
 
 
 def _check_labels(model: Classifier, config: Config) -> None:
     if set(config.labels.names) != set(model.labels):
         has, wanted = ", ".join(model.labels), ", ".join(config.labels.names)
-        raise InputError(f"the model has the labels {has}; the config has {wanted}: use one that fits")
+        raise InputError(f"the model has the labels {has}, but the config has {wanted}; choose a config with the model's labels")
 
 
 def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
-    """Behavioural cases, and the words that mattered where they failed."""
+    """Run the behavioural cases, and find the words that mattered in those that failed."""
     probabilities = model.predict_proba([case.text for case in cases])
     behaviour = run_cases(cases, model.labels, probabilities, model.decide(probabilities))
     explained = {}
@@ -57,8 +57,8 @@ def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
 
 
 def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, evaluation: Evaluation) -> DataChecks:
-    """Leaks between the splits as they came, and likely label errors of the one that was evaluated."""
-    probabilities = evaluation.probabilities[:, [model.labels.index(label) for label in corpus.labels]]  # a config may order them otherwise
+    """Find leaks between the original splits, and likely label errors in the evaluated split."""
+    probabilities = evaluation.probabilities[:, [model.labels.index(label) for label in corpus.labels]]  # a config may differ in order
     found = {name: value for name, value in check_splits(as_it_came) if name != "pairs"}
     return DataChecks(**found, **dict(check_labels(corpus, {split: probabilities})))
 
@@ -73,17 +73,19 @@ def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Evaluati
     )
 
 
-def _track(evaluation: Evaluation, results: Results, model: Classifier, corpus: Corpus, config: Config, out: Path) -> str:
-    """Log an evaluation that stands in `out`, and give the run's id."""
+def _log(evaluation: Evaluation, results: Results, model: Classifier, corpus: Corpus, config: Config) -> None:
+    """Log an evaluation, except its files, to the current run."""
     from pipeline import tracking
 
     curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
-    with tracking.run(f"evaluate {evaluation.title}", model.digest_, out) as run_id:
-        tracking.log_config(config.model_copy(update=dict(model.config)))  # as the model was made
-        tracking.log_corpus(corpus, config.data.sources, "evaluation")
-        tracking.log_metrics(headline(results), curves, evaluation.title, tracking.find_model(model.digest_))
-        tracking.log_folder(out, "evaluation")
-    return run_id
+    tracking.log_config(config.model_copy(update=dict(model.config)))  # the model's own part of the config
+    tracking.log_corpus(corpus, config.data.sources, "evaluation")
+    tracking.log_metrics(headline(results), curves, evaluation.title, tracking.find_model(model.digest_))
+
+
+def _with_gates(results: Results, *gates: Gate) -> Results:
+    already = results.promotion.gates if results.promotion else []
+    return results.model_copy(update={"promotion": decision_of([*already, *gates])})
 
 
 def _measure(
@@ -104,7 +106,8 @@ def _measure(
     behaviour = _behaviour(model, cases) if cases else None
     progress("looking for leaks and label errors")
     data = _data(model, as_it_came, corpus, split, evaluation)
-    features = {label: strongest_features(model, label) for label in model.labels}
+    counted = "posts" in model.description_.get("training_data", {})  # not in a model saved without train.py
+    features = {label: strongest_features(model, label) for label in model.labels} if counted else {}
     progress("estimating shares")
     return Results(
         **dict(evaluation.metrics),
@@ -119,7 +122,7 @@ def _measure(
 
 
 def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, str]:
-    """What a report says of where it came from."""
+    """Return what the report says about its origin."""
     return {
         "evaluated": evaluation.title,
         "data": ", ".join(config.data.sources),
@@ -134,7 +137,7 @@ def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: Evalua
 def evaluate(
     model: Classifier,
     config: Config,
-    out: Path,
+    out: Path | str,
     *,
     posts: Posts | None = None,
     split: str | None = None,
@@ -143,42 +146,46 @@ def evaluate(
     promote: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Results:
-    """Evaluate a model, write the results and a report, and track them as a run tied to the model.
+    """Evaluate a model, write the results and a report, and log them as a run that is linked to the model.
 
     Parameters
     ----------
     model : Classifier
+        The model to evaluate.
     config : Config
-        Its data section says what to evaluate on, its evaluation and promotion sections what to look at and to ask for,
-        its tracking section where to log.
-    out : Path
-        Gets ``report.html``, ``metrics.json`` and ``predictions.parquet``; an earlier evaluation there is replaced.
+        The data section says what to evaluate on, the evaluation and promotion sections what to measure and to require, and the
+        tracking section where to log.
+    out : Path or str
+        Folder for ``report.html``, ``metrics.json`` and ``predictions.parquet``; an earlier evaluation in it is replaced.
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Labelled posts in memory to evaluate on instead of ``data.sources``.
     split : str, optional
-        By default test, and data without splits is evaluated whole; with a split named, such data is cut as
-        training with the model's seed and the config's ``data.split`` cuts it.
+        The split to evaluate, by default test. Data without splits is evaluated whole by default; if `split` is given, it is divided
+        as training divides it, with the model's seed and the config's ``data.split``.
     against : Classifier, optional
-        Model of the same labels to compare with.
+        A model with the same labels to compare with.
     scores : Path, optional
-        What score.py wrote of unlabelled posts with this model: estimates each label's share among them.
+        Output folder of score.py for unlabelled posts and this model, from which each label's share among them is estimated.
     promote : str, optional
-        Registered model whose champion this model becomes if it is good enough; it is compared with the present one.
+        Name of a registered model. This model is compared with its champion, and becomes the champion if it is good enough.
     progress : callable, optional
-        Told each step.
+        Called with the name of each step.
 
     Returns
     -------
     Results
-        With ``promotion`` where asked for.
+        With ``promotion`` if `promote` was given.
 
     Raises
     ------
     InputError
-        For data, columns, cases, scores or an MLflow store that cannot be used, or labels that are not the model's. Where
-        the store fails only after evaluating, the results are in `out` all the same.
+        When data, columns, cases, scores or the MLflow store cannot be used, or the labels are not the model's. If the store fails
+        only after the evaluation, the results are in `out` nevertheless.
     """
+    out = Path(out)
     check_output(out, FILES)
+    if not hasattr(model, "digest_"):
+        raise InputError("the model has not been saved, so its results could not be traced to it; save it first: model.save(FOLDER)")
     _check_labels(model, config)
     if against is not None:
         check_comparable(model, against)
@@ -186,7 +193,7 @@ def evaluate(
     cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []
     if promote is not None:
         check_floors(config.promotion, (case.functionality for case in cases))
-    # A named split of data without splits is the one that training with the model's seed cut off.
+    # If the data has no splits, a named split is the one that training with the model's seed makes.
     data = config.data.model_copy(update={"drop_overlap": False})
     further = config.evaluation.columns
     as_it_came = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
@@ -194,12 +201,12 @@ def evaluate(
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
     chosen = _choose(corpus, split)
     if promote is not None and chosen == "train":
-        raise InputError("--promote: the split train is what models learn from; evaluate on test, or on posts that neither model has seen")
+        raise InputError("--promote cannot use the split train, from which models learn; use test, or posts that neither model has seen")
     check_positives(corpus, chosen)
     date = config.data.columns.created_at or "created_at"
     unlabelled = read_scores(scores, model.digest_, model.labels, date) if scores else None
     progress("starting MLflow")
-    from pipeline import tracking  # takes seconds: what is wrong with the data is said before
+    from pipeline import tracking  # this import takes seconds, so we report errors in the data first
 
     tracking.connect(config.tracking)
     contest = open_contest(promote, model, config.tracking) if promote is not None else None
@@ -207,12 +214,23 @@ def evaluate(
     progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
     evaluation = evaluate_split(model, corpus, chosen)
     results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, progress)
-    if contest:
-        results = results.model_copy(update={"promotion": decide_promotion(results, config.promotion)})
+
+    def write(found: Results) -> None:
+        write_evaluation(evaluation, model, found, render_page(_about(model, config, corpus, evaluation), found), out)
+
     progress("writing the report")
-    write_evaluation(evaluation, model, results, render_page(_about(model, config, corpus, evaluation), results), out)
+    good = results
+    if contest:
+        good = _with_gates(results, *decide_promotion(results, config.promotion).gates, same_champion(contest))
+    to_promote = contest if good.promotion and good.promotion.promoted else None
+    # Until the model is the champion, no file says that it was promoted.
+    results = _with_gates(good, make_champion(to_promote, None)) if to_promote else good
+    write(results)
     progress("tracking")
-    run_id = _track(evaluation, results, model, corpus, config, out)
-    if contest and results.promotion and results.promotion.promoted:
-        tracking.set_champion(contest.name, contest.challenger, run_id, contest.holder)
+    with tracking.run(f"evaluate {evaluation.title}", model.digest_, out) as run_id:
+        _log(evaluation, results, model, corpus, config)
+        if to_promote:
+            results = _with_gates(good, make_champion(to_promote, run_id))
+            write(results)
+        tracking.log_folder(out, "evaluation")
     return results

@@ -1,4 +1,4 @@
-"""Quality of multi-label probabilities and decisions."""
+"""Metrics of multi-label probabilities and decisions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ BINS = 10
 
 
 class LabelMetrics(Result):
-    """Metrics of one label; None where a metric is undefined.
+    """Metrics of one label; None if a metric is undefined.
 
-    Average precision needs a positive, the area under the ROC curve both values. Recall and F1 are 0 without positives.
+    Average precision needs a positive post, and the area under the ROC curve needs both values. Recall and F1 are 0 without positives.
     """
 
     precision: float
@@ -41,7 +41,7 @@ class LabelMetrics(Result):
 class Metrics(Result):
     """Metrics of a set of posts, by label and over all labels.
 
-    In `example_jaccard` a post counts 1 where no label is given and none is true.
+    In `example_jaccard`, a post with no label, neither given nor true, counts as 1.
     """
 
     posts: int
@@ -55,9 +55,10 @@ class Metrics(Result):
 
 
 class Baselines(Result):
-    """Metrics of two classifiers that read no post.
+    """Metrics of two classifiers that ignore the text.
 
-    `all_zero` gives probability 0 and no label, `prior` each label's share in the training posts, decided from 0.5 up.
+    `all_zero` always returns probability 0 and no label. `prior` returns each label's share in the training posts, and gives the label
+    if that is 0.5 or more.
     """
 
     all_zero: Metrics
@@ -65,7 +66,7 @@ class Baselines(Result):
 
 
 class ReliabilityBin(Result):
-    """Posts of like probability: its mean, the share that has the label, and the Wilson interval of that share."""
+    """Posts of similar probability: the mean probability, the share with the label, and the Wilson interval of that share."""
 
     probability: float
     share: float
@@ -74,19 +75,19 @@ class ReliabilityBin(Result):
 
 
 def wilson_interval(successes: float, trials: float, confidence: float) -> Interval:
-    """Confidence interval of a share (Wilson 1927).
+    """Return the confidence interval of a share (Wilson 1927).
 
     Parameters
     ----------
     successes, trials : float
-        Of `trials`, at least one; both may be effective sizes, which are no whole numbers.
+        The share is ``successes / trials``, with at least one trial. Both may be effective sizes, which need not be whole numbers.
     confidence : float
-        Such as 0.95.
+        Confidence level, such as 0.95.
 
     Returns
     -------
     (float, float)
-        Lower and upper end, within 0 and 1.
+        Lower and upper end, from 0 to 1.
 
     Examples
     --------
@@ -101,16 +102,19 @@ def wilson_interval(successes: float, trials: float, confidence: float) -> Inter
 
 
 def reliability(y: NDArray[np.int8], probability: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
-    """Mean probability, share of positives and number of posts in each filled one of ten equal-width bins.
+    """Sort posts into ten bins of equal width by probability, and describe the bins that are not empty.
 
     Parameters
     ----------
     y : ndarray of 0 and 1, shape (n_posts,)
+        The true values of a label.
     probability : ndarray of float, shape (n_posts,)
+        Its probabilities.
 
     Returns
     -------
-    mean_probability, share, posts : ndarray, shape (n_filled_bins,)
+    mean_probability, share, posts : ndarray of float64, shape (n_filled_bins,)
+        Mean probability, share of positives and number of posts of each bin.
     """
     bins = np.minimum((probability * BINS).astype(int), BINS - 1)
     posts = np.bincount(bins, minlength=BINS)
@@ -121,14 +125,16 @@ def reliability(y: NDArray[np.int8], probability: NDArray[np.float32]) -> tuple[
 
 
 def reliability_intervals(y: NDArray[np.int8], probability: NDArray[np.float32], confidence: float) -> list[ReliabilityBin]:
-    """The filled bins of `reliability`, with intervals.
+    """Return the bins of `reliability`, with confidence intervals.
 
     Parameters
     ----------
     y : ndarray of 0 and 1, shape (n_posts,)
+        The true values of a label.
     probability : ndarray of float, shape (n_posts,)
+        Its probabilities.
     confidence : float
-        Of the intervals, such as 0.95.
+        Confidence level, such as 0.95.
     """
     bins = []
     for mean, share, posts in zip(*(values.tolist() for values in reliability(y, probability)), strict=True):
@@ -138,12 +144,14 @@ def reliability_intervals(y: NDArray[np.int8], probability: NDArray[np.float32],
 
 
 def expected_calibration_error(y: NDArray[np.int8], probability: NDArray[np.float32]) -> float:
-    """Mean distance of probability and share of positives over ten equal-width bins (Naeini et al. 2015).
+    """Return the mean distance between probability and share of positives over ten bins of equal width (Naeini et al. 2015).
 
     Parameters
     ----------
     y : ndarray of 0 and 1, shape (n_posts,)
+        The true values of a label.
     probability : ndarray of float, shape (n_posts,)
+        Its probabilities.
     """
     mean_probability, share, posts = reliability(y, probability)
     return float(np.average(np.abs(mean_probability - share), weights=posts))
@@ -167,15 +175,20 @@ def _label_metrics(y: NDArray[np.int8], p: NDArray[np.float32], decided: NDArray
 def compute_metrics(
     Y: Labels, probabilities: Probabilities, decided: Decisions, labels: Sequence[str], thresholds: Sequence[float]
 ) -> Metrics:
-    """Compute every metric of a set of posts.
+    """Compute all metrics of a set of posts.
 
     Parameters
     ----------
     Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        The true labels.
     probabilities : ndarray of float, shape (n_posts, n_labels)
+        The model's probabilities.
     decided : ndarray of bool, shape (n_posts, n_labels)
+        Whether the model gives each label.
     labels : sequence of str, length n_labels
+        Names of the labels.
     thresholds : sequence of float, length n_labels
+        The thresholds used, which are only reported.
 
     Returns
     -------
@@ -184,7 +197,7 @@ def compute_metrics(
     per_label = {label: _label_metrics(Y[:, k], probabilities[:, k], decided[:, k], float(thresholds[k])) for k, label in enumerate(labels)}
     precisions = [values.average_precision for values in per_label.values() if values.average_precision is not None]
     guesses = decided.astype(np.int8)
-    # One label alone is to scikit-learn no multi-label problem: a constant second column makes it one.
+    # For scikit-learn, a single label is not a multi-label problem; a constant second column makes it one.
     padded = (np.pad(Y, ((0, 0), (0, 1))), np.pad(guesses, ((0, 0), (0, 1))))
     return Metrics(
         posts=len(Y),
@@ -199,14 +212,16 @@ def compute_metrics(
 
 
 def compute_baselines(Y: Labels, prior: NDArray[np.float64], labels: Sequence[str]) -> Baselines:
-    """Compute metrics of two classifiers that read no post.
+    """Compute the metrics of two classifiers that ignore the text.
 
     Parameters
     ----------
     Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        The true labels.
     prior : ndarray of float, shape (n_labels,)
         Share of each label in the training posts.
     labels : sequence of str, length n_labels
+        Names of the labels.
 
     Returns
     -------
@@ -221,14 +236,14 @@ def compute_baselines(Y: Labels, prior: NDArray[np.float64], labels: Sequence[st
 
 
 def flatten_metrics(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers of a tree by dotted name, without what is undefined.
+    """Return the numbers in a tree by dotted name, without those that are None.
 
     Parameters
     ----------
     tree : mapping
-        As `Result.model_dump` gives it.
+        The result of `Result.model_dump`.
     prefix : str
-        Put before each name.
+        What to put before each name.
 
     Examples
     --------

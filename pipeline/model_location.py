@@ -1,4 +1,4 @@
-"""Where a model is: in a directory or in MLflow."""
+"""Load a model from a directory or from MLflow."""
 
 from pathlib import Path
 
@@ -12,13 +12,14 @@ def load_model(location: str, tracking: Tracking) -> Classifier:
     Parameters
     ----------
     location : str
+        The directory or the MLflow URI.
     tracking : Tracking
-        Names MLflow's store.
+        The MLflow store to use.
 
     Raises
     ------
     InputError
-        When there is none, or it is damaged.
+        When there is no such model, or it is damaged.
     """
     if location.startswith(("models:/", "runs:/")):
         from pipeline.tracking import fetch_model

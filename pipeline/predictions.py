@@ -1,4 +1,4 @@
-"""The table of predictions that every output is: ids, probabilities, labels, model; never a text, words of one only if asked for."""
+"""The table of predictions in every output: ids, probabilities, labels and model; no texts, and words of a text only on request."""
 
 import csv
 import io
@@ -25,12 +25,12 @@ _REASON = pa.struct([("label", pa.string()), ("word", pa.string()), ("contributi
 
 
 def _array(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
-    """Numbers as an Arrow array. `pyarrow.array` would import pandas, which takes half a second."""
+    """Return numbers as an Arrow array; `pyarrow.array` would import pandas, which takes half a second."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _strings(values: Sequence[str | None]) -> pa.StringArray:
-    """Strings as an Arrow array (see `_array`)."""
+    """Return strings as an Arrow array; see `_array`."""
     encoded = [b"" if value is None else value.encode("utf-8", "replace") for value in values]
     offsets = np.zeros(len(values) + 1, np.int32)
     np.cumsum([len(value) for value in encoded], out=offsets[1:])
@@ -39,14 +39,14 @@ def _strings(values: Sequence[str | None]) -> pa.StringArray:
 
 
 def _label_lists(decided: NDArray[np.generic], labels: Sequence[str]) -> pa.ListArray:
-    """Rows of 0 and 1 to lists of names, without a Python object per post."""
+    """Turn rows of 0 and 1 into lists of names, without making a Python object per post."""
     _, columns = np.nonzero(decided)
     offsets = np.concatenate([[0], np.cumsum((decided != 0).sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(_array(offsets, pa.int32()), _strings(labels).take(_array(columns, pa.int64())))
 
 
 def _explanations(explanations: "Sequence[Sequence[Reason]]") -> pa.ListArray:
-    """Reasons of each post to lists of structs."""
+    """Turn each post's reasons into a list of structs."""
     offsets = np.cumsum([0, *map(len, explanations)], dtype=np.int32)
     labels, words, contributions = zip(*chain.from_iterable(explanations), strict=True) if offsets[-1] else ((), (), ())
     columns = [_strings(labels), _strings(words), _array(np.array(contributions, np.float32), pa.float32())]
@@ -54,11 +54,24 @@ def _explanations(explanations: "Sequence[Sequence[Reason]]") -> pa.ListArray:
 
 
 def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False, explanation: bool = False) -> pa.Schema:
-    """Columns of a scored file.
+    """Return the columns of a scored file.
 
-    ``id`` (string), the columns kept from the input (string), ``prob_<label>`` (float32), ``labels`` (list of string), with `review`
-    the column ``review`` (list of string), with `explanation` the column ``explanation`` (list of ``label``, ``word`` and
-    ``contribution``), ``model`` (string).
+    They are ``id`` (string), the columns kept from the input (string), ``prob_<label>`` (float32), ``labels`` (list of string),
+    ``review`` (list of string), ``explanation`` (list of ``label``, ``word`` and ``contribution``) and ``model`` (string).
+
+    Parameters
+    ----------
+    labels : sequence of str
+        The model's labels.
+    kept : sequence of str
+        Columns kept from the input.
+    review, explanation : bool
+        Whether there are the columns ``review`` and ``explanation``.
+
+    Examples
+    --------
+    >>> prediction_schema(["assault"], ["lang"]).names
+    ['id', 'lang', 'prob_assault', 'labels', 'model']
     """
     names = pa.list_(pa.string())
     asked = [("review", names)] * review + [("explanation", pa.list_(_REASON))] * explanation
@@ -81,24 +94,28 @@ def prediction_table(
     explanations: "Sequence[Sequence[Reason]] | None" = None,
     truth: NDArray[np.int8] | None = None,
 ) -> pa.Table:
-    """Arrange predictions by `prediction_schema`.
+    """Arrange predictions in a table with the columns of `prediction_schema`.
 
     Parameters
     ----------
     ids : sequence of str, length n_posts
+        Ids of the posts.
     probabilities : ndarray of float32, shape (n_posts, n_labels)
+        The model's probabilities.
     decided : ndarray of bool, shape (n_posts, n_labels)
+        Whether each label is given, for the column ``labels``.
     labels : sequence of str, length n_labels
+        Names of the labels.
     digest : str
-        Of the model.
+        Digest of the model.
     kept : dict of str to sequence of str or None, each of length n_posts, optional
-        Columns of the input that go along.
+        Columns kept from the input.
     review : ndarray of bool, shape (n_posts, n_labels), optional
-        Labels that a person should decide: the column ``review``.
+        Labels that a person should decide, for the column ``review``.
     explanations : sequence of sequence of (str, str, float), length n_posts, optional
-        Labels, words of the post and what these contribute: the column ``explanation``.
+        Labels, words of the post and contributions of the words, for the column ``explanation``.
     truth : ndarray of 0 and 1, shape (n_posts, n_labels), optional
-        Adds the column ``true_labels``.
+        The true labels, for a further column ``true_labels``.
     """
     kept = kept or {}
     columns = [_strings(ids), *map(_strings, kept.values())]
@@ -112,17 +129,25 @@ def prediction_table(
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table with the compression of every output."""
+    """Write a table as Parquet, with the compression used for all outputs.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The table.
+    path : Path
+        The file to write.
+    """
     pq.write_table(table, path, compression="zstd")
 
 
 def _shortest(values: Sequence[float]) -> list[float]:
-    """The shortest floats that float32s can be told by."""
+    """Return the shortest floats that identify float32 values."""
     return [float(text) for text in np.array(values, np.float32).astype(str)]
 
 
 def _plain(table: pa.Table) -> Iterator[list[object]]:
-    """Rows of a table; a float32 becomes the shortest float that it can be told by."""
+    """Yield the rows of a table; a float32 becomes the shortest float that identifies it."""
     columns = []
     for column in table.columns:
         values = column.to_pylist()
@@ -137,7 +162,7 @@ def _plain(table: pa.Table) -> Iterator[list[object]]:
 
 
 def _told(reasons: Sequence[dict[str, Any]]) -> str:
-    """Reasons in a CSV cell, such as ``alpha: that +1.20, this +0.31; beta: this +2.00``."""
+    """Format reasons for a CSV cell, such as ``alpha: that +1.20, this +0.31; beta: this +2.00``."""
     by_label = groupby(reasons, itemgetter("label"))
     return "; ".join(f"{label}: " + ", ".join(f"{each['word']} {each['contribution']:+.2f}" for each in group) for label, group in by_label)
 
@@ -150,26 +175,28 @@ def _cell(value: object) -> object:
 
 @contextmanager
 def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Write tables of one schema to a file, one after another.
+    """Write tables with the same schema to a file, one after another.
 
     Parameters
     ----------
     file : binary file
+        The file to write to.
     kind : {"parquet", "jsonl", "csv"}
-        In CSV the names in a list are joined by ``;``, an explanation is a line to read, and an empty cell is also a null.
+        The format. In CSV, names in a list are joined by ``;``, an explanation becomes readable text, and null becomes an empty cell.
     schema : pyarrow.Schema
+        The schema of the tables.
 
     Yields
     ------
     callable
-        Writes a table.
+        Takes a table and writes it.
     """
     if kind == "parquet":
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             yield writer.write_table
         return
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    rows = csv.writer(text)  # a lone carriage return is quoted only where lines end with one
+    rows = csv.writer(text)  # the csv module quotes a lone carriage return only because its lines end with one
     if kind == "csv":
         rows.writerow(schema.names)
 

@@ -1,4 +1,4 @@
-"""Rows of JSONL, CSV and Parquet files, plain or compressed, one at a time, good and bad alike."""
+"""Read the rows of JSONL, CSV and Parquet files, plain or compressed, one at a time, including broken rows."""
 
 import codecs
 import csv
@@ -22,28 +22,27 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 FILES = ".jsonl, .csv (both also .gz or .zst) and .parquet"
-MAX_RECORD = 16 * 2**20  # bytes of a JSONL line, characters of a CSV row
-_SKIPPED = 2**16  # of the rest of a longer one, at a time
+MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
+_SKIPPED = 2**16  # how much of a longer one to skip at a time
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _NAME = re.compile(r"(?P<stem>.*)(?P<kind>\.parquet$|\.(?:jsonl|csv)(?=(?:\.gz|\.zst)?$))")
-_decode = json.JSONDecoder().raw_decode  # without the steps around it, which take a fifth of the time
-_PARQUET_BATCH = 128  # rows: fewer are slower, and of more a small file can make gigabytes, as one great text stands in it once
+_decode = json.JSONDecoder().raw_decode  # skips the steps around it in `json.loads`, a fifth of the time
+_PARQUET_BATCH = 128  # rows; fewer are slower, but with more, a small file can expand to gigabytes if a huge text in it repeats
 
-# What `errors="surrogateescape"` makes of bytes that are not UTF-8.
-_UNDECODABLE = re.compile("[\udc80-\udcff]")
-UNCLOSED = "a quote is never closed: the file is not read beyond"
+_UNDECODABLE = re.compile("[\udc80-\udcff]")  # from `errors="surrogateescape"`, for bytes that are not UTF-8
+UNCLOSED = "a quote is never closed, so the rest of the file was not read"
 _TOO_LONG = f"record is longer than {MAX_RECORD >> 20} MiB"
 
 
-@dataclass(slots=True)  # frozen ones take thrice as long to make
+@dataclass(slots=True)  # frozen instances take three times as long to make
 class Row:
     """A row that could be read.
 
     Attributes
     ----------
     number : int
-        1-based: the line of a JSONL file, the data row of a CSV or Parquet file.
+        Number of the line in a JSONL file, or of the data row in a CSV or Parquet file, from 1.
     fields : dict
         Values by column.
     """
@@ -54,47 +53,36 @@ class Row:
 
 @dataclass(slots=True)
 class BrokenRow:
-    """A row that could not be read, and why (never its content)."""
+    """A row that could not be read, with the reason, which never quotes its content."""
 
     number: int
     reason: str
 
 
 def name_of(path: Path) -> tuple[str, str] | None:
-    """Name of a file without its endings, and which of ``.jsonl``, ``.csv``, ``.parquet`` it is; None for other files."""
+    """Return a file's name without extensions, and which of ``.jsonl``, ``.csv``, ``.parquet`` it is; None for other files."""
     found = _NAME.match(path.name)
     return (found["stem"], found["kind"]) if found else None
 
 
 def kind_of(path: Path) -> str:
-    """Which of ``.jsonl``, ``.csv``, ``.parquet`` a file is; standard input is JSONL.
-
-    Raises
-    ------
-    InputError
-        When it is none.
-    """
+    """Return which of ``.jsonl``, ``.csv``, ``.parquet`` a file is (standard input is JSONL); raise `InputError` for other files."""
     if path == STDIN:
         return ".jsonl"
     if not (found := name_of(path)):
-        raise InputError(f"{path}: got a {path.suffix or 'nameless'} file, allowed are {FILES}; convert it")
+        raise InputError(f"{path}: must be one of {FILES}, but got {path.suffix or 'no extension'}; convert the file")
     return found[1]
 
 
 @contextmanager
 def open_text(path: Path) -> Iterator[tuple[io.BufferedReader, Callable[[], int]]]:
-    """Open a JSONL or CSV file for reading, decompressed.
+    """Open a JSONL or CSV file for reading, decompressed; raise `InputError` if it is UTF-16.
 
     Yields
     ------
     content : binary file
     position : callable
-        How many bytes of the file itself were read.
-
-    Raises
-    ------
-    InputError
-        When it is UTF-16.
+        Returns how many bytes of the file, before decompression, were read.
     """
     if path == STDIN:
         yield sys.stdin.buffer, lambda: 0  # type: ignore[misc]
@@ -112,7 +100,15 @@ def open_text(path: Path) -> Iterator[tuple[io.BufferedReader, Callable[[], int]
 
 
 def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:
-    """Lines of a file; one beyond `MAX_RECORD` is cut where that shows, however long it is."""
+    """Yield the lines of a file; a line longer than `MAX_RECORD` is cut to just above that length.
+
+    Parameters
+    ----------
+    file : file
+        An open text or binary file.
+    newline : str or bytes
+        The newline, of the file's type.
+    """
     while line := file.readline(MAX_RECORD + 1):
         if len(line) <= MAX_RECORD or line.endswith(newline):
             yield line
@@ -124,7 +120,15 @@ def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:
 
 
 def jsonl_rows(file: BinaryIO, first: int = 1) -> Iterator[Row | BrokenRow]:
-    """Rows of a JSONL file, the first of which has the number `first`."""
+    """Yield the rows of a JSONL file.
+
+    Parameters
+    ----------
+    file : binary file
+        The open file.
+    first : int
+        Number of the first line.
+    """
     for number, line in enumerate(read_lines(file, b"\n"), first):
         if len(line) > MAX_RECORD + 1:
             yield BrokenRow(number, _TOO_LONG)
@@ -136,7 +140,7 @@ def jsonl_rows(file: BinaryIO, first: int = 1) -> Iterator[Row | BrokenRow]:
             fields, end = _decode(text)
             if end < len(text):
                 raise ValueError("more than one object")
-            if "\\u" in text and "\\ud" in text.lower():  # half of an escaped emoji, as cut-off posts have it, is no text
+            if "\\u" in text and "\\ud" in text.lower():  # posts may be cut in the middle of an escaped emoji
                 encoded = json.dumps(fields, ensure_ascii=False).encode("utf-16", "surrogatepass")
                 fields = json.loads(encoded.decode("utf-16", "replace"))
         except UnicodeDecodeError:
@@ -149,19 +153,19 @@ def jsonl_rows(file: BinaryIO, first: int = 1) -> Iterator[Row | BrokenRow]:
 
 @contextmanager
 def csv_text(file: BinaryIO) -> Iterator[io.TextIOWrapper]:
-    """Decode a CSV file; undecodable bytes become lone surrogates, so that one bad row does not end the file."""
+    """Decode a CSV file; undecodable bytes become lone surrogates, so that we can read on after a bad row."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         yield text
     finally:
         if not file.closed:
-            text.detach()  # or it would close the file
+            text.detach()  # otherwise it would close the file
 
 
 def csv_spans(lines: Iterator[str]) -> Iterator[tuple[str, list[str] | str]]:
-    """Each row of a CSV file as the text that it is, and its values or the reason why it has none.
+    """Yield each row of a CSV file as text, with its values or the reason why it cannot be read.
 
-    A quote that is never closed ends the file (`UNCLOSED`): what follows may be the post that it opens as well as rows.
+    A quote that is never closed ends the file (`UNCLOSED`), because what follows may be rows or the rest of a quoted post.
     """
     csv.field_size_limit(2 * MAX_RECORD)
     taken: list[str] = []
@@ -194,25 +198,37 @@ def csv_spans(lines: Iterator[str]) -> Iterator[tuple[str, list[str] | str]]:
 
 
 def csv_header(spans: Iterator[tuple[str, list[str] | str]], path: Path) -> tuple[str, list[str]]:
-    """First row of a CSV file, as text and as names of columns; empty for an empty file.
+    """Return the first row of a CSV file as text and as column names, both empty for an empty file; raise `InputError` if it is invalid.
 
-    Raises
-    ------
-    InputError
-        When it is none.
+    Parameters
+    ----------
+    spans : iterator
+        The result of `csv_spans`.
+    path : Path
+        The file, for error messages.
     """
     text, header = next((span for span in spans if span[1]), ("", []))
     if isinstance(header, str):
-        raise InputError(f"{path}, header: {header}; correct it")
+        raise InputError(f"{path}, header: {header}; correct the header")
     if any(map(_UNDECODABLE.search, header)):
-        raise InputError(f"{path}, header: not UTF-8; save the file as UTF-8")
+        raise InputError(f"{path}, header: is not UTF-8; save the file as UTF-8")
     if repeated := [name for name, times in Counter(header).items() if name and times > 1]:
-        raise InputError(f"{path}, header: column {_shown_columns(repeated)} stands twice; rename one")
+        raise InputError(f"{path}, header: column {_shown_columns(repeated)} occurs twice; rename one")
     return text, header
 
 
 def csv_rows(file: BinaryIO, path: Path, first: int = 1) -> Iterator[Row | BrokenRow]:
-    """Rows of a CSV file after its header, the first of which has the number `first`."""
+    """Yield the rows of a CSV file after its header.
+
+    Parameters
+    ----------
+    file : binary file
+        The open file.
+    path : Path
+        The file, for error messages.
+    first : int
+        Number of the first row.
+    """
     with csv_text(file) as text:
         spans = csv_spans(read_lines(text, "\n"))
         _, header = csv_header(spans, path)
@@ -232,7 +248,7 @@ def csv_rows(file: BinaryIO, path: Path, first: int = 1) -> Iterator[Row | Broke
 
 
 def _shown_columns(columns: Iterable[str]) -> str:
-    """Column names for a message; what does not look like one is counted only: in a file without header it is somebody's words."""
+    """List column names for a message; whatever looks otherwise is only counted, because without a header it may be somebody's words."""
     names = list(columns)
     shown = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", name)]
     others = len(names) - len(shown)
@@ -243,7 +259,7 @@ _UNREADABLE = object()
 
 
 def _cells(column: Any) -> list[Any]:
-    """Values of an Arrow array; those that Python cannot have become `_UNREADABLE`."""
+    """Return the values of an Arrow array; those that Python cannot represent become `_UNREADABLE`."""
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except (ValueError, OverflowError):
@@ -263,41 +279,37 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0) -> Iterator["
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:  # by default all of it ends up in memory
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:  # by default, the whole file ends up in memory
             yield file
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise
         place = f"{path}, row {rows_read() + 1}"
-        raise DamagedError(f"{place}: not readable as Parquet (truncated or damaged); write the file again") from None
+        raise DamagedError(f"{place}: cannot be read as Parquet (truncated or damaged); write the file again") from None
 
 
 def parquet_length(path: Path) -> int:
-    """How many rows a Parquet file has.
-
-    Raises
-    ------
-    DamagedError
-    """
+    """Return the number of rows in a Parquet file; raise `DamagedError` if it cannot be read."""
     with _parquet(path) as file:
         return int(file.metadata.num_rows)
 
 
 def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator["pa.RecordBatch"]:
-    """Arrow batches of a Parquet file, of few rows each.
+    """Yield the rows of a Parquet file as small Arrow batches.
 
     Parameters
     ----------
     path : Path
+        The file.
     columns : sequence of str, optional
-        The columns wanted, those of them that there are; by default all.
+        The columns to read, if the file has them; by default, all.
 
     Raises
     ------
     InputError
-        When two of the columns have one name.
+        When two of the columns have the same name.
     DamagedError
-        When the file is not readable as Parquet, from its beginning or from some row on.
+        When the file cannot be read as Parquet, as a whole or from some row on.
     """
     import pyarrow as pa
 
@@ -305,7 +317,7 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterato
     with _parquet(path, lambda: read) as file:
         names = [name for name in file.schema_arrow.names if columns is None or name in columns]
         if repeated := [name for name, times in Counter(names).items() if times > 1]:
-            raise InputError(f"{path}: column {_shown_columns(repeated)} stands twice; rename one")
+            raise InputError(f"{path}: column {_shown_columns(repeated)} occurs twice; rename one")
         for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=names, use_threads=False):
             plain = [column.dictionary_decode() if hasattr(column, "dictionary") else column for column in batch.columns]
             yield pa.RecordBatch.from_arrays(plain, batch.schema.names)
@@ -313,7 +325,15 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterato
 
 
 def batch_rows(batches: Iterable["pa.RecordBatch"], first: int = 1) -> Iterator[Row | BrokenRow]:
-    """Rows of Arrow batches, the first of which has the number `first`."""
+    """Yield the rows of Arrow batches.
+
+    Parameters
+    ----------
+    batches : iterable of RecordBatch
+        The batches.
+    first : int
+        Number of the first row.
+    """
     number = first - 1
     for batch in batches:
         names = batch.schema.names
@@ -339,31 +359,26 @@ def _rows_of(path: Path) -> Iterator[Row | BrokenRow]:
     except OSError as error:
         if error.errno:
             raise
-        raise DamagedError(f"{path}, row {number + 1}: damaged or truncated ({error}); copy or write the file again") from None
+        raise DamagedError(f"{path}, row {number + 1}: is damaged or truncated ({error}); copy or write the file again") from None
 
 
 def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False) -> Iterator[Row | BrokenRow]:
-    """Read a file row by row, in order and in bounded memory.
+    """Yield the rows of a file in order and in bounded memory; blank lines are skipped.
 
     Parameters
     ----------
     path : Path
-        A ``.jsonl``, ``.csv`` or ``.parquet`` file, the first two also as ``.gz`` or ``.zst``; UTF-8.
+        A ``.jsonl``, ``.csv`` or ``.parquet`` file in UTF-8; the first two may be compressed (``.gz`` or ``.zst``).
     columns : iterable of str
         Columns that the first readable row must have.
     may_be_empty : bool
-        Whether a file without rows is none to complain about.
+        Whether a file without rows is allowed.
 
-    Yields
-    ------
-    Row or BrokenRow
-        Blank lines are no rows.
 
     Raises
     ------
     InputError
-        When the file is missing, empty, of another kind, not readable at all, or lacks a column; `DamagedError` when it
-        breaks off.
+        When the file is missing, empty, of another kind or unreadable, or lacks a column; `DamagedError` when it is truncated.
     """
     seen = checked = False
     try:
@@ -377,9 +392,9 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False)
                 checked = True
                 if missing := [column for column in columns if column not in row.fields]:
                     found = f"no column {missing[0]!r}, found {_shown_columns(sorted(row.fields))}"
-                    raise InputError(f"{path}, row {row.number}: {found}; name the right column")
+                    raise InputError(f"{path}, row {row.number}: {found}; correct the column's name")
             yield row
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     if not seen and not may_be_empty:
-        raise InputError(f"{path}: empty, no rows; give a file with posts")
+        raise InputError(f"{path}: is empty (no rows); give a file with posts")

@@ -1,4 +1,4 @@
-"""What results are made of: frozen trees of numbers that read and write JSON."""
+"""The base class of results: immutable trees of numbers that can be read from and written to JSON."""
 
 from typing import Any, ClassVar
 
@@ -8,12 +8,12 @@ Interval = tuple[float, float]  # lower and upper end
 
 
 class Result(BaseModel):
-    """A part of a result; an unknown field is an error.
+    """Part of a result; unknown fields are errors.
 
     Attributes
     ----------
     absent : frozenset of str
-        Fields that are left out of JSON, not null, where they are None.
+        Fields that are omitted from JSON when they are None, and not written as null.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

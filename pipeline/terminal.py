@@ -1,4 +1,4 @@
-"""What the command lines share: consoles, progress, and errors as one line with an exit code."""
+"""What the command lines share: consoles, progress, and one-line errors with exit codes."""
 
 import json
 import logging
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None] | Mapping[str, Callable[..., None]]
 
-USAGE_ERROR, TOO_MANY_REJECTS, INCOMPLETE, STOPPED = 2, 3, 4, 130
+USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, STOPPED = 2, 3, 3, 4, 130
 LOG_EVERY = 30.0  # seconds
 
 
 def output() -> Console:
-    """Console for results; wide enough for a table where standard output is no terminal."""
+    """Return a console for results; if standard output is not a terminal, it is wide enough for tables."""
     return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=140, soft_wrap=False)
 
 
 def runnable(program: str) -> str:
-    """How to start a program of this environment from here: by name where that finds it, else by path."""
+    """Return how to start a program of this environment: its name if PATH finds it, otherwise its path."""
     path = Path(sys.executable).with_name(program)
     found = shutil.which(program)
     if found and Path(found).parent == path.parent:
@@ -42,7 +42,7 @@ def runnable(program: str) -> str:
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Announce steps on standard error: a spinner on a terminal, one line each in a log."""
+    """Announce steps on standard error, with a spinner on a terminal, or else on one line each."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda step: print(step, file=sys.stderr)
@@ -52,14 +52,14 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 class _Rate:
-    """How fast a job goes."""
+    """The speed of a job."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.first: tuple[float, int] | None = None  # when the first shard was done, and how much of the files that and earlier runs did
+        self.first: tuple[float, int] | None = None  # when this run's first shard was done, and how many bytes were done by then
 
     def state(self, progress: "JobProgress") -> dict[str, float | None]:
-        """Posts, share done, posts per second and seconds left, as far as they can be told."""
+        """Return posts, share done, posts per second and seconds left; None for what is not known."""
         now = time.monotonic()
         self.first = self.first or (now, progress.done)
         seconds, done = now - self.first[0], progress.done - self.first[1]
@@ -80,7 +80,7 @@ def _log_line(state: dict[str, float | None]) -> str:
 
 @contextmanager
 def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
-    """Show on standard error how far a job is: a bar on a terminal, a line every half minute in a log, JSON for machines."""
+    """Show a job's progress on standard error: a bar on a terminal, or else a line every half minute, as JSON if `as_json`."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     rate = _Rate()
@@ -107,7 +107,7 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
 
 
 def command_line(command: Command) -> typer.Typer:
-    """Make a command line of a function, or of several by name."""
+    """Make a command line from a function, or one with subcommands from several functions by name."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for name, function in command.items() if isinstance(command, Mapping) else [(None, command)]:
         app.command(name)(function)
@@ -115,8 +115,18 @@ def command_line(command: Command) -> typer.Typer:
 
 
 def run(command: Command, stopped: str = "stopped") -> None:
-    """Run what `command_line` makes; an `InputError` (exit code 2), `IncompleteError` (4) or Ctrl-C (130) is one line on standard error."""
-    warnings.simplefilter("ignore")  # for users; the tests run with warnings as errors
+    """Run a command line, and print errors as one line on standard error.
+
+    The exit code is 2 for an `InputError`, 4 for an `IncompleteError` and 130 for Ctrl-C.
+
+    Parameters
+    ----------
+    command : callable or mapping of str to callable
+        As for `command_line`.
+    stopped : str
+        What to print after Ctrl-C.
+    """
+    warnings.simplefilter("ignore")  # users see no warnings; the tests treat them as errors
     logging.getLogger().setLevel(logging.ERROR)
     try:
         command_line(command)()
@@ -126,6 +136,6 @@ def run(command: Command, stopped: str = "stopped") -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR if isinstance(error, InputError) else INCOMPLETE)
     except SystemExit as end:
-        if end.code == STOPPED:  # what typer makes of Ctrl-C, without a word
+        if end.code == STOPPED:  # typer turns Ctrl-C into this exit code, without a message
             print(stopped, file=sys.stderr)
         raise

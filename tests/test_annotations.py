@@ -353,12 +353,12 @@ def test_what_is_too_long_for_a_post_matches_nothing(made, tmp_path, jsonl, monk
 
 BAD_TEXTS = {
     "broken.jsonl": ('{"text": "Secret words"}\n{"text": ', ["row 2", "not valid JSON"]),
-    "broken.json": ('[{"text": "Secret words"}, {"text": ', ["row 2", "broken off"]),
+    "broken.json": ('[{"text": "Secret words"}, {"text": ', ["row 2", "cut off"]),
     "numbers.json": ('[{"text": "Secret words"}, 5]', ["row 2", "not a JSON object"]),
     "column.json": ('[{"Secret words": 1}]', ["row 1", "--text-column"]),
     "column.csv": ("body\nSecret words\n", ["row 1", "'text'"]),
     "cells.csv": ("text,n\nSecret words,1\nSecret words\n", ["row 2", "1 cells"]),
-    "type.jsonl": ('{"text": "Secret words"}\n{"text": 5}\n', ["row 2", "no text (int)", "--text-column"]),
+    "type.jsonl": ('{"text": "Secret words"}\n{"text": 5}\n', ["row 2", "must be text, not int", "--text-column"]),
     "empty.json": ("[]", ["empty"]),
     "latin.json": (b'[{"text": "Secret words \xe9"}]', ["not UTF-8"]),
     "zip.json.gz": (b"\x1f\x8bSecret words", ["cannot be read"]),
@@ -390,7 +390,7 @@ BAD_ANNOTATIONS = {
     "a broken hash": (f"hash_v{FORM},split,labels\nxyz,train,\n", ["row 1", "32 hexadecimal"]),
     "no such split": (f"hash_v{FORM},split,labels\n{'0' * 32},tarin,\n", ["row 1", "train, validation, test"]),
     "cells": (f"hash_v{FORM},split,labels\n{'0' * 32},train\n", ["row 1", "2 cells"]),
-    "no number": (f"hash_v{FORM},split,labels,cut\n{'0' * 32},train,,x\n", ["row 1", "cut is no number"]),
+    "no number": (f"hash_v{FORM},split,labels,cut\n{'0' * 32},train,,x\n", ["row 1", "cut must be a number"]),
     "no labels": (f"hash_v{FORM},split\n{'0' * 32},train\n", ["row 1", "'labels'"]),
 }
 
@@ -448,7 +448,7 @@ def test_the_command_shows_a_table(corpus, made, tmp_path, capsys):
     join_command([corpus / "train.jsonl"], tmp_path / "out", annotations=made)
     shown = capsys.readouterr().out
     assert re.search(r"train\W+4\W+4\W+0\W", shown)
-    assert "4 texts read, 0 without text; 4 matched (0 repeat" in shown
+    assert "4 texts read, 0 without text; 4 matched (0 duplicates" in shown
 
 
 # What is shipped

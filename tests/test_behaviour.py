@@ -186,15 +186,15 @@ def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(load, tmp
         ([row(must="alhpa")], ["cases.csv, line 2", "unknown label 'alhpa'", "did you mean 'alpha'?"]),
         ([row(labels="gama", must="alpha")], ["line 2", "'gama'", "'gamma'"]),
         ([row(text="", must="alpha")], ["line 2", "'text'"]),
-        ([row()], ["line 2", "neither must nor must_not"]),
+        ([row()], ["line 2", "must and must_not are both empty"]),
         ([row("b", must="alpha"), row("c", must="beta"), row("c", must="alpha")], ["case_id 'c'", "twice"]),
-        ([row(must="alpha", contrast_id="a-99")], ["'a-01'", "'a-99'", "no case"]),
+        ([row(must="alpha", contrast_id="a-99")], ["'a-01'", "'a-99'", "must be the id of another case"]),
         ([row(test="same")], ["'a-01'", "contrast_id"]),
         ([row(test="direction", must="alpha")], ["'a-01'", "contrast_id"]),
-        ([row(test="direction", contrast_id="a-02"), row("a-02", must="alpha")], ["line 2", "neither must nor must_not"]),
+        ([row(test="direction", contrast_id="a-02"), row("a-02", must="alpha")], ["line 2", "must and must_not are both empty"]),
         ([row(must="alpha", must_not="alpha")], ["line 2", "alpha", "both"]),
         ([row(functionality="50% off?", must="alpha")], ["line 2", "functionality '50% off?'"]),
-        ([], ["cases.csv", "no case"]),
+        ([], ["cases.csv", "has no cases"]),
     ],
 )
 def test_a_file_of_cases_that_cannot_be_used_is_one_line(load, refused, rows, parts):
@@ -204,12 +204,12 @@ def test_a_file_of_cases_that_cannot_be_used_is_one_line(load, refused, rows, pa
 
 @pytest.mark.parametrize("missing", COLUMNS)
 def test_a_missing_column_is_named(load, refused, missing):
-    with refused("line 2", f"nothing in column {missing!r}; the columns are functionality, case_id"):
+    with refused("line 2", f"column {missing!r} is missing or empty; the columns are functionality, case_id"):
         load(row(must="alpha"), columns=[name for name in COLUMNS if name != missing])
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), ("functionalité".encode("latin-1"), "UTF-8"), (b'functionality\n"open', "no CSV")]
+    ("content", "said"), [(None, "No such file"), ("functionalité".encode("latin-1"), "UTF-8"), (b'functionality\n"open', "not CSV")]
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, refused, content, said):
     if content:

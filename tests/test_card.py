@@ -200,12 +200,12 @@ def test_card_claims_of_the_vocabulary_what_the_config_made_sure_of(made):
         return card.render_card(digest, description | {"config": config}, 1, results, []).split("## Privacy")[1]
 
     for claims_little in (privacy(), privacy(min_authors=1, private="keep")):
-        assert "as few as 2 posts: treat it as you treat the posts" in claims_little
+        assert "as few as 2 posts: protect it like the posts" in claims_little
         assert "looks like a name" not in claims_little
     careful = privacy(min_authors=7, private="drop")
     assert "no n-gram that fewer than 7 authors used" in careful
     assert "None of them looks like a name" in careful
-    assert "treat it as" not in careful
+    assert "protect it like" not in careful
 
 
 def test_same_inputs_same_bytes_and_nothing_of_a_post(write, tmp_path):
@@ -224,15 +224,15 @@ def test_header_is_what_model_hubs_read(made, write):
 
 
 MISTAKES = [
-    ("model", "{tmp}/nowhere", "nowhere: no model directory"),
+    ("model", "{tmp}/nowhere", "nowhere: is not a model directory"),
     ("model", "{made}/other", "metrics.json: evaluates the model"),
     ("model", "{made}/bare", "bare: does not say what it was trained on"),
     ("evaluation", "{tmp}/nowhere", "metrics.json: cannot be read"),
-    ("evaluation", "{tmp}/text", "metrics.json: damaged, or no evaluation by this release; evaluate the model again"),
-    ("evaluation", "{tmp}/old", "metrics.json: damaged, or no evaluation by this release; evaluate the model again"),
-    ("evaluation", "{tmp}/newer", "metrics.json: damaged, or no evaluation by this release; evaluate the model again"),
-    ("evaluation", "{tmp}/validation", "metrics.json: evaluates validation, and a card tells of test; evaluate with --split test"),
-    ("evaluation", "{tmp}/silent", "without behavioural cases"),
+    ("evaluation", "{tmp}/text", "metrics.json: damaged, or not written by this release; evaluate the model again"),
+    ("evaluation", "{tmp}/old", "metrics.json: damaged, or not written by this release; evaluate the model again"),
+    ("evaluation", "{tmp}/newer", "metrics.json: damaged, or not written by this release; evaluate the model again"),
+    ("evaluation", "{tmp}/validation", "metrics.json: evaluates validation, but a card must report on test; evaluate with --split test"),
+    ("evaluation", "{tmp}/silent", "has no behavioural cases"),
     ("ordinary", "{made}/scores-model", "must be NAME=DIR"),
     ("ordinary", "tweets={made}/scores-other", "scored by the model"),
     ("ordinary", "tweets={tmp}/nowhere", "nowhere"),

@@ -309,7 +309,7 @@ class TestOutput:
 
     def test_tables_hold_the_counts(self, suspicious):
         lines = rendered(*suspicious[1:])
-        assert any("1 of 2 authors known stand in several" in line for line in lines)
+        assert any("1 of 2 known authors are in several" in line for line in lines)
         rows = [cells(line) for line in lines]
         assert ["train", "22", "20", "1"] in rows
         assert ["train", "train", "1", "0"] in rows
@@ -340,7 +340,7 @@ def on_terminal(monkeypatch):
 class TestTexts:
     def test_texts_are_refused_where_they_could_end_up_in_a_log(self, suspicious, capsys, refused):
         for show in (check_terminal, lambda: show_texts(*suspicious[1:], suspicious[0])):
-            with refused("--show-texts", "no terminal"):
+            with refused("--show-texts", "must be a terminal"):
                 show()
         assert capsys.readouterr().out == ""
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from models.config import ROOT, LabelSet
+from models.errors import InputError
 from pipeline.config import Config
 from pipeline.config_files import DEFAULT, flatten, load_config
 
@@ -104,7 +105,7 @@ def test_misspelt_key_of_a_label_is_named_rather_than_the_missing_one(overlay, r
 
 
 def test_key_like_no_other_gets_the_list(refused):
-    with refused("unknown key 'model.zzz'", "allowed are type, C"):
+    with refused("unknown key 'model.zzz'", "the allowed keys are type, C"):
         load_config(settings=["model.zzz=1"])
 
 
@@ -151,7 +152,7 @@ def test_bad_value_is_shown_with_what_is_allowed(setting, parts, refused):
 
 def test_network_with_a_calibration_that_would_not_hear_it_is_refused(refused):
     settings = ["model.network={lessons: a}", "calibration.method=sigmoid"]
-    with refused("model.network needs calibration.method stacked"):
+    with refused("model.network needs calibration.method: stacked"):
         load_config(settings=settings)
     assert load_config(settings=settings[:1]).model.network.lessons == "a"
     assert load_config(settings=[*settings, "model.network=null"]).calibration.method == "sigmoid"
@@ -159,7 +160,7 @@ def test_network_with_a_calibration_that_would_not_hear_it_is_refused(refused):
 
 def test_baseline_that_reads_no_post_takes_no_network(refused):
     settings = ["model.type=most_frequent", "model.network={lessons: a}"]
-    with refused("model: type most_frequent, the baseline, reads no post", "network: null"):
+    with refused("model: type most_frequent, the baseline, cannot have a network", "network: null"):
         load_config(settings=settings)
     for setting in settings:
         load_config(settings=[setting])
@@ -176,8 +177,8 @@ def test_malformed_setting_shows_itself(setting, refused):
     [
         ("model: [", ["line 1", "not valid YAML"]),
         ("seed: 1\nmodel: {C: 1\n", ["line 3", "not valid YAML"]),
-        ("- model", ["got a list", "expected a mapping"]),
-        ("", ["got nothing", "expected a mapping"]),
+        ("- model", ["got a list", "must be a mapping"]),
+        ("", ["got nothing", "must be a mapping"]),
         ("model:\n", ["model: got None", "mapping of keys"]),
         ("1: 2", ["keys should be strings"]),
         ("seed: 2020-99-99", ["not valid YAML"]),
@@ -253,6 +254,30 @@ def test_config_of_model_round_trips_through_json():
 
 def test_flatten_gives_dotted_leaves_in_order():
     assert list(flatten({"b": {"y": 1, "x": {"z": [2]}}, "a": None})) == [("b.y", "1"), ("b.x.z", "[2]"), ("a", "None")]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["tracking.uri=postgresql://u:secret@h/db", "model.c=1"],
+        ["tracking=postgresql://u:secret@h/db"],
+        ["tracking.uri=[postgresql://u:secret@h/db"],
+        ["postgresql://u:secret@h/db"],
+    ],
+)
+def test_password_in_a_setting_is_not_in_the_error(settings):
+    with pytest.raises(InputError) as caught:
+        load_config(settings=settings)
+    assert "secret" not in str(caught.value)
+    assert "u:***@h" in str(caught.value)
+
+
+def test_overlays_may_be_strings_but_lists_are_needed(overlay, refused):
+    path = overlay("model: {C: 3}")
+    assert load_config([str(path)]).model.C == 3
+    for name, given in (("overlays", str(path)), ("overlays", path), ("settings", "seed=1"), ("sources", "data/starter")):
+        with refused(f"load_config: {name} must be a list", given, "brackets"):
+            load_config(**{name: given})
 
 
 def test_password_in_the_tracking_uri_is_not_shown():

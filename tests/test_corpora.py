@@ -138,7 +138,7 @@ class TestSources:
     def test_splits_and_loose_files_do_not_mix(self, jsonl, refused):
         jsonl("a/train.jsonl", rows(0, 2))
         loose = jsonl("loose.jsonl", rows(2, 4))
-        with refused("give the latter a role, as in train=FILE"):
+        with refused("assign the latter to a split, as in train=FILE"):
             load(loose.parent / "a", loose)
 
     def test_one_role_for_several_splits(self, jsonl, tmp_path, refused):
@@ -156,15 +156,15 @@ class TestRows:
     @pytest.mark.parametrize(
         ("fields", "parts"),
         [
-            ({"text": None}, ["a text of type NoneType", "delete the row or correct it"]),
-            ({"text": 5}, ["a text of type int"]),
-            ({"text": ["a"]}, ["a text of type list"]),
-            ({"text": " \n"}, ["an empty text"]),
+            ({"text": None}, ["the text must be a string, not NoneType", "correct or delete the row"]),
+            ({"text": 5}, ["the text must be a string, not int"]),
+            ({"text": ["a"]}, ["the text must be a string, not list"]),
+            ({"text": " \n"}, ["the text is empty"]),
             ({"id": None}, ["id is None", "data.columns.id=null"]),
             ({"id": ""}, ["id is ''"]),
             ({"id": 1.5}, ["id is 1.5"]),
-            ({"labels": None}, ["labels are no list of names (NoneType)"]),
-            ({"labels": [1]}, ["labels are no list of names"]),
+            ({"labels": None}, ["the labels must be a list of names", "not NoneType"]),
+            ({"labels": [1]}, ["the labels must be a list of names"]),
             ({"labels": ["asault"]}, ["unknown label 'asault'; did you mean 'assault'?", "labels.ignored"]),
             ({"labels": ["xyz"]}, ["unknown label 'xyz'; allowed are assault, support, street, other"]),
         ],
@@ -187,11 +187,11 @@ class TestRows:
 
     def test_duplicate_id_names_both_places(self, jsonl, refused):
         first, second = jsonl("a.jsonl", [row(0), row(7)]), jsonl("b.jsonl", [row(7)])
-        with refused(f"{second}, row 1: id 'p7' stands already at {first}, row 2"):
+        with refused(f"{second}, row 1: id 'p7' is already used at {first}, row 2"):
             load(f"train={first}", f"test={second}")
 
     def test_number_and_text_are_the_same_id(self, jsonl, refused):
-        with refused("row 2: id '1' stands already"):
+        with refused("row 2: id '1' is already used"):
             load(jsonl("ids.jsonl", [row(0) | {"id": "1"}, row(1) | {"id": 1}]))
 
     def test_rows_without_ids_are_numbered_apart_from_those_of_like_named_files(self, jsonl):
@@ -222,7 +222,7 @@ class TestRows:
         assert corpus.targets("all", corpus.labels).tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 0]]
         assert corpus.splits["all"]["id"] == ["city-1", "city-2", "city-3"]
         path.write_text("Description,Commenting,Touching /Groping\nhe whistled,yes,0\n")
-        with refused(f"{path}, row 1: column 'Commenting' holds 'yes'; allowed are 0 and 1"):
+        with refused(f"{path}, row 1: column 'Commenting' holds 'yes'; it must be 0 or 1"):
             load(path, cut=False, columns=columns)
         path.write_text("Description,Commenting\nhe whistled,1\n")
         with refused(f"{path}, row 1: no column 'Touching /Groping'"):
@@ -267,7 +267,7 @@ class TestSplits:
         assert load(path, seed=1).splits["test"]["id"] != load(path, seed=2).splits["test"]["id"]
 
     def test_too_few_authors_to_cut(self, jsonl, refused):
-        with refused("too few authors (1) to cut off test"):
+        with refused("too few authors (1) to set some aside for test"):
             load(jsonl("lone.jsonl", rows(0, 9, author="a")))
 
     def test_without_cut_the_file_is_whole(self, jsonl):
@@ -423,9 +423,9 @@ class TestUnlabelled:
         ("rows", "parts"),
         [
             ([bare(0), {"id": "u1"}], ["row 2: no column 'text'"]),
-            ([bare(0, text=" ")], ["row 1: an empty text"]),
-            ([bare(0), bare(0)], ["row 2: id 'u0' stands already at"]),
-            ([bare(0, id="p1")], ["row 1: id 'p1' stands already at", "train.jsonl, row 2"]),
+            ([bare(0, text=" ")], ["row 1: the text is empty"]),
+            ([bare(0), bare(0)], ["row 2: id 'u0' is already used at"]),
+            ([bare(0, id="p1")], ["row 1: id 'p1' is already used at", "train.jsonl, row 2"]),
         ],
     )
     def test_bad_rows_are_refused_there_too(self, jsonl, labelled, refused, rows, parts):
@@ -447,7 +447,7 @@ class TestUnlabelled:
         assert corpus.passed_over == [str(other)]
 
     def test_nothing_else_is_no_corpus(self, jsonl, refused):
-        with refused("unlabelled posts only", "give labelled ones too"):
+        with refused("unlabelled posts only", "add a source with labelled posts"):
             load(f"unlabelled={jsonl('more.jsonl', [bare(0)])}")
 
     def test_digest_follows_those_that_are_kept(self, jsonl, labelled):

@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 from benchmarks import peers
 from models import Classifier
-from models.config import LabelSet
+from models.config import LabelSet, ModelConfig
 from pipeline import terminal
 from pipeline.commands import annotations, card, disclosure, evaluate, score, serve, teach, train
 from pipeline.config import Config
 from pipeline.config_files import DEFAULT, load_config, read_yaml
 from pipeline.evaluation import Results
+from pipeline.evaluation.behaviour import load_cases, run_cases
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.predictions import prediction_schema
 from pipeline.scoring import Options, Summary
@@ -165,7 +166,7 @@ def test_reference_names_every_command():
 
 @pytest.mark.parametrize("page", ["reference/exit_codes.md", "how_to/troubleshooting.md"])
 def test_every_exit_code_is_explained(page):
-    codes = {0, terminal.USAGE_ERROR, terminal.TOO_MANY_REJECTS, terminal.INCOMPLETE, terminal.STOPPED, evaluate.NOT_PROMOTED}
+    codes = {0, terminal.USAGE_ERROR, terminal.TOO_MANY_REJECTS, terminal.INCOMPLETE, terminal.STOPPED, terminal.NOT_PROMOTED}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)} == codes
 
 
@@ -273,6 +274,18 @@ def test_reference_lists_the_choices_of(key):
         assert [choice for choice in choices_of(KEYS[key]) if f"`{choice}`" not in CONFIG[key][0]] == []
 
 
+def test_keys_are_parameters_by_their_last_word_but_for_two():
+    of_model = {key for key, _ in keys_of(ModelConfig) if not key.startswith("model.network.")}
+    named = {key.split(".")[-1] for key in of_model - {"labels", "calibration.method"}} | {"label_set", "calibration"}
+    assert named == set(Classifier().get_params())
+    assert "`labels` is `label_set`, and `calibration.method` is `calibration`" in read("reference/configuration.md")
+
+
+def test_reference_names_every_label_set():
+    section = read("reference/configuration.md").split("\n## Label sets\n")[1].split("\n## ")[0]
+    assert [path.name for path in (ROOT / "configs/labels").glob("*.yaml") if f"`{path.name}`" not in section] == []
+
+
 def test_reference_has_the_keys_of_label_sets_and_sweeps():
     assert set(rows_of("Label sets")) == {f"labels.{name}" for name in LabelSet.model_fields}
     assert set(rows_of("Sweeps")) == set(Sweep.model_fields)
@@ -293,6 +306,13 @@ def test_yaml_in_the_pages_is_config_that_loads(tmp_path):
                 load_config([tmp_path / "shown.yaml"])
             found += 1
     assert found >= 4
+
+
+def test_settings_in_the_page_on_training_do_the_same_as_its_file(tmp_path):
+    page = read("how_to/train.md")
+    (tmp_path / "my.yaml").write_text(re.search(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE).group(1), encoding="utf-8")
+    (command,) = re.findall(r"^\$ python train.py .*--set data.columns.*", page, re.MULTILINE)
+    assert load_config(settings=re.findall(r"--set (\S+)", command)) == load_config([tmp_path / "my.yaml"])
 
 
 def test_config_keys_named_in_the_pages_exist():
@@ -394,6 +414,13 @@ def test_files_that_pages_name_exist():
     assert sorted((page, name) for page, name in gone if not (ROOT / name).exists()) == []
 
 
+def test_architecture_names_files_that_exist():
+    page = read("architecture.md")
+    here = {path.name for folder in ("models", "pipeline") for path in (ROOT / folder).rglob("*")} | set(COMMANDS)
+    assert set(re.findall(r"`(?:[\w.]+/)*([\w.]+\.(?:py|j2))`", page)) - here - {"test_docs.py"} == set()
+    assert [name for name in ("metrics.py", "results.py", "report/tables.py") if f"`pipeline/{name}`" not in page] == []
+
+
 def test_no_page_waits_for_a_table():
     assert [str(page.relative_to(ROOT)) for page in PAGES if "TABLE" in page.read_text("utf-8").splitlines()] == []
 
@@ -418,6 +445,17 @@ def test_number_of_behavioural_cases_is_the_file_s():
     assert said in (ROOT / "data/behaviour/README.md").read_text(encoding="utf-8")
     assert f"{len(rows)} [behavioural cases]" in read("how_to/read_a_report.md")
     assert f"{len(rows)} invented behavioural cases" in README
+
+
+def test_pages_say_which_behavioural_case_is_not_counted():
+    config = load_config()
+    cases = load_cases("data/behaviour/cases.csv", config.labels)
+    nothing = np.zeros((len(cases), len(config.labels.names)), np.float32)
+    found = run_cases(cases, config.labels.names, nothing, nothing > 0)
+    (left_out,) = [case for case in cases if case.test != "same" and not {*case.must, *case.must_not} & set(config.labels.names)]
+    said = f"`{left_out.case_id}`, which is about `{left_out.must_not[0]}` alone, so that {found.cases} cases count"
+    assert said in (ROOT / "data/behaviour/README.md").read_text(encoding="utf-8")
+    assert f"of {found.cases} behavioural cases (the {len(cases)}rd is" in README
 
 
 def test_no_committed_file_names_a_registry():

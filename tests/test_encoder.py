@@ -76,7 +76,7 @@ def test_only_the_beginnings_of_long_posts_are_read(tiny):
 def test_what_is_no_encoder_is_refused(tmp_path, refused, content):
     if content:
         (tmp_path / "config.json").write_text(content)
-    with refused(tmp_path, "no encoder can be loaded from there", "give a folder with its weights as safetensors"):
+    with refused(tmp_path, "cannot be loaded as an encoder", "give a folder with its weights as safetensors"):
         Encoder(tmp_path, 2)
 
 
@@ -84,7 +84,7 @@ def test_weights_that_may_run_code_are_not_read(tiny, tmp_path, refused):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((tiny / name).read_bytes())
     torch.save(load_file(tiny / "model.safetensors"), tmp_path / "pytorch_model.bin")
-    with refused(tmp_path, "no encoder can be loaded from there", "as safetensors"):
+    with refused(tmp_path, "cannot be loaded as an encoder", "as safetensors"):
         Encoder(tmp_path, 2)
     (tmp_path / "model.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
     Encoder(tmp_path, 2)

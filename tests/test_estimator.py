@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import training
 from scipy import sparse
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
@@ -20,7 +21,9 @@ from sklearn.utils.validation import check_is_fitted
 from models import Classifier
 from models.config import Label, LabelSet
 from models.errors import InputError
+from models.explanation import explain
 from models.storage import RELEASED
+from models.targets import author_numbers, label_matrix
 
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 STARTER = Path(__file__).resolve().parent.parent / "data" / "starter" / "train.jsonl"
@@ -69,6 +72,9 @@ def test_an_unknown_parameter_is_refused_with_those_there_are():
         ({"type": "forest"}, "type: got 'forest'"),
         ({"objective": "recall"}, "need a target"),
         ({"folds": 1}, "folds"),
+        ({"folds": 200}, "lower folds (calibration.folds in a config)"),
+        ({"calibration": "none"}, "calibration: got 'none'"),
+        ({"label_set": "assault"}, 'label_set must be a list of names, but got one string; put it in a list: ["assault"]'),
     ],
 )
 def test_a_wrong_parameter_is_one_line_when_fitting(starter, refused, changes, said):
@@ -81,6 +87,68 @@ def test_scikit_learn_knows_what_it_is(fitted):
     check_is_fitted(fitted)
     with pytest.raises(NotFittedError):
         check_is_fitted(small())
+
+
+@pytest.mark.parametrize("label_set", [None, LABELS])
+def test_before_fit_scikit_learn_s_error_is_raised(tmp_path, label_set):
+    model = small(label_set=label_set)
+    for method in (model.predict, model.predict_proba, model.label):
+        with pytest.raises(NotFittedError):
+            method(["a post"])
+    with pytest.raises(NotFittedError):
+        model.score(["a post"], [["assault"]])
+    with pytest.raises(NotFittedError):
+        model.save(tmp_path / "model")
+    with pytest.raises(NotFittedError):
+        explain(model, ["a post"])
+    assert not hasattr(model, "digest_")
+
+
+def test_values_of_numpy_are_taken_and_shown():
+    model = Classifier(np.array(LABELS), folds=np.int64(3), C=np.float64(0.5), char_ngrams=np.array([2, 3]))
+    assert model.config == Classifier(LABELS, folds=3, C=0.5, char_ngrams=(2, 3)).config
+    assert repr(model).startswith("Classifier(label_set=array(['workplace_harassment'")
+
+
+def test_a_config_and_its_parameters_say_the_same():
+    config = Classifier.released().config
+    assert Classifier(**config.to_parameters()).config == config
+
+
+def test_a_model_fitted_again_is_the_parameters_and_no_longer_the_released_one(starter):
+    texts, _, names, groups = starter
+    model = Classifier.released()
+    released, asked = model.digest_, {"network": None, "label_set": None, "folds": 2, "char_ngrams": None, "C": 0.5}
+    again = model.set_params(**asked).fit(texts, names, groups)
+    assert again.digest_ != released
+    assert not hasattr(again, "description_")
+    assert again.config.model.C == 0.5
+    before = again.digest_
+    assert clone(again).fit(texts, names, groups).digest_ == before != again.set_params(C=5.0).fit(texts, names, groups).digest_
+
+
+def test_a_parameter_changed_after_fit_tokens_counts_at_the_next_fit(model, posts):
+    tokens = training(posts.tokens, posts.Y, posts.groups, posts.auxiliary)
+    again = Classifier.from_config(model.config).fit_tokens(tokens).set_params(C=50.0)
+    assert again.config == model.config
+    assert again.fit_tokens(tokens).config.model.C == 50
+
+
+def test_a_failed_fit_changes_nothing(starter, refused):
+    texts, Y, _, groups = starter
+    model = small().fit(texts, Y, groups)
+    config, digest, probabilities = model.config, model.digest_, model.predict_proba(texts)
+    with refused("label 'zero'"):
+        model.set_params(label_set=["zero", "one"]).fit(texts, np.eye(2, dtype=int)[[0] * len(texts)])
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(label_set=["a", "b"]).fit(texts, Y[:, :2], groups, progress=stop_at_the_end)
+    assert (model.config, model.digest_) == (config, digest)
+    np.testing.assert_array_equal(model.predict_proba(texts), probabilities)
+
+
+def stop_at_the_end(step: str) -> None:
+    if step == "fitting on all train posts":
+        raise KeyboardInterrupt
 
 
 def test_a_parameter_set_on_a_classifier_made_of_a_config_counts(model):
@@ -109,7 +177,14 @@ def test_the_table_shows_labels_and_no_text(starter, fitted):
     ]
 
 
-@pytest.mark.parametrize("kind", ["frame", "sparse", "lists", "names", "wide frame"])
+def test_the_table_keeps_the_index_of_a_series(fitted):
+    assert fitted.label(pd.Series(["a post", "another"], index=[7, 9])).index.tolist() == [7, 9]
+
+
+KINDS = ["frame", "sparse", "lists", "names", "wide frame", "series of names", "array of names", "numbered frame"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_labels_are_taken_in_every_form_that_people_have(starter, fitted, kind):
     texts, Y, names, groups = starter
     forms = {
@@ -117,6 +192,9 @@ def test_labels_are_taken_in_every_form_that_people_have(starter, fitted, kind):
         "sparse": sparse.csr_matrix(Y),
         "lists": Y.tolist(),
         "names": names,
+        "series of names": pd.Series(names, index=range(7, 7 + len(names))),
+        "array of names": pd.Series(names).to_numpy(),
+        "numbered frame": pd.DataFrame(Y),
         "wide frame": pd.DataFrame(Y, columns=LABELS).assign(other=7)[["other", *LABELS[::-1]]],
     }
     other = small().fit(pd.Series(texts), forms[kind], pd.Series(groups))
@@ -141,13 +219,16 @@ def test_a_label_set_keeps_its_definitions(starter):
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        ("one string", "got one string"),
-        (["fine", None], r"texts\[1\] must be a string, got NoneType"),
+        ("one string", "got a single string"),
+        (["fine", None], r"texts\[1\] must be a string, but got NoneType"),
         ([["nested"]], r"texts\[0\] .*list"),
+        (pd.DataFrame({"text": ["fine", "good"]}), r"got a table; choose its column of texts, as in frame\['text'\]"),
+        ({"text": ["fine", "good"]}, "got a table"),
+        (b"bytes", "got bytes; decode them"),
     ],
 )
 def test_what_is_no_sequence_of_strings_is_refused(fitted, texts, said):
-    for method in (fitted.predict, fitted.predict_proba, fitted.label):
+    for method in (fitted.predict, fitted.predict_proba, fitted.label, lambda texts: explain(fitted, texts)):
         with pytest.raises(TypeError, match=said):
             method(texts)
     with pytest.raises(TypeError, match=said):
@@ -158,11 +239,15 @@ def test_what_is_no_sequence_of_strings_is_refused(fitted, texts, said):
     ("Y", "said"),
     [
         (lambda Y: Y[:-1], "300 texts and 299 rows of Y"),
-        (lambda Y: Y[:, 0], "one column a label, got 1 dimension"),
-        (lambda Y: Y[:, :3], "Y has 3 columns; the label set has 4"),
-        (lambda Y: Y * 2, "0 and 1 only"),
+        (lambda Y: Y[:, 0], "one column per label, but got 1 dimension"),
+        (lambda Y: Y[:, :3], "one column per label, but got 3 columns; the labels are"),
+        (lambda Y: Y * 2, "only 0 and 1"),
         (lambda Y: pd.DataFrame(Y, columns=["a", "b", "c", "d"]), "Y has no column 'workplace_harassment'"),
-        (lambda Y: [["asault"]] * len(Y), "Y holds the label 'asault'"),
+        (lambda Y: [["asault"]] * len(Y), "Y contains the label 'asault'"),
+        (lambda Y: ["assault"] * len(Y), "Y holds strings; give each post a list of names, as in [text.split(';') if text else []"),
+        (lambda Y: pd.Series(["assault"] * len(Y)), "Y holds strings"),
+        (lambda Y: [["assault"], None, *[[]] * (len(Y) - 2)], "Y[1] must be a list of names, but got None; for a post without labels"),
+        (lambda Y: pd.Series([float("nan"), *[["assault"]] * (len(Y) - 1)]), "Y[0] must be a list of names, but got nan"),
     ],
 )
 def test_labels_that_do_not_fit_are_one_line(starter, refused, Y, said):
@@ -171,8 +256,25 @@ def test_labels_that_do_not_fit_are_one_line(starter, refused, Y, said):
 
 
 def test_too_few_authors_named_is_one_line(starter, refused):
-    with refused("groups names 299 authors for 300 posts"):
+    with refused("one author per post, but got 299 authors for 300 posts"):
         small().fit(starter[0], starter[1], starter[3][:-1])
+
+
+@pytest.mark.parametrize("Y", [[[0, 0, 0, 0]], [["assault"]]])
+def test_score_needs_one_row_per_text(fitted, refused, Y):
+    with refused("Y must have one row per text: got 2 texts and 1 rows of Y"):
+        fitted.score(["a post", "another"], Y)
+
+
+def test_columns_of_a_frame_keep_their_names_beside_numbers():
+    names, Y = label_matrix(pd.DataFrame([[1, 0]], columns=["assault", 3]))
+    assert (names, Y.tolist()) == (["assault", "3"], [[1, 0]])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, float("nan"), pd.NA, pd.NaT])
+def test_each_post_of_an_unknown_author_has_an_author_of_its_own(missing):
+    assert author_numbers(["ann", missing, "ann", missing], 4).tolist() == [0, 1, 0, 2]
+    assert author_numbers(pd.Series(["ann", missing, "ann", missing]), 4).tolist() == [0, 1, 0, 2]
 
 
 def test_the_old_meaning_of_score_is_told(fitted):
@@ -197,10 +299,19 @@ def test_pickles_as_its_directory_does(starter, fitted):
     again = pickle.loads(pickle.dumps(fitted))  # noqa: S301
     np.testing.assert_array_equal(again.predict_proba(starter[0]), fitted.predict_proba(starter[0]))
     assert again.get_params() == fitted.get_params()
+    assert again.digest_ == fitted.digest_
+    assert not hasattr(fitted, "description_")
     unfitted = pickle.loads(pickle.dumps(small(C=2)))  # noqa: S301
     assert unfitted.C == 2
     with pytest.raises(NotFittedError):
         check_is_fitted(unfitted)
+
+
+def test_a_pickled_model_is_the_loaded_one():
+    model = Classifier.released()
+    before = model.digest_, dict(model.description_)
+    again = pickle.loads(pickle.dumps(model))  # noqa: S301
+    assert (again.digest_, again.description_) == (model.digest_, model.description_) == before
 
 
 def test_released_is_the_one_that_comes_with_this_version():

@@ -1,5 +1,6 @@
 """evaluate.py: what it writes, what it tracks, what it promotes, and what it refuses."""
 
+import copy
 import csv
 import json
 import os
@@ -41,6 +42,7 @@ RESULTS = ["sample", "intervals", "reliability", "thresholds", "slices", "behavi
 FILES = ["metrics.json", "predictions.parquet", "report.html"]
 SAFECITY = ROOT / "configs" / "experiments" / "safecity.yaml"
 CANARY = "zyxcanary"
+NO_FLOORS = ["promotion.max_ece=1", "promotion.behaviour_floor=0", "promotion.behaviour_floors.help_and_resources=0"]
 
 
 def invoke(*arguments) -> Result:
@@ -303,7 +305,7 @@ def test_a_model_that_is_worse_is_not_promoted_and_the_run_says_why(contest, tra
     gates = {gate["gate"]: gate["passed"] for gate in metrics["promotion"]["gates"]}
     assert not metrics["promotion"]["promoted"]
     assert not gates["assault: average_precision not worse"]
-    assert len([gate for gate in gates if gate.endswith("of cases")]) == 3
+    assert len([gate for gate in gates if gate.endswith("of cases")]) == 4
     printed = " ".join(result.stdout.split())
     assert "Not promoted" in printed
     assert "assault: average_precision not worse" in printed
@@ -313,7 +315,7 @@ def test_a_model_that_is_worse_is_not_promoted_and_the_run_says_why(contest, tra
 
 def test_a_model_that_passes_becomes_champion(contest, tracked, weak):
     contest.set_registered_model_alias("disclosure", "champion", "3")
-    gates = ["promotion.max_ece=1", "promotion.behaviour_floor=0", *tracked.quick]
+    gates = [*NO_FLOORS, *tracked.quick]
     printed = call("--model", tracked.out, "--promote", "disclosure", "--data", tracked.data, "--out", "out", *settings(gates))
     assert champion(contest) == "2", "the newest version with these bytes"
     metrics = read_metrics(Path("out"))
@@ -323,10 +325,88 @@ def test_a_model_that_passes_becomes_champion(contest, tracked, weak):
     assert "Not promoted" not in printed
 
 
+@pytest.fixture
+def challenged(contest, tracked):
+    """``challenged(step, call)`` evaluates a model good enough to promote, and calls something at a step."""
+    contest.set_registered_model_alias("disclosure", "champion", "3")
+    tracked_in = {"uri": tracking.store_uri(Tracking()), "experiment": "first"}
+    config = load_config((), [*NO_FLOORS, *tracked.quick], [str(tracked.data)], tracking=tracked_in)
+
+    def run(at, meanwhile):
+        return evaluate(tracked.first.model, config, "out", promote="disclosure", progress=lambda step: meanwhile() if step == at else None)
+
+    return run
+
+
+@pytest.mark.parametrize(("step", "gate"), [("writing the report", "champion still the same"), ("tracking", "made champion")])
+def test_a_champion_that_changed_meanwhile_stays_and_nothing_says_promoted(contest, challenged, step, gate):
+    results = challenged(step, lambda: contest.set_registered_model_alias("disclosure", "champion", "1"))
+    assert champion(contest) == "1"
+    failed = {each.gate: each.found for each in results.promotion.gates if not each.passed}
+    said = "the champion is now version 1, but this model was compared with version 3; evaluate again"
+    assert failed == {gate: f"--promote disclosure: {said}"}
+    kept = mlflow.artifacts.load_dict(f"{last_run().info.artifact_uri}/evaluation/metrics.json")
+    for metrics in (read_metrics(Path("out")), kept):
+        assert metrics["promotion"] == results.promotion.model_dump(mode="json")
+        assert not metrics["promotion"]["promoted"]
+    assert "Not promoted." in Path("out/report.html").read_text()
+    assert "promoted" not in last_run().data.tags
+
+
+def test_a_champion_that_the_registry_refuses_is_not_promoted(challenged, monkeypatch):
+    def fail(*_):
+        raise OSError("registry is read-only")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", fail)
+    results = challenged("nothing", lambda: None)
+    assert "registry is read-only" in results.promotion.gates[-1].found
+    assert not read_metrics(Path("out"))["promotion"]["promoted"]
+    assert "promoted" not in last_run().data.tags
+
+
+def test_a_store_that_fails_before_the_promotion_leaves_no_file_that_says_promoted(here, challenged, refused):
+    with refused("tracking it in MLflow failed"):
+        challenged("tracking", lambda: (here / "store" / "mlflow.db").write_bytes(b"no longer a database" * 1000))
+    assert not read_metrics(Path("out"))["promotion"]["promoted"]
+
+
+def test_a_model_that_train_did_not_save_is_evaluated_without_its_features(here, tracked):
+    Classifier.load(tracked.out).save(Path("saved"))
+    printed = call("--model", "saved", "--data", tracked.data, "--out", "out", *settings(tracked.quick))
+    assert "test, 80 posts" in printed
+    assert read_metrics(Path("out"))["features"] == {}
+    assert "does not record how many posts" in Path("out/report.html").read_text()
+
+
+def test_a_model_that_was_not_saved_is_one_line(tracked, refused):
+    model = copy.copy(tracked.first.model)
+    del model.digest_
+    with refused("has not been saved", "model.save"):
+        evaluate(model, tracked.config, "out")
+
+
+def test_settings_of_labels_are_checked_with_the_models_labels(here, other_labels, tracked, refused):
+    arguments = ["--model", other_labels, "--data", tracked.data, *settings(tracked.quick)]
+    with refused("unknown label ", "labels.ignored"):
+        call(*arguments)
+    with refused("none of its 80 posts has any of alpha, beta"):
+        call(*arguments, "--set", "labels.ignored=[workplace_harassment,street_harassment,assault,solidarity_support,other_disclosure]")
+
+
+def test_cases_about_none_of_the_models_labels_are_shown_and_not_promoted(contest, tracked):
+    contest.delete_registered_model_alias("disclosure", "champion")
+    Path("cases.csv").write_text("functionality,case_id,contrast_id,text,test,labels,must,must_not\na,a-1,,ogled,labels,,ogling,\n")
+    values = [*NO_FLOORS, "evaluation.rounds=100", "evaluation.behaviour=cases.csv"]
+    result = invoke("--model", tracked.out, "--promote", "disclosure", "--data", tracked.data, "--out", "out", *settings(values))
+    assert result.exit_code == 3
+    assert "behavioural cases about the model's labels" in result.stdout
+    assert "Not promoted." in Path("out/report.html").read_text()
+
+
 def test_without_a_champion_the_floors_alone_decide(contest, tracked):
     contest.delete_registered_model_alias("disclosure", "champion")
     arguments = ["--model", tracked.out, "--promote", "disclosure", "--data", tracked.data, "--split", "validation", "--out", "out"]
-    floors = ["promotion.max_ece=1", "promotion.behaviour_floor=0", "promotion.behaviour_floors.denial_added=1"]
+    floors = [*NO_FLOORS, "promotion.behaviour_floors.denial_added=1"]
     result = invoke(*arguments, *settings([*tracked.quick, *floors]))
     metrics = read_metrics(Path("out"))
     assert "comparison" not in metrics
@@ -340,13 +420,13 @@ def test_what_cannot_be_promoted_is_said_before_anything_is_written(contest, tra
     arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
     with refused("--promote disclosure", "version 1", "is the champion already"):
         call(*arguments, "--promote", "disclosure")
-    with refused("nobody", tracked.first.model.digest_[:12], "there is none of that name", "--register nobody"):
+    with refused("nobody", tracked.first.model.digest_[:12], "no model has that name", "--register nobody"):
         call(*arguments, "--promote", "nobody")
     contest.create_registered_model("another")
     contest.create_model_version("another", "folder", tags={"model_digest": "0123"})
     with refused("another", "its versions are 1", "--register another"):
         call(*arguments, "--promote", "another")
-    with refused("--against and --promote", "give one of the two"):
+    with refused("--against and --promote", "give one of them"):
         call(*arguments, "--promote", "disclosure", "--against", weak / "model")
     with refused("promotion.behaviour_floors", "'denial_aded'", "did you mean 'denial_added'?"):
         call(*arguments, "--promote", "disclosure", "--set", "promotion.behaviour_floors.denial_aded=1")
@@ -379,7 +459,7 @@ def test_models_of_other_labels_are_not_compared(contest, tracked, here, other_l
         ("models:/nobody@champion", "models:/nobody@champion: not found in MLflow store"),
         ("models:/disclosure@nobody", "models:/disclosure@nobody: not found in MLflow store"),
         ("runs:/0123/model", "runs:/0123/model: not found in MLflow store"),
-        ("nowhere", "nowhere: no model directory"),
+        ("nowhere", "nowhere: is not a model directory"),
     ],
 )
 def test_model_that_is_nowhere(here, tracked, location, said, refused):
@@ -414,8 +494,8 @@ def leaves_nothing(here):
 @pytest.mark.parametrize(
     ("setting", "parts"),
     [
-        ("evaluation.slices=[experiencer]", ["evaluation.slices", "'experiencer'", "correct the name"]),
-        ("evaluation.slices=[author]", ["column 'author'", "tells who wrote what"]),
+        ("evaluation.slices=[experiencer]", ["evaluation.slices", "'experiencer'", "correct the column's name"]),
+        ("evaluation.slices=[author]", ["column 'author'", "who wrote what"]),
         ("evaluation.natural={column: stratum, values: [random]}", ["evaluation.natural", "'stratum'"]),
         ("evaluation.natural={column: source, values: [random]}", ["evaluation.natural", "random", "'source'"]),
         ("evaluation.recall={assault: 0.9}", ["evaluation.recall", "workplace_harassment"]),
@@ -442,7 +522,7 @@ def test_scores_of_another_model_or_none_are_one_line(here, tracked, weak, refus
     arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
     with refused("scored by the model", f"not by {tracked.first.model.digest_[:12]}"):
         call(*arguments, "--scores", "scores")
-    with refused("nowhere: no such folder or file"):
+    with refused("nowhere: no such file or folder"):
         call(*arguments, "--scores", "nowhere")
 
 
@@ -462,9 +542,9 @@ def test_store_that_goes_away_costs_no_results(here, tracked, refused):
 def test_split_that_is_not_there(here, tracked, refused):
     shutil.copytree(tracked.data, here / "data")
     (here / "data" / "test.jsonl").unlink()
-    with refused("train, validation and no test; choose one with --split"):
+    with refused("train, validation, but no test split; choose one with --split"):
         call("--model", tracked.out, "--data", "data")
-    with refused("--split test: the data has train, validation"):
+    with refused("--split test: the data has no such split; choose one of train, validation"):
         call("--model", tracked.out, "--data", "data", "--split", "test")
     assert not Path("runs").exists()
 
@@ -477,7 +557,7 @@ def test_labels_of_the_data_are_not_the_models(here, tracked, refused):
 
 @pytest.mark.parametrize("arguments", [["--config", SAFECITY], ["--set", f"labels={ROOT}/configs/labels/safecity.yaml"]])
 def test_labels_of_the_config_are_not_the_models(here, tracked, arguments, refused):
-    with refused("the model has the labels workplace_harassment, ", "; the config has commenting, ogling, groping"):
+    with refused("the model has the labels workplace_harassment, ", ", but the config has commenting, ogling, groping"):
         call("--model", tracked.out, "--data", tracked.data, *arguments)
 
 
@@ -489,16 +569,16 @@ def test_a_label_set_that_is_asked_for_counts_even_if_it_is_the_default(here, tr
     with refused("unknown label ", "; allowed are alpha, beta, gamma"):
         call(*arguments)  # not asked: the model's own
     for asked in (["--set", f"labels={default}"], ["--config", "asked.yaml"]):
-        with refused("the model has the labels alpha, beta; the config has workplace_harassment, "):
+        with refused("the model has the labels alpha, beta, but the config has workplace_harassment, "):
             call(*arguments, *asked)
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / "weights.safetensors").write_bytes(b"others"), "weights.safetensors: digest differs"),
+        (lambda folder: (folder / "weights.safetensors").write_bytes(b"others"), "weights.safetensors: was changed or damaged"),
         (lambda folder: (folder / "vocabulary.json").unlink(), "vocabulary.json: cannot be read"),
-        (lambda folder: (folder / "model.json").write_text("{"), "model.json: damaged"),
+        (lambda folder: (folder / "model.json").write_text("{"), "model.json: is damaged"),
         (
             lambda folder: (folder / "model.json").write_text(
                 (folder / "model.json").read_text().replace('"format_version": ', '"format_version": 9')

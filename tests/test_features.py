@@ -155,14 +155,14 @@ def test_fitting_in_chunks_learns_the_same(monkeypatch):
 
 @pytest.mark.parametrize("posts", [[], [[]], [["once"], ["only"]]])
 def test_nothing_frequent_enough_is_an_input_error(posts):
-    with pytest.raises(InputError, match=r"no n-gram stands in 2 of the \d posts; lower features.word_min_df"):
+    with pytest.raises(InputError, match=r"no n-gram is in 2 of the \d posts; lower word_min_df \(features.word_min_df"):
         TfidfFeatures(word_min_df=2, char_min_df=3).fit(encode(posts))
 
 
 def test_too_many_distinct_characters_are_an_input_error_until_rare_ones_are_left_out():
     ideographs = [chr(0x4E00 + number) for number in range(4095)]  # and the space that pads
 
-    with pytest.raises(InputError, match=r"4096 distinct characters, at most 4095 .* raise features.char_min_df"):
+    with pytest.raises(InputError, match=r"4096 distinct characters, but n-grams can use at most 4095; raise char_min_df"):
         TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode([ideographs, ideographs[:100]]))
     fitted = TfidfFeatures(word_min_df=1, char_min_df=2).fit(encode([ideographs, ideographs[:100]]))
 
@@ -260,7 +260,9 @@ def test_without_groups_each_post_is_an_author():
 
 
 def test_too_few_authors_are_an_input_error():
-    with pytest.raises(InputError, match=r"in 1 of the 3 posts by 2 authors; lower features.word_min_df or features.min_authors"):
+    with pytest.raises(
+        InputError, match=r"in 1 of the 3 posts by 2 authors; lower word_min_df or min_authors \(under features in a config\)"
+    ):
         TfidfFeatures(2, (2, 5), 1, 1, min_authors=2).fit(encode([["me"]] * 3), np.zeros(3, np.int64))
 
 
@@ -289,7 +291,7 @@ def test_nothing_in_the_vocabulary_looks_private(posts):
 
 
 def test_only_private_tokens_are_an_input_error():
-    with pytest.raises(InputError, match=r"in 1 of the 2 posts and may be shown \(features.private: drop\)"):
+    with pytest.raises(InputError, match=r"in 1 of the 2 posts and may be shown \(private='drop'\)"):
         TfidfFeatures(2, (2, 5), 1, 1, private="drop").fit(encode([["kevin"], ["2017"]]))
 
 

@@ -104,7 +104,7 @@ def test_parent_that_cannot_be_written_is_refused_even_where_the_folder_could(tm
     write(folder)
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))  # root may write anywhere
-    with refused(folder, "cannot be written under", tmp_path, "--out"):
+    with refused(folder, "cannot be written, because", tmp_path, "--out"):
         check_output(folder, FILES)
 
 

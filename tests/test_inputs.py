@@ -86,21 +86,21 @@ def test_files_folders_and_globs_mix(place):
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ([], "no inputs; give files, folders or globs"),
-        (["none"], "none: no files in it; give a folder with .jsonl"),
+        ([], "there are no inputs; give files, folders or globs"),
+        (["none"], "none: has no files; give a folder with .jsonl"),
         (
             ["mixed"],
-            "mixed/notes.txt: not one of .jsonl, .csv (both also .gz or .zst) and .parquet; move it away, or choose files by a glob",
+            "mixed/notes.txt: must be one of .jsonl, .csv (both also .gz or .zst) and .parquet; move it away, or select files with a glob",
         ),
-        (["*.xml"], "*.xml: no file fits this glob; check it"),
-        (["no[n]e"], "no[n]e: no file fits this glob"),
-        (["mixed/*"], "mixed/notes.txt: got a .txt file, allowed are"),
-        (["notes.doc"], "notes.doc: got a .doc file, allowed are"),
-        (["a.jsonl", "b.jsonl", "a.jsonl"], "a.jsonl: given twice; name each file once"),
-        (["a.jsonl", "*.jsonl"], "a.jsonl: given twice"),
-        (["mixed/../a.jsonl", "./a.jsonl"], "a.jsonl: given twice"),
-        (["a.jsonl", "link.jsonl"], "link.jsonl: given twice"),
-        (["-", "-"], "-: given twice"),
+        (["*.xml"], "*.xml: no file matches this glob; check the pattern"),
+        (["no[n]e"], "no[n]e: no file matches this glob"),
+        (["mixed/*"], "mixed/notes.txt: must be one of .jsonl"),
+        (["notes.doc"], "notes.doc: must be one of .jsonl"),
+        (["a.jsonl", "b.jsonl", "a.jsonl"], "a.jsonl: was given twice; name each file once"),
+        (["a.jsonl", "*.jsonl"], "a.jsonl: was given twice"),
+        (["mixed/../a.jsonl", "./a.jsonl"], "a.jsonl: was given twice"),
+        (["a.jsonl", "link.jsonl"], "link.jsonl: was given twice"),
+        (["-", "-"], "-: was given twice"),
         (["x" * 300 + ".jsonl"], "cannot be read (File name too long); check its permissions"),
     ],
 )
@@ -118,13 +118,13 @@ def check(folder, *names, out="out", columns=COLUMNS):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; name the right column"),
+        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; correct the column's name"),
         ("column.csv", b"id,words\n1,x\n", "row 1: no column 'text'"),
         ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
         ("wide.jsonl", LINE.decode().encode("utf-16"), "is UTF-16; save the file as UTF-8"),
         ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
-        ("out/part.jsonl", LINE, "lies in the output folder"),
-        ("out/deep/part.jsonl", LINE, "lies in the output folder"),
+        ("out/part.jsonl", LINE, "is in the output folder"),
+        ("out/deep/part.jsonl", LINE, "is in the output folder"),
     ],
 )
 def test_unusable_input_is_refused_before_any_work(place, name, content, reason, refused):
@@ -142,7 +142,7 @@ def test_missing_input_is_refused_before_any_work(place, refused):
 def test_input_that_links_into_the_output_folder_is_refused(place, refused):
     folder = place("out/part.jsonl")
     (folder / "link.jsonl").symlink_to(folder / "out/part.jsonl")
-    with refused("link.jsonl: lies in the output folder"):
+    with refused("link.jsonl: is in the output folder"):
         check(folder, "link.jsonl")
 
 
@@ -177,16 +177,16 @@ def test_file_that_is_not_there_behind_a_link_is_not_passed_over(place, refused)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": "xml"}, "format 'xml': allowed are parquet, jsonl, csv; choose one"),
-        ({"over_long": "split"}, "over_long 'split': allowed are reject, truncate; choose one"),
-        ({"max_chars": 0}, "max_chars 0: must be 1 or more; leave it out for 100,000"),
-        ({"abstain": (0.7, 0.3)}, "abstain 0.7:0.3: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7"),
-        ({"abstain": (-0.1, 0.3)}, "abstain -0.1:0.3: must be"),
-        ({"abstain": (0.1, 1.3)}, "abstain 0.1:1.3: must be"),
-        ({"abstain": (float("nan"), 1.0)}, "abstain nan:1.0: must be"),
-        ({"thresholds": {"x": 1.01}}, "threshold x=1.01: must be a probability from 0 to 1, such as 0.3"),
-        ({"thresholds": {"x": float("nan")}}, "threshold x=nan: must be"),
-        ({"keep": ("a", "b", "a")}, "keep 'a': given twice; name each column once"),
+        ({"format": "xml"}, "format must be one of parquet, jsonl, csv, but got 'xml'"),
+        ({"over_long": "split"}, "over_long must be one of reject, truncate, but got 'split'"),
+        ({"max_chars": 0}, "max_chars must be 1 or more, but got 0; omit it to use 100,000"),
+        ({"abstain": (0.7, 0.3)}, "abstain must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7, but got 0.7:0.3"),
+        ({"abstain": (-0.1, 0.3)}, "such as 0.3:0.7, but got -0.1:0.3"),
+        ({"abstain": (0.1, 1.3)}, "such as 0.3:0.7, but got 0.1:1.3"),
+        ({"abstain": (float("nan"), 1.0)}, "such as 0.3:0.7, but got nan:1.0"),
+        ({"thresholds": {"x": 1.01}}, "threshold x=1.01: the threshold must be a probability from 0 to 1, such as 0.3"),
+        ({"thresholds": {"x": float("nan")}}, "threshold x=nan: the threshold must be"),
+        ({"keep": ("a", "b", "a")}, "keep 'a': was given twice; name each column once"),
     ],
 )
 def test_option_out_of_range_is_refused(change, reason, refused):
@@ -234,7 +234,7 @@ def test_options_that_came_later_do_not_show_where_they_are_not_used():
 
 def test_threshold_for_a_label_that_the_model_lacks_is_refused(refused):
     Options(thresholds={"b": 0.3}).check_labels(["a", "b"])
-    with refused("'asault'", "choose among a, b"):
+    with refused("'asault'", "choose one of a, b"):
         Options(thresholds={"b": 0.3, "asault": 0.3}).check_labels(["a", "b"])
 
 
@@ -244,16 +244,16 @@ OPTIONS = Options(max_chars=5, keep=("extra",))
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"text": "x"}, "id missing or neither string nor integer"),
-        ({"id": None, "text": "x"}, "id missing or neither string nor integer"),
-        ({"id": "", "text": "x"}, "id missing or neither string nor integer"),
-        ({"id": True, "text": "x"}, "id missing or neither string nor integer"),
-        ({"id": 1.5, "text": "x"}, "id missing or neither string nor integer"),
-        ({"id": ["1"], "text": "x"}, "id missing or neither string nor integer"),
+        ({"text": "x"}, "id is missing, or is neither a string nor an integer"),
+        ({"id": None, "text": "x"}, "id is missing, or is neither a string nor an integer"),
+        ({"id": "", "text": "x"}, "id is missing, or is neither a string nor an integer"),
+        ({"id": True, "text": "x"}, "id is missing, or is neither a string nor an integer"),
+        ({"id": 1.5, "text": "x"}, "id is missing, or is neither a string nor an integer"),
+        ({"id": ["1"], "text": "x"}, "id is missing, or is neither a string nor an integer"),
         ({"id": "1"}, "text is null"),
         ({"id": "1", "text": None}, "text is null"),
-        ({"id": "1", "text": 7}, "text is no string"),
-        ({"id": "1", "text": b"x"}, "text is no string"),
+        ({"id": "1", "text": 7}, "text is not a string"),
+        ({"id": "1", "text": b"x"}, "text is not a string"),
         ({"id": "1", "text": ""}, "text is empty"),
         ({"id": "1", "text": " \n\t\u3000"}, "text is empty"),
         ({"id": "1", "text": "123456"}, "text is longer than 5 characters"),

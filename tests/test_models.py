@@ -99,7 +99,13 @@ class TestFit:
         Y = np.full_like(posts.Y, value)
         Y[:, 0] = posts.Y[:, 0]
         Y[:2, 1] = 1 - value
-        with refused("label 'beta'", f"2 train posts {kind} it", "calibration.folds=3 needs 3", "label more posts"):
+        with refused(
+            "label 'beta'",
+            f"2 train posts {kind} it",
+            "folds=3 needs 3 authors",
+            "label more posts",
+            "lower folds (calibration.folds in a config)",
+        ):
             Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, Y, posts.groups))
 
     def test_many_posts_of_few_authors_are_too_few(self, posts, refused):
@@ -264,7 +270,7 @@ class TestThresholds:
             assert tune_threshold(y, p, thresholds, "x") == min(reached)
         else:
             best = max(hits / decided for hits, decided in outcomes.values())
-            with pytest.raises(InputError, match=f"label 'x'.*at best {best:.3f}; lower thresholds.target"):
+            with pytest.raises(InputError, match=f"label 'x'.*at most {best:.3f}; lower target \\(thresholds.target in a config\\)"):
                 tune_threshold(y, p, thresholds, "x")
 
     @pytest.mark.parametrize("objective", ["precision", "recall"])
@@ -343,7 +349,7 @@ class TestStorage:
     def test_other_format_version(self, saved, refused, version):
         tree = json.loads((saved / "model.json").read_text())
         (saved / "model.json").write_text(json.dumps(tree | {"format_version": version, "news": True}))
-        with refused(f"{saved}: format version {version}, this release reads 1", "update the pipeline"):
+        with refused(f"{saved}: has format version {version}, but this release reads 1", "update the pipeline"):
             Classifier.load(saved)
 
     @pytest.mark.parametrize("missing", FILES)
@@ -353,7 +359,7 @@ class TestStorage:
             Classifier.load(saved)
 
     def test_missing_directory(self, tmp_path, refused):
-        with refused(tmp_path / "none", "no model directory", "train.py --out"):
+        with refused(tmp_path / "none", "is not a model directory", "train.py --out"):
             Classifier.load(tmp_path / "none")
 
     def test_description_is_read_without_weights_and_vocabulary(self, saved):
@@ -368,7 +374,7 @@ class TestStorage:
         _, description, weights, vocabulary = read_model(saved)
         changed = {name: value for name, value in (description | change).items() if value is not None}
         write_model(saved, changed, weights, vocabulary)
-        with refused(saved, "another release", "train again"):
+        with refused(saved, "another release", "train the model again"):
             Classifier.load(saved)
 
     def test_calibration_of_an_earlier_release_is_refused(self, saved, refused):
@@ -378,7 +384,7 @@ class TestStorage:
         config = description["config"] | {"calibration": {"method": "isotonic", "folds": 3}}
         digest = write_model(saved, description | {"config": config}, weights, vocabulary)
         assert read_description(saved)[0] == digest
-        with refused(f"{saved}: written by another release of the pipeline; train again with this one"):
+        with refused(f"{saved}: was written by another release of the pipeline; train the model again with this release"):
             Classifier.load(saved)
 
     def test_save_replaces_a_model_and_takes_an_empty_folder(self, saved, model, tmp_path):
@@ -388,6 +394,15 @@ class TestStorage:
         (tmp_path / "empty").mkdir()
         assert model.save(tmp_path / "empty") == digest
         assert model.save(tmp_path / "deep" / "er") == digest
+
+    @pytest.mark.parametrize("name", ["config", "thresholds", "prior", "files", "format_version", "digest"])
+    def test_notes_leave_the_model_s_own_keys_alone(self, model, tmp_path, refused, name):
+        with refused(f"notes: {name!r} is a key of the model itself", "choose another name"):
+            model.save(tmp_path / "model", {name: 1})
+
+    def test_the_digest_of_a_model_that_was_not_saved_is_the_one_that_save_gives(self, posts, tmp_path):
+        fitted = fit(posts)
+        assert fitted.digest_ == fitted.save(tmp_path / "model")
 
     def test_save_leaves_an_unrelated_folder_or_file_alone(self, model, tmp_path, refused):
         (tmp_path / "thesis").mkdir()
@@ -454,7 +469,7 @@ class TestNetwork:
         _, description, weights, vocabulary = read_model(tmp_path / "model")
         del weights[missing], description["files"]
         write_model(tmp_path / "model", description, weights, vocabulary)
-        with refused(tmp_path / "model", "another release", "train again"):
+        with refused(tmp_path / "model", "another release", "train the model again"):
             Classifier.load(tmp_path / "model")
 
     def test_network_is_heard_beside_the_linear_model(self, taught, school, tmp_path):
@@ -560,7 +575,7 @@ class TestNetwork:
     def test_lessons_for_another_label_set_are_refused(self, school, refused):
         names = school.config.labels
         config = school.config.model_copy(update={"labels": names.model_copy(update={"labels": names.labels[::-1]})})
-        with refused("the lessons are for alpha, beta, gamma, the labels are beta, alpha, gamma"):
+        with refused("the lessons are for alpha, beta, gamma, but the labels are beta, alpha, gamma"):
             school.fit(config)
 
     def test_missing_lessons_are_refused(self, school, tmp_path, refused):
@@ -577,7 +592,7 @@ class TestNetwork:
         (tmp_path / "repository" / "lessons").write_bytes(content)
         assert school.fit(config).network
         Path("lessons").write_bytes(b"damaged")
-        with refused("lessons: no teacher's lessons, or damaged"):
+        with refused("lessons: is not a file of lessons, or is damaged"):
             school.fit(config)
 
 

@@ -244,7 +244,7 @@ def test_every_failing_case_says_what_was_asked_and_given(pages, all_results):
     failures = [case for found in all_results["full"].behaviour.functionalities.values() for case in found.failures]
     assert {"impossible-1"} <= {case.case_id for case in failures}
     page = words(pages["full"])
-    assert "Asked beta, but not alpha Given alpha" in page
+    assert "Expected beta, but not alpha Given alpha" in page
     for case in failures:
         assert page.count(f"Case {case.case_id}") == 1
         for label in case.failed:
@@ -257,7 +257,7 @@ def test_gates_that_failed_come_first(pages, all_results):
     failed = [gate.gate for gate in gates if not gate.passed]
     page = words(pages["full"])
     assert f"Not promoted. It failed {len(failed)} of the {len(gates)} gates" in page
-    assert page.index("Gates that failed") < page.index("Gates that it passed")
+    assert page.index("Gates that failed") < page.index("Gates that passed")
     decision = Decision(promoted=True, gates=[Gate(gate="g", passed=True, found="f")])
     promoted = all_results["full"].model_copy(update={"promotion": decision})
     assert "Promoted. It passed all 1 gates" in words(render_page(ABOUT, promoted))
@@ -274,11 +274,11 @@ def test_parts_with_too_few_positives_say_so_instead_of_a_number(pages, all_resu
 def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results):
     page = words(pages["bare"])
     assert all_results["bare"].comparison.differences.labels["beta"].average_precision.verdict == "undefined"
-    assert "beta: no post here has it, so that nothing can be said of what it finds" in page
+    assert "beta: no post here has this label, so nothing can be said about what the model finds" in page
     assert "beta 0 – – – – –" in page
     assert "No threshold has a guarantee: 0 positives are too few" in page
     assert "Undefined, for lack of positives: F1 of beta and average precision of beta" in page
-    assert "0 positives among the labelled posts, too few to correct the plain count by" in page
+    assert "0 positives among the labelled posts, too few to correct the plain count of" in page
 
 
 def test_sections_without_results_are_left_out_of_page_and_navigation(pages):

@@ -198,7 +198,7 @@ def test_reads_what_spark_wrote_less_the_posts_that_it_could_not_score(job):
 
 
 def test_scores_of_another_model_or_other_labels_are_refused(job, refused):
-    with refused("bbbbbbbbbbbb, ", "aaaaaaaaaaaa;", "score with this one"):
+    with refused("bbbbbbbbbbbb, ", "aaaaaaaaaaaa;", "score with the latter"):
         read_scores(job(OTHER), DIGEST, ["alpha", "beta"])
     with refused("alpha, gamma", "alpha, beta"):
         read_scores(job(labels=("alpha", "gamma")), DIGEST, ["alpha", "beta"])
@@ -206,11 +206,11 @@ def test_scores_of_another_model_or_other_labels_are_refused(job, refused):
 
 def test_folders_without_all_scores_are_refused(job, refused, tmp_path):
     labels = ["alpha", "beta"]
-    with refused("nowhere", "no such folder or file"):
+    with refused("nowhere", "no such file or folder"):
         read_scores(tmp_path / "nowhere", DIGEST, labels)
-    with refused("no manifest.json", "run score.py again"):
+    with refused("no manifest.json", "run the same score.py command again"):
         read_scores(tmp_path, DIGEST, labels)
-    with refused("no scored posts"):
+    with refused("has no scored posts"):
         read_scores(job(posts=0), DIGEST, labels)
     folder = job()
     (folder / "part-1.parquet").write_bytes(b"PAR1, or so it says")
@@ -228,7 +228,7 @@ def test_folders_without_all_scores_are_refused(job, refused, tmp_path):
 def test_parquet_that_holds_no_scores_is_refused(job, refused):
     part = job() / "part-1.parquet"
     write_parquet(pq.read_table(part).select(["id"]), part)
-    with refused("no scores", "--out of score.py"):
+    with refused("has no columns prob_… and model", "--out of score.py"):
         read_scores(part, DIGEST, ["alpha", "beta"])
 
 

@@ -109,7 +109,7 @@ def test_parts_of_ordinary_words_may_be_shown_even_where_somebody_is_called_so(n
 
 def test_lists_that_are_not_installed_are_an_input_error_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy_lookups_data", None)
-    with pytest.raises(InputError, match=r"features.private: drop needs .* pip install -e '\.\[names\]'"):
+    with pytest.raises(InputError, match=r"private='drop' \(features.private in a config\) needs .* pip install -e '\.\[names\]'"):
         privacy._usage.__wrapped__()
 
 

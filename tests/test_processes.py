@@ -61,9 +61,9 @@ def test_each_shard_has_its_outcome_whatever_becomes_of_its_process(tmp_path, ca
     work = told("", "die once", "", "fail", "be damaged", "die", "", "")
     found = {shard.number: outcome for shard, outcome in in_processes(partial(Obedient, tmp_path), work, 2)}
     assert {number: outcome.reason for number, outcome in found.items() if isinstance(outcome, Failure)} == {
-        3: "in.jsonl, from row 31: RuntimeError while scoring; report it",
+        3: "in.jsonl, from row 31: RuntimeError while scoring; please report this bug",
         4: "damaged, so there",
-        5: "in.jsonl, from row 51: the process that scored it died, twice (out of memory?)",
+        5: "in.jsonl, from row 51: the process that scored it died twice (out of memory?)",
     }
     assert {number: outcome.number for number, outcome in found.items() if isinstance(outcome, Completion)} == {
         n: n for n in (0, 1, 2, 6, 7)
@@ -181,7 +181,7 @@ def test_shards_that_kill_their_process_or_raise_fail_alone_and_tell_no_text(tmp
     posts = ["fine"] * 80 + ["deadly " + SECRET] + ["fine"] * 80 + [SECRET] * 2 + ["fine"] * 80
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(posts)))
-    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row \d+: .*, and 1 more\. What is done is kept") as caught:
+    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row \d+: .*, and 1 more\. Finished shards are kept") as caught:
         score_files([source], tmp_path / "deadly", tmp_path / "out", workers=2)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -203,7 +203,7 @@ def test_model_that_was_replaced_is_refused(folder, tmp_path, monkeypatch, refus
         return found
 
     monkeypatch.setattr(ModelFolder, "read", read_and_replace)
-    with refused("the model was replaced while the job ran"):
+    with refused("the model was replaced while the job was running"):
         run(folder, tmp_path / "out", workers=workers, model=tmp_path / "model")
     assert not list((tmp_path / "out").glob("part-*"))
 
@@ -335,5 +335,5 @@ def test_processes_end_when_the_job_is_killed_and_the_next_run_completes_it(many
 
 
 def test_processes_that_die_as_they_start_end_the_job():
-    with pytest.raises(IncompleteError, match=r"worker processes die as they start .*; what is done is kept"):
+    with pytest.raises(IncompleteError, match=r"worker processes die as they start .*; finished shards are kept"):
         list(in_processes(partial(os._exit, 1), told(*[""] * 9), 2))

@@ -179,6 +179,17 @@ def test_behaviour_cannot_be_got_round_by_having_no_cases(refused):
         check_floors(WANTED, [])
 
 
-def test_an_exception_may_be_for_another_file_of_cases():
+def test_floors_are_refused_only_if_misspelt():
     check_floors(WANTED, ["negation", "negations"])
     check_floors(WANTED, ["sarcasm"])
+
+
+def test_a_floor_for_what_no_case_asks_about_refuses_unless_it_is_0(good):
+    results = changed(good, "behaviour.functionalities", {"sarcasm": functionality(6, 12)})
+    assert failed(results) == {"negation: at least 80% of cases": "no case about the model's labels"}
+    assert failed(results, WANTED.model_copy(update={"behaviour_floors": {"negation": 0}})) == {}
+
+
+def test_cases_that_are_all_about_other_labels_refuse(good):
+    results = changed(good, "behaviour", Behaviour(cases=0, passed=0, rate=None, passed_by_silence=0, functionalities={}))
+    assert failed(results, WANTED.model_copy(update={"behaviour_floors": {}})) == {"behavioural cases about the model's labels": "none"}

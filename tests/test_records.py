@@ -162,7 +162,7 @@ def test_quote_closed_by_a_later_rows_quote_is_told_from_a_broken_line(folder):
 @pytest.mark.parametrize("keep", [4, 100, -1])
 def test_truncated_parquet_is_refused(folder, keep, refused):
     whole = write_parquet(folder / "whole.parquet", [{"id": str(number), "text": "x" * number} for number in range(50)])
-    with refused("cut.parquet, row 1", "not readable as Parquet", "write the file again"):
+    with refused("cut.parquet, row 1", "cannot be read as Parquet", "write the file again"):
         read(written(folder, "cut.parquet", whole.read_bytes()[:keep]))
 
 
@@ -174,26 +174,26 @@ def test_damaged_parquet_page_is_refused_after_the_rows_before_it(folder, refuse
     content = path.read_bytes()
     rows = read_rows(written(folder, "damaged.parquet", content[:start] + b"\xff" * 64 + content[start + 64 :]), COLUMNS)
     assert [next(rows).number for _ in range(4096)][-1] == 4096
-    with refused("damaged.parquet, row 4097", "not readable as Parquet"):
+    with refused("damaged.parquet, row 4097", "cannot be read as Parquet"):
         next(rows)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("empty.jsonl", b"", "empty, no rows"),
-        ("blank.jsonl", b"\n \n", "empty, no rows"),
-        ("bom-only.jsonl", b"\xef\xbb\xbf\n", "empty, no rows"),
-        ("empty.csv", b"", "empty, no rows"),
-        ("header.csv", b"id,text\n", "empty, no rows"),
-        ("empty.parquet", b"", "row 1: not readable as Parquet"),
-        ("post.txt", b"x", "got a .txt file, allowed are .jsonl, .csv (both also .gz or .zst) and .parquet"),
-        ("nameless", b"x", "got a nameless file, allowed are .jsonl, .csv (both also .gz or .zst) and .parquet"),
+        ("empty.jsonl", b"", "is empty (no rows)"),
+        ("blank.jsonl", b"\n \n", "is empty (no rows)"),
+        ("bom-only.jsonl", b"\xef\xbb\xbf\n", "is empty (no rows)"),
+        ("empty.csv", b"", "is empty (no rows)"),
+        ("header.csv", b"id,text\n", "is empty (no rows)"),
+        ("empty.parquet", b"", "row 1: cannot be read as Parquet"),
+        ("post.txt", b"x", "must be one of .jsonl, .csv (both also .gz or .zst) and .parquet, but got .txt"),
+        ("nameless", b"x", "must be one of .jsonl, .csv (both also .gz or .zst) and .parquet, but got no extension"),
         ("column.jsonl", b'{"id": "1", "txt": "x"}', "row 1: no column 'text', found 'id', 'txt'"),
         ("column.csv", b"id,txt\n1,x\n", "row 1: no column 'text', found 'id', 'txt'"),
         ("later.jsonl", b'oops\n{"txt": "x"}', "row 2: no column 'id', found 'txt'"),
-        ("twice.csv", b"id,text,text\n1,x,y\n", "header: column 'text' stands twice"),
-        ("latin.csv", b"id,text,caf\xe9\n1,x,y\n", "header: not UTF-8"),
+        ("twice.csv", b"id,text,text\n1,x,y\n", "header: column 'text' occurs twice"),
+        ("latin.csv", b"id,text,caf\xe9\n1,x,y\n", "header: is not UTF-8"),
         ("quote.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
     ],
 )
@@ -203,7 +203,7 @@ def test_unusable_file_is_refused(folder, name, content, reason, refused):
 
 
 def test_parquet_without_rows_or_column_is_refused(folder, refused):
-    with refused("none.parquet", "empty, no rows"):
+    with refused("none.parquet", "is empty (no rows)"):
         pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), folder / "none.parquet")
         read(folder / "none.parquet")
     with refused("column.parquet, row 1", "no column 'text', found 'id'"):
@@ -263,7 +263,7 @@ def test_damaged_compressed_file_is_refused_after_the_rows_before(folder, write,
     with pytest.raises(DamagedError) as error:
         for row in read_rows(written(folder, f"many.{kind}.{ending}", DAMAGE[damage](content)), COLUMNS):
             rows.append(row)
-    assert f"many.{kind}.{ending}, row {len(rows) + 1}: damaged or truncated" in str(error.value)
+    assert f"many.{kind}.{ending}, row {len(rows) + 1}: is damaged or truncated" in str(error.value)
     assert str(error.value).endswith("; copy or write the file again")
     assert len(rows) > 3000
     assert rows == [Row(number, fields) for number, fields in enumerate(MANY[: len(rows)], 1)]
@@ -279,12 +279,12 @@ def test_flipped_bit_in_gzip_is_noticed(folder, refused):
 @pytest.mark.parametrize("ending", COMPRESS)
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_plain_file_with_the_ending_of_a_compressed_one_is_refused(folder, kind, ending, refused):
-    with refused(f"plain.{kind}.{ending}, row 1: damaged or truncated"):
+    with refused(f"plain.{kind}.{ending}, row 1: is damaged or truncated"):
         read(written(folder, f"plain.{kind}.{ending}", b"id,text\n1,x\n"))
 
 
 def test_compressed_parquet_is_refused(folder, refused):
-    with refused("got a .gz file", ".parquet; convert it"):
+    with refused(".parquet, but got .gz; convert the file"):
         read(written(folder, "x.parquet.gz", b"x"))
 
 
@@ -415,5 +415,5 @@ def test_path_that_the_system_refuses_is_a_user_error(folder, refused):
 def test_parquet_with_two_columns_of_one_name_is_refused(folder, refused):
     path = folder / "twice.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array(["1"]), pa.array(["x"]), pa.array(["y"])], names=["id", "text", "text"]), path)
-    with refused(f"{path}: column 'text' stands twice; rename one"):
+    with refused(f"{path}: column 'text' occurs twice; rename one"):
         read(path)

@@ -126,7 +126,7 @@ def test_corpus_notes_tell_what_was_dropped_ignored_and_passed_over(corpus):
     assert "1 posts repeat an earlier one (1 with other labels)" in dropped
     assert "1 dropped" in dropped
     assert ignored == "ignored label odd: 1 times"
-    assert passed_over.startswith("no split, passed over: ")
+    assert passed_over.startswith("skipped, not named after a split: ")
     assert passed_over.endswith("unlabeled.jsonl")
 
 

@@ -93,7 +93,7 @@ def scored(folder) -> Done:
 def test_scores_prints_a_summary_and_is_quiet_in_a_log(scored, folder, model):
     assert (scored.code, scored.err) == (0, "")
     summary, *counts, where = scored.out.splitlines()
-    assert re.fullmatch(r"read 4 posts, scored 2, rejected 2, [\d,]+ posts/s a worker", summary)
+    assert re.fullmatch(r"read 4 posts, scored 2, rejected 2, [\d,]+ posts/s per worker", summary)
     assert counts[:2] == ["  rejected, text is empty: 1", "  rejected, text is null: 1"]
     assert [re.fullmatch(r"  (\w+): [012] \([\d.]+%\)", line)[1] for line in counts[2:]] == model.labels
     assert where == "scores   scores"
@@ -147,8 +147,8 @@ def test_a_missing_released_model_is_exit_code_2_and_nothing_is_done(folder, cli
 
 
 def test_second_run_says_what_stood_already(folder, cli, tmp_path):
-    assert "stood already" not in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
-    assert "  1 of 1 shards stood already\n" in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
+    assert "already done" not in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
+    assert "  1 of 1 shards were already done\n" in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
 
 
 def test_options_name_columns_and_what_goes_along(cli, tmp_path):
@@ -266,7 +266,7 @@ def test_help_names_each_option(tmp_path):
     ):
         assert option in done.out
     assert "writes words of posts to the output" in " ".join(done.out.split())
-    assert "by default the one released with this version, models/released" in " ".join(done.out.split())
+    assert "default: released model" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
@@ -348,10 +348,10 @@ def test_other_mistakes_are_exit_code_2_and_nothing_is_done(earlier, cli, tmp_pa
         (["--threshold", "alpha"], "--threshold alpha: must be LABEL=PROBABILITY"),
         (["--threshold", "=0.3"], "--threshold =0.3: must be"),
         (["--threshold", "alpha=x"], "--threshold alpha=x: must be"),
-        (["--threshold", "alpha=1.5"], "threshold alpha=1.5: must be a probability from 0 to 1"),
-        (["--threshold", "gamma=0.3"], "'gamma': the model has no such label; choose among alpha, beta"),
-        (["--threshold", "alpha=0.3", "--threshold", "alpha=0.3"], "--threshold alpha=0.3: a second one"),
-        (["--explain", "--engine", "spark"], "Spark does not explain"),
+        (["--threshold", "alpha=1.5"], "threshold alpha=1.5: the threshold must be a probability from 0 to 1"),
+        (["--threshold", "gamma=0.3"], "'gamma': the model has no such label; choose one of alpha, beta"),
+        (["--threshold", "alpha=0.3", "--threshold", "alpha=0.3"], "--threshold alpha=0.3: 'alpha' already has a threshold"),
+        (["--explain", "--engine", "spark"], "explain cannot be used with Spark"),
     ],
 )
 def test_wrong_thresholds_and_explaining_on_spark_are_exit_code_2_and_nothing_is_done(folder, cli, tmp_path, arguments, told):
@@ -529,4 +529,43 @@ def test_help_imports_next_to_nothing(tmp_path):
 
 def test_starting_over_is_not_for_spark(cli, tmp_path):
     done = cli("in.jsonl", "--engine", "spark", "--start-over", "--out", tmp_path / "out")
-    assert_one_line(done, 2, "--start-over", "remove the old one")
+    assert_one_line(done, 2, "--start-over", "remove the old folder")
+
+
+# ---- one sentence ----
+
+
+def test_one_sentence_is_answered_on_the_terminal():
+    done = run("--text", "He grabbed me on the bus.", cwd=ROOT)
+    assert done.code == 0
+    assert done.err == ""
+    rows = {line.split()[0]: line for line in done.out.splitlines()}
+    assert "yes" in rows["assault"]
+    assert "grabbed +" in rows["assault"]
+    assert rows["solidarity_support"].split()[2:] == ["no"]
+
+
+def test_one_sentence_is_answered_as_json():
+    answer = json.loads(run("--text", "I believe you. Thank you for speaking up.", "--json", "--threshold", "assault=0", cwd=ROOT).out)
+    assert answer["labels"] == ["assault", "solidarity_support"]
+    assert answer["words"].keys() == set(answer["labels"])
+    assert answer["probabilities"]["solidarity_support"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--text", "  "], ["--text must not be empty"]),
+        (["--text", "x", "posts.jsonl"], ["but not both"]),
+        (["--text", "x", "--keep", "lang"], ["--text", "--keep"]),
+        (["--text", "x", "--format", "csv"], ["--text", "--format"]),
+        (["--text", "x", "--threshold", "other=0.5"], ["'other'"]),
+    ],
+)
+def test_one_sentence_takes_no_options_for_files(arguments, parts):
+    assert_one_line(run(*arguments, cwd=ROOT), 2, *parts)
+
+
+def test_a_share_of_rejects_that_is_just_allowed_is_allowed(cli, tmp_path):
+    posts = [{"id": str(number), "text": "sunny" if number >= 29 else None} for number in range(100)]
+    assert cli(write(tmp_path / "posts.jsonl", posts), "--out", tmp_path / "out", "--max-reject-rate", 0.29).code == 0

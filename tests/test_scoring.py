@@ -212,13 +212,13 @@ BAD_JSONL = {
     '{"id": "a"}': "text is null",
     '{"id": "a", "text": ""}': "text is empty",
     '{"id": "a", "text": " \\n\\u2003"}': "text is empty",
-    '{"id": "a", "text": 7}': "text is no string",
-    '{"id": "a", "text": ["x"]}': "text is no string",
-    '{"text": "x"}': "id missing or neither string nor integer",
-    '{"id": "", "text": "x"}': "id missing or neither string nor integer",
-    '{"id": true, "text": "x"}': "id missing or neither string nor integer",
-    '{"id": 1.5, "text": "x"}': "id missing or neither string nor integer",
-    '{"id": ["a"], "text": "x"}': "id missing or neither string nor integer",
+    '{"id": "a", "text": 7}': "text is not a string",
+    '{"id": "a", "text": ["x"]}': "text is not a string",
+    '{"text": "x"}': "id is missing, or is neither a string nor an integer",
+    '{"id": "", "text": "x"}': "id is missing, or is neither a string nor an integer",
+    '{"id": true, "text": "x"}': "id is missing, or is neither a string nor an integer",
+    '{"id": 1.5, "text": "x"}': "id is missing, or is neither a string nor an integer",
+    '{"id": ["a"], "text": "x"}': "id is missing, or is neither a string nor an integer",
     '{"id": "a", "text": "123456789 123456789 123456789 1"}': "text is longer than 30 characters",
     '{"id": "a", "text": "x"': "not valid JSON",
     "\0": "not valid JSON",
@@ -391,7 +391,7 @@ def test_kept_column_that_the_output_has_is_refused(tmp_path, refused):
 
 def test_column_to_keep_that_no_input_has_is_refused(tmp_path, refused):
     sources = [write_rows(tmp_path / f"{name}.jsonl", [{"id": name, "text": "x", name: "y"}]) for name in "ab"]
-    with refused("no column 'sorce' to keep"):
+    with refused("--keep sorce: the first rows of the inputs have no such column"):
         run(sources, tmp_path / "out", keep=("a", "sorce"))
     assert run(sources, tmp_path / "out", keep=("a", "b")).scored == 2
 
@@ -401,7 +401,7 @@ def test_starting_over_on_nothing_leaves_the_earlier_output(out, sources, refuse
     for source in sources:
         source.unlink()
     sources[0].touch()
-    with refused("empty, no rows"):
+    with refused("no rows; give a file with posts"):
         run(sources[:1], out, start_over=True)
     assert state(out) == before
 
@@ -514,7 +514,7 @@ def test_over_long_text_is_rejected_or_scored_in_part(tmp_path):
     [
         ({"format": "xml"}, ["'xml'", "parquet, jsonl, csv"]),
         ({"over_long": "cut"}, ["'cut'", "reject, truncate"]),
-        ({"max_chars": 0}, ["max_chars 0", "1 or more"]),
+        ({"max_chars": 0}, ["max_chars must be 1 or more, but got 0", "1 or more"]),
         ({"abstain": (0.7, 0.3)}, ["0.7:0.3", "LOW <= HIGH"]),
         ({"abstain": (0.2, 1.5)}, ["0.2:1.5"]),
         ({"abstain": (float("nan"), 0.5)}, ["nan:0.5"]),
@@ -527,7 +527,7 @@ def test_option_that_is_not_allowed_is_refused(refused, options, parts):
 
 
 def test_number_of_workers_is_checked(tmp_path, refused):
-    with refused("workers 0"), standing_in(Fake()) as folder:
+    with refused("workers must be 1 or more, but got 0"), standing_in(Fake()) as folder:
         score_files([tmp_path], folder, tmp_path / "out", workers=0)
 
 
@@ -731,7 +731,7 @@ def test_what_was_left_unfinished_is_removed(out, sources):
 
 def test_other_model_is_refused_unless_told_to_start_over(out, sources, refused):
     before, other = state(out), Fake("e2" * 32)
-    with refused(out, "model d1d1d1d1d1d1", "not e2e2e2e2e2e2", "--start-over"):
+    with refused(out, "model d1d1d1d1d1d1", "not by e2e2e2e2e2e2", "--start-over"):
         run(sources, out, other)
     assert state(out) == before
     run(sources, out, other, start_over=True)
@@ -801,7 +801,7 @@ def test_empty_files_are_refused_only_when_there_are_no_others(tmp_path, refused
     empty = [tmp_path / name for name in ("a.jsonl", "b.csv", "c.jsonl.gz", "d.csv")]
     for path in empty:
         path.write_bytes({"c.jsonl.gz": gzip.compress(b""), "d.csv": b"id,text\n"}.get(path.name, b""))
-    with refused(empty[0], "and all others", "no rows"):
+    with refused(empty[0], "and all other inputs", "no rows"):
         run(empty, tmp_path / "out")
     assert run([*empty, write_rows(tmp_path / "full.jsonl", POSTS)], tmp_path / "out").scored == 5
 
@@ -818,7 +818,7 @@ def test_folder_with_something_else_is_refused(tmp_path, refused, name):
 
 def test_input_inside_the_output_is_refused_and_stays(out, sources, refused):
     before = state(out)
-    with refused(out / "rejects.jsonl", "lies in the output folder"):
+    with refused(out / "rejects.jsonl", "is in the output folder"):
         run([out / "rejects.jsonl"], out)
     assert state(out) == before
 
@@ -870,7 +870,7 @@ def test_parquet_file_that_is_overwritten_while_it_is_scored_fails_alone(tmp_pat
 
     rows = pa.table({"id": list(map(str, range(900))), "text": [f"post {number}" for number in range(900)]})
     pq.write_table(rows, sources[2], row_group_size=300)
-    with pytest.raises(IncompleteError, match=r"c\.parquet: was changed while it was scored; run again") as caught:
+    with pytest.raises(IncompleteError, match=r"c\.parquet: was changed while it was being scored; run again") as caught:
         run([sources[2], sources[0]], tmp_path / "out", progress=meddle)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -905,7 +905,7 @@ def test_truncated_gzip_keeps_the_rows_before_and_the_other_files(tmp_path, sour
     damaged = write_rows(tmp_path / "0.jsonl.gz", rows)
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(IncompleteError, match=r"0\.jsonl\.gz, after row \d+: damaged or truncated"):
+    with pytest.raises(IncompleteError, match=r"0\.jsonl\.gz, after row \d+: is damaged or truncated"):
         run([damaged, *sources], tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
     damaged.write_bytes(whole)
@@ -923,7 +923,7 @@ def test_unexpected_error_does_not_tell_the_text(tmp_path):
             return super().predict_proba_normalised(texts)
 
     source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": SECRET + "x" * 150}, *[{"id": "2", "text": "fine"}] * 9])
-    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row 1: RuntimeError while scoring; report it") as caught:
+    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row 1: RuntimeError while scoring; please report this bug") as caught:
         run([source], tmp_path / "out", Broken())
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None

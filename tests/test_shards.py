@@ -109,7 +109,7 @@ def test_shards_of_csv_hold_its_rows(folder, parts, bom, size, limit):
         rows = whole(path)
         assert rows_of(found) == rows
     unclosed = bool(rows) and getattr(rows[-1], "reason", "") == UNCLOSED
-    assert ended == (f"{path}, at row {len(rows)} or later: {UNCLOSED}; mend the file" if unclosed else "")
+    assert ended == (f"{path}, at row {len(rows)} or later: {UNCLOSED}; correct the file" if unclosed else "")
     assert sum(shard.size for shard in found) == (path.stat().st_size if found else 0)
 
 
@@ -209,7 +209,7 @@ def test_rows_before_the_damage_are_in_shards(folder, kind):
     with sizes(SHARD_BYTES=10_000):
         found, ended = pieces(path)
     rows = rows_of(found)
-    assert ended.startswith(f"{path}, after row {len(rows)}: damaged or truncated (Truncated compressed stream); ")
+    assert ended.startswith(f"{path}, after row {len(rows)}: is damaged or truncated (Truncated compressed stream); ")
     assert 4000 < len(rows) < 5000
     assert [row.fields["id"] for row in rows] == list(map(str, range(len(rows))))
     assert sum(shard.size for shard in found) <= path.stat().st_size
@@ -219,7 +219,7 @@ def test_file_that_cannot_be_read_at_all_is_damaged(folder):
     for name in ("not.jsonl.gz", "not.csv.zst", "not.parquet"):
         found, ended = pieces(written(folder, name, b"id,text\n1,x\n"))
         assert (found, ended.startswith(f"{folder / name}")) == ([], True)
-    assert pieces(folder / "gone.jsonl") == ([], f"{folder / 'gone.jsonl'}: cannot be read (No such file or directory); check it")
+    assert pieces(folder / "gone.jsonl") == ([], f"{folder / 'gone.jsonl'}: cannot be read (No such file or directory); check the file")
 
 
 def test_cutting_reads_no_further_than_asked(folder):

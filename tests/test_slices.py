@@ -106,8 +106,8 @@ def test_posts_drawn_at_random_are_told_from_the_enriched(load):
 @pytest.mark.parametrize(
     ("wanted", "parts"),
     [
-        ({"slices": ["teler"]}, ["evaluation.slices", "'teler'", "no post of all has a value"]),
-        ({"natural": {"column": "drawn_how", "values": ["random"]}}, ["evaluation.natural", "'drawn_how'", "no post of all has a value"]),
+        ({"slices": ["teler"]}, ["evaluation.slices", "'teler'", "no post in all has a value"]),
+        ({"natural": {"column": "drawn_how", "values": ["random"]}}, ["evaluation.natural", "'drawn_how'", "no post in all has a value"]),
         ({"natural": {"column": "teller", "values": ["random", "any"]}}, ["evaluation.natural", "random, any", "'teller'"]),
     ],
 )

@@ -25,7 +25,7 @@ from pipeline.scoring.spark_files import _parse, score_with_spark, spark_session
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
 
-BAD_ID = "id missing or neither string nor integer"
+BAD_ID = "id is missing, or is neither a string nor an integer"
 SECRET = "zyzzyva"
 
 
@@ -122,7 +122,7 @@ def test_mixed_files_give_one_folder_and_the_counts_of_it(spark, model, folder, 
         "not the 4 cells of the header": 1,
         "not valid JSON": 1,
         "text is empty": 1,
-        "text is no string": 1,
+        "text is not a string": 1,
         "text is null": 1,
     }
     assert (counts.read, counts.scored, counts.rejected, counts.reasons) == (19, 10, 9, reasons)
@@ -212,7 +212,7 @@ def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, 
         ("id decimal(20,0), text string", (Decimal(2**64 - 1), "x"), (str(2**64 - 1), None)),
         ("id double, text string", (1.0, "x"), (None, BAD_ID)),
         ("id boolean, text string", (True, "x"), (None, BAD_ID)),
-        ("id string, text int", ("a", 7), ("a", "text is no string")),
+        ("id string, text int", ("a", 7), ("a", "text is not a string")),
         ("id string, text int", ("a", None), ("a", "text is null")),
     ],
 )
@@ -241,7 +241,7 @@ def test_thresholds_asked_for_decide(spark, folder, posts):
 
 def test_explanations_and_thresholds_for_unknown_labels_are_refused_before_any_job(folder, jsonl, refused, tmp_path):
     source, out = jsonl("in.jsonl", [{"id": 1, "text": "x"}]), tmp_path / "out"
-    for options, part in ((Options(explain=True), "explain: "), (Options(thresholds={"gamma": 0.5}), "'gamma'")):
+    for options, part in ((Options(explain=True), "explain cannot be used with Spark"), (Options(thresholds={"gamma": 0.5}), "'gamma'")):
         with refused(part):
             score_with_spark([source], folder, out, master="nowhere", options=options)
         with refused(part):
@@ -302,7 +302,7 @@ def test_lines_become_posts_or_errors():
         ("2", "half \ufffd", None, "true"),
         (None, None, BAD_ID, None),
         (None, None, "not UTF-8", None),
-        ("a", None, "text is no string", None),
+        ("a", None, "text is not a string", None),
     ]
     assert list(zip(*(column.to_pylist() for column in parsed.columns), strict=True)) == rows
 
@@ -325,7 +325,7 @@ def test_existing_output_is_refused_and_stays(folder, jsonl, refused, tmp_path):
 def test_failing_job_is_one_line_without_posts_and_leaves_nothing(spark, folder, refused, tmp_path, capfd):
     whole = gzip.compress("".join(json.dumps({"id": n, "text": f"{SECRET} {n * n * n}"}) + "\n" for n in range(20_000)).encode())
     (tmp_path / "in.jsonl.gz").write_bytes(whole[:-100])
-    with refused("Spark's job failed", "EOFException"):
+    with refused("the Spark job failed", "EOFException"):
         score_with_spark([tmp_path / "in.jsonl.gz"], folder, tmp_path / "out", master="local[2]")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl.gz"]
     assert capfd.readouterr() == ("", "")
@@ -346,7 +346,7 @@ def test_missing_pyspark_is_one_line(folder, jsonl, refused, tmp_path, monkeypat
         score_with_spark([jsonl("in.jsonl", [])], folder, tmp_path / "out", master="local[2]")
 
 
-@pytest.mark.parametrize(("version", "found"), [(None, "none"), ("1.8.0_412", "Java 1"), ("11.0.2", "Java 11")])
+@pytest.mark.parametrize(("version", "found"), [(None, "no Java"), ("1.8.0_412", "Java 1"), ("11.0.2", "Java 11")])
 def test_missing_or_old_java_is_one_line(refused, tmp_path, monkeypatch, version, found):
     from pyspark.sql import SparkSession
 

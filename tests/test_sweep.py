@@ -243,7 +243,7 @@ def test_sweep_killed_within_a_trial_ends_as_if_undisturbed(swept, here):
     assert killed.returncode == -signal.SIGKILL
     assert not (here.folder / "out" / "best.yaml").exists()
     done = CliRunner().invoke(command_line(main), arguments(here), catch_exceptions=False)
-    assert "going on after 2 of 4 trials" in done.stderr
+    assert "continuing after 2 of 4 trials" in done.stderr
     for said in ("Best of 4 trials", "train.py --config out/best.yaml", "a sweep trains no model"):
         assert said in done.stdout
     best, trials, spec = here.files()
@@ -307,6 +307,16 @@ def test_other_lessons_under_the_same_name_are_another_sweep(here):
     assert digests[0] == digests[2] != digests[1]
 
 
+def test_lessons_of_every_network_in_the_space_count(here):
+    lessons = here.folder / "lessons"
+    config = here.config("calibration.method=stacked")
+    space = {"model.network": [None, {"lessons": str(lessons)}]}
+    (here.folder / "sweep.yaml").write_text(yaml.safe_dump({**SWEEP, "space": space}))
+    sweep, corpus = load_sweep(Path("sweep.yaml"), config), load_corpus(config.data, config.labels, seed=config.seed)
+    digests = [lessons.write_bytes(content) and digest_of(sweep, config, corpus) for content in (b"some", b"others", b"some")]
+    assert digests[0] == digests[2] != digests[1]
+
+
 @pytest.mark.parametrize(
     ("settings", "changes"),
     [
@@ -320,7 +330,7 @@ def test_other_lessons_under_the_same_name_are_another_sweep(here):
 def test_changed_sweep_starts_afresh(again, fits, settings, changes):
     told = []
     result = again.sweep(*settings, **changes, trials=1, progress=told.append)
-    assert any("starting afresh" in step for step in told)
+    assert any("starting from the beginning" in step for step in told)
     assert fits
     assert "mean_average_precision" in result.trials[0].metrics
 
@@ -429,7 +439,7 @@ def test_config_outside_the_space_is_said(here, monkeypatch, space, outside):
     monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: all_metrics(0.5))
     told = []
     first = here.sweep(space=space, trials=1, progress=told.append).trials[0]
-    said = [f"the config itself ({outside}) is outside the space and is not tried"] if outside else []
+    said = [f"the config itself is not tried, because it is outside the space ({outside})"] if outside else []
     assert [step for step in told if "the config itself" in step] == said
     assert (first.values == {"model.type": "svm", "model.C": 0.02}) == (outside is None)
 
@@ -488,15 +498,15 @@ def test_store_that_goes_away_costs_no_trial(swept, here, fits, refused, monkeyp
         ("space: {model.C: {low: 0, high: 1, log: true}}", ["space.model.C: low is 0", "log: true", "see configs/sweeps/linear.yaml"]),
         ("space: {model.C: {low: 2, high: 1}}", ["low is 2 and high is 1"]),
         ("space: {model.C: {low: 1, high: .inf}}", ["space.model.C.high: got inf", "finite"]),
-        ("space: {model: {type: [svm]}}", ["space.model: write dotted keys, as in model.type: [svm, logistic]"]),
-        ("space: {model: {C: {low: 1, high: 2}}}", ["space.model: write dotted keys"]),
-        ("space: {model.C: 3}", ["space.model.C: got 3; give {low: …, high: …}", "list of choices"]),
+        ("space: {model: {type: [svm]}}", ["space.model: must be a range or a list", "as in model.type: [svm, logistic]"]),
+        ("space: {model: {C: {low: 1, high: 2}}}", ["space.model: must be a range or a list"]),
+        ("space: {model.C: 3}", ["space.model.C: got 3; must be {low: …, high: …}", "list of choices"]),
         ("space: {model.type: [svm, svn]}", ["model.type: got 'svn'", "'svm'"]),
         ("space: {model.type: [svm, svm]}", ["space.model.type: a choice is listed twice"]),
         ("space: {model.type: []}", ["space.model.type: got a list", "at least 1 item"]),
         ("space: {model.C: [2020-01-01]}", ["model.C: got a date"]),
         ("space: {features.word_min_df: {low: 1.5, high: 3}}", ["features.word_min_df: got 1.5", "integer"]),
-        ("space: {features.word_ngrams: {low: 1, high: 2}}", ["space.features.word_ngrams takes no range", "choices"]),
+        ("space: {features.word_ngrams: {low: 1, high: 2}}", ["space.features.word_ngrams cannot be a range", "choices"]),
         ("space: {seed: [1, 2]}", ["space.seed cannot be swept; allowed are text.spacy_pipeline", "calibration.method"]),
         ("space: {calibration.folds: [3, 5]}", ["space.calibration.folds cannot be swept"]),
         ("space: {model: [{C: 1}, {C: 2}]}", ["space.model cannot be swept"]),
@@ -539,11 +549,11 @@ def test_ctrl_c_keeps_the_trials_and_says_how_to_go_on(here, monkeypatch, capsys
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(CrossValidation, "metrics", interrupted)
         _sweep(here.config(), Path("sweep.yaml"), Path("out"), dry_run=False)
-    assert "kept in out; the same command goes on" in capsys.readouterr().err
+    assert "kept in out; run the same command again" in capsys.readouterr().err
     assert here.runs()[0][0].info.status == "KILLED"
     told = []
     assert len(here.sweep(trials=2, progress=told.append).trials) == 2
-    assert "going on after 1 of 2 trials" in told
+    assert "continuing after 1 of 2 trials" in told
     assert here.runs()[0][0].info.status == "FINISHED"
 
 
@@ -602,7 +612,7 @@ def test_folder_that_holds_something_else_is_left_alone(here, fits, refused):
 
 
 def test_folder_in_use_or_with_a_damaged_study_is_one_line(again, fits, refused):
-    with FileLock(again.folder / "out" / "lock"), refused("out: another sweep is at work there"):
+    with FileLock(again.folder / "out" / "lock"), refused("out: another sweep is using this folder"):
         again.sweep()
     (again.folder / "out" / "study.db").write_bytes(b"no database" * 1000)
     with refused("out/study.db: cannot be used"):

@@ -176,17 +176,17 @@ def test_other_posts_in_the_same_work_folder_get_teachers_of_their_own(files, en
 
 def test_answers_for_other_composed_posts_are_not_taken(files, encoder, monkeypatch, refused):
     call(files)
-    with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "choose another --work"):
+    with refused("fold0-teacher0.safetensors: has answers for other composed posts", "choose another --work"):
         call(files, "--composed", COMPOSED + 1)
-    with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "--teachers"):
+    with refused("fold0-teacher0.safetensors: has answers for other composed posts", "--teachers"):
         call(files, "--teachers", 1)
     monkeypatch.setattr(encoder, "embed", lambda self, words: -Slow.embed(self, words[::-1]))
-    with refused("fold0-teacher0.safetensors: holds answers for other composed posts", "choose another --work"):
+    with refused("fold0-teacher0.safetensors: has answers for other composed posts", "choose another --work"):
         call(files)
 
 
 def test_fewer_composed_posts_than_teachers_are_refused(files, refused):
-    with refused("--composed 1 is too few for --teachers 2", "give --composed 2 or more"):
+    with refused("--composed 1 is too few for --teachers 2", "use --composed 2 or more"):
         call(files, "--composed", 1)
 
 
@@ -219,7 +219,7 @@ def test_no_train_posts_are_refused(files, refused):
 
 def test_no_posts_without_labels_is_refused(files, refused):
     (files.folder / "more.jsonl").write_text((files.folder / "train.jsonl").read_text().replace('"p', '"again'))  # texts of train
-    with refused("a teacher answers for posts without labels, and there are none", "--data unlabelled=FILE"):
+    with refused("a teacher labels unlabelled posts, but there are none", "--data unlabelled=FILE"):
         call(files)
 
 
@@ -251,7 +251,7 @@ def test_without_torch_the_command_is_one_line_and_says_what_to_install(files):
     done = subprocess.run(command, cwd=files.folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: torch or transformers is not installed")
+    assert line.startswith("error: a teacher needs torch and transformers, which are not installed")
     assert "pip install -e '.[encoder]'" in line
     assert not files.lessons.exists()
 

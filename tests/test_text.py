@@ -308,10 +308,10 @@ def test_a_trained_pipeline_gives_the_same_text_as_the_blank_one(trained, tokeni
 
 
 def test_a_pipeline_that_is_not_installed_is_an_input_error():
-    with pytest.raises(InputError, match=r"'en_absent' is not installed: install it or set text.spacy_pipeline: blank"):
+    with pytest.raises(InputError, match=r"'en_absent' is not installed; install it, or set text.spacy_pipeline: blank"):
         PostTokenizer("en_absent")
 
 
 def test_lemmas_of_the_blank_pipeline_are_an_input_error():
-    with pytest.raises(InputError, match=r"LEMMA needs a trained pipeline: set text.spacy_pipeline or use ORTH or NORM"):
+    with pytest.raises(InputError, match=r"LEMMA needs a trained pipeline; set text.spacy_pipeline, or use ORTH or NORM"):
         PostTokenizer(attribute="LEMMA")

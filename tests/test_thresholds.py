@@ -89,7 +89,7 @@ def test_a_guarantee_needs_so_many_positives_and_no_fewer(recall, confidence, ne
     assert (enough.reason, enough.needed, enough.recall) == (None, needed, 1)
     few = compute([1] * (needed - 1) + [0], np.linspace(0.9, 0.1, needed), wanted).guarantee
     assert (few.threshold, few.recall, few.share, few.positives) == (None, None, None, needed - 1)
-    assert f"needs {needed} at the least" in few.reason
+    assert f"needs at least {needed}" in few.reason
 
 
 @pytest.mark.parametrize("positives", [30, 100, 173])
@@ -114,7 +114,7 @@ def test_each_label_may_have_its_own_target(refused):
 
     assert targets(0.8) == {"alpha": 0.8, "beta": 0.8}
     assert targets({"beta": 0.7, "alpha": 0.95}) == {"alpha": 0.95, "beta": 0.7}
-    with refused("evaluation.recall", "nothing for beta", "each label"):
+    with refused("evaluation.recall", "has no value for beta", "each label"):
         targets({"alpha": 0.9})
     with refused("evaluation.recall", "'bata'", "alpha, beta"):
         targets({"alpha": 0.9, "bata": 0.9})

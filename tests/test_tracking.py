@@ -158,7 +158,7 @@ def test_model_that_is_not_there_is_one_line(tracked, location, refused):
 
 
 def test_artifact_that_is_no_model_of_ours(tracked, refused):
-    with refused("no model directory of this pipeline"):
+    with refused("not a model of this pipeline"):
         tracking.fetch_model(f"runs:/{tracked.first.run_id}/curves", tracked.config.tracking)
 
 

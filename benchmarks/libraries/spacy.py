@@ -1,4 +1,4 @@
-"""spaCy's text categoriser, trained by ``spacy train``'s own loop and defaults.
+"""spaCy's text categoriser, trained by the loop of ``spacy train`` with its defaults.
 
 Adam, batches compounding from 100 to 1,000 words, dropout 0.1; the best checkpoint by macro AUC on posts of authors held out of train.
 """
@@ -17,10 +17,10 @@ class _TextCategoriser(Peer):
     """``textcat_multilabel`` on a blank English pipeline."""
 
     packages = ("spacy",)
-    patience = 1600  # steps without gain, spacy train's default
+    patience = 1600  # steps without improvement, the default of spacy train
 
     def architecture(self) -> dict[str, Any]:
-        """The component's config, laid over its default."""
+        """Return the component's config, which is merged into its default."""
         raise NotImplementedError
 
     def _write(self, path: Path, encoded: Any, Y: Labels) -> None:
@@ -72,7 +72,7 @@ class _TextCategoriser(Peer):
 
 
 class BagOfWords(_TextCategoriser):
-    """The quickstart's choice for efficiency: words. Pairs of words took three times as long and did worse on folds."""
+    """Words, the quickstart's choice for efficiency. Word pairs took three times as long and did worse on folds."""
 
     title = "spaCy textcat, bag"
     buckets = 262_144
@@ -90,5 +90,5 @@ class Ensemble(_TextCategoriser):
     per_turn = 2000
 
     def architecture(self) -> dict[str, Any]:
-        """See `_TextCategoriser`: the default as it is."""
+        """See `_TextCategoriser`; the default is unchanged."""
         return {}

@@ -1,1 +1,1 @@
-"""Labels of posts without their texts, and their join with copies of the posts."""
+"""Publishes the labels of posts without their texts, and joins them with copies of the posts."""

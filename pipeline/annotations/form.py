@@ -1,4 +1,4 @@
-"""Stand-off annotations: labels of posts under hashes of their words, without text."""
+"""Stand-off annotations: labels of posts, identified by a hash of their words instead of their text."""
 
 import csv
 import hashlib
@@ -14,9 +14,9 @@ from models.text import EMAIL, PHONE, URL, USER, normalise
 from pipeline.corpora import SPLITS
 from pipeline.records import BrokenRow, Row, name_of, read_rows
 
-FORM = 1  # of the words that are hashed: every change to `canonical_words`, or to `normalise` that reaches it, is a new one
-SHORT = 5  # words: what has fewer, many people write and anyone can guess
-LONG = 100  # letters and digits: a post of so many that ends in "..." may be cut off, and is found by its beginning
+FORM = 1  # version of the words that are hashed: increase it when `canonical_words` changes, also through `normalise`
+SHORT = 5  # words: shorter texts are written by many people, and anyone can guess them
+LONG = 100  # letters and digits: a post with at least this many that ends in "..." may be cut off, and is matched by its beginning
 FOLDER = ROOT / "data" / "annotations"
 
 _HASH, _HASH_BYTES = f"hash_v{FORM}", 16
@@ -27,7 +27,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is known of a post beside its text.
+    """What is known about a post, apart from its text.
 
     Attributes
     ----------
@@ -36,13 +36,13 @@ class Annotation:
     split : str
         ``train``, ``validation`` or ``test``.
     labels : tuple of str
-        In the order of the label set; empty for a post that gets none.
+        In the order of the label set; empty for a post without labels.
     experiencer, source, stratum, unsure : str or None
-        As in the corpus; no `experiencer` for a text of fewer than `SHORT` words.
+        As in the corpus; `experiencer` is None for a text of fewer than `SHORT` words.
     author : str or None
-        A number shared by the posts of one author; none for an author of one post or for a text of fewer than `SHORT` words.
+        A number shared by the posts of one author; None if the author has only one post, or the text fewer than `SHORT` words.
     cut : str or None
-        How many letters and digits there are of a post that seems cut off (`LONG`): copies that go on begin with them.
+        Number of letters and digits in a post that seems cut off (see `LONG`): longer copies of it begin with these.
     """
 
     hash: str
@@ -60,33 +60,44 @@ _FURTHER = [field.name for field in fields(Annotation)][3:]
 
 
 def canonical_words(text: str) -> list[str]:
-    """Words of a post that all its copies share.
+    """Return the words that all copies of a post share.
 
     The text is normalised (`models.text.normalise`: repaired, unescaped, NFKC, masked); "RT @someone:" at its beginning
-    and all masks (links, e-mail addresses, handles, phone numbers) go; what is left is case-folded, NFKC again, and cut
-    into runs of letters and digits.
+    and all masks (links, e-mail addresses, handles, phone numbers) are removed; the rest is case-folded, NFKC-normalised
+    again and split into runs of letters and digits.
 
     Parameters
     ----------
     text : str
-        A post as it came, masked or not.
+        The post, already masked or not.
+
+    Examples
+    --------
+    >>> canonical_words("RT @someone: Me TOO, at work! https://example.org")
+    ['me', 'too', 'at', 'work']
     """
     bare = _MASK.sub(" ", _PASSED_ON.sub("", normalise(text)))
     return _WORD.findall(unicodedata.normalize("NFKC", bare.casefold()))
 
 
 def fingerprint(words: Sequence[str]) -> str:
-    """SHA-256 of canonical words, joined by nothing, in UTF-8: the first 16 bytes in hexadecimal."""
+    """Return the first 16 bytes, in hexadecimal, of the SHA-256 of canonical words (concatenated, as UTF-8)."""
     return hashlib.sha256("".join(words).encode()).hexdigest()[: 2 * _HASH_BYTES]
 
 
 def write_annotations(annotations: Iterable[Annotation], path: Path) -> None:
-    """Write annotations as CSV; the name of its first column tells the version of the canonical form.
+    """Write annotations as CSV; the name of the first column holds the version of the canonical form.
+
+    Parameters
+    ----------
+    annotations : iterable of Annotation
+    path : Path
+        File to write; missing folders above it are made.
 
     Raises
     ------
     InputError
-        When the file cannot be written.
+        If the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,13 +114,13 @@ def _annotation(row: Row, path: Path) -> Annotation:
     place, values = f"{path}, row {row.number}", row.fields
     if _HASH not in values:
         made = next((name for name in values if re.fullmatch(r"hash_v\d+", name)), "no hash")
-        raise InputError(f"{place}: got {made}, this version reads {_HASH}; take annotations and code of one release")
+        raise InputError(f"{place}: the column is {made}, but this release reads {_HASH}; use annotations and code of the same release")
     if not re.fullmatch(rf"[0-9a-f]{{{2 * _HASH_BYTES}}}", str(values[_HASH])):
-        raise InputError(f"{place}: {_HASH} is not {2 * _HASH_BYTES} hexadecimal digits; take the file as it was published")
+        raise InputError(f"{place}: {_HASH} must be {2 * _HASH_BYTES} hexadecimal digits; use the file as it was published")
     if values["split"] not in SPLITS:
-        raise InputError(f"{place}: split is none of {', '.join(SPLITS)}; correct it")
+        raise InputError(f"{place}: split must be one of {', '.join(SPLITS)}; use the file as it was published")
     if values.get("cut") and not re.fullmatch(r"\d{1,5}", str(values["cut"])):
-        raise InputError(f"{place}: cut is no number; take the file as it was published")
+        raise InputError(f"{place}: cut must be a number; use the file as it was published")
     labels = tuple(name for name in str(values["labels"] or "").split(";") if name)
     return Annotation(values[_HASH], values["split"], labels, **{name: values.get(name) or None for name in _FURTHER})
 
@@ -125,23 +136,23 @@ def read_annotations(path: Path) -> tuple[dict[str, Annotation], int]:
     Returns
     -------
     annotations : dict of str to Annotation
-        By hash.
+        Annotations by hash.
     conflicting : int
-        Texts to which files give different labels or splits: these are left out.
+        Number of texts for which rows have different labels or splits; these are left out.
 
     Raises
     ------
     InputError
-        Naming file, row and remedy.
+        If a file or row cannot be used. The message names it and how to fix it.
     """
     files = sorted(file for file in path.iterdir() if name_of(file)) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path}: no annotations there; give the folder data/annotations, or a file of it")
+        raise InputError(f"{path}: no annotations found; give the folder data/annotations, or one of its files")
     found: dict[str, Annotation | None] = {}
     for file in files:
         for row in read_rows(file, ["split", "labels"]):
             if isinstance(row, BrokenRow):
-                raise InputError(f"{file}, row {row.number}: {row.reason}; take the file as it was published")
+                raise InputError(f"{file}, row {row.number}: {row.reason}; use the file as it was published")
             new = _annotation(row, file)
             known = found.setdefault(new.hash, new)
             if known and (known.labels, known.split) != (new.labels, new.split):

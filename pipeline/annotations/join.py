@@ -1,4 +1,4 @@
-"""Copies of posts and stand-off annotations to labelled posts."""
+"""Joins copies of posts with stand-off annotations, which makes labelled posts."""
 
 import json
 import re
@@ -21,28 +21,28 @@ _JSON = re.compile(r".*\.json(?:\.gz|\.zst)?")
 
 
 def _texts(path: Path, column: str) -> Iterator[str]:
-    """Texts of a file; an empty one where a row has none."""
+    """Read the texts of a file; a row without a text yields an empty one."""
     for row in json_posts(path, column) if _JSON.fullmatch(path.name) else read_rows(path, [column]):
         if isinstance(row, BrokenRow):
             raise InputError(f"{path}, row {row.number}: {row.reason}; correct or delete the row")
         text = row.fields.get(column)
         if text is not None and not isinstance(text, str):
             raise InputError(
-                f"{path}, row {row.number}: {column} is no text ({type(text).__name__}); name the right one with --text-column"
+                f"{path}, row {row.number}: {column} must be text, not {type(text).__name__}; name the right column with --text-column"
             )
         yield (text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _beginning(text: str, key: str, length: int) -> str | None:
-    """The part of a post that has this fingerprint and so many letters and digits, with "…" after it."""
+    """Return the beginning of a post with `length` letters and digits, and "…" after it, if its fingerprint is `key`."""
     end = bisect_left(range(len(text)), length, key=lambda end: sum(map(len, canonical_words(text[:end]))))
     part = text[:end] + "…"
     return part if fingerprint(canonical_words(part)) == key else None
 
 
 def _match(text: str, wanted: Mapping[str, Annotation], lengths: Sequence[int]) -> tuple[str, str] | None:
-    """The annotation of a post, and as much of the post as was annotated; `lengths` are those of annotations cut off, descending."""
-    if len(text) > MAX_CHARS:  # no post is so long, and normalising it takes long
+    """Find the annotation of a post, and as much of the post as was annotated; `lengths` of cut-off posts are descending."""
+    if len(text) > MAX_CHARS:  # no post is that long, and normalising it would be slow
         return None
     words = canonical_words(text)
     if (key := fingerprint(words)) in wanted:
@@ -69,30 +69,31 @@ def _write_records(matched: dict[str, str], annotations: dict[str, Annotation], 
 
 
 def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "text") -> dict[str, Any]:
-    """Give posts their labels back.
+    """Join posts with their labels.
 
     Parameters
     ----------
     texts : sequence of Path
-        Files with posts: what `pipeline.records` reads, and ``.json`` with an array of objects. Read row by row.
+        Files with posts, in any format that `pipeline.records` reads or as ``.json`` with objects; they are read row by row.
     annotations : Path
-        A file or folder, as `read_annotations` takes it.
+        A file or folder of annotations, see `read_annotations`.
     out : Path
-        Folder, absent or empty: gets a JSONL file of labelled records a split, sorted by id (which is the hash).
+        Folder, missing or empty, to write to: one JSONL file of labelled records per split, sorted by id (which is the hash).
     column : str
-        Which column of `texts` holds the text.
+        Column of `texts` that holds the text.
 
     Returns
     -------
     dict
-        ``texts`` read; of these ``without_text`` and ``matched``; of the matched ``repeated`` (an earlier one matched the same
-        and is taken) and ``shortened`` (longer than what was annotated: its beginning is taken); ``conflicting`` annotations
-        (left out); ``splits``: for each, ``annotations``, ``matched``, ``unmatched``.
+        Counts: ``texts`` that were read; how many were empty (``without_text``) or ``matched``; how many of the matched ones
+        were ``repeated`` (an earlier text matched the same annotation and is kept) or ``shortened`` (longer than what was
+        annotated: only the beginning is kept); ``conflicting`` annotations, which are left out; and ``splits``, with the
+        ``annotations``, ``matched`` and ``unmatched`` of each.
 
     Raises
     ------
     InputError
-        Naming file, row and remedy; also when nothing matches.
+        If a file or row cannot be used, or nothing matches. The message says how to fix it.
     """
     check_output(out, [])
     wanted, conflicting = read_annotations(annotations)
@@ -107,7 +108,7 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
                 counts.update(matched=1, repeated=int(key in matched), shortened=int(part is not text))
                 matched.setdefault(key, part)
     if not matched:
-        raise InputError(f"none of {counts['texts']:,} texts matches one of {len(wanted):,} annotations; check --texts and --text-column")
+        raise InputError(f"none of {counts['texts']:,} texts matches any of {len(wanted):,} annotations; check --texts and --text-column")
     _write_records(matched, wanted, out)
     of, had = Counter(one.split for one in wanted.values()), Counter(wanted[key].split for key in matched)
     splits = {name: {"annotations": of[name], "matched": had[name], "unmatched": of[name] - had[name]} for name in SPLITS if of[name]}

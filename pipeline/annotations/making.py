@@ -1,4 +1,4 @@
-"""Labelled posts to stand-off annotations."""
+"""Makes stand-off annotations from labelled posts."""
 
 import re
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ def _cut_off_at(text: str, words: Sequence[str]) -> str | None:
 
 
 def _grouped(annotations: Sequence[Annotation]) -> list[Annotation]:
-    """Put numbers in the place of authors, and nothing for one of a single post: what groups nothing need not be told."""
+    """Replace authors by numbers, and drop those with a single post: publishing them would group nothing."""
     posts = Counter(annotation.author for annotation in annotations if annotation.author)
     numbers: dict[str, str] = {}
     for annotation in annotations:
@@ -28,20 +28,21 @@ def _grouped(annotations: Sequence[Annotation]) -> list[Annotation]:
 
 
 def annotate(corpus: Corpus) -> tuple[list[Annotation], dict[str, int]]:
-    """Take the annotations off a corpus.
+    """Make the stand-off annotations of a corpus.
 
     Parameters
     ----------
     corpus : Corpus
-        With the further columns ``experiencer``, ``stratum`` and ``unsure``.
+        Loaded with the further columns ``experiencer``, ``stratum`` and ``unsure``.
 
     Returns
     -------
     annotations : list of Annotation
-        One a text, sorted by hash.
+        One per text, sorted by hash.
     counts : dict of str to int
-        ``posts``; of these ``merged`` (same words and labels as another, a held-out one where there is one), ``conflicting``
-        (same words, other labels: left out) and ``wordless`` (left out); of the annotations ``short``.
+        All ``posts``; how many of them were ``merged`` (with a post of the same words and labels, a held-out one if there is
+        one), ``conflicting`` (the same words as a post with other labels: left out) or ``wordless`` (left out); and how many
+        annotations are of ``short`` texts.
     """
     counts = Counter(posts=0, merged=0, conflicting=0, wordless=0, short=0)
     found: dict[str, list[Annotation]] = defaultdict(list)

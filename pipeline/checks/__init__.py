@@ -1,4 +1,4 @@
-"""Checks of a labelled corpus: repeats, authors in several splits, conflicting and likely wrong labels; never a text."""
+"""Checks a labelled corpus for repeats, authors in several splits, and conflicting or likely wrong labels. Results hold no text."""
 
 from pipeline.checks.files import FILES, write_checks
 from pipeline.checks.label_errors import check_labels

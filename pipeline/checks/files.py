@@ -1,4 +1,4 @@
-"""What checks write: counts, pairs and suspects; never a text."""
+"""Writes the results of checks: counts, pairs and suspects, but never a text."""
 
 import csv
 import json
@@ -21,20 +21,21 @@ def _write_csv(path: Path, kind: type[Result], rows: Sequence[Result]) -> None:
 
 
 def write_checks(splits: SplitChecks, labels: LabelChecks | None, folder: Path) -> None:
-    """Write ``checks.json`` (counts), ``duplicates.csv`` and ``label_errors.csv`` (ids, labels and numbers; no text, no author).
+    """Write ``checks.json`` (counts), ``duplicates.csv`` and ``label_errors.csv`` (ids, labels and numbers, but no text or author).
 
     Parameters
     ----------
     splits : SplitChecks
+        From `check_splits`.
     labels : LabelChecks or None
-        None where label errors were not looked for: then there is no ``label_errors.csv``.
+        From `check_labels`. None if label errors were not looked for; then ``label_errors.csv`` is not written.
     folder : Path
-        Earlier checks there are replaced.
+        Folder to write to; earlier checks in it are replaced.
 
     Raises
     ------
     InputError
-        When the folder holds something else or cannot be written.
+        If the folder holds other files or cannot be written.
     """
     counts = splits.model_dump(mode="json", exclude={"pairs"}) | (labels.model_dump(mode="json", exclude={"suspects"}) if labels else {})
     with new_folder(folder, FILES) as fresh:

@@ -1,4 +1,4 @@
-"""Likely wrong labels, by confident learning."""
+"""Finds likely wrong labels by confident learning."""
 
 import warnings
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from pipeline.corpora import Corpus
 
 
 def _suspects(y: NDArray[np.int8], probabilities: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Indices of likely wrong values of one label, the worst first, and the quality of each value."""
+    """Return the indices of likely wrong values of one label, worst first, and the quality of each value."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
     both = np.stack([1 - probabilities, probabilities], axis=1).astype(np.float64)
-    with warnings.catch_warnings():  # of few posts it says that nothing is certain
+    with warnings.catch_warnings():  # with few posts, cleanlab warns that nothing is certain
         warnings.simplefilter("ignore", UserWarning)
         wrong = find_label_issues(y.astype(np.int64), both, n_jobs=1)
         quality = get_label_quality_scores(y.astype(np.int64), both)
@@ -26,14 +26,14 @@ def _suspects(y: NDArray[np.int8], probabilities: NDArray[np.floating[Any]]) -> 
 
 
 def check_labels(corpus: Corpus, probabilities: Mapping[str, NDArray[np.floating[Any]]]) -> LabelChecks:
-    """Look for likely wrong labels by confident learning (Northcutt, Jiang & Chuang 2021; cleanlab), each label by itself.
+    """Look for likely wrong labels by confident learning (Northcutt, Jiang & Chuang 2021; cleanlab), separately for each label.
 
     Parameters
     ----------
     corpus : Corpus
-        As the model was trained on.
+        The corpus that the model was trained on.
     probabilities : dict of str to ndarray of float, each of shape (n_posts, n_labels)
-        By split, of ``corpus.labels``, from models that did not see the post: held-out folds for train.
+        Probabilities of ``corpus.labels`` by split, from models that did not see the posts: for train, those of held-out folds.
 
     Returns
     -------

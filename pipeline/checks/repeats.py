@@ -1,4 +1,4 @@
-"""What a corpus repeats, who stands in several splits, and which labels contradict each other."""
+"""Finds repeated posts, authors in several splits, and labels that contradict each other."""
 
 import re
 import zlib
@@ -23,13 +23,13 @@ from pipeline.checks.results import (
 )
 from pipeline.corpora import Corpus
 
-NEAR = 0.8  # Jaccard similarity of two posts' shingles from which they are near-duplicates
-MIN_WORDS = 5  # of shorter posts only exact repeats are looked for: many people write "me too"
+NEAR = 0.8  # minimum Jaccard similarity of near-duplicates' shingles
+MIN_WORDS = 5  # shorter posts are compared exactly only: many people write "me too"
 _SHINGLE = 5  # characters
-# Bands and rows of the index: misses one pair in 4,500 of similarity 0.8; what it proposes is verified, so proposing much is cheap.
+# Bands and rows of the index. It misses one in 4,500 pairs with a similarity of 0.8. False candidates cost little: each is verified.
 _BANDS, _ROWS = 16, 4
 
-_MOST = 10  # near-duplicates in each split that a text is paired with: a text that was filled in a thousand ways makes no million pairs
+_MOST = 10  # near-duplicates per split that a text is paired with, so that a thousand variants of one text do not make a million pairs
 
 _MASKED = re.compile("|".join((URL, EMAIL, USER, PHONE)))
 _WORD = re.compile(r"\w+")
@@ -54,27 +54,27 @@ def _posts(corpus: Corpus) -> list[_Post]:
 
 
 def _words(text: str) -> list[str]:
-    """Words of a normalised text, without punctuation, emoji, links, handles and the like."""
+    """Return the words of a normalised text, without punctuation, emoji, links, handles and phone numbers."""
     return _WORD.findall(_MASKED.sub(" ", text).casefold())
 
 
 @lru_cache(maxsize=4096)
 def _shingles(words: str) -> frozenset[bytes]:
-    """Each run of five characters: a word changed in a post of twenty leaves enough of them, of word triples it does not."""
+    """Return all runs of five characters: unlike word triples, enough of these survive when one word in twenty is changed."""
     return frozenset(words[start : start + _SHINGLE].encode() for start in range(max(1, len(words) - _SHINGLE + 1)))
 
 
 def _similarity(one: str, other: str) -> float:
-    """Jaccard similarity of two posts' shingles."""
+    """Return the Jaccard similarity of two posts' shingles."""
     shared = len(_shingles(one) & _shingles(other))
     return shared / (len(_shingles(one)) + len(_shingles(other)) - shared)
 
 
 def _near(texts: Sequence[str], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
-    """Pairs of texts that are near-duplicates, as indices i < j and their similarity, given the splits that each text is in.
+    """Find pairs of near-duplicate texts, as indices i < j and their similarity, given the splits that each text is in.
 
     Candidates come from MinHash signatures in a banded index (Leskovec, Rajaraman & Ullman, Mining of Massive Datasets,
-    3.4; datasketch); the similarity given is exact. Each text is paired with the first ten of every split that are near it.
+    3.4; datasketch); the similarity is exact. Each text is paired with its first ten near-duplicates in every split.
     """
     from datasketch import MinHash, MinHashLSH
 
@@ -99,7 +99,7 @@ def _near(texts: Sequence[str], where: Sequence[Collection[str]]) -> list[tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Posts by text: `groups` holds the posts of each distinct text, `near` pairs of groups, `first` each group's first post by split."""
+    """Posts grouped by text: `groups` lists the posts of each text, `near` pairs of groups, `first` each group's first post by split."""
 
     posts: list[_Post]
     groups: list[list[int]]
@@ -117,7 +117,7 @@ class _Found:
 
 
 def _repeats(found: _Found, splits: Sequence[str]) -> list[Repeats]:
-    """For each split and each split it could repeat, its posts with an equal text there, else with a near-equal one."""
+    """Count, for each pair of splits, posts of the first whose text is in the second, exactly or else nearly."""
     neighbours: defaultdict[int, list[int]] = defaultdict(list)
     for one, other, _ in found.near:
         neighbours[one].append(other)
@@ -126,7 +126,7 @@ def _repeats(found: _Found, splits: Sequence[str]) -> list[Repeats]:
     for number, group in enumerate(found.groups):
         for post, there in product(group, splits):
             here = found.posts[post].split
-            # Within a split a post repeats an earlier one, so that the first of them is not counted.
+            # Within one split, only posts that repeat an earlier one count, so the first is not counted.
             before = post if here == there else len(found.posts)
             if found.first[number].get(there, before) < before:
                 counts[here, there, "exact"] += 1
@@ -139,7 +139,7 @@ def _repeats(found: _Found, splits: Sequence[str]) -> list[Repeats]:
 
 
 def _conflicts(found: _Found, names: Sequence[str]) -> Conflicts:
-    """Texts with several sets of labels, and pairs of near-equal texts whose sets differ."""
+    """Count texts with several sets of labels, and pairs of nearly equal texts with different sets."""
     given = [{found.posts[number].labels for number in group} for group in found.groups]
     texts = [number for number, sets in enumerate(given) if len(sets) > 1]
     pairs = [(one, other) for one, other, _ in found.near if given[one] != given[other]]
@@ -159,7 +159,7 @@ def _conflicts(found: _Found, names: Sequence[str]) -> Conflicts:
 
 
 def _authors(posts: Sequence[_Post], splits: Sequence[str]) -> SharedAuthors:
-    """Authors in more than one split, and their posts; counts only."""
+    """Count authors in more than one split, and their posts."""
     where: defaultdict[str, set[str]] = defaultdict(set)
     for post in posts:
         if post.author:
@@ -184,7 +184,7 @@ def _pair(one: _Post, other: _Post, similarity: float, kind: Literal["exact", "n
 
 
 def _pairs(found: _Found) -> list[Pair]:
-    """Pairs to look at, those across splits first, then the most similar; thousands of equal posts make no millions of pairs."""
+    """List pairs to look at: across splits first, then the most similar. Only first posts are paired, to keep the list short."""
     pairs: dict[tuple[int, int], tuple[float, Literal["exact", "near"]]] = {}
     for group, first in zip(found.groups, found.first, strict=True):
         pairs |= {(min(i, j), max(i, j)): (1.0, "exact") for i, j in product(first.values(), group) if i != j}
@@ -197,16 +197,16 @@ def _pairs(found: _Found) -> list[Pair]:
 
 
 def check_splits(corpus: Corpus) -> SplitChecks:
-    """Look for what a corpus repeats, who stands in several splits, and which labels contradict each other.
+    """Look for repeated posts, authors in several splits, and labels that contradict each other.
 
-    Texts are equal if they are after `normalise`. They are near-duplicates if, of the runs of five characters of their
-    words (punctuation, emoji, links and handles left out), four in five are shared; posts of fewer than five words are
-    compared exactly only. Of more than ten near-duplicates in a split a text is paired with the first ten.
+    Texts are equal if they are the same after `normalise`. They are near-duplicates if they share four in five of the runs of
+    five characters in their words (ignoring punctuation, emoji, links and handles). Posts of fewer than five words are
+    compared exactly only. A text with more than ten near-duplicates in a split is paired with the first ten.
 
     Parameters
     ----------
     corpus : Corpus
-        With the train posts that overlap, or what train shared with other splits is gone already.
+        The corpus before overlapping train posts are dropped (`data.drop_overlap`); otherwise the overlap is no longer there.
 
     Returns
     -------

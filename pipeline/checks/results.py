@@ -1,4 +1,4 @@
-"""What checks of a corpus find: counts, pairs and suspects; ids and labels, never a text or an author."""
+"""Results of checks of a corpus: counts, pairs and suspects, with ids and labels but never a text or an author."""
 
 from typing import Literal
 
@@ -6,14 +6,14 @@ from pipeline.results import Result
 
 
 class SplitCounts(Result):
-    """Posts of a split, and those among them that are too short to look for near-duplicates."""
+    """Number of posts in a split, and of those that are too short to look for near-duplicates."""
 
     posts: int
     short: int
 
 
 class Repeats(Result):
-    """Posts of a split whose text stands in another split, or earlier in the same, exactly or else nearly."""
+    """Number of posts in a split whose text is in another split, or earlier in the same one: exactly, or else nearly."""
 
     split: str
     other: str
@@ -22,28 +22,28 @@ class Repeats(Result):
 
 
 class ExactConflicts(Result):
-    """Texts that stand with several sets of labels, and their posts."""
+    """Number of texts that occur with several sets of labels, and of their posts."""
 
     texts: int
     posts: int
 
 
 class NearConflicts(Result):
-    """Pairs of near-equal texts whose sets of labels differ, and their posts."""
+    """Number of pairs of nearly equal texts with different sets of labels, and of their posts."""
 
     pairs: int
     posts: int
 
 
 class LabelConflicts(Result):
-    """Equal texts, and pairs of near-equal ones, that differ in one label."""
+    """Number of equal texts, and of pairs of nearly equal texts, that differ in one label."""
 
     exact: int
     near: int
 
 
 class Conflicts(Result):
-    """Where labels contradict each other, in all and by label."""
+    """How often labels contradict each other, overall and by label."""
 
     exact: ExactConflicts
     near: NearConflicts
@@ -51,7 +51,7 @@ class Conflicts(Result):
 
 
 class SharedAuthors(Result):
-    """Authors known and in several splits, and the posts of the latter by split."""
+    """Number of known authors and of those in several splits, and the latter's posts by split."""
 
     known: int
     in_several_splits: int
@@ -73,7 +73,7 @@ class Pair(Result):
 
 
 class LabelErrors(Result):
-    """Values of a label in a split, and how many of them are likely wrong; None where all posts have one value."""
+    """Values of a label in a split, and how many are likely wrong: None if all posts have the same value."""
 
     posts: int
     given: int
@@ -82,7 +82,7 @@ class LabelErrors(Result):
 
 
 class Suspect(Result):
-    """A likely wrong value of a label: whether it is given (1) or not (0), and its quality from 0 (surely wrong) to 1."""
+    """A likely wrong value of a label: whether the label is given (1) or not (0), and its quality from 0 (surely wrong) to 1."""
 
     split: str
     id: str
@@ -93,10 +93,10 @@ class Suspect(Result):
 
 
 class SplitChecks(Result):
-    """What a corpus repeats, who stands in several splits, and which labels contradict each other.
+    """Repeated posts, authors in several splits, and labels that contradict each other.
 
-    `near_from` is the similarity from which posts are near-duplicates. `pairs` are those to look at: each post with the first of
-    every split that has its text, and such first ones of near-equal texts; those across splits first, then the most similar.
+    `near_from` is the minimum similarity of near-duplicates. `pairs` are worth looking at: each post with the first post of its
+    text in every split, and such first posts of nearly equal texts. Pairs across splits come first, then the most similar.
     """
 
     near_from: float
@@ -108,7 +108,7 @@ class SplitChecks(Result):
 
 
 class LabelChecks(Result):
-    """Likely wrong labels: counts by split and label, and each suspect, the worst first."""
+    """Likely wrong labels: counts by split and label, and all suspects, worst first."""
 
     label_errors: dict[str, dict[str, LabelErrors]]
     suspects: list[Suspect]

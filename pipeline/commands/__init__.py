@@ -1,1 +1,1 @@
-"""Command lines: options, one call, printing. ``train.py``, ``evaluate.py`` and ``score.py`` start those of their names."""
+"""Command lines, which ``train.py``, ``evaluate.py`` and ``score.py`` run: each reads options, makes one call and prints the result."""

@@ -1,4 +1,4 @@
-"""``python -m pipeline.commands.annotations join|make``: labels of posts without their texts."""
+"""``python -m pipeline.commands.annotations join|make``: labels that are stored without the posts' text."""
 
 import json
 from collections.abc import Callable
@@ -25,22 +25,23 @@ def _show(counts: dict[str, Any], out: Path) -> None:
         shown.add_row(name, *(f"{number:,}" for number in row.values()))
     console = terminal.output()
     console.print(shown)
-    said = "{texts:,} texts read, {without_text:,} without text; {matched:,} matched ({repeated:,} repeat another, {shortened:,} shortened)"
+    said = "{texts:,} texts read, {without_text:,} without text; {matched:,} matched ({repeated:,} duplicates, {shortened:,} shortened)"
     console.print(said.format(**counts) + f"; {counts['conflicting']:,} conflicting annotations left out")
     console.print(f"next     python train.py --config configs/experiments/metoo2017.yaml --data {out}")
 
 
 def join_command(
-    texts: Annotated[
-        list[Path], typer.Option(metavar="FILE…", help="Posts in JSONL, CSV, Parquet or JSON, as whoever holds them has them.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to write: a JSONL file of labelled records a split. It holds the posts' text.")],
-    more: Annotated[list[Path], typer.Argument(hidden=True)] = [],  # noqa: B006  # what follows the first of --texts
-    annotations: Annotated[Path, typer.Option(help="Folder or file with the annotations.")] = FOLDER,
-    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    texts: Annotated[list[Path], typer.Option(metavar="FILE…", help="Files of posts: JSONL, CSV, Parquet or JSON.")],
+    out: Annotated[Path, typer.Option(help="Folder for one JSONL file per split, with the posts' text.")],
+    more: Annotated[list[Path], typer.Argument(hidden=True)] = [],  # noqa: B006  # the files after the first one of --texts
+    annotations: Annotated[Path, typer.Option(help="File or folder of annotations.")] = FOLDER,
+    text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Rebuild labelled posts from somebody's copy of them and our annotations, which hold no text."""
+    """Rebuild labelled posts from your copy of the texts.
+
+    The labels come from our annotations, which hold no text.
+    """
     with terminal.steps() as say:
         say("matching posts")
         counts = join([*texts, *more], annotations, out, text_column)
@@ -51,14 +52,14 @@ def join_command(
 
 
 def make(
-    data: Annotated[list[str], typer.Option(help="Labelled posts with splits, as train.py takes them; may be repeated.")],
-    out: Annotated[Path, typer.Option(help="CSV file to write.")] = FOLDER / "metoo2017.csv",
+    data: Annotated[list[str], typer.Option(help="Labelled posts with splits, as in train.py. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
 ) -> None:
-    """Take annotations off labelled posts: hashes, labels and splits, no text."""
+    """Write the annotations of labelled posts without their text: hashes, labels and splits."""
     config = load_config([ROOT / "configs/experiments/extended.yaml"], ["data.drop_overlap=false"], data)
     corpus = load_corpus(config.data, config.labels, seed=config.seed, cut=False, further=("experiencer", "stratum", "unsure"))
     if unknown := set(corpus.splits) - set(SPLITS):
-        raise InputError(f"--data: posts without split ({', '.join(sorted(unknown))}); give each file its role, as in train=FILE")
+        raise InputError(f"--data: some posts have no split ({', '.join(sorted(unknown))}); give each file a role, as in train=FILE")
     annotations, counts = annotate(corpus)
     write_annotations(annotations, out)
     print(f"{len(annotations):,} annotations in {out}: " + ", ".join(f"{number:,} {name}" for name, number in counts.items()))

@@ -1,4 +1,4 @@
-"""``disclosure``: all command lines of this project under one name."""
+"""The ``disclosure`` command, which holds all command lines of this project."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main() -> None:
-    """Run the command that is named first, such as ``disclosure score``."""
-    terminal.run(COMMANDS, stopped="stopped; the same command goes on where it can")
+    """Run the subcommand named in the first argument, as in ``disclosure score``."""
+    terminal.run(COMMANDS, stopped="stopped; run the same command again to continue where it can")
 
 
 if __name__ == "__main__":

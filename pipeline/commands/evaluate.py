@@ -1,4 +1,4 @@
-"""``evaluate.py``: measure a model on labelled posts, compare it, promote it."""
+"""The command line of ``evaluate.py``: measure a model on labelled posts, compare it with another, promote it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pipeline.evaluation import Results
 
 OUT = Path("runs/evaluation")
-NOT_PROMOTED = 3  # exit code
 
 
 def _show(results: "Results", title: str, out: Path) -> None:
@@ -28,31 +27,30 @@ def _show(results: "Results", title: str, out: Path) -> None:
 
 
 def main(
-    model: Annotated[str, typer.Option(metavar="DIR|models:/NAME@ALIAS|runs:/ID/model", help="The model.")] = "runs/model",
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model to evaluate.")] = "runs/model",
     data: Annotated[list[str], typer.Option(help="As in train.py. Replaces data.sources.")] = [],  # noqa: B006
-    split: Annotated[
-        str | None, typer.Option(help="By default test, or all of a file without splits; name one to cut such a file as training did.")
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Compare with this model on the same posts; named as the model is.")
-    ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="What score.py wrote of unlabelled posts with this model: estimate each label's share among them.")
-    ] = None,
-    promote: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Make the model champion of this registered model if it passes; exit code 3 if it does not."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for report.html, metrics.json and predictions.parquet.")] = OUT,
-    config: Annotated[list[Path], typer.Option(help="As in train.py: needed where columns have other names.")] = [],  # noqa: B006
+    split: Annotated[str | None, typer.Option(help="Split to use; by default test, or the whole file.")] = None,
+    against: Annotated[str | None, typer.Option(metavar="MODEL", help="Also compare with this model on the same posts.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Scores of unlabelled posts: estimate label shares.")] = None,
+    promote: Annotated[str | None, typer.Option(metavar="NAME", help="Make it champion of this model if it passes.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = OUT,
+    config: Annotated[list[Path], typer.Option(help="As in train.py, for example to map columns.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
-    experiment: Annotated[str | None, typer.Option(help="MLflow experiment. Replaces tracking.experiment.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="MLflow experiment.")] = None,
 ) -> None:
-    """Evaluate a model on labelled posts: tables, a report, metrics.json, predictions.parquet and an MLflow run."""
+    """Evaluate a model on labelled posts and log the run in MLflow.
+
+    A MODEL is a directory, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model. The output folder holds report.html, metrics.json
+    and predictions.parquet. Data without splits is measured whole; with --split it is divided as training divides it. --scores needs
+    unlabelled posts, scored with this same model. Exit codes: 0 done; 2 usage or input error; 3 evaluated, but not promoted; 130 stopped
+    by Ctrl-C.
+    """
     if against is not None and promote is not None:
-        raise InputError("--against and --promote: a model to promote is compared with the champion; give one of the two")
+        raise InputError("--against and --promote cannot be combined: --promote already compares with the champion; give one of them")
     replaced: dict[str, Any] = {"tracking": {"experiment": experiment}} if experiment else {}
-    tracking = load_config(config, set_, data, **replaced).tracking
+    # Settings of labels change the model's label set, which is not known yet; they are checked once it is loaded.
+    of_others = [setting for setting in set_ if not setting.startswith(("labels.", "labels="))]
+    tracking = load_config(config, of_others, data, **replaced).tracking
     with terminal.steps() as progress:
         progress("loading the model")
         from pipeline.evaluating import evaluate
@@ -64,4 +62,4 @@ def main(
         results = evaluate(loaded, resolved, out, split=split, against=other, scores=scores, promote=promote, progress=progress)
     _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     if results.promotion and not results.promotion.promoted:
-        raise typer.Exit(NOT_PROMOTED)
+        raise typer.Exit(terminal.NOT_PROMOTED)

@@ -1,6 +1,7 @@
-"""``score.py``: files of posts to files of predictions."""
+"""The command line of ``score.py``: score files of posts and write files of predictions."""
 
 import gc
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -24,13 +25,13 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 
 def _released(*, quiet: bool) -> Path:
-    """Find the model that comes with this version, and say that it is used, except where the manifest is printed, which names it."""
+    """Find the released model and say that it is used, unless `quiet`: the manifest, if printed, names it anyway."""
     from models.storage import DESCRIPTION, RELEASED, read_description
     from pipeline import __version__
 
     folder = RELEASED.relative_to(Path.cwd()) if RELEASED.is_relative_to(Path.cwd()) else RELEASED
     if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder}: the released model is missing; restore it from the repository, or name another with --model DIR")
+        raise InputError(f"{folder}: the released model is missing; restore it from the repository, or choose another with --model DIR")
     digest, _ = read_description(folder)
     if not quiet:
         about = f"released with version {__version__} ({digest[:12]}), trained mostly on English tweets of 2017"
@@ -49,7 +50,7 @@ def _thresholds(settings: Sequence[str]) -> dict[str, float]:
         if not label:
             raise InputError(f"--threshold {setting}: must be LABEL=PROBABILITY, such as assault=0.3")
         if label in thresholds:
-            raise InputError(f"--threshold {setting}: a second one for {label!r}; give each label one")
+            raise InputError(f"--threshold {setting}: {label!r} already has a threshold; give each label only one")
         thresholds[label] = probability
     return thresholds
 
@@ -65,10 +66,10 @@ def _band(text: str | None) -> tuple[float, float] | None:
 
 
 def _show(summary: "Summary", out: Path) -> None:
-    rate = f", {summary.posts_per_second:,.0f} posts/s a worker" if summary.posts_per_second else ""
+    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.posts_per_second else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
-        print(f"  {summary.kept_shards:,} of {summary.shards:,} shards stood already")
+        print(f"  {summary.kept_shards:,} of {summary.shards:,} shards were already done")
     for reason, count in sorted(summary.reasons.items()):
         print(f"  rejected, {reason}: {count:,}")
     for label, count in summary.labels.items():
@@ -78,85 +79,78 @@ def _show(summary: "Summary", out: Path) -> None:
     print(f"scores   {out}")
 
 
-def _score_text(text: str, folder: Path, thresholds: dict[str, float]) -> None:
-    """Show what the model says of one text, and the words that spoke for the labels given."""
+def _score_text(text: str, folder: Path, thresholds: dict[str, float], *, as_json: bool) -> None:
+    """Show what the model says about one text, and the words that count most for the labels given."""
     from rich.table import Table
 
     from models import Classifier
     from models.explanation import explain
 
     if not text.strip():
-        raise InputError("--text: the text is empty; give a sentence in quotes")
+        raise InputError("--text must not be empty; give a sentence in quotes")
     model = Classifier.load(folder)
     (probabilities,), (words,) = model.predict_proba([text]), explain(model, [text])
     options = Options(thresholds=thresholds)
     options.check_labels(model.labels)
     (given,) = options.decide(model, probabilities[None])
+    if as_json:
+        labels = [label for label, marked in zip(model.labels, given.tolist(), strict=True) if marked]
+        reasons = {label: dict(words[label]) for label in labels}
+        print(
+            json.dumps({"probabilities": dict(zip(model.labels, probabilities.tolist(), strict=True)), "labels": labels, "words": reasons})
+        )
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("label", "probability", "given", "words that spoke for it"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
     for label, probability, marked in zip(model.labels, probabilities.tolist(), given.tolist(), strict=True):
-        reasons = ", ".join(f"{word} {contribution:+.1f}" for word, contribution in words[label] if contribution > 0)
-        table.add_row(label, f"{probability:.3f}", "yes" if marked else "no", escape(reasons) if marked else "")
+        spoke = ", ".join(f"{word} {contribution:+.1f}" for word, contribution in words[label] if contribution > 0)
+        table.add_row(label, f"{probability:.3f}", "yes" if marked else "no", escape(spoke) if marked else "")
     terminal.output().print(table)
 
 
 def main(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="INPUT...", help="JSONL, CSV (both also .gz, .zst) or Parquet files, folders, globs; - is JSONL on standard input."
-        ),
+        typer.Argument(metavar="INPUT...", help="Files, folders or globs; - reads JSONL from stdin."),
     ] = [],  # noqa: B006
-    text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score this one text and show the answer here.")] = None,
-    model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Model directory; by default the one released with this version, models/released.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for part-* files, rejects.jsonl and manifest.json.")] = DEFAULT_OUT,
+    text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="DIR", help="Model directory; default: released model.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = DEFAULT_OUT,
     id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
-    text_column: Annotated[str, typer.Option(help="Column with the post's text.")] = "text",
-    keep: Annotated[
-        list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output, even if it is the text or the author.")
-    ] = [],  # noqa: B006
-    format_: Annotated[Format, typer.Option("--format", help="Of the output.")] = "parquet",
-    abstain: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH", help="List labels with a probability from LOW to HIGH in the column review.")
-    ] = None,
-    threshold: Annotated[
-        list[str],
-        typer.Option(metavar="LABEL=PROBABILITY", help="Decide this label from another probability on than the model's; may be repeated."),
-    ] = [],  # noqa: B006
-    explain: Annotated[
-        bool,
-        typer.Option("--explain", help="Add the words that spoke most for each label of a post: writes words of posts to the output."),
-    ] = False,
+    text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
+    keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
+    format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
+    abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range for review.")] = None,
+    threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
+    explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most per label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Longest text.")] = MAX_CHARS,
-    over_long: Annotated[OverLong, typer.Option(help="What becomes of longer ones.")] = "reject",
-    max_reject_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with 3 if a greater share of the posts was rejected; the scores stand all the same.")
-    ] = 0.5,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, at most.", show_default="the cores")] = CORES,
-    start_over: Annotated[bool, typer.Option("--start-over", help="Remove what an earlier job wrote to --out, and begin anew.")] = False,
-    engine: Annotated[
-        Literal["local", "spark"], typer.Option(help="What does the work; Spark needs the extra spark and Java 17.")
-    ] = "local",
-    master: Annotated[str, typer.Option(metavar="URL", help="Where Spark runs.")] = "local[*]",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest instead of a summary, and progress as JSON lines.")] = False,
+    over_long: Annotated[OverLong, typer.Option(help="What to do with longer texts.")] = "reject",
+    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share is rejected.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.", show_default="the cores")] = CORES,
+    start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
+    engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
+    master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress, or the answer, as JSON.")] = False,
 ) -> None:
-    """Score posts: id, a probability per label, the labels decided, the model's digest; text only if asked for by --keep or --explain.
+    """Score posts: a probability and a decision for each label.
 
-    Stopped or killed, the same command goes on where it was. Exit codes: 0 done; 2 usage or input error, nothing done; 3 too many posts
-    rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
+    Inputs are JSONL, CSV (both also .gz or .zst) and Parquet. The output holds part-* files, rejects.jsonl and manifest.json: ids,
+    probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or --explain writes words
+    of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2 usage or input error,
+    nothing done; 3 too many posts rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
     """
     if (text is None) == (not inputs):
-        raise InputError("give files, folders or globs to score, or one sentence with --text; see --help")
+        raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
     if text is not None:
-        _score_text(text, model or _released(quiet=True), _thresholds(threshold))
+        if keep or explain or abstain or format_ != "parquet":
+            raise InputError("--text prints its answer here; --keep, --explain, --abstain and --format are for files, so leave them out")
+        _score_text(text, model or _released(quiet=True), _thresholds(threshold), as_json=as_json)
         return
     options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
     if engine == "spark":
         if start_over:
-            raise InputError("--start-over: Spark writes a new folder; remove the old one or choose another --out")
+            raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
         from pipeline.scoring.spark_files import score_with_spark
 
         summary = score_with_spark(inputs, model or _released(quiet=as_json), out, options, master=master)
@@ -171,8 +165,9 @@ def main(
         print(summary.to_json())
     else:
         _show(summary, out)
-    if summary.rejected > max_reject_rate * summary.read:
-        share, reasons = summary.rejected / summary.read, "the column error" if engine == "spark" else f"{out}/rejects.jsonl"
+    share = summary.rejected / max(summary.read, 1)
+    if share > max_reject_rate:
+        reasons = "the column error" if engine == "spark" else f"{out}/rejects.jsonl"
         message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {max_reject_rate}: see {reasons}"
         print(f"error: {message}", file=sys.stderr)
         raise typer.Exit(terminal.TOO_MANY_REJECTS)

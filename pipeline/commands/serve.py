@@ -9,12 +9,15 @@ from pipeline.config_files import load_config
 
 
 def main(
-    name: Annotated[str | None, typer.Option(help="Registered model whose champion to serve.")] = None,
+    name: Annotated[str | None, typer.Option(help="Registered model whose champion is served.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
-    workers: Annotated[int, typer.Option(help="Processes, each with the model.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Processes; each loads the model.", min=1)] = 1,
 ) -> None:
-    """Serve the champion, or the newest model where there is none, over HTTP with MLflow's own server."""
+    """Serve a registered model over HTTP.
+
+    The server is MLflow's own. It serves the champion, or the newest model if there is no champion.
+    """
     from pipeline.tracking.serve import serve
 
     serve(load_config().tracking, name, host, port, workers)

@@ -1,4 +1,4 @@
-"""``python -m pipeline.commands.teach``: make the lessons that a network learns from. Needs the extra ``encoder``."""
+"""``python -m pipeline.commands.teach``: make the lessons that a network learns from. It needs the extra ``encoder``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +10,20 @@ from pipeline.config_files import load_config
 
 
 def main(
-    encoder: Annotated[str, typer.Option(help="Folder or hub name of the encoder, as sentence-transformers/all-MiniLM-L6-v2.")],
-    data: Annotated[list[str], typer.Option(help="As of train.py, with unlabelled=FILE. Repeatable.")],
-    out: Annotated[Path, typer.Option(help="The lessons, a safetensors file.")],
-    config: Annotated[list[Path] | None, typer.Option(help="As of train.py. Repeatable.")] = None,
-    composed: Annotated[int, typer.Option(min=1, help="Posts to compose for each fold.")] = 150_000,
-    teachers: Annotated[int, typer.Option(min=1, help="To fine-tune for each fold; each answers for its part of the composed posts.")] = 2,
-    work: Annotated[Path, typer.Option(help="Folder that keeps what is done.")] = Path("runs/teacher"),
-    threads: Annotated[int, typer.Option(min=1, help="Of torch: more are faster, and give other last digits.")] = 1,
+    encoder: Annotated[str, typer.Option(help="Folder of the encoder, or its name on the Hugging Face hub.")],
+    data: Annotated[list[str], typer.Option(help="As in train.py, with unlabelled=FILE. Repeatable.")],
+    out: Annotated[Path, typer.Option(help="File for the lessons (safetensors).")],
+    config: Annotated[list[Path] | None, typer.Option(help="As in train.py. Repeatable.")] = None,
+    composed: Annotated[int, typer.Option(min=1, help="Posts to compose per fold.")] = 150_000,
+    teachers: Annotated[int, typer.Option(min=1, help="Teachers to fine-tune per fold.")] = 2,
+    work: Annotated[Path, typer.Option(help="Folder for intermediate results.")] = Path("runs/teacher"),
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
 ) -> None:
-    """Fine-tune teachers without each fold of the train posts, and write their answers for posts without labels."""
+    """Make the lessons that a network learns from.
+
+    For each fold, teachers are fine-tuned on the other folds' posts; their answers for posts without labels are the lessons. More
+    threads are faster, but change the last digits of the answers. An interrupted run continues from what --work holds.
+    """
     from pipeline.teaching.teacher import teach
 
     settings = load_config(config or [], [], data)

@@ -1,4 +1,4 @@
-"""``train.py``: train, sweep, check data, or show what would be trained on."""
+"""The command line of ``train.py``: train, sweep, check data, or show what a run would train on."""
 
 import sys
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import typer
 
 from models.errors import InputError
 from pipeline import terminal
-from pipeline.config import Config
+from pipeline.config import Columns, Config
 from pipeline.config_files import load_config
 
 OUT, SWEEP_OUT, CHECKS_OUT = Path("runs/model"), Path("runs/sweep"), Path("runs/checks")
@@ -51,10 +51,21 @@ def _train(config: Config, out: Path, register: str | None) -> None:
     lines = [
         f"model    {out}  ({trained.model.digest_[:12]})",
         f"run      {trained.run_id} in experiment {config.tracking.experiment!r}{registered}",
-        f"next     {terminal.runnable('python')} score.py data/starter/test.jsonl --model {out} --out scores",
+        f"next     {_next(config)} --model {out} --out scores",
         f"         {where_to_look(config.tracking)}",
     ]
     _say(lines)
+
+
+def _next(config: Config) -> str:
+    """Return the beginning of the command that scores posts like those of training, from the folder that we are in."""
+    here = Path("score.py").is_file()
+    program = f"{terminal.runnable('python')} score.py" if here else f"{terminal.runnable('disclosure')} score"
+    columns, ours = config.data.columns, Columns()
+    options = f" --id-column {columns.id}" if columns.id not in (None, ours.id) else ""
+    options += f" --text-column {columns.text}" if columns.text != ours.text else ""
+    posts = "data/starter/test.jsonl" if here and config.data.sources == ["data/starter"] else "POSTS.jsonl"
+    return f"{program} {posts}{options}"
 
 
 def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
@@ -72,7 +83,7 @@ def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
             swept = sweep(config, wanted, out, origin=str(path), progress=progress, ended=ended)
     except KeyboardInterrupt:
         if (out / STUDY).exists():
-            print(f"trials that ended are kept in {out}; the same command goes on from there", file=sys.stderr)
+            print(f"finished trials are kept in {out}; run the same command again to continue from there", file=sys.stderr)
         raise
     from pipeline.report import corpus_notes
     from pipeline.tracking import where_to_look
@@ -102,7 +113,7 @@ def _check_data(config: Config, out: Path, show: int | None) -> None:
         checked = check_data(config, progress)
     write_checks(checked.splits, checked.labels, out)
     why = checked.not_looked_for
-    _say([*corpus_notes(checked.learned_from), *([f"label errors were not looked for: {why}"] if why else [])])
+    _say([*corpus_notes(checked.learned_from), *([f"the check for label errors was skipped: {why}"] if why else [])])
     terminal.output().print(*checks_tables(checked.splits, checked.labels), sep="\n")
     if show:
         show_texts(checked.splits, checked.labels, checked.corpus, show)
@@ -110,13 +121,13 @@ def _check_data(config: Config, out: Path, show: int | None) -> None:
 
 
 def _check_options(*, sweep: bool, check_data: bool, dry_run: bool, register: bool, show_texts: bool) -> None:
-    """Fail if options contradict each other."""
+    """Raise an error if options contradict each other."""
     contradictions = {
-        "--sweep and --check-data: do one after the other": sweep and check_data,
-        "--dry-run and --check-data: give one; a dry run reads the data, the checks look into it": dry_run and check_data,
-        "--register: only training gives a model to register; give it when you train, as with a sweep's best config": register
+        "--sweep and --check-data cannot be combined; run one after the other": sweep and check_data,
+        "--dry-run and --check-data cannot be combined; --check-data already reads and checks the data": dry_run and check_data,
+        "--register needs a trained model, which --sweep and --check-data do not make; give it when you train": register
         and (sweep or check_data),
-        "--show-texts: shows what --check-data finds; give both": show_texts and not check_data,
+        "--show-texts needs --check-data; give both": show_texts and not check_data,
     }
     for message, found in contradictions.items():
         if found:
@@ -124,36 +135,24 @@ def _check_options(*, sweep: bool, check_data: bool, dry_run: bool, register: bo
 
 
 def main(
-    config: Annotated[list[Path], typer.Option(help="YAML laid over configs/default.yaml; may be repeated.")] = [],  # noqa: B006
-    set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key; may be repeated.")] = [],  # noqa: B006
-    data: Annotated[
-        list[str],
-        typer.Option(help="File, folder, saved data set or hub:NAME; train=FILE gives a role; may be repeated. Replaces data.sources."),
-    ] = [],  # noqa: B006
-    out: Annotated[
-        Path | None,
-        typer.Option(help=f"Folder to write: {OUT}, with --sweep {SWEEP_OUT}, with --check-data {CHECKS_OUT}."),
-    ] = None,
+    config: Annotated[list[Path], typer.Option(help="YAML to lay over configs/default.yaml. Repeatable.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config. Repeatable.")] = [],  # noqa: B006
+    data: Annotated[list[str], typer.Option(help="Data to use instead of data.sources. Repeatable.")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help=f"Folder to write; by default {OUT}.")] = None,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment. Replaces tracking.experiment.")] = None,
     register: Annotated[str | None, typer.Option(metavar="NAME", help="Register the model in MLflow under this name.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Replaces seed.")] = None,
-    sweep_: Annotated[
-        Path | None,
-        typer.Option("--sweep", metavar="FILE", help="Train no model; try the configs of a sweep by cross-validation and write the best."),
-    ] = None,
-    check_data_: Annotated[
-        bool,
-        typer.Option(
-            "--check-data", help="Train no model to keep; look for repeats, authors in several splits, conflicting and wrong labels."
-        ),
-    ] = False,
-    show_texts: Annotated[
-        int | None,
-        typer.Option("--show-texts", metavar="N", min=1, help="With --check-data: show the texts of the first N findings of each kind."),
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Replaces seed.")] = None,
+    sweep_: Annotated[Path | None, typer.Option("--sweep", metavar="FILE", help="Instead, search for the best config of a sweep.")] = None,
+    check_data_: Annotated[bool, typer.Option("--check-data", help="Instead, look for problems in the data.")] = False,
+    show_texts: Annotated[int | None, typer.Option("--show-texts", metavar="N", min=1, help="Show N posts per kind of problem.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check config and data, print both, and stop.")] = False,
 ) -> None:
-    """Train a disclosure classifier, evaluate it and track the run in MLflow."""
+    """Train, evaluate and track a disclosure classifier.
+
+    Data is a file, a folder, a saved data set or hub:NAME; train=FILE and the like give it a role. --sweep compares configs by
+    cross-validation, writes the best one to runs/sweep and keeps no model. --check-data looks for duplicates, authors in several splits,
+    conflicting labels and likely label errors, and writes them to runs/checks; --show-texts adds the posts, on a terminal only.
+    """
     _check_options(
         sweep=bool(sweep_), check_data=check_data_, dry_run=dry_run, register=register is not None, show_texts=show_texts is not None
     )

@@ -1,4 +1,4 @@
-"""A model on labelled posts: metrics, intervals, slices, behaviour, thresholds, prevalence, promotion."""
+"""Evaluates a model on labelled posts: metrics, intervals, slices, behaviour, thresholds, prevalence, promotion."""
 
 from pipeline.evaluation.results import Results
 from pipeline.evaluation.split import (

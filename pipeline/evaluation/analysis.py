@@ -1,4 +1,4 @@
-"""All that a split tells about a model beyond its metrics: how sure they are, where they differ, what a threshold costs."""
+"""Analyses a model beyond its metrics: how certain these are, where they differ, and what a threshold costs."""
 
 from models import Classifier
 from pipeline.config import Evaluation as Wanted
@@ -14,22 +14,24 @@ from pipeline.metrics import reliability_intervals
 def analyse(
     evaluation: Evaluation, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
 ) -> Analysis:
-    """Intervals, calibration, thresholds and slices of an evaluation, and how it compares with another model.
+    """Compute intervals, calibration, thresholds and slices of an evaluation, and compare the model with another.
 
     Parameters
     ----------
     evaluation : Evaluation
-        Of `split`.
+        From `evaluate_split` or `evaluate_probabilities`.
     corpus : Corpus
         Loaded with ``wanted.columns`` as further columns.
     split : str
+        Split of the corpus that was evaluated.
     model : Classifier
-        That was evaluated.
+        Model that was evaluated.
     wanted : pipeline.config.Evaluation
+        The config's section ``evaluation``.
     seed : int
-        Of the bootstrap.
+        Random seed of the bootstrap.
     other : Classifier, optional
-        With the same labels, to compare with on the same posts.
+        Model with the same labels to compare with, on the same posts.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def analyse(
     Raises
     ------
     InputError
-        When a column to slice by is missing, or the split has no positive of any label.
+        If a column to slice by is missing or empty, or ``wanted.recall`` or ``wanted.natural`` does not fit the model or data.
     """
     columns = slice_columns(corpus, split, wanted)
     groups = corpus.groups(split)

@@ -1,4 +1,4 @@
-"""Behavioural tests: hand-written cases, each of a thing that a classifier must get right (CheckList, HateCheck)."""
+"""Behavioural tests: hand-written cases that each test one thing a classifier must get right (CheckList, HateCheck)."""
 
 import csv
 import difflib
@@ -22,22 +22,23 @@ _COLUMNS = ["functionality", "case_id", "contrast_id", "text", "test", "labels",
 
 @dataclass(frozen=True)
 class Case:
-    """One behavioural case.
+    """A behavioural test case.
 
     Attributes
     ----------
     functionality, case_id : str
-        What it tests, and its name.
+        What the case tests, and its name.
     contrast_id : str
-        The case that it differs from in a few words; empty for none.
+        The case that this one differs from in a few words; empty for none.
     text : str
+        The post, which is invented.
     test : {"labels", "same", "direction"}
-        What is tested: the decisions themselves; that the decisions are those on the contrast case; that probabilities
-        are higher (`must`) or lower (`must_not`) than on the contrast case.
+        What is tested: the decisions themselves ("labels"), that they are the same as on the contrast case ("same"), or that
+        probabilities are higher (`must`) or lower (`must_not`) than on the contrast case ("direction").
     labels : tuple of str
-        All labels that the codebook gives it.
+        All labels of the post according to the codebook.
     must, must_not : tuple of str
-        Labels that the test asks for.
+        Labels that the model must give, and must not give.
     """
 
     functionality: str
@@ -53,9 +54,9 @@ class Case:
 def _case(row: dict[str, str], place: str, known: Sequence[str]) -> Case:
     needed = ("functionality", "case_id", "text")
     if missing := [name for name in _COLUMNS if row.get(name) is None or (name in needed and not row[name])]:
-        raise InputError(f"{place}: nothing in column {missing[0]!r}; the columns are {', '.join(_COLUMNS)}")
-    if not re.fullmatch(r"[\w -]+", row["functionality"]):  # it names a metric in MLflow, too
-        raise InputError(f"{place}: functionality {row['functionality']!r}: allowed are letters, digits, spaces, '_' and '-'; rename it")
+        raise InputError(f"{place}: column {missing[0]!r} is missing or empty; the columns are {', '.join(_COLUMNS)}")
+    if not re.fullmatch(r"[\w -]+", row["functionality"]):  # it is also the name of a metric in MLflow
+        raise InputError(f"{place}: functionality {row['functionality']!r} may hold only letters, digits, spaces, '_' and '-'; rename it")
     if row["test"] not in get_args(Test):
         raise InputError(f"{place}: test is {row['test']!r}; allowed are {', '.join(get_args(Test))}")
     lists = {name: tuple(filter(None, row[name].split(";"))) for name in ("labels", "must", "must_not")}
@@ -63,9 +64,9 @@ def _case(row: dict[str, str], place: str, known: Sequence[str]) -> Case:
         if near := difflib.get_close_matches(label, known, n=1, cutoff=0.8):
             raise InputError(f"{place}: unknown label {label!r}; did you mean {near[0]!r}?")
     if row["test"] != "same" and not (lists["must"] or lists["must_not"]):
-        raise InputError(f"{place}: neither must nor must_not names a label; say what is tested")
+        raise InputError(f"{place}: must and must_not are both empty; name a label in one of them")
     if both := [label for label in lists["must"] if label in lists["must_not"]]:
-        raise InputError(f"{place}: {both[0]} is in both must and must_not; take it out of one")
+        raise InputError(f"{place}: {both[0]} is in both must and must_not; remove it from one")
     return Case(row["functionality"], row["case_id"], row["contrast_id"], row["text"], row["test"], **lists)  # type: ignore[arg-type]
 
 
@@ -75,14 +76,14 @@ def load_cases(path: str, labels: LabelSet) -> list[Case]:
     Parameters
     ----------
     path : str
-        CSV with the columns of `Case`, lists joined by ``;``. A path that is not there is looked for in the repository.
+        CSV with the columns of `Case`, lists joined by ``;``. A path that does not exist is looked up in this repository.
     labels : LabelSet
-        To tell misspelt labels; cases may also name labels of other sets.
+        Known labels, to recognise misspelt ones; cases may also name labels of other sets.
 
     Raises
     ------
     InputError
-        Naming the line and the remedy.
+        If the file or a line cannot be used. The message names it and how to fix it.
     """
     file = find_file(path)
     known = [*labels.names, *labels.auxiliary, *labels.ignored]
@@ -93,29 +94,29 @@ def load_cases(path: str, labels: LabelSet) -> list[Case]:
     except OSError as error:
         raise InputError(f"evaluation.behaviour: {path} cannot be read ({error.strerror}); correct the path, or set it to null") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"evaluation.behaviour: {path} is no CSV in UTF-8 ({error}); correct it, or set it to null") from None
+        raise InputError(f"evaluation.behaviour: {path} is not CSV in UTF-8 ({error}); correct it, or set it to null") from None
     if not cases:
-        raise InputError(f"evaluation.behaviour: {path} holds no case; add some, or set it to null")
+        raise InputError(f"evaluation.behaviour: {path} has no cases; add some, or set it to null")
     by_id = {case.case_id: case for case in cases}
     if len(by_id) < len(cases):
         repeated = next(case.case_id for number, case in enumerate(cases) if case.case_id in {other.case_id for other in cases[:number]})
-        raise InputError(f"{path}: case_id {repeated!r} stands twice; make case ids unique")
+        raise InputError(f"{path}: case_id {repeated!r} occurs twice; make case ids unique")
     for case in cases:
         if case.contrast_id == case.case_id or case.contrast_id not in by_id if case.contrast_id else case.test != "labels":
-            raise InputError(f"{path}: case {case.case_id!r} has contrast_id {case.contrast_id!r}, which is no case; correct it")
+            raise InputError(f"{path}: case {case.case_id!r} has contrast_id {case.contrast_id!r}; it must be the id of another case")
     return cases
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the model makes of one case, shapes (n_labels,)."""
+    """The model's probabilities and decisions for one case, each of shape (n_labels,)."""
 
     probabilities: NDArray[np.float32]
     decided: NDArray[np.bool_]
 
 
 def _failed(case: Case, labels: Sequence[str], answer: _Answer, contrast: _Answer | None) -> list[str]:
-    """Labels on which a case fails."""
+    """Return the labels on which a case fails."""
     yes, no = answer.decided, ~answer.decided
     if contrast and case.test == "same":
         return [label for label, differs in zip(labels, answer.decided != contrast.decided, strict=True) if differs]
@@ -139,23 +140,23 @@ def _failure(case: Case, labels: Sequence[str], answer: _Answer, failed: list[st
 
 
 def run_cases(cases: Sequence[Case], labels: Sequence[str], probabilities: Probabilities, decided: Decisions) -> Behaviour:
-    """Test what a model makes of behavioural cases.
+    """Check a model's answers to behavioural cases.
 
     Parameters
     ----------
     cases : sequence of Case, length n_cases
-        Those that ask for none of the labels are left out.
+        Cases that test none of the labels are left out.
     labels : sequence of str, length n_labels
-        The model's.
+        The model's labels, in the order of the columns.
     probabilities : ndarray of float32, shape (n_cases, n_labels)
-        Of each case's text.
+        Probabilities for each case's text.
     decided : ndarray of bool, shape (n_cases, n_labels)
-        Whether each label is given to it.
+        Whether the model gives each label to the text.
 
     Returns
     -------
     Behaviour
-        Functionalities in the order of the file.
+        Results by functionality, in the order of the file.
     """
     answers = {case.case_id: _Answer(p, given) for case, p, given in zip(cases, probabilities, decided, strict=True)}
     asked = [case for case in cases if case.test == "same" or set(labels) & {*case.must, *case.must_not}]

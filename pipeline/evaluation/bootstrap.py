@@ -1,4 +1,4 @@
-"""Bootstrap intervals of every metric, for one model and for the difference of two, by resampling authors."""
+"""Bootstrap intervals for every metric of a model, and for the difference between two models, by resampling authors."""
 
 from collections.abc import Mapping
 
@@ -12,29 +12,31 @@ from pipeline.results import Interval
 
 Counts = NDArray[np.uint16]
 
-_CELLS = 2_000_000  # of one block of rounds × posts: bounds memory
+_CELLS = 2_000_000  # rounds × posts in one block, to limit memory
 _OF_LABEL = "labels."
-_FEWEST = 20  # authors: of fewer, resamples say nothing about others
-_UNDEFINED = 0.01  # share of rounds that may lack a metric (a resample without positives) before it gets no interval
+_FEWEST = 20  # authors: resampling fewer says nothing about other authors
+_UNDEFINED = 0.01  # share of rounds in which a metric may be undefined (no positives drawn); beyond that it gets no interval
 
 
 def resample(groups: NDArray[np.int64], rounds: int, seed: int) -> Counts:
-    """How often each post stands in each bootstrap sample.
+    """Count how often each post occurs in each bootstrap sample.
 
-    Whole authors are drawn with replacement, so that an author's posts, which resemble each other, do not make an
-    interval look surer than it is (cluster bootstrap, Davison & Hinkley 1997, section 3.8).
+    Whole authors are drawn with replacement: posts by one author resemble each other, and drawing them separately would make
+    intervals too narrow (cluster bootstrap, Davison & Hinkley 1997, section 3.8).
 
     Parameters
     ----------
     groups : ndarray of int, shape (n_posts,)
         Author of each post.
     rounds : int
+        Number of bootstrap samples.
     seed : int
+        Random seed.
 
     Returns
     -------
     ndarray of uint16, shape (rounds, n_posts)
-        No rounds where fewer than 20 authors wrote the posts.
+        Without any rounds if the posts are by fewer than 20 authors.
     """
     _, author = np.unique(groups, return_inverse=True)
     authors = author.max(initial=-1) + 1
@@ -50,7 +52,7 @@ def _ratio(above: Float64s, below: Float64s) -> Float64s:
 
 def _average_precision(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> Float64s:
     order = np.argsort(-p, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # equal probabilities are decided together
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)  # posts with equal probabilities rank together
     found = np.cumsum(counts[:, order] * y[order], axis=1)[:, ends]
     seen = np.cumsum(counts[:, order], axis=1)[:, ends]
     gained = np.diff(found, axis=1, prepend=0)
@@ -91,16 +93,17 @@ def _block(Y: Float64s, probabilities: Probabilities, decided: Float64s, counts:
 
 
 def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions, counts: Counts) -> dict[str, Float64s]:
-    """Every metric of every bootstrap sample.
+    """Compute every metric of every bootstrap sample.
 
-    Equal to `pipeline.metrics.compute_metrics` on posts repeated as often as `counts` says, without repeating any; but
-    recall and F1 of a label that a sample has no positives of are undefined, not 0.
+    The result equals `pipeline.metrics.compute_metrics` on posts repeated as often as `counts` says, except that recall and F1
+    of a label without positives in a sample are undefined instead of 0.
 
     Parameters
     ----------
     Y, probabilities, decided : ndarray, shape (n_posts, n_labels)
+        Labels as 0 and 1, their probabilities, and which of them the model gives.
     counts : ndarray of int, shape (rounds, n_posts)
-        From `resample`, or columns of it for a slice: rounds that hold no post of it are left out.
+        From `resample`, or some of its columns for a slice; rounds without any post of the slice are left out.
 
     Returns
     -------
@@ -119,20 +122,20 @@ def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions
 def _interval(values: Float64s, confidence: float) -> Interval | None:
     if not len(values) or np.isnan(values).mean() > _UNDEFINED:
         return None
-    # Rounded: the last bits of sums depend on the number of threads.
+    # Rounded because the last bits of sums depend on the number of threads.
     low, high = np.nanquantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]).round(12).tolist()
     return low, high
 
 
 def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
-    """Calibration error that posts reach by chance whose labels are drawn from these very probabilities."""
+    """Return the calibration error that chance alone produces if labels are drawn from exactly these probabilities."""
     drawn = np.random.default_rng(0).random((rounds, len(p)), np.float32) < p
     bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)]
     return float(np.quantile(np.abs((drawn - p) @ bins).sum(axis=1) / len(p), confidence))
 
 
 def _overall_and_by_label(by_round: Mapping[str, Float64s]) -> tuple[dict[str, Float64s], dict[str, Float64s]]:
-    """Rounds of the overall metrics, and those of the labels' metrics by their short names."""
+    """Split rounds into those of overall metrics and those of the labels' metrics, the latter by their short names."""
     overall = {name: values for name, values in by_round.items() if not name.startswith(_OF_LABEL)}
     return overall, {name.removeprefix(_OF_LABEL): values for name, values in by_round.items() if name.startswith(_OF_LABEL)}
 
@@ -143,28 +146,28 @@ def _calibration_interval(estimate: float, bounds: Interval, p: NDArray[np.float
 
 
 def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], probabilities: Probabilities, confidence: float) -> Intervals:
-    """Confidence interval of each metric.
+    """Compute a confidence interval for each metric.
 
-    Percentile intervals. ``ece`` grows with noise, so that it is larger in a resample than in the sample, and above zero
-    even where probabilities are right. Its lower end is therefore that of the basic interval, which takes the growth off
-    (Davison & Hinkley 1997, section 5.2), and zero where the sample's is no larger than right probabilities reach by
-    chance (consistency resampling, Bröcker & Smith 2007).
+    These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``: it is larger in a resample
+    than in the sample, and above zero even if the probabilities are right. Its lower end is therefore that of the basic
+    interval, which subtracts this increase (Davison & Hinkley 1997, section 5.2), and zero if right probabilities would
+    reach the sample's ``ece`` by chance (consistency resampling, Bröcker & Smith 2007).
 
     Parameters
     ----------
     metrics : Metrics
-        Of the whole sample.
+        Metrics of the whole sample.
     by_round : dict
         From `metrics_by_round`.
     probabilities : ndarray of float, shape (n_posts, n_labels)
-        Of the sample.
+        Probabilities in the sample.
     confidence : float
-        Such as 0.95.
+        Confidence of the intervals, such as 0.95.
 
     Returns
     -------
     Intervals
-        None where the metric is undefined, here or in too many rounds, or the authors are too few.
+        An interval is None if the metric is undefined in the sample or in too many rounds, or if there are too few authors.
     """
     overall, by_label = _overall_and_by_label(by_round)
 
@@ -194,20 +197,25 @@ def _difference(name: str, ours: float | None, theirs: float | None, rounds: Flo
 def compare(
     metrics: Metrics, by_round: Mapping[str, Float64s], other: Metrics, other_by_round: Mapping[str, Float64s], confidence: float
 ) -> Differences:
-    """Difference of two models on the same posts, by a paired bootstrap: both are measured on the same resamples.
+    """Compare two models on the same posts by a paired bootstrap, which measures both on the same resamples.
 
     Parameters
     ----------
-    metrics, by_round
-        Of the model, as for `intervals`.
-    other, other_by_round
-        Of the model that it is compared with.
+    metrics : Metrics
+        Metrics of the model on all posts.
+    by_round : mapping of str to ndarray
+        Metrics of the model from `metrics_by_round`.
+    other : Metrics
+        Metrics of the model to compare with.
+    other_by_round : mapping of str to ndarray
+        Metrics of the model to compare with, for the same rounds.
     confidence : float
+        Confidence of the intervals, such as 0.95.
 
     Returns
     -------
     Differences
-        The model less the other.
+        The model's metrics minus the other's.
     """
     overall, by_label = _overall_and_by_label({name: values - other_by_round[name] for name, values in by_round.items()})
 

@@ -1,8 +1,8 @@
-"""Whether a model may take the champion's place."""
+"""Decides whether a model may replace the champion."""
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from models.errors import InputError
 from pipeline.config import Promotion
@@ -36,43 +36,62 @@ def _calibrated(results: Results, wanted: Promotion) -> Iterator[Gate]:
 
 
 def _behaves(behaviour: Behaviour, wanted: Promotion) -> Iterator[Gate]:
+    if not behaviour.cases:
+        yield Gate(gate="behavioural cases about the model's labels", passed=False, found="none")
     for name, found in behaviour.functionalities.items():
         floor = wanted.behaviour_floors.get(name, wanted.behaviour_floor)
         passed = found.rate >= floor
         yield Gate(gate=f"{name}: at least {floor:.0%} of cases", passed=passed, found=f"{found.passed} of {found.cases}")
+    for name, floor in wanted.behaviour_floors.items():
+        if name not in behaviour.functionalities:
+            yield Gate(gate=f"{name}: at least {floor:.0%} of cases", passed=floor == 0, found="no case about the model's labels")
 
 
 def check_floors(wanted: Promotion, functionalities: Iterable[str]) -> None:
-    """Fail if behaviour could not be asked for: there are no cases, or a floor's functionality is misspelt.
+    """Check that there are behavioural cases, and that no floor names a misspelt functionality.
 
-    Floors may also be for other files of cases.
+    A floor for a functionality without cases is a gate that fails, unless the floor is 0.
+
+    Parameters
+    ----------
+    wanted : Promotion
+        Its ``behaviour_floors`` are checked.
+    functionalities : iterable of str
+        Functionality of each case.
 
     Raises
     ------
     InputError
+        If there are no cases, or a floor's name is close to that of a functionality.
     """
     known = sorted(set(functionalities))
     if not known:
-        raise InputError("--promote: needs behavioural cases, and there are none; name a file of them in evaluation.behaviour")
+        raise InputError("--promote: needs behavioural cases, but there are none; name a file of cases in evaluation.behaviour")
     for name in wanted.behaviour_floors:
         if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.8)):
-            raise InputError(f"promotion.behaviour_floors: {name!r} is no functionality of the cases; did you mean {near[0]!r}?")
+            raise InputError(f"promotion.behaviour_floors: no case has the functionality {name!r}; did you mean {near[0]!r}?")
+
+
+def decision_of(gates: Sequence[Gate]) -> Decision:
+    """Return the decision to promote a model if it passes all gates."""
+    return Decision(promoted=all(gate.passed for gate in gates), gates=list(gates))
 
 
 def decide_promotion(results: Results, wanted: Promotion) -> Decision:
-    """Decide on an evaluation, and say why.
+    """Decide whether to promote a model, and list the reasons.
 
-    A model is promoted if on no label its F1 or average precision is worse than the champion's beyond the interval of
-    the difference; if its macro-F1 or mean average precision is better beyond that interval, and neither is worse; if no
-    label's calibration error is above the config's limit by more than chance; and if it passes the config's share of
-    cases in every behavioural functionality. Where there is no champion, the first two are not asked. A gate that cannot be
-    computed is failed.
+    A model is promoted if it passes four kinds of gates. On no label is its F1 or average precision worse than the champion's
+    (the interval of the difference lies below zero). Its macro-F1 or mean average precision is better, and neither is worse.
+    No label's calibration error exceeds the config's limit by more than chance. And it passes the config's share of cases
+    in every behavioural functionality. Without a champion, only the last two apply. A gate that cannot be computed fails, and so does
+    one for behaviour that no case asks about.
 
     Parameters
     ----------
     results : Results
-        With the ``comparison`` with the champion, where there is one.
+        Results of the model, with a ``comparison`` with the champion if there is one.
     wanted : Promotion
+        The config's section ``promotion``.
 
     Returns
     -------
@@ -81,4 +100,4 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     gates = list(_against_champion(results.comparison.differences)) if results.comparison else []
     gates += _calibrated(results, wanted)
     gates += _behaves(results.behaviour, wanted) if results.behaviour else []
-    return Decision(promoted=all(gate.passed for gate in gates), gates=gates)
+    return decision_of(gates)

@@ -1,4 +1,4 @@
-"""The tree of an evaluation's results: what ``metrics.json``, the report, the card and promotion share."""
+"""Results of an evaluation, as used by ``metrics.json``, the report, the model card and promotion."""
 
 from typing import ClassVar, Literal
 
@@ -10,17 +10,17 @@ from pipeline.metrics import Baselines, Metrics, ReliabilityBin
 from pipeline.results import Interval, Result
 
 Verdict = Literal["better", "worse", "no real difference", "undefined"]
-Bounds = Interval | None  # None where the metric is undefined, or the authors are too few
+Bounds = Interval | None  # None if the metric is undefined or there are too few authors
 
 
 class MeasuredMetrics(Metrics):
-    """Metrics of posts, with those of classifiers that read none."""
+    """Metrics of a set of posts, with those of baselines that do not read posts."""
 
     baselines: Baselines
 
 
 class SplitMetrics(MeasuredMetrics):
-    """Metrics of a split; where posts repeat another split, also of the others alone."""
+    """Metrics of a split; if some posts repeat those of another split, also metrics without these."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only"})
 
@@ -51,9 +51,9 @@ class Intervals(Result):
 
 
 class Difference(Result):
-    """A metric of a model less that of another on the same posts, its interval, and what it means.
+    """A model's metric minus that of another model on the same posts, its interval, and the verdict.
 
-    The verdict is "no real difference" where zero is in the interval. Of the Brier score less is better.
+    The verdict is "no real difference" if the interval includes zero. A lower Brier score is better.
     """
 
     difference: float | None
@@ -62,7 +62,7 @@ class Difference(Result):
 
 
 class LabelDifferences(Result):
-    """Differences in a label's metrics; by noise alone the calibration error is larger for a model whose probabilities differ more."""
+    """Differences in a label's metrics; not in calibration error, which noise alone increases if probabilities vary more."""
 
     precision: Difference
     recall: Difference
@@ -84,7 +84,7 @@ class Differences(Result):
 
 
 class Comparison(Result):
-    """Another model (its digest), its metrics on the same posts, and the differences."""
+    """Digest of another model, its metrics on the same posts, and the differences from them."""
 
     model: str
     metrics: SplitMetrics
@@ -92,7 +92,7 @@ class Comparison(Result):
 
 
 class Sample(Result):
-    """What was resampled for intervals: authors, how often, and the confidence."""
+    """The bootstrap sample: number of authors and rounds, and the confidence of intervals."""
 
     authors: int
     rounds: int
@@ -100,7 +100,7 @@ class Sample(Result):
 
 
 class ThresholdRow(Result):
-    """What a threshold finds, and the share to review of these posts and of those drawn at random; None where undefined."""
+    """What a threshold finds, and the share of posts to review, of all and of those drawn at random; None if undefined."""
 
     threshold: float
     precision: float | None
@@ -111,16 +111,16 @@ class ThresholdRow(Result):
 
 
 class Cost(ThresholdRow):
-    """The row of the highest threshold that misses at most `miss` of the positives."""
+    """The highest threshold that misses at most the share `miss` of the positives, and its row."""
 
     miss: float
     share_interval: Bounds
 
 
 class Guarantee(Result):
-    """A threshold whose recall is guaranteed, with its row; or the reason why there is none.
+    """A threshold whose recall is guaranteed, with its row, or the reason why there is none.
 
-    `target` is the recall, `confidence` how surely it holds, `needed` how many positives that takes at the least.
+    `target` is the recall, `confidence` is how likely it is to hold, and `needed` is the minimum number of positives for that.
     """
 
     target: float
@@ -137,7 +137,7 @@ class Guarantee(Result):
 
 
 class LabelThresholds(Result):
-    """Thresholds of a label: a curve from 0 to 1, the model's own, what misses cost, and one that is guaranteed."""
+    """Thresholds of a label: a curve from 0 to 1, the model's own, what it costs to miss little, and a guaranteed one."""
 
     positives: int
     curve: list[ThresholdRow]
@@ -157,7 +157,7 @@ class SliceIntervals(Result):
 
 
 class MeasuredSliceLabel(Result):
-    """A label on a slice with enough positives."""
+    """Metrics of a label on a slice with enough positives."""
 
     support: int
     precision: float
@@ -169,14 +169,14 @@ class MeasuredSliceLabel(Result):
 
 
 class SmallSliceLabel(Result):
-    """A label on a slice with too few positives to measure."""
+    """Counts of a label on a slice with too few positives to measure."""
 
     support: int
     false_positives: int
 
 
 class Slice(Result):
-    """Metrics of a part of the posts; macro-F1 is None unless every label has enough positives."""
+    """Metrics of a part of the posts; macro-F1 is None unless every label has enough positives there."""
 
     column: str
     value: str
@@ -187,9 +187,9 @@ class Slice(Result):
 
 
 class Failure(Result):
-    """A behavioural case that failed: our text, what it asked for, the labels given and those it failed on.
+    """A behavioural case that failed: its invented text, what it tests, the labels given and those it failed on.
 
-    `words` are those that mattered most to each label that it failed on, with what they contribute.
+    `words` lists, for each label it failed on, the words that mattered most and what they contribute.
     """
 
     case_id: str
@@ -205,7 +205,7 @@ class Failure(Result):
 
 
 class Functionality(Result):
-    """Cases of a functionality: how many, how many passed, the 95 % Wilson interval of that share, and the failures."""
+    """Number of cases of a functionality and of those passed, their share with its 95 % Wilson interval, and the failures."""
 
     cases: int
     passed: int
@@ -215,7 +215,7 @@ class Functionality(Result):
 
 
 class Behaviour(Result):
-    """Behavioural cases; `passed_by_silence` would pass by giving no label at all. `rate` is None where none was asked."""
+    """Results of behavioural cases; giving no label at all would pass `passed_by_silence`. `rate` is None without cases."""
 
     cases: int
     passed: int
@@ -225,7 +225,7 @@ class Behaviour(Result):
 
 
 class DataChecks(Result):
-    """What is doubtful about the data: see `pipeline.checks.results`."""
+    """Doubts about the data, see `pipeline.checks.results`."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"label_errors", "suspects"})
 
@@ -239,10 +239,10 @@ class DataChecks(Result):
 
 
 class LabelPrevalence(Result):
-    """How many posts have a label: see `pipeline.evaluation.prevalence.estimate_prevalence`.
+    """Share of posts with a label, see `pipeline.evaluation.prevalence.estimate_prevalence`.
 
-    `estimate` and `interval` are None if `too_few` labelled posts have it, or lack it; `labelled_share` and its interval are what
-    the labelled posts say by themselves; `counted` and `mean_probability`, of the unlabelled ones, carry the model's errors.
+    `estimate` and `interval` are None if too few labelled posts have it, or lack it (`too_few`). `labelled_share` and its interval
+    are from the labelled posts alone. `counted` and `mean_probability` are from the unlabelled ones and include the model's errors.
     """
 
     estimate: float | None
@@ -256,7 +256,7 @@ class LabelPrevalence(Result):
 
 
 class PeriodPrevalence(Result):
-    """Shares of labels among the unlabelled posts of a period, and how many of these and of labelled ones there are."""
+    """Shares of labels among the unlabelled posts of a period, and the numbers of unlabelled and labelled posts."""
 
     posts: int
     labelled: int
@@ -264,7 +264,7 @@ class PeriodPrevalence(Result):
 
 
 class Prevalence(Result):
-    """Shares of labels among all unlabelled posts and, where dates are known, by month."""
+    """Shares of labels among all unlabelled posts and, if dates are known, by month."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"months"})
 
@@ -273,7 +273,7 @@ class Prevalence(Result):
 
 
 class Gate(Result):
-    """What promotion asked for, whether it was passed, and what was found."""
+    """A requirement for promotion, whether the model meets it, and what was found."""
 
     gate: str
     passed: bool
@@ -281,14 +281,14 @@ class Gate(Result):
 
 
 class Decision(Result):
-    """Whether a model is promoted, and every gate."""
+    """Whether a model is promoted, with every gate."""
 
     promoted: bool
     gates: list[Gate]
 
 
 class Analysis(Result):
-    """What a split tells beyond its metrics; `comparison` only where there is a model to compare with."""
+    """Results beyond the metrics; `comparison` is there only if there is a model to compare with."""
 
     sample: Sample
     intervals: Intervals
@@ -299,9 +299,9 @@ class Analysis(Result):
 
 
 class Results(SplitMetrics):
-    """All of an evaluation, as ``metrics.json`` has it: metrics, analysis, behaviour (None without cases), data and features.
+    """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
 
-    `model` is a digest, `evaluated` says which posts. `comparison`, `prevalence` and `promotion` are there where they were asked for.
+    `model` is a digest; `evaluated` says which posts. `comparison`, `prevalence` and `promotion` are there only if asked for.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})

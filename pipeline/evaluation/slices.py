@@ -1,4 +1,4 @@
-"""The same metrics on parts of a split: by source, month, length, what a post holds, and columns of the data."""
+"""Computes metrics on parts of a split: by source, month, length, what a post contains, and columns of the data."""
 
 import re
 from collections import Counter
@@ -21,12 +21,18 @@ from pipeline.metrics import LabelMetrics, compute_metrics
 
 NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
-_MOST_VALUES = 40  # of a column
-_RARE, _LONGEST = 10, 40  # posts, characters: no other value is shown
+_MOST_VALUES = 40  # shown per column
+_RARE, _LONGEST = 10, 40  # posts, characters: values that are rarer or longer are not shown
 
 
 def month_of(created_at: str | None) -> str | None:
-    """``2017-10`` of a date as ISO 8601, or as Twitter writes it (``Sun Oct 15 20:21:49 +0000 2017``); None for any other."""
+    """Return the month of a date in ISO 8601 or Twitter's format, such as ``2017-10``; None for anything else.
+
+    Examples
+    --------
+    >>> month_of("Sun Oct 15 20:21:49 +0000 2017")
+    '2017-10'
+    """
     if created_at is None:
         return None
     for parse in (datetime.fromisoformat, lambda text: datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y")):
@@ -43,7 +49,7 @@ def _length(text: str) -> str:
 
 
 def _common(values: Sequence[str | None]) -> list[str | None]:
-    """Values that many posts have, the others as one: rare ones, or long ones, may be names, handles or texts."""
+    """Replace rare and long values by one common value, because they may be names, handles or texts."""
     posts = Counter(values)
     kept = {value for value, count in posts.most_common(_MOST_VALUES) if value and count >= _RARE and len(value) <= _LONGEST}
     return [value if value in kept or value is None else OTHER for value in values]
@@ -66,48 +72,63 @@ def _of_text(texts: Sequence[str]) -> dict[str, list[str | None]]:
 def _of_column(corpus: Corpus, split: str, name: str, key: str) -> list[str | None]:
     values = corpus.column(split, name)
     if not any(values):
-        raise InputError(f"evaluation.{key}: no post of {split} has a value in column {name!r}; correct the name, or the data")
+        raise InputError(f"evaluation.{key}: no post in {split} has a value in column {name!r}; correct the column's name, or the data")
     return values
 
 
 def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDArray[np.bool_]:
-    """Which posts were drawn at random, shape (n_posts,); all where the config does not tell.
+    """Return which posts were drawn at random.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Loaded with ``natural.column`` as a further column.
+    split : str
+        Split whose posts are meant.
+    natural : Natural or None
+        Column and values that mark posts drawn at random; None if all posts were.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_posts,)
 
     Raises
     ------
     InputError
-        When the column is missing, or no post was.
+        If the column has no values, or none that mark a post as drawn at random.
     """
     if natural is None:
         return np.ones(corpus.splits[split].num_rows, bool)
     drawn = np.array([value in natural.values for value in _of_column(corpus, split, natural.column, "natural")])
     if not drawn.any():
         allowed = ", ".join(natural.values)
-        raise InputError(f"evaluation.natural: no post of {split} has {allowed} in column {natural.column!r}; correct the values")
+        raise InputError(f"evaluation.natural: no post in {split} has {allowed} in column {natural.column!r}; correct the values")
     return drawn
 
 
 def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[str | None]]:
-    """Value of each post in each column to slice by.
+    """Return the value of each post in each column to slice by.
 
     Parameters
     ----------
     corpus : Corpus
         Loaded with ``wanted.columns`` as further columns.
     split : str
+        Split whose posts are sliced.
     wanted : pipeline.config.Evaluation
+        The config's section ``evaluation``.
 
     Returns
     -------
     dict of str to list, each of length n_posts
-        ``drawn`` where the config tells which posts were drawn at random; ``source`` and ``month`` where any post has
-        one; ``length``, ``hashtag``, ``link``, ``emoji``; the config's further
-        columns. None for a post without a value, ``(other)`` for values of fewer than ten posts: they may be names or texts.
+        ``drawn`` if the config says which posts were drawn at random; ``source`` and ``month`` if any post has one;
+        ``length``, ``hashtag``, ``link`` and ``emoji``; and the config's further columns. The value is None for a post
+        without one, and ``(other)`` for values of fewer than ten posts, which may be names or texts.
 
     Raises
     ------
     InputError
-        When a column is missing.
+        If a column has no values in the split.
     """
     rows = corpus.splits[split]
     columns: dict[str, list[str | None]] = {}
@@ -154,23 +175,25 @@ def _measure_slice(
 def compute_slices(
     evaluation: Evaluation, labels: Sequence[str], columns: dict[str, list[str | None]], counts: Counts, wanted: Wanted
 ) -> list[Slice]:
-    """Metrics of every slice.
+    """Compute the metrics of every slice.
 
     Parameters
     ----------
     evaluation : Evaluation
-        Of the whole split.
+        Evaluation of the whole split.
     labels : sequence of str
+        The model's labels.
     columns : dict
         From `slice_columns`.
     counts : ndarray of int, shape (rounds, n_posts)
         From `pipeline.evaluation.bootstrap.resample`.
     wanted : pipeline.config.Evaluation
+        The config's section ``evaluation``.
 
     Returns
     -------
     list of Slice
-        In the order of columns, then of values by number of posts.
+        In the order of columns; within a column, slices with the most posts come first.
     """
     slices = []
     for column, values in columns.items():

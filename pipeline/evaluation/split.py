@@ -1,4 +1,4 @@
-"""A model on a split of a corpus: metrics, and a row for every post."""
+"""Evaluates a model on a split of a corpus: metrics, and a row for every post."""
 
 import json
 from dataclasses import dataclass
@@ -22,14 +22,15 @@ METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE = FILES = "metrics.json", "report.ht
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model made of a set of posts.
+    """A model's answers to a set of posts, and their metrics.
 
     Attributes
     ----------
     title : str
-        Which posts.
+        Which posts were evaluated.
     ids : list of str, length n_posts
     Y, probabilities, decided : ndarray, shape (n_posts, n_labels)
+        True labels as 0 and 1, their probabilities, and which of them the model gives.
     metrics : SplitMetrics
     """
 
@@ -49,19 +50,22 @@ def _metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, deci
 def evaluate_probabilities(
     model: Classifier, corpus: Corpus, split: str, probabilities: Probabilities, title: str, new: NDArray[np.bool_] | None = None
 ) -> Evaluation:
-    """Evaluate probabilities that are there already, such as those of held-out folds.
+    """Evaluate probabilities that were computed before, such as those of held-out folds.
 
     Parameters
     ----------
     model : Classifier
+        Its thresholds decide which labels are given.
     corpus : Corpus
+        Has the true labels.
     split : str
         The split that the probabilities belong to.
     probabilities : ndarray of float, shape (n_posts, n_labels)
+        Probabilities of the model's labels.
     title : str
         What to call these posts.
     new : ndarray of bool, shape (n_posts,), optional
-        Posts whose text is in no other split; measured by themselves where that is not all.
+        Posts whose text is in no other split; unless that is all or none of them, they are also measured separately.
     """
     Y = corpus.targets(split, model.labels)
     decided = model.decide(probabilities)
@@ -72,17 +76,29 @@ def evaluate_probabilities(
 
 
 def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> Evaluation:
-    """Score a split and evaluate it."""
+    """Score a split and evaluate the scores.
+
+    Parameters
+    ----------
+    model : Classifier
+    corpus : Corpus
+    split : str
+        Name of one of the corpus' splits.
+
+    Returns
+    -------
+    Evaluation
+    """
     probabilities = model.predict_proba(corpus.splits[split]["text"])
     title = "all posts" if split == "all" else split
     return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split))
 
 
 def headline(results: Results) -> dict[str, Any]:
-    """What of an evaluation a run logs as metrics; the rest is in the files that it logs.
+    """Return the part of an evaluation that a run logs as metrics; the rest is in the files that it logs.
 
-    Metrics with baselines and the like, the interval of macro-F1 and mean average precision, the share of behavioural
-    cases passed, also by functionality, and the estimated shares of labels.
+    These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of behavioural cases
+    passed (overall and by functionality), and the estimated shares of labels.
     """
     logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):
@@ -97,36 +113,44 @@ def headline(results: Results) -> dict[str, Any]:
 
 
 def check_positives(corpus: Corpus, split: str) -> None:
-    """Fail if no post of a split has any label of the set: there is nothing to find.
+    """Check that at least one post of a split has a label; otherwise nothing can be measured.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    split : str
+        Name of one of the corpus' splits.
 
     Raises
     ------
     InputError
+        If no post of the split has any label.
     """
     if not corpus.targets(split, corpus.labels).any():
         posts = f"none of its {corpus.splits[split].num_rows:,} posts has any of {', '.join(corpus.labels)}"
-        raise InputError(f"{split}: {posts}, so that nothing can be measured; to count false alarms alone, score it with score.py")
+        raise InputError(f"{split}: {posts}, so nothing can be measured; to count false alarms alone, score it with score.py")
 
 
 def write_evaluation(evaluation: Evaluation, model: Classifier, results: Results, page: str, folder: Path) -> None:
-    """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, labels decided and true; no text).
+    """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, given and true labels; no text).
 
     Parameters
     ----------
     evaluation : Evaluation
+        From `evaluate_split`.
     model : Classifier
-        That was evaluated.
+        Model that was evaluated.
     results : Results
-        For ``metrics.json``.
+        Content of ``metrics.json``.
     page : str
-        The report.
+        Content of ``report.html``.
     folder : Path
-        An earlier evaluation there is replaced.
+        Folder to write to; an earlier evaluation in it is replaced.
 
     Raises
     ------
     InputError
-        When the folder holds something else or cannot be written.
+        If the folder holds other files or cannot be written.
     """
     table = prediction_table(evaluation.ids, evaluation.probabilities, evaluation.decided, model.labels, model.digest_, truth=evaluation.Y)
     with new_folder(folder, FILES) as fresh:

@@ -1,4 +1,4 @@
-"""What a threshold finds, misses and costs to review; and one whose recall is guaranteed."""
+"""Measures what a threshold finds, misses and costs to review, and finds one whose recall is guaranteed."""
 
 import math
 import warnings
@@ -15,30 +15,42 @@ from pipeline.metrics import wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
 _CURVE = np.linspace(0, 1, 101)
-_TESTED = 500  # thresholds that are tried for a guarantee, at most: bounds memory, and recall moves by 0.2 % a step
+_TESTED = 500  # thresholds to try for a guarantee, at most: limits memory; recall changes by 0.2 % per step
 
 Scores = NDArray[np.float32]
 
 
 def recall_targets(recall: float | Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
-    """Recall to guarantee for each label.
+    """Return the recall to guarantee for each label.
+
+    Parameters
+    ----------
+    recall : float or mapping of str to float
+        One target for all labels, or one for each.
+    labels : sequence of str
+        The model's labels.
 
     Raises
     ------
     InputError
-        When targets are given by label, and one is missing or of no label.
+        If targets are given by label, and one is missing or not for a label of the model.
+
+    Examples
+    --------
+    >>> recall_targets(0.9, ["assault", "solidarity_support"])
+    {'assault': 0.9, 'solidarity_support': 0.9}
     """
     if not isinstance(recall, Mapping):
         return dict.fromkeys(labels, recall)
     if unknown := [label for label in recall if label not in labels]:
-        raise InputError(f"evaluation.recall: {unknown[0]!r} is no label of the model; its labels are {', '.join(labels)}")
+        raise InputError(f"evaluation.recall: {unknown[0]!r} is not a label of the model; its labels are {', '.join(labels)}")
     if missing := [label for label in labels if label not in recall]:
-        raise InputError(f"evaluation.recall: nothing for {', '.join(missing)}; give one for each label, or one number for all")
+        raise InputError(f"evaluation.recall: has no value for {', '.join(missing)}; give one for each label, or one number for all")
     return {label: recall[label] for label in labels}
 
 
 def _from(scores: Scores, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Number of scores from each threshold on."""
+    """Count the scores at or above each threshold."""
     return len(scores) - np.searchsorted(np.sort(scores), thresholds)
 
 
@@ -47,7 +59,7 @@ def _ratio(above: int, below: int) -> float | None:
 
 
 def _threshold_rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[ThresholdRow]:
-    tried = np.asarray(thresholds, np.float32)  # as `Classifier.decide` compares them
+    tried = np.asarray(thresholds, np.float32)  # in float32, as in `Classifier.decide`
     counts = zip(_from(p[y == 1], tried).tolist(), _from(p, tried).tolist(), _from(p[at_random], tried).tolist(), strict=True)
     positives, drawn = int(y.sum()), int(at_random.sum())
     return [
@@ -70,29 +82,29 @@ def _cost(miss: float, row: ThresholdRow, drawn: int, confidence: float) -> Cost
 
 
 def _missing_at_most(found: Scores, miss: float) -> float:
-    """Highest threshold that misses at most this share of the positives with these probabilities."""
+    """Return the highest threshold that misses at most this share of the positives with these probabilities."""
     return float(np.sort(found)[math.floor(miss * len(found) + 1e-9)])
 
 
 def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None:
-    """Highest threshold that learn-then-test lets pass; None where there is none (Angelopoulos et al. 2021, arXiv:2110.01052)."""
+    """Return the highest threshold that passes learn-then-test, or None (Angelopoulos et al. 2021, arXiv:2110.01052)."""
     from mapie.risk_control import BinaryClassificationController, BinaryRisk
 
-    # Fixed sequence: from the lowest threshold up, each tested at the full level, until one fails. Recall never rises on the
-    # way, so that a threshold that is too high passes only if the first such one does: thresholds may come from the posts.
+    # Fixed sequence: thresholds are tested from the lowest up, each at the full level, until one fails. Recall never rises on
+    # the way, so a threshold that is too high can pass only if the first such one does. They may therefore come from the posts.
     tried = np.unique(found)
     controller = BinaryClassificationController(
         lambda scores: np.column_stack([1 - scores, scores]),
-        # As risk="recall", but the number of misses that MAPIE computes back from a rate is not rounded up then.
+        # Like risk="recall", except that MAPIE then does not round up the number of misses that it computes from a rate.
         risk=BinaryRisk(lambda y, decided: decided != y, lambda y, decided: y == 1, higher_is_better=False),
         target_level=1 - recall,
         confidence_level=confidence,
-        best_predict_param_choice="predicted_positive_fraction",  # of those that pass, the one that decides the fewest: the highest
+        best_predict_param_choice="predicted_positive_fraction",  # the highest threshold that passes
         list_predict_params=tried[:: -(-len(tried) // _TESTED)],
         fwer_method="fixed_sequence",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that none passes, or all do
+        warnings.simplefilter("ignore")  # MAPIE warns if no threshold passes, or all do
         controller.calibrate(found, np.ones(len(found), int))
     best = controller.best_predict_param
     return None if best is None else float(best)
@@ -100,10 +112,11 @@ def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None
 
 def _guarantee(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], recall: float, confidence: float) -> Guarantee:
     positives = int(y.sum())
-    needed = math.ceil(math.log(1 - confidence) / math.log(recall) - 1e-9)  # so many and none missed, by chance that often
+    # With fewer positives, even finding all of them could be chance.
+    needed = math.ceil(math.log(1 - confidence) / math.log(recall) - 1e-9)
     threshold = _guaranteed(p[y == 1], recall, confidence) if positives >= needed else None
     if threshold is None:
-        few = f"{positives:,} positives are too few: a recall of {recall:g} at {confidence:.0%} confidence needs {needed:,} at the least"
+        few = f"{positives:,} positives are too few: a recall of {recall:g} at {confidence:.0%} confidence needs at least {needed:,}"
         return Guarantee(target=recall, confidence=confidence, positives=positives, needed=needed, reason=few)
     row = _threshold_rows(y, p, at_random, [threshold])[0]
     return Guarantee(target=recall, confidence=confidence, positives=positives, needed=needed, reason=None, **dict(row))
@@ -117,34 +130,36 @@ def compute_thresholds(
     wanted: Wanted,
     posts_at_random: NDArray[np.bool_],
 ) -> dict[str, LabelThresholds]:
-    """What each threshold finds, misses and costs.
+    """Measure what each threshold finds, misses and costs.
 
-    The rows of ``cost`` are the best that these very posts allow, so that on others about half of them miss more than they
-    say. ``guarantee`` does not: over samples of posts, its threshold has the target recall on all posts with at least the
-    confidence asked for, if these are a random sample of posts like them that the model has not seen. Posts of one author
-    count as independent there.
+    The rows of ``cost`` are the best that these very posts allow, so on other posts about half of them miss more than stated.
+    ``guarantee`` allows for that: its threshold reaches the target recall on future posts with at least the confidence
+    asked for, provided that the posts here are a random sample of them and new to the model. It treats posts by one author
+    as independent.
 
     Parameters
     ----------
     Y, probabilities : ndarray, shape (n_posts, n_labels)
+        True labels as 0 and 1, and their probabilities.
     labels : sequence of str, length n_labels
+        Names of the labels, in the order of the columns.
     thresholds : sequence of float, length n_labels
-        The model's own.
+        The model's own thresholds.
     wanted : pipeline.config.Evaluation
-        Gives ``recall`` and ``guarantee``, the recall to guarantee and how surely; and ``confidence``, of intervals.
+        Its ``recall`` is to be guaranteed with the confidence ``guarantee``; ``confidence`` is that of intervals.
     posts_at_random : ndarray of bool, shape (n_posts,)
-        Which posts were drawn at random: the share of all posts that must be reviewed is theirs.
+        Which posts were drawn at random. The share of posts to review is estimated from them.
 
     Returns
     -------
     dict of str to LabelThresholds
-        ``cost`` is for misses of at most 1, 5, 10 and 20 % and empty without positives; ``curve`` has a row for each threshold
-        from 0 to 1 by 0.01.
+        ``cost`` has a row for misses of at most 1, 5, 10 and 20 %, and is empty without positives. ``curve`` has a row for
+        each threshold from 0 to 1 in steps of 0.01.
 
     Raises
     ------
     InputError
-        When ``wanted.recall`` does not fit the labels.
+        If ``wanted.recall`` does not fit the labels.
     """
     targets = recall_targets(wanted.recall, labels)
     drawn = int(posts_at_random.sum())

@@ -1,4 +1,4 @@
-"""Results for people: tables for a terminal, figures for a run, a page for a browser."""
+"""Presents results to people: tables in a terminal, figures for a run, a page for a browser, and the model card."""
 
 from pipeline.report.tables import corpus_notes, corpus_table, evaluation_tables, figures, metrics_tables
 

@@ -1,6 +1,6 @@
-"""The card of the released model, made from its directory, its evaluation and its scores of ordinary posts.
+"""Writes the card of the released model from its directory, its evaluation and its scores of ordinary posts.
 
-What is said of the corpora, of uses and of limits stands in ``card.md.j2``; every number about the model is read, so that none drifts.
+The text about corpora, uses and limits is in ``card.md.j2``. Every number about the model is read, so that none can go stale.
 """
 
 import re
@@ -25,14 +25,14 @@ from pipeline.metrics import wilson_interval
 from pipeline.results import Interval
 
 CARD = "README.md"
-_WEAKEST = 12  # functionalities named
-_NEARLY_ALL = 0.95  # of the posts: a slice that says nothing of its own
-_CONFIDENCE = 0.95  # of shares of ordinary posts, as of behavioural cases
+_WEAKEST = 12  # functionalities listed
+_NEARLY_ALL = 0.95  # of the posts: a slice this large shows nothing that all posts do not
+_CONFIDENCE = 0.95  # of intervals for shares of ordinary posts, as for behavioural cases
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share of posts, and its 95 % Wilson interval."""
+    """A share of posts with its 95 % Wilson interval."""
 
     share: float
     interval: Interval
@@ -40,16 +40,18 @@ class Share:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Which share of posts that deserve no label a model marks all the same.
+    """The share of posts that a model marks although they deserve no label.
 
     Attributes
     ----------
     name : str
-        Of the posts.
+        What these posts are called.
     posts : int
+        Number of posts.
     labels : dict of str to Share
+        Share of the posts that get each label.
     disclosure : Share
-        Any label but those of support.
+        Share of the posts that get any label except those of support.
     """
 
     name: str
@@ -60,7 +62,7 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class Uncalibrated:
-    """A label whose calibration error on a slice is beyond the limit by more than chance."""
+    """A label whose calibration error on a slice exceeds the limit by more than chance."""
 
     column: str
     value: str
@@ -70,18 +72,19 @@ class Uncalibrated:
 
 
 def read_results(folder: Path, digest: str) -> Results:
-    """Read ``metrics.json`` of what evaluate.py wrote.
+    """Read the ``metrics.json`` of an evaluation.
 
     Parameters
     ----------
     folder : Path
+        Output folder of evaluate.py.
     digest : str
-        Of the model that must have been evaluated.
+        Digest of the model that must have been evaluated.
 
     Raises
     ------
     InputError
-        When there is none, it is another model's, another release's or not of test, or lacks the behavioural cases.
+        If the file is missing, or is of another model, release or split than test, or lacks behavioural cases.
     """
     path = folder / METRICS_FILE
     try:
@@ -89,13 +92,13 @@ def read_results(folder: Path, digest: str) -> Results:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the --out of evaluate.py") from None
     except ValidationError:
-        raise InputError(f"{path}: damaged, or no evaluation by this release; evaluate the model again") from None
+        raise InputError(f"{path}: damaged, or not written by this release; evaluate the model again") from None
     if results.model != digest:
-        raise InputError(f"{path}: evaluates the model {results.model[:12]}, not {digest[:12]}; evaluate this one")
+        raise InputError(f"{path}: evaluates the model {results.model[:12]}, not {digest[:12]}; evaluate the latter")
     if results.evaluated != "test":
-        raise InputError(f"{path}: evaluates {results.evaluated}, and a card tells of test; evaluate with --split test")
+        raise InputError(f"{path}: evaluates {results.evaluated}, but a card must report on test; evaluate with --split test")
     if not results.behaviour:
-        raise InputError(f"{path}: without behavioural cases; evaluate with evaluation.behaviour, as in configs/default.yaml")
+        raise InputError(f"{path}: has no behavioural cases; set evaluation.behaviour as in configs/default.yaml and evaluate again")
     return results
 
 
@@ -104,17 +107,18 @@ def _share(flagged: Decisions) -> Share:
 
 
 def false_alarms(name: str, probabilities: Probabilities, thresholds: Mapping[str, float], support: Collection[str]) -> FalseAlarms:
-    """Count posts that deserve no label and that a model marks all the same.
+    """Count the posts that a model marks although they deserve no label.
 
     Parameters
     ----------
     name : str
-        Of the posts.
+        What these posts are called.
     probabilities : ndarray of float32, shape (n_posts, n_labels)
+        Probabilities that the model gives them.
     thresholds : dict of str to float
-        By label, in the order of the columns.
+        The model's thresholds by label, in the order of the columns.
     support : collection of str
-        Labels that tell of no harm.
+        Labels of support, which do not disclose harm.
 
     Returns
     -------
@@ -135,7 +139,7 @@ def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float], s
 
 
 def _worth_showing(slices: Iterable[Slice], posts: int) -> list[Slice]:
-    """Slices but those that are nearly everything, and those that another column showed already."""
+    """Return slices without those that hold nearly all posts or equal a slice of an earlier column."""
     shown: list[Slice] = []
     for part in slices:
         repeats = any((part.posts, part.labels) == (other.posts, other.labels) for other in shown)
@@ -149,7 +153,7 @@ def _measured(part: Slice) -> bool:
 
 
 def _uncalibrated(slices: Iterable[Slice], limit: float) -> list[Uncalibrated]:
-    """Labels of slices whose calibration error is beyond a limit, and not by chance; the worst first."""
+    """List labels on slices whose calibration error exceeds a limit by more than chance, worst first."""
     found = [
         Uncalibrated(part.column, part.value, label, values.ece, bounds)
         for part in slices
@@ -160,7 +164,7 @@ def _uncalibrated(slices: Iterable[Slice], limit: float) -> list[Uncalibrated]:
 
 
 def _header(digest: str, results: Results) -> str:
-    """What model hubs read, as YAML."""
+    """Return the header that model hubs read, as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
     test = partial(EvalResult, "text-classification", "metoo2017", "metoo2017", dataset_split="test")
@@ -185,37 +189,37 @@ def _header(digest: str, results: Results) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text as Markdown shows it, in one line, in a table or not."""
+    """Escape text for Markdown, in one line, also inside a table."""
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def render_card(digest: str, description: Mapping[str, Any], size: int, results: Results, ordinary: Sequence[FalseAlarms]) -> str:
-    """Say of a model what it is for, what not, what it learned from, how good it is and where it fails.
+    """Render a card: what a model is for and what not, what it learned from, how good it is and where it fails.
 
     Parameters
     ----------
     digest : str
-        Of the model.
+        Digest of the model.
     description : dict
-        What ``model.json`` says.
+        Content of ``model.json``.
     size : int
-        Of the model's files, in bytes.
+        Size of the model's files, in bytes.
     results : Results
         From `read_results`.
     ordinary : sequence of FalseAlarms
-        From `false_alarms`, one for each kind of posts.
+        From `false_alarms`, one for each kind of post.
 
     Returns
     -------
     str
-        Markdown with a YAML header. It holds no post; equal inputs make equal cards.
+        Markdown with a YAML header and without any post. Equal inputs make equal cards.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from pipeline.config import Promotion
     from pipeline.report import page
 
-    environment = Environment(  # noqa: S701  # Markdown: `cell` escapes what data holds
+    environment = Environment(  # noqa: S701  # Markdown: the filter `cell` escapes data
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -244,27 +248,27 @@ def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path
     Parameters
     ----------
     model : Path
-        The model's directory.
+        Model directory.
     evaluation : Path
-        What evaluate.py wrote of it.
+        Output folder of evaluate.py for this model.
     ordinary : sequence of str
-        ``NAME=DIR`` each: what score.py wrote, with this model, of posts that deserve no label.
+        Each ``NAME=DIR``: a name, and the folder to which score.py wrote this model's scores of posts that deserve no label.
     out : Path
-        The card.
+        File to write the card to.
 
     Raises
     ------
     InputError
-        For anything that cannot be used, or is another model's.
+        If any input cannot be used or is of another model, or `out` cannot be written.
     """
     digest, description, _, _ = read_model(model)
     if "training_data" not in description:
-        raise InputError(f"{model}: does not say what it was trained on; give one that train.py wrote")
+        raise InputError(f"{model}: does not say what it was trained on; give a model that train.py wrote")
     size = sum((model / name).stat().st_size for name in (DESCRIPTION, *description["files"]))
     results = read_results(evaluation, digest)
     labels = [label["name"] for label in description["config"]["labels"]["labels"]]
     thresholds = {label: description["thresholds"][label] for label in labels}
-    support = load_config().labels.support  # models saved by earlier releases do not say
+    support = load_config().labels.support  # models saved by earlier releases do not record it
     alarms = [_read_ordinary(setting, digest, thresholds, support) for setting in ordinary]
     try:
         out.write_text(render_card(digest, description, size, results, alarms), encoding="utf-8")

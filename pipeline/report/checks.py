@@ -1,4 +1,4 @@
-"""Checks of a corpus as tables, and its texts where a terminal asks for them."""
+"""Shows checks of a corpus as tables and, only on a terminal, the texts of posts."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from pipeline.corpora import Corpus
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str | int | None]], names: int = 1) -> Table:
-    """A table whose first `names` columns are words, the others counts."""
+    """Make a table whose first `names` columns are words and whose other columns are counts."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < names else "right")
@@ -24,26 +24,27 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str | int
 
 
 def checks_tables(found: SplitChecks, labels: LabelChecks | None) -> list[Table]:
-    """Counts of what checks found, as tables.
+    """Show the counts that checks found as tables.
 
     Parameters
     ----------
     found : SplitChecks
+        Results of `pipeline.checks.check_splits`.
     labels : LabelChecks or None
-        Where label errors were looked for.
+        Results of `pipeline.checks.check_labels`; None if label errors were not looked for.
     """
     authors, conflicts = found.authors, found.conflicts
-    title = f"Splits ({authors.in_several_splits:,} of {authors.known:,} authors known stand in several)"
+    title = f"Splits ({authors.in_several_splits:,} of {authors.known:,} known authors are in several)"
     rows = [(name, split.posts, split.short, authors.posts[name]) for name, split in found.splits.items()]
     tables = [_table(title, ("split", "posts", f"under {MIN_WORDS} words", "by authors of other splits"), rows)]
 
     repeats = [(row.split, row.other, row.exact, row.near) for row in found.duplicates]
-    title = f"Repeats (near: {found.near_from} similar, from {MIN_WORDS} words on)"
-    tables.append(_table(title, ("posts of", "with the text of one in", "exact", "near"), repeats, names=2))
+    title = f"Repeats (near: similarity of at least {found.near_from}, for posts of {MIN_WORDS} words or more)"
+    tables.append(_table(title, ("posts in", "repeating one in", "exact", "near"), repeats, names=2))
 
     disputed = [(label, each.exact, each.near) for label, each in conflicts.labels.items()]
     disputed.append(("any", conflicts.exact.texts, conflicts.near.pairs))
-    tables.append(_table("Conflicting labels", ("label", "equal texts", "pairs of near-equal texts"), disputed))
+    tables.append(_table("Conflicting labels", ("label", "equal texts", "pairs of nearly equal texts"), disputed))
 
     if labels:
         errors = [
@@ -57,32 +58,35 @@ def checks_tables(found: SplitChecks, labels: LabelChecks | None) -> list[Table]
 
 
 def check_terminal() -> None:
-    """Fail unless standard output is a terminal: posts must not end up in a log.
+    """Check that standard output is a terminal: posts must not end up in a log.
 
     Raises
     ------
     InputError
+        If it is not, for instance because of a pipe.
     """
     if not sys.stdout.isatty():
-        raise InputError("--show-texts: standard output is no terminal, and posts must not end up in a log; run it without a pipe")
+        raise InputError("--show-texts: standard output must be a terminal, because posts must not end up in a log; run it without a pipe")
 
 
 def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, top: int = 20) -> None:
-    """Print the first pairs and suspects with their texts, normalised, on a terminal.
+    """Print the first pairs and suspects, with their normalised texts, on a terminal.
 
     Parameters
     ----------
     found : SplitChecks
+        Results with pairs of posts.
     labels : LabelChecks or None
+        Results with suspects, if label errors were looked for.
     corpus : Corpus
-        That `found` is of.
+        The corpus that was checked.
     top : int
-        How many of each.
+        Number of pairs and of suspects to print.
 
     Raises
     ------
     InputError
-        When standard output is no terminal.
+        If standard output is not a terminal.
     """
     check_terminal()
     texts = {identifier: text for rows in corpus.splits.values() for identifier, text in zip(rows["id"], rows["text"], strict=True)}

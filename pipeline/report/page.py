@@ -1,4 +1,4 @@
-"""An evaluation as one page of HTML that needs no network and no script."""
+"""Renders an evaluation as a single HTML page that needs no network and no script."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,34 +14,48 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _UNDEFINED = "–"
-_SPACE = "\u00a0"  # that does not break
+_SPACE = "\u00a0"  # no-break space
 
-# What a metric is called, and in how few words it can be said.
+# Name and short description of each metric.
 METRIC_NAMES = {
     "f1": ("F1", "balance of recall and precision, from 0 to 1"),
     "recall": ("recall", "share of the posts with the label that are found"),
-    "precision": ("precision", "share of the posts marked that have the label"),
-    "average_precision": ("average precision", "precision over all thresholds: how well posts are ranked"),
-    "brier": ("Brier score", "mean squared error of the probabilities; less is better"),
-    "ece": ("calibration error", "mean distance of probability and share; less is better"),
+    "precision": ("precision", "share of the marked posts that have the label"),
+    "average_precision": ("average precision", "mean precision over all thresholds: how well posts are ranked"),
+    "brier": ("Brier score", "mean squared error of the probabilities; lower is better"),
+    "ece": ("calibration error", "mean distance between probability and share; lower is better"),
     "macro_f1": ("macro-F1", "mean of the labels’ F1"),
     "mean_average_precision": ("mean average precision", "mean of the labels’ average precision"),
     "micro_f1": ("micro-F1", "F1 over all decisions together"),
     "exact_match": ("exact match", "share of posts with every label right"),
-    "one_minus_hamming_loss": ("1 − Hamming loss", "share of single decisions that are right"),
-    "example_jaccard": ("Jaccard", "mean overlap of given and true labels"),
+    "one_minus_hamming_loss": ("1 − Hamming loss", "share of individual decisions that are right"),
+    "example_jaccard": ("Jaccard", "mean overlap between given and true labels"),
 }
 OVERALL = ("macro_f1", "mean_average_precision", "micro_f1", "exact_match", "one_minus_hamming_loss", "example_jaccard")
 PLOTTED = ("f1", "recall", "precision", "average_precision")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``0.813``; a dash for None."""
+    """Format a number, such as ``0.813``; None is a dash.
+
+    Parameters
+    ----------
+    value : float or None
+    digits : int
+        Number of decimals.
+    """
     return _UNDEFINED if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """``+0.013``; with a digit more where that would show no difference."""
+    """Format a difference, such as ``+0.013``; None is a dash.
+
+    Parameters
+    ----------
+    value : float or None
+    digits : int
+        Number of decimals; one more is shown if these would make the difference look like zero.
+    """
     if value is None:
         return _UNDEFINED
     digits += bool(value) and abs(value) < 0.5 * 10**-digits
@@ -49,7 +63,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``3.1 %``; ``5 %`` if it is exactly that, and a digit more below one in a hundred."""
+    """Format a share, such as ``3.1 %``: ``5 %`` if it is exact, two decimals below 1 %, and a dash for None."""
     if value is None:
         return _UNDEFINED
     share = round(100.0 * value, 9)
@@ -57,7 +71,16 @@ def percent(value: float | None) -> str:
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3, *, sign: bool = False) -> str:
-    """``[0.790–0.835]``; nothing for None."""
+    """Format an interval, such as ``[0.790–0.835]``; None is an empty string.
+
+    Parameters
+    ----------
+    bounds : sequence of two float, or None
+    digits : int
+        Number of decimals.
+    sign : bool
+        Whether to show plus signs, for intervals of differences.
+    """
     if bounds is None:
         return ""
     low, high = (signed(end, digits) if sign else number(end, digits) for end in bounds)
@@ -65,22 +88,34 @@ def interval(bounds: Sequence[float] | None, digits: int = 3, *, sign: bool = Fa
 
 
 def percents(bounds: Sequence[float] | None) -> str:
-    """``[1.2–5.7 %]``; nothing for None."""
+    """Format an interval of shares, such as ``[1.2–5.7 %]``; None is an empty string."""
     return "" if bounds is None else f"[{percent(bounds[0]).removesuffix(f'{_SPACE}%')}–{percent(bounds[1])}]"
 
 
 def plain(name: str) -> str:
-    """A name as words."""
+    """Return a name as words, without underscores."""
     return name.replace("_", " ")
 
 
 def sentence(name: str) -> str:
-    """A name with a capital first letter, the others as they are."""
+    """Return a name with a capital first letter and its other letters unchanged."""
     return name[:1].upper() + name[1:]
 
 
 def listed(names: Sequence[str], nothing: str = "none") -> str:
-    """``one, two and three``."""
+    """Join names, such as ``one, two and three``.
+
+    Parameters
+    ----------
+    names : sequence of str
+    nothing : str
+        What to return if there are no names.
+
+    Examples
+    --------
+    >>> listed(["one", "two", "three"])
+    'one, two and three'
+    """
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or nothing
 
 
@@ -89,7 +124,7 @@ def _said(dots: Sequence[Dot]) -> str:
 
 
 def _dots(results: Results, metric: str) -> list[Dot]:
-    """A metric of every label that has positives."""
+    """Return a dot for each label with its metric; labels without positives are undefined."""
     dots = []
     for label, values in results.labels.items():
         bounds = results.intervals.labels[label]
@@ -110,8 +145,8 @@ def _difference_plots(differences: Differences) -> Iterator[tuple[str, str]]:
         dots = [Dot(name, each.difference, each.interval) for name, each in compared.items()]
         name = METRIC_NAMES[metric][0]
         said = "; ".join(f"{label} {signed(each.difference)}, {each.verdict}" for label, each in compared.items())
-        title = f"Difference in {name} of each label, this model less the other: {said}"
-        yield name, plot_dots(f"plot-difference-{metric}", title, dots, "this model less the other", "zero")
+        title = f"Difference in {name} of each label, this model minus the other: {said}"
+        yield name, plot_dots(f"plot-difference-{metric}", title, dots, "this model minus the other", "zero")
 
 
 def _prevalence_plot(labels: Mapping[str, LabelPrevalence]) -> str:
@@ -127,7 +162,7 @@ def _prevalence_plot(labels: Mapping[str, LabelPrevalence]) -> str:
 
 @dataclass(frozen=True)
 class _Plots:
-    """SVG of every plot of the page; lists by label, in order."""
+    """SVG of every plot on the page; lists hold one plot per label, in order."""
 
     metrics: list[tuple[str, str]]
     reliability: list[str]
@@ -156,7 +191,7 @@ def _plots(results: Results) -> _Plots:
 
 
 def _verdicts(results: Results, differences: Differences) -> dict[Verdict, list[str]]:
-    """Which metrics are better, worse or neither, in words; of each label F1 and average precision only."""
+    """Return the names of metrics by verdict; for each label, only those of F1 and average precision."""
     found: dict[Verdict, list[str]] = {"better": [], "worse": [], "no real difference": [], "undefined": []}
     for metric, compared in (("macro_f1", differences.macro_f1), ("mean_average_precision", differences.mean_average_precision)):
         found[compared.verdict].append(METRIC_NAMES[metric][0])
@@ -168,7 +203,7 @@ def _verdicts(results: Results, differences: Differences) -> dict[Verdict, list[
 
 
 def _by_column(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
-    """Slices of each column; posts drawn at random come first of all."""
+    """Group slices by column; the column that tells posts drawn at random comes first."""
     columns: dict[str, list[Slice]] = {}
     for part in slices:
         columns.setdefault(part.column, []).append(part)
@@ -179,7 +214,7 @@ def _by_column(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
 
 
 def _by_rate(behaviour: Behaviour | None) -> list[tuple[str, Functionality]]:
-    """Functionalities, those that fail most first."""
+    """Return functionalities, those with the lowest share of passed cases first."""
     return sorted(behaviour.functionalities.items(), key=lambda item: (item[1].rate, item[0])) if behaviour else []
 
 
@@ -196,19 +231,20 @@ def _template() -> "Template":
 
 
 def render_page(about: Mapping[str, str], results: Results) -> str:
-    """Show all that an evaluation found, for a team of data scientists and for those who decide on posts.
+    """Render everything that an evaluation found, for data scientists and for people who make decisions about posts.
 
     Parameters
     ----------
     about : dict of str to str
-        What was evaluated and where it came from, in the order to show.
+        What was evaluated and where it came from, in the order in which it is shown.
     results : Results
+        All results of the evaluation.
 
     Returns
     -------
     str
-        HTML that holds its style and plots, refers to nothing outside and has no script. Of posts it shows ids and numbers
-        only; the texts in it are those of behavioural cases. Equal results make equal pages.
+        HTML with its style and plots, without scripts or references to anything outside. It shows only ids and numbers of
+        posts; the texts in it are those of behavioural cases. Equal results make equal pages.
     """
     page = _template().render(
         **{"about": about, "results": results, "plots": _plots(results), "names": METRIC_NAMES, "overall": OVERALL},

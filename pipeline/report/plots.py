@@ -1,4 +1,4 @@
-"""Plots for a page: small SVG with text as text, in the page's own colours, the same bytes each time."""
+"""Draws plots for a page: small SVG with selectable text and the page's own colours, the same bytes every time."""
 
 import html
 import io
@@ -16,12 +16,12 @@ from pipeline.metrics import ReliabilityBin
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Stand-ins that matplotlib draws with, and what the page's style sheet knows them as.
+# Colours that matplotlib draws with, and those of the page's style sheet that replace them.
 _INK, _LINE, _FIRST, _SECOND = "#010100", "#010101", "#010102", "#010103"
 _COLOURS = {_INK: "currentColor", _LINE: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
 
-_WIDTH = 340  # of every plot, in pixels of the page: a phone shows it whole
-_LONGEST = 40  # characters of a name
+_WIDTH = 340  # of every plot, in CSS pixels: fits the screen of a phone
+_LONGEST = 40  # characters of a name that are shown
 
 _STYLE: dict[Any, Any] = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.titlesize": 12, "axes.labelsize": 12},
@@ -33,7 +33,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval; None where undefined. `also` is a second value to set beside it."""
+    """A value with its interval, both None if undefined. `also` is a second value to show beside it."""
 
     name: str
     value: float | None
@@ -52,10 +52,10 @@ def _shorten(name: str) -> str:
 
 
 def _inline(svg: str, identifier: str, title: str) -> str:
-    """A figure as matplotlib saves it, as an image with a name inside a page."""
+    """Turn a figure saved by matplotlib into a named image inside a page."""
     body = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<defs>\s*</defs>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")  # groups' ids would stand in every plot
-    body = re.sub(r' font-family: [^;"]*;| transform="rotate\(-?0 [^"]*"', "", body)  # the page's font
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")  # groups' ids would repeat in every plot
+    body = re.sub(r' font-family: [^;"]*;| transform="rotate\(-?0 [^"]*"', "", body)  # so that the page's font is used
     for stand_in, colour in _COLOURS.items():
         body = re.sub(rf"(stroke|fill): {stand_in}", rf"\1: {colour}", body)
     view = re.search(r'viewBox="[^"]*"', body)
@@ -65,12 +65,12 @@ def _inline(svg: str, identifier: str, title: str) -> str:
 
 @contextmanager
 def _drawing(identifier: str, title: str, height: int, *, left: int = 44, top: int = 30) -> Iterator[_Drawing]:
-    """Axes to draw on; `svg` is there when done."""
+    """Yield axes to draw on; `svg` is set afterwards."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE | {"svg.hashsalt": identifier}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has it
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # browsers have the glyph
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
         figure.subplots_adjust(left=left / _WIDTH, right=1 - 14 / _WIDTH, bottom=44 / height, top=1 - top / height)
         drawing = _Drawing(figure.add_subplot())
@@ -81,7 +81,7 @@ def _drawing(identifier: str, title: str, height: int, *, left: int = 44, top: i
 
 
 def _shares(axes: "Axes", *which: Literal["x", "y"]) -> None:
-    """Let axes run from 0 to 1."""
+    """Make axes run from 0 to 1."""
     ticks, names = [0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"]
     if "x" in which:
         axes.set_xticks(ticks, names)
@@ -99,21 +99,22 @@ def plot_dots(
     around: Literal["unit", "zero", "share"] = "unit",
     missing: str = "undefined",
 ) -> str:
-    """Values as dots, intervals as whiskers, a row each.
+    """Plot values as dots and intervals as whiskers, one row each.
 
     Parameters
     ----------
     identifier : str
         Unique in the page.
     title : str
-        What the plot says, for those who cannot see it.
+        Description of the plot, for people who cannot see it.
     dots : sequence of Dot
+        One for each row.
     axis : str
-        What the values are.
+        Label of the axis.
     around : {"unit", "zero", "share"}
-        Whether the axis shows 0 to 1, as much as needed on both sides of zero, or from zero as far as needed.
+        Range of the axis: 0 to 1 ("unit"), symmetric around zero ("zero"), or from zero to the largest value ("share").
     missing : str
-        What to say where a value is undefined.
+        What to write beside the name of an undefined value.
 
     Returns
     -------
@@ -145,7 +146,22 @@ def plot_dots(
 
 
 def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]) -> str:
-    """Share of positives against probability, with intervals, from `pipeline.metrics.reliability_intervals`."""
+    """Plot the share of positives against the probability, with intervals.
+
+    Parameters
+    ----------
+    identifier : str
+        Unique in the page.
+    title : str
+        Description of the plot, for people who cannot see it.
+    bins : sequence of ReliabilityBin
+        From `pipeline.metrics.reliability_intervals`.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
     with _drawing(identifier, title, 300) as drawing:
         axes = drawing.axes
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -159,12 +175,27 @@ def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]
 
 
 def _defined(values: Iterable[float | None]) -> list[float]:
-    """Values as matplotlib draws them: a gap where there is none."""
+    """Replace None by NaN, for which matplotlib leaves a gap."""
     return [math.nan if value is None else value for value in values]
 
 
 def plot_thresholds(identifier: str, title: str, found: LabelThresholds) -> str:
-    """Precision and recall against the threshold, for a label of `pipeline.evaluation.thresholds.compute_thresholds`."""
+    """Plot precision and recall of a label against the threshold.
+
+    Parameters
+    ----------
+    identifier : str
+        Unique in the page.
+    title : str
+        Description of the plot, for people who cannot see it.
+    found : LabelThresholds
+        From `pipeline.evaluation.thresholds.compute_thresholds`.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
     curve = found.curve
     with _drawing(identifier, title, 300, top=62) as drawing:
         axes = drawing.axes
@@ -183,13 +214,28 @@ def plot_thresholds(identifier: str, title: str, found: LabelThresholds) -> str:
 
 
 def plot_review(identifier: str, title: str, found: LabelThresholds) -> str:
-    """Recall against the share of posts to review, for a label of `pipeline.evaluation.thresholds.compute_thresholds`."""
+    """Plot recall of a label against the share of posts to review.
+
+    Parameters
+    ----------
+    identifier : str
+        Unique in the page.
+    title : str
+        Description of the plot, for people who cannot see it.
+    found : LabelThresholds
+        From `pipeline.evaluation.thresholds.compute_thresholds`.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
     shares = _defined([*(row.share_at_random for row in found.curve), 0.0])
     recalls = _defined([*(row.recall for row in found.curve), 0.0])
     with _drawing(identifier, title, 300, top=62) as drawing:
         axes = drawing.axes
         axes.plot(shares, recalls, color=_FIRST, linewidth=2, label="recall")
-        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="posts taken blindly")
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="posts drawn at random")
         own = found.chosen
         if own.share_at_random is not None and own.recall is not None:
             axes.plot(own.share_at_random, own.recall, color=_INK, marker="o", linestyle="none", label="model’s threshold")

@@ -1,4 +1,4 @@
-"""A sweep on a terminal: its progress, and the table of its trials."""
+"""Shows the progress of a sweep and the table of its trials on a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,17 @@ from pipeline.sweep.trials import TRIAL_METRICS, Trial, ranked
 
 
 def trials_table(trials: Sequence[Trial], metric: str, rows: int = 10) -> Table:
-    """The best trials, with what they tried."""
+    """Make a table of the best trials and the values they tried.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        All trials of a sweep.
+    metric : str
+        The sweep's metric, which is the first column.
+    rows : int
+        Number of trials to show.
+    """
     names = list(dict.fromkeys((metric, *TRIAL_METRICS[:2])))
     table = Table(title=f"Best of {len(trials)} trials, on author-disjoint folds of train", title_justify="left")
     for heading in ("trial", *(name.replace("_", " ") for name in names), "seconds"):
@@ -27,9 +37,9 @@ def trials_table(trials: Sequence[Trial], metric: str, rows: int = 10) -> Table:
 
 @contextmanager
 def trial_progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[Trial], None]]]:
-    """Show on standard error how far a sweep is: a bar on a terminal, a line each step and trial in a log.
+    """Show the progress of a sweep on standard error: a bar on a terminal, a line per step and trial in a log.
 
-    Gives two functions, one to tell of a step and one of a trial that ended.
+    Yields two functions: one to call with each step, and one to call with each trial that has ended.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 

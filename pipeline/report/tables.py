@@ -1,4 +1,4 @@
-"""Results as tables for a terminal and figures for a run."""
+"""Shows results as tables in a terminal and as figures for a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,12 +44,12 @@ def _number(value: float | None) -> str:
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    """A number, and the interval below it."""
+    """Format a number, with its interval below it."""
     return _number(value) + (f"\n[dim]{interval[0]:.3f}–{interval[1]:.3f}[/dim]" if interval else "")
 
 
 def rounded_down(threshold: float | None) -> str:
-    """A threshold with three decimals, never above itself: copied into ``score.py --threshold`` it must not miss more."""
+    """Format a threshold, rounded down to three decimals: copied into ``score.py --threshold``, it must not miss more posts."""
     return "–" if threshold is None else f"{math.floor(threshold * 1000) / 1000:.3f}"
 
 
@@ -58,7 +58,16 @@ def _share(value: float | None) -> str:
 
 
 def label_table(metrics: Metrics, title: str, intervals: Intervals | None = None) -> Table:
-    """Per-label metrics, a row each, with intervals where there are any."""
+    """Make a table of metrics with a row for each label.
+
+    Parameters
+    ----------
+    metrics : Metrics
+    title : str
+        Title of the table.
+    intervals : Intervals, optional
+        Intervals to show below the metrics.
+    """
     table = Table(title=f"{title}, {metrics.posts:,} posts", title_justify="left")
     table.add_column("label")
     for name in (*_COLUMNS, "support"):
@@ -71,13 +80,14 @@ def label_table(metrics: Metrics, title: str, intervals: Intervals | None = None
 
 
 def overall_table(rows: Mapping[str, Metrics], intervals: Intervals | None = None) -> Table:
-    """Overall metrics, a row for each named set of them (the model, the baselines, the model on new texts).
+    """Make a table of overall metrics, with a row for the model, each baseline, and so on.
 
     Parameters
     ----------
     rows : mapping of str to Metrics
+        Metrics by the name of the row.
     intervals : Intervals, optional
-        Of the first row.
+        Intervals for the first row.
     """
     table = Table()
     table.add_column("")
@@ -91,14 +101,15 @@ def overall_table(rows: Mapping[str, Metrics], intervals: Intervals | None = Non
 
 
 def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | None = None) -> list[Table]:
-    """Tables of metrics: per label, then overall beside the baselines, with and without repeated texts.
+    """Make tables of metrics: per label, then overall beside the baselines, with and without repeated texts.
 
     Parameters
     ----------
     metrics : SplitMetrics
     title : str
-        Of the first table.
+        Title of the first table.
     intervals : Intervals, optional
+        Intervals to show below the metrics.
     """
     rows: dict[str, Metrics] = {"model": metrics, "all zero": metrics.baselines.all_zero, "prior": metrics.baselines.prior}
     if new := metrics.new_texts_only:
@@ -116,9 +127,9 @@ def _difference_cell(found: Difference | None) -> str:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """What of a comparison with another model is real."""
+    """Make a table of differences from another model, with their intervals and verdicts."""
     title = f"Compared with the model {comparison.model[:12]}: difference and its interval"
-    table = Table(title=title, title_justify="left", caption="Of twenty equal metrics, one looks different by chance.")
+    table = Table(title=title, title_justify="left", caption="If the models are equal, one difference in twenty looks real by chance.")
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))
     found = comparison.differences
@@ -130,7 +141,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def behaviour_table(behaviour: Behaviour) -> Table:
-    """The functionalities that fail most."""
+    """Make a table of the functionalities that fail most."""
     weakest = sorted(behaviour.functionalities.items(), key=lambda found: (found[1].rate, found[0]))[:_WEAKEST]
     title = f"Behaviour: {behaviour.passed:,} of {behaviour.cases:,} cases passed ({_share(behaviour.rate)}); the weakest"
     table = Table(title=title, title_justify="left")
@@ -142,11 +153,9 @@ def behaviour_table(behaviour: Behaviour) -> Table:
 
 
 def thresholds_table(thresholds: Mapping[str, LabelThresholds]) -> Table:
-    """What it costs to miss little, and the thresholds whose recall is guaranteed."""
+    """Make a table of what it costs to miss few posts, and of thresholds whose recall is guaranteed."""
     confidence = next(iter(thresholds.values())).guarantee.confidence
-    table = Table(
-        title="Thresholds, and the share to review of posts drawn at random (of all, where the config names none)", title_justify="left"
-    )
+    table = Table(title="Thresholds, and the share to review (of posts drawn at random if evaluation.natural is set)", title_justify="left")
     table.add_column("label")
     headings = (f"miss at most {cost.miss:.0%}" for cost in next((found.cost for found in thresholds.values() if found.cost), []))
     for heading in (*headings, f"recall guaranteed at {confidence:.0%} confidence"):
@@ -161,9 +170,9 @@ def thresholds_table(thresholds: Mapping[str, LabelThresholds]) -> Table:
 
 
 def prevalence_table(prevalence: Prevalence) -> Table:
-    """Share of each label among unlabelled posts, in all and by month."""
+    """Make a table of the share of each label among unlabelled posts, overall and by month."""
     total = prevalence.total
-    title = f"Share of each label among {total.posts:,} unlabelled posts, from {total.labelled:,} labelled at random"
+    title = f"Share of each label among {total.posts:,} unlabelled posts, estimated with {total.labelled:,} labelled ones"
     table = Table(title=title, title_justify="left")
     for name in ("", "label", "estimate", "interval", "counted", "labelled positives"):
         table.add_column(name, justify="left" if name in {"", "label"} else "right")
@@ -177,7 +186,7 @@ def prevalence_table(prevalence: Prevalence) -> Table:
 
 
 def promotion_table(promotion: Decision) -> Table:
-    """The gates that were not passed, or that all were."""
+    """Make a table of the gates that failed; its title says how many passed."""
     failed = [gate for gate in promotion.gates if not gate.passed]
     passed = f"{len(promotion.gates) - len(failed)} of {len(promotion.gates)} gates passed"
     table = Table(title=f"{'Promoted' if promotion.promoted else 'Not promoted'}: {passed}", title_justify="left")
@@ -189,13 +198,14 @@ def promotion_table(promotion: Decision) -> Table:
 
 
 def evaluation_tables(results: Results, title: str) -> list[Table]:
-    """Tables of all that an evaluation found and a terminal can show; slices and data are in the report.
+    """Make the tables of an evaluation that a terminal can show; slices and data are only in the report.
 
     Parameters
     ----------
     results : Results
+        All results of the evaluation.
     title : str
-        Of the first table.
+        Title of the first table.
     """
     tables = metrics_tables(results, title, results.intervals)
     tables += [comparison_table(results.comparison)] if results.comparison else []
@@ -207,7 +217,7 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
 
 
 def corpus_table(corpus: "Corpus") -> Table:
-    """Posts and positives per split."""
+    """Make a table of posts and positives per split."""
     table = Table(title="Corpus", title_justify="left")
     table.add_column("")
     for split in corpus.splits:
@@ -220,24 +230,39 @@ def corpus_table(corpus: "Corpus") -> Table:
 
 
 def corpus_notes(corpus: "Corpus") -> list[str]:
-    """What a user should know about the corpus, a line each."""
+    """Return what a user should know about the corpus, one line each."""
     notes = []
     if corpus.overlap and (corpus.overlap.repeated or corpus.overlap.leaked_texts or corpus.overlap.leaked_authors):
         found = corpus.overlap
         notes.append(
             f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
-            f"{found.leaked_texts:,} stand in another split, {found.leaked_authors:,} are by an author in another split; "
+            f"{found.leaked_texts:,} are also in another split, {found.leaked_authors:,} are by an author in another split; "
             f"{found.dropped:,} dropped"
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")
     notes += [f"ignored label {name}: {count:,} times" for name, count in corpus.ignored.items()]
-    notes += [f"no split, passed over: {path}" for path in corpus.passed_over]
+    notes += [f"skipped, not named after a split: {path}" for path in corpus.passed_over]
     return notes
 
 
 def figures(Y: NDArray[np.int8], probabilities: NDArray[np.float32], labels: Sequence[str]) -> dict[str, "Figure"]:
-    """Precision-recall and reliability curves by file name, one figure a label."""
+    """Draw precision-recall and reliability curves, one figure for each label with positives.
+
+    Parameters
+    ----------
+    Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        True labels.
+    probabilities : ndarray of float32, shape (n_posts, n_labels)
+        Their probabilities.
+    labels : sequence of str
+        Names of the labels, in the order of the columns.
+
+    Returns
+    -------
+    dict of str to Figure
+        Figures by file name.
+    """
     from matplotlib.figure import Figure
     from sklearn.metrics import precision_recall_curve
 

@@ -1,4 +1,4 @@
-"""Sweeps: configs tried on author-disjoint folds of train, chosen by Optuna, each kept as soon as it is known."""
+"""Sweeps: Optuna chooses configs, which are tried on author-disjoint folds of train. Each result is saved at once."""
 
 from pipeline.sweep.run import Swept, sweep
 from pipeline.sweep.space import Range, Sweep, load_sweep

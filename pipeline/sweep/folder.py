@@ -1,17 +1,13 @@
-"""The folder of a sweep: checked, locked, and what is written to it."""
+"""Checks and locks the folder of a sweep, and writes results to it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
 from models.errors import InputError
 from pipeline.config import Config
-
-if TYPE_CHECKING:
-    pass
 from pipeline.scoring.output import OutputError, whole_file
 from pipeline.sweep.space import Sweep, lay_over, overlay_of
 from pipeline.sweep.trials import Trial, ranked, trials_csv
@@ -21,17 +17,18 @@ _LOCK = "lock"
 
 
 def check_folder(folder: Path) -> None:
-    """Fail before any work is done if a folder holds something else than an earlier sweep.
+    """Check, before any work is done, that a folder is missing, empty or holds an earlier sweep.
 
     Raises
     ------
     InputError
+        If it holds other files or cannot be read.
     """
     try:
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
-    others = sorted(name for name in names if not name.startswith((STUDY, BEST, TRIALS, SPEC, _LOCK)))  # what is unfinished ends otherwise
+    others = sorted(name for name in names if not name.startswith((STUDY, BEST, TRIALS, SPEC, _LOCK)))  # unfinished files have a suffix
     if STUDY not in names:
         others += sorted(names - {_LOCK})
     if others:
@@ -39,7 +36,20 @@ def check_folder(folder: Path) -> None:
 
 
 def remove_stale(folder: Path, digest: str) -> None:
-    """Remove results unless they are of the sweep with this digest, so that none stand as those of a sweep that fails."""
+    """Remove results of other sweeps, so that they cannot be mistaken for those of this one if it fails.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the sweep.
+    digest : str
+        Digest of the sweep whose results are kept.
+
+    Raises
+    ------
+    InputError
+        If results cannot be removed.
+    """
     try:
         best = folder / BEST
         if best.exists() and f"# Sweep {digest}\n".encode() in best.read_bytes():
@@ -57,7 +67,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        When it cannot be written, or another sweep is at work there.
+        If it cannot be written to, or another sweep is using it.
     """
     from filelock import FileLock, Timeout
 
@@ -65,7 +75,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK, timeout=0).acquire()
     except Timeout:
-        raise InputError(f"{folder}: another sweep is at work there; wait for it or choose another --out") from None
+        raise InputError(f"{folder}: another sweep is using this folder; wait for it or choose another --out") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error}); choose another --out") from None
     with lock:
@@ -73,20 +83,22 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def write_results(folder: Path, digest: str, origin: str, config: Config, sweep: Sweep, trials: Sequence[Trial]) -> list[Path]:
-    """Write the best config, as an overlay for ``train.py --config``, and the table of trials, and leave the sweep beside them.
+    """Write the best config (an overlay for ``train.py --config``), the table of trials, and the sweep itself.
 
     Parameters
     ----------
     folder : Path
+        Folder to write to.
     digest : str
-        Of the study.
+        Digest of the study.
     origin : str
-        Where the sweep came from, for the comment.
+        Where the sweep came from, for the comment in ``best.yaml``.
     config : Config
-        What values were laid over.
+        The config that trials changed.
     sweep : Sweep
+        Written as ``sweep.yaml``.
     trials : sequence of Trial
-        One of them at least could be fitted.
+        All trials; at least one must have succeeded.
 
     Returns
     -------
@@ -96,14 +108,14 @@ def write_results(folder: Path, digest: str, origin: str, config: Config, sweep:
     Raises
     ------
     InputError
-        When the folder cannot be written.
+        If the folder cannot be written to.
     """
     best = ranked(trials)[0]
     laid = lay_over(config, best.values, origin)
     comment = (
         f"# Trial {best.number}, the best of {len(trials)} of {origin}: "
         f"{sweep.metric} {best.value:.4f} on author-disjoint folds of train.\n"
-        f"# Sweep {digest}\n"  # `remove_stale` looks for it
+        f"# Sweep {digest}\n"  # `remove_stale` looks for this line
     )
     contents = {
         BEST: comment + yaml.safe_dump(overlay_of(laid, best.values), sort_keys=False, allow_unicode=True),

@@ -1,4 +1,4 @@
-"""A sweep from config and space to the best config."""
+"""Runs a sweep, which finds the best config in a space."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from pipeline.sweep.trials import Trial
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep gives.
+    """Results of a sweep.
 
     Attributes
     ----------
     trials : list of Trial
         All of them, in order.
     best : Path
-        The best config, to give to ``--config``.
+        File with the best config, for ``train.py --config``.
     corpus : Corpus
         The train posts that trials were compared on.
     run_id : str
-        Of the MLflow run that the trials' runs are in.
+        Id of the MLflow run that holds the trials' runs.
     """
 
     trials: list[Trial]
@@ -45,23 +45,23 @@ def sweep(
     progress: Callable[[str], None] = lambda step: None,
     ended: Callable[[Trial], None] = lambda trial: None,
 ) -> Swept:
-    """Try configs on author-disjoint folds of train, keep and track each trial, and write the best config.
+    """Try configs on author-disjoint folds of train, save and track each trial, and write the best config.
 
-    No other split is used, except that train posts which overlap it are dropped as in training, and no model is kept.
+    Other splits are used only to drop train posts that overlap them, as in training. No model is saved.
 
     Parameters
     ----------
     config : Config
-        What values are laid over.
+        The config that trials change.
     wanted : Sweep
         From `pipeline.sweep.load_sweep`.
     out : Path
-        Gets ``study.db`` (Optuna's), ``best.yaml``, ``trials.csv`` and ``sweep.yaml``. A sweep that was stopped goes on there;
-        one with other posts, config or space starts afresh, and removes the results there.
+        Folder for ``study.db`` (Optuna's), ``best.yaml``, ``trials.csv`` and ``sweep.yaml``. A stopped sweep continues where it
+        was; one with other posts, config or space starts from the beginning and removes the results in the folder.
     origin : str
         Where the sweep came from, for the run's name and the comment in ``best.yaml``.
     progress, ended : callable, optional
-        Told each step, and each trial that ended.
+        Called with a description of each step, and with each trial that has ended.
 
     Returns
     -------
@@ -70,13 +70,13 @@ def sweep(
     Raises
     ------
     InputError
-        For data, a folder or an MLflow store that cannot be used, and when no trial could be fitted. Trials that ended are kept.
+        If the data, the folder or the MLflow store cannot be used, or no trial succeeded. Trials that have ended are kept.
     """
     progress("reading the data")
     check_folder(out)
     corpus = load_training_corpus(config).only_train()
     progress("starting MLflow")
-    from pipeline import tracking  # takes seconds: what is wrong with the data is said before
+    from pipeline import tracking  # takes seconds, so errors in the data are raised first
 
     tracking.connect(config.tracking)
     with open_study(wanted, config, corpus, out, progress) as study, tracking.SweepRun(f"sweep {origin}", study.digest, out) as run:
@@ -85,7 +85,7 @@ def sweep(
             run.log_trial(trial)
             ended(trial)
         if all(trial.reason for trial in study.done):
-            raise InputError(f"none of {len(study.done)} trials could be fitted; the first: {study.done[0].reason}")
+            raise InputError(f"none of {len(study.done)} trials could be fitted; the first failed: {study.done[0].reason}")
         written = write_results(out, study.digest, origin, config, wanted, study.done)
         run.log_results(study.done, wanted.metric, written)
     return Swept(study.done, out / BEST, corpus, run.run_id)

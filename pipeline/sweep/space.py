@@ -1,4 +1,4 @@
-"""What a sweep looks for and where: a space of configs, as YAML."""
+"""Reads a sweep from YAML: the metric to maximise and the space of configs to search."""
 
 import json
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from pipeline.sweep.trials import Metric, Values
 
 EXAMPLE = "configs/sweeps/linear.yaml"
 
-# Config keys that may vary, and their types: not what trials are compared on (data, labels, folds, seed), nor what no metric here
-# depends on.
+# Config keys that may vary, and their types. Excluded are those that would make trials incomparable (data, labels, folds, seed)
+# and those that no metric depends on.
 SWEPT: dict[str, Any] = {
     f"{section}.{key}": field.annotation
     for section, schema in (("text", Text), ("features", Features), ("model", Model))
@@ -26,7 +26,7 @@ SWEPT: dict[str, Any] = {
 
 
 class Range(Section):
-    """Numbers from `low` to `high`, both included; whole ones where the config key takes only these."""
+    """Numbers from `low` to `high`, both included; integers if the config key takes only these."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Range(Section):
 
     @property
     def ends(self) -> list[float]:
-        """Lowest and highest, as whole numbers where they are."""
+        """The lowest and the highest number, as int if they are integers."""
         return [int(end) if end.is_integer() else end for end in (self.low, self.high)]
 
 
@@ -58,22 +58,22 @@ def _kind(wanted: Any) -> str | None:
 
 def _dotted(wanted: Any) -> Any:
     if isinstance(wanted, dict) and any(isinstance(value, dict | list) for value in wanted.values()):
-        raise ValueError("write dotted keys, as in model.type: [svm, logistic]")
+        raise ValueError("must be a range or a list; write nested keys with dots, as in model.type: [svm, logistic]")
     return wanted
 
 
 _Range = Annotated[Range, Tag("range")]
 _Choices = Annotated[list[Any], Field(min_length=1), AfterValidator(_distinct), Tag("choices")]
-_FORMS = "give {low: …, high: …}, with log: true for magnitudes, or a list of choices"
+_FORMS = "must be {low: …, high: …}, with log: true for a logarithmic scale, or a list of choices"
 _Form = Annotated[_Range | _Choices, Discriminator(_kind, custom_error_type="form", custom_error_message=_FORMS)]
 _Wanted = Annotated[_Form, BeforeValidator(_dotted)]
 
 
 class Sweep(Section):
-    """What a sweep looks for and where.
+    """A sweep: which metric to maximise, in which space of configs.
 
-    `metric` is computed on held-out, author-disjoint folds of train, `space` maps dotted config keys to a `Range` or a
-    list of choices.
+    `metric` is computed on held-out, author-disjoint folds of train. `space` maps dotted config keys to a `Range` or a list of
+    choices.
     """
 
     metric: Metric = "mean_average_precision"
@@ -82,7 +82,7 @@ class Sweep(Section):
     space: Annotated[dict[str, _Wanted], Field(min_length=1)]
 
     def start(self, config: Config) -> tuple[Values, Values]:
-        """Values that the config itself has: those that the space holds, choices as they are listed there, and those outside it."""
+        """Return the config's own values, by dotted key: those inside the space (choices as listed there) and those outside."""
         inside: Values = {}
         outside: Values = {}
         for key, wanted in self.space.items():
@@ -97,12 +97,20 @@ class Sweep(Section):
 
 
 def lay_over(config: Config, values: Values, origin: str) -> Config:
-    """Lay values of dotted keys over a config.
+    """Return a config with some values replaced.
+
+    Parameters
+    ----------
+    config : Config
+    values : dict
+        New values by dotted key.
+    origin : str
+        Where the values came from; error messages begin with it.
 
     Raises
     ------
     InputError
-        Beginning with `origin`: for an unknown key, with the nearest right one, or a wrong value.
+        If a key is unknown (the message names the nearest known one) or a value is not allowed.
     """
     tree = reduce(merge, (nest(key, value) for key, value in values.items()), config.model_dump(mode="json"))
     try:
@@ -112,12 +120,19 @@ def lay_over(config: Config, values: Values, origin: str) -> Config:
 
 
 def load_sweep(path: Path, config: Config) -> Sweep:
-    """Read a sweep and check that every value of its space, by itself, fits the config.
+    """Read a sweep, and check that the config accepts each value of its space on its own.
+
+    Parameters
+    ----------
+    path : Path
+        YAML file, such as ``configs/sweeps/linear.yaml``.
+    config : Config
+        The config that trials will change.
 
     Raises
     ------
     InputError
-        For a file that cannot be read, an unknown key, or a range or choice that the config does not take.
+        If the file cannot be read, a key is unknown or cannot be swept, or the config does not accept a range or choice.
     """
     try:
         sweep = Sweep.model_validate(read_yaml(path))
@@ -129,12 +144,12 @@ def load_sweep(path: Path, config: Config) -> Sweep:
         if key not in SWEPT:
             raise InputError(f"{path}: space.{key} cannot be swept; allowed are {', '.join(SWEPT)}")
         if isinstance(wanted, Range) and SWEPT[key] not in {int, float}:
-            raise InputError(f"{path}: space.{key} takes no range; list its choices, as in [1, 2]")
+            raise InputError(f"{path}: space.{key} cannot be a range; list its choices, as in [1, 2]")
     return sweep
 
 
 def _differing(tree: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a tree that is not the same in `base`; a label set, which no other shows through, is taken whole."""
+    """Return the part of a tree that differs from `base`; a label set that differs is returned as a whole, not merged."""
     found = {}
     for key, value in tree.items():
         inner = isinstance(value, dict) and isinstance(base.get(key), dict) and key != "labels"
@@ -144,8 +159,20 @@ def _differing(tree: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, An
 
 
 def overlay_of(config: Config, values: Values) -> dict[str, Any]:
-    """What to lay over configs/default.yaml to get this config: the given values, by dotted key, and all others that differ."""
+    """Return what must be laid over configs/default.yaml to get this config.
+
+    Parameters
+    ----------
+    config : Config
+    values : dict
+        Values by dotted key that the overlay holds even if they are the defaults.
+
+    Returns
+    -------
+    dict
+        A tree with `values` and everything that differs from the default, except passwords.
+    """
     shown = config.shown()
     if config.tracking.uri != shown["tracking"]["uri"]:
-        del shown["tracking"]["uri"]  # a password belongs into no file
+        del shown["tracking"]["uri"]  # it holds a password, which must not be written to a file
     return reduce(merge, (nest(key, value) for key, value in values.items()), _differing(shown, load_config().shown()))

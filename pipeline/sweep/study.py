@@ -1,4 +1,4 @@
-"""The study of a sweep: Optuna chooses configs, author-disjoint folds of train judge them."""
+"""The study of a sweep: Optuna chooses configs, which are evaluated on author-disjoint folds of train."""
 
 import hashlib
 import json
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 
 class CrossValidation:
-    """Metrics of configs on held-out folds of a corpus' train posts, which are tokenised once per text setting."""
+    """Evaluates configs on held-out folds of a corpus' train posts, which are tokenised once per text setting."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._posts = corpus.to_learn_from()
         self._tokens: dict[Text, TrainingTokens] = {}
 
     def metrics(self, config: ModelConfig) -> Metrics:
-        """Metrics of each post's probabilities by models that saw no post of its author.
+        """Compute metrics from each post's probabilities, by models that saw no post by its author.
 
         Raises
         ------
         InputError
-            When the config cannot be fitted to the posts.
+            If the config cannot be fitted to the posts.
         """
         model = Classifier.from_config(config)
         if config.text not in self._tokens:
@@ -50,15 +50,28 @@ class CrossValidation:
 
 
 def digest_of(sweep: Sweep, config: Config, corpus: Corpus) -> str:
-    """SHA-256 of all that a trial's result depends on; not of the number of trials, so that a sweep can be made longer."""
+    """Return the SHA-256 of everything that a trial's result depends on.
+
+    The number of trials is not included, so that a sweep can be extended.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    config : Config
+        The config that trials change.
+    corpus : Corpus
+        From `Corpus.only_train`.
+    """
     parts = [__version__, sweep.model_dump(mode="json", exclude={"trials"}), config.of_model().model_dump(mode="json"), corpus.sha256]
-    if config.model.network:
-        parts.append(lessons.sha256(config.model.network.lessons))
+    choices = sweep.space.get("model.network", [])
+    others = [] if isinstance(choices, Range) else [lay_over(config, {"model.network": choice}, "space") for choice in choices]
+    networks = [tried.model.network for tried in (config, *others)]
+    parts += [lessons.sha256(path) for path in dict.fromkeys(network.lessons for network in networks if network)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _distributions(sweep: Sweep) -> "dict[str, optuna.distributions.BaseDistribution]":
-    """The space as Optuna has it; choices, which may be lists, are JSON there."""
+    """Return the space as Optuna distributions; choices are encoded as JSON, because they may be lists."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, optuna.distributions.BaseDistribution] = {}
@@ -75,23 +88,25 @@ def _distributions(sweep: Sweep) -> "dict[str, optuna.distributions.BaseDistribu
 class Study:
     """The trials of a sweep, in an Optuna study that is named after its digest.
 
-    The sampler is seeded by trial, so that a sweep that was stopped ends as if it had not been.
+    The sampler is seeded for each trial, so that a sweep that was stopped ends with the same results as one that was not.
 
     Parameters
     ----------
     sweep : Sweep
+        Metric, number of trials, seed and space.
     config : Config
-        What the values tried are laid over.
+        The config that trials change.
     corpus : Corpus
         From `Corpus.only_train`.
     study : optuna.Study
+        Named after the digest.
 
     Attributes
     ----------
     digest : str
-        Of all that results depend on.
+        From `digest_of`.
     done : list of Trial
-        That ended, here or in an earlier run; at most as many as the sweep has.
+        Trials that have ended, now or in an earlier run; at most as many as the sweep has.
     """
 
     def __init__(self, sweep: Sweep, config: Config, corpus: Corpus, study: "optuna.Study") -> None:
@@ -99,7 +114,7 @@ class Study:
 
         self.sweep, self.config, self.corpus, self._study = sweep, config, corpus, study
         self.digest = study.study_name
-        # Trials that were stopped in the middle are running for ever: they do not count and are tried again.
+        # Trials that were interrupted stay marked as running: they do not count and are tried again.
         ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))[: sweep.trials]
         self.done = [self._trial(number, trial) for number, trial in enumerate(ended)]
 
@@ -113,7 +128,7 @@ class Study:
             ended.value,
             ended.user_attrs["metrics"],
             ended.user_attrs["reason"],
-            ended.datetime_start,  # type: ignore[arg-type]  # what has ended has both
+            ended.datetime_start,  # type: ignore[arg-type]  # trials that have ended have both
             ended.datetime_complete,  # type: ignore[arg-type]
         )
 
@@ -121,7 +136,7 @@ class Study:
         import optuna
 
         seed = int(np.random.SeedSequence([self.sweep.seed, number]).generate_state(1)[0])
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=False)  # or it heeds trials that were stopped
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=False)  # True would take interrupted trials into account
         start, outside = self.sweep.start(self.config)
         if number == 0 and not outside and not self._study.get_trials(states=(optuna.trial.TrialState.WAITING,)):
             params = {key: value if isinstance(self.sweep.space[key], Range) else json.dumps(value) for key, value in start.items()}
@@ -129,17 +144,17 @@ class Study:
         return self._study.ask(_distributions(self.sweep))
 
     def _outcome(self, values: Values, validation: CrossValidation) -> tuple[dict[str, float], str | None]:
-        """Metrics, or why there are none; of values tried before, those found then."""
+        """Return metrics, or the reason why there are none; values that were tried before are not tried again."""
         if known := next((trial for trial in self.done if trial.values == values), None):
             return known.metrics, known.reason
         try:
-            laid = lay_over(self.config, values, "values that do not go together")
+            laid = lay_over(self.config, values, "these values cannot be combined")
             return flatten_metrics(validation.metrics(laid.of_model()).model_dump()), None
         except InputError as error:
             return {}, str(error)
 
     def run(self) -> Iterator[Trial]:
-        """Try what is left to try, and give each trial as it ends."""
+        """Run the remaining trials, and yield each as it ends."""
         from optuna.trial import TrialState
 
         validation = CrossValidation(self.corpus)
@@ -155,25 +170,27 @@ class Study:
 
 @contextmanager
 def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progress: Callable[[str], None]) -> Iterator[Study]:
-    """Open the study of a sweep in a folder, where an earlier run of the same may have begun it, and keep others out of the folder.
+    """Open the study of a sweep, which an earlier run may have begun, and lock its folder.
 
-    Results of another sweep are removed.
+    Results of other sweeps in the folder are removed.
 
     Parameters
     ----------
     sweep : Sweep
+        From `pipeline.sweep.load_sweep`.
     config : Config
-        What the values tried are laid over.
+        The config that trials change.
     corpus : Corpus
         From `Corpus.only_train`.
     folder : Path
+        Folder of the sweep.
     progress : callable
-        Told how the study begins.
+        Called with messages on how the study begins.
 
     Raises
     ------
     InputError
-        When the folder or the study in it cannot be used.
+        If the folder or the study in it cannot be used.
     """
     import optuna
 
@@ -185,14 +202,14 @@ def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progr
             earlier = set(optuna.get_all_study_names(storage))
             found = optuna.create_study(storage=storage, study_name=digest, direction="maximize", load_if_exists=True)
             study = Study(sweep, config, corpus, found)
-        except Exception:  # Optuna lets through what its database's driver raises
+        except Exception:  # Optuna raises whatever its database driver raises
             raise InputError(f"{folder / STUDY}: cannot be used as Optuna's store; delete it or choose another --out") from None
         if study.done:
-            progress(f"going on after {len(study.done)} of {sweep.trials} trials")
+            progress(f"continuing after {len(study.done)} of {sweep.trials} trials")
         elif earlier - {digest}:
-            progress(f"starting afresh: the sweep in {folder} was of other posts, config or space")
+            progress(f"starting from the beginning: the sweep in {folder} had other posts, config or space")
         if outside := sweep.start(config)[1]:
             shown = ", ".join(f"{key} {value!r}" for key, value in outside.items())
-            progress(f"the config itself ({shown}) is outside the space and is not tried")
+            progress(f"the config itself is not tried, because it is outside the space ({shown})")
         remove_stale(folder, digest)
         yield study

@@ -1,4 +1,4 @@
-"""The trials of a sweep: ranked, counted, as CSV."""
+"""The trials of a sweep, and how to rank, count and export them."""
 
 import csv
 import io
@@ -10,26 +10,27 @@ from typing import Any, Literal, get_args
 
 Metric = Literal["mean_average_precision", "macro_f1", "micro_f1", "exact_match", "example_jaccard", "one_minus_hamming_loss"]
 TRIAL_METRICS = get_args(Metric)
-Values = dict[str, Any]  # by dotted config key, as YAML has them
+Values = dict[str, Any]  # by dotted config key, with values as in YAML
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One config that was tried.
+    """A config that was tried, and its results.
 
     Attributes
     ----------
     number : int
-        From 0.
+        Number of the trial, from 0.
     values : dict
-        By dotted config key.
+        Values that were tried, by dotted config key.
     value : float or None
-        Of the sweep's metric; None where the config could not be fitted.
+        Value of the sweep's metric; None if the config could not be fitted.
     metrics : dict of str to float
-        All of them, by dotted name.
+        All metrics, by dotted name.
     reason : str or None
-        Why the config could not be fitted.
+        Why the config could not be fitted; None if it could.
     started, ended : datetime
+        When the trial ran.
     """
 
     number: int
@@ -42,23 +43,23 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """How long the trial took, in seconds."""
         return (self.ended - self.started).total_seconds()
 
 
 def ranked(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials that could be fitted, the best first and of equals the earlier."""
+    """Return the trials that succeeded, best first; of equally good ones, the earlier is first."""
     return sorted((trial for trial in trials if trial.value is not None), key=lambda trial: (-(trial.value or 0), trial.number))
 
 
 def failures(trials: Sequence[Trial]) -> list[str]:
-    """Why trials failed, a line each reason."""
+    """Return why trials failed, one line per reason."""
     reasons = Counter(trial.reason for trial in trials if trial.reason)
     return [f"{count} of {len(trials)} trials failed: {reason}" for reason, count in reasons.most_common()]
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:
-    """All trials as CSV: number, metrics, values, and why those failed that did."""
+    """Return all trials as CSV: number, metrics, values and, for failed ones, the reason."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["trial", *TRIAL_METRICS, *trials[0].values, "reason"])

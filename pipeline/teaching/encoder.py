@@ -1,4 +1,4 @@
-"""A sentence encoder fine-tuned as a multi-label classifier: slow and good, the teacher of the fast model.
+"""Fine-tunes a sentence encoder as a multi-label classifier: slow but accurate, the teacher of the fast model.
 
 Needs the extra ``encoder`` (torch, transformers).
 """
@@ -18,8 +18,8 @@ from models.arrays import Float32s
 from models.errors import InputError
 
 
-class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be missing where this is checked
-    """Mean of the last layer's token vectors, as sentence-transformers has it, and a linear layer."""
+class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be missing where types are checked
+    """Mean of the last layer's token vectors, as in sentence-transformers, followed by a linear layer."""
 
     def __init__(self, encoder: nn.Module, n_targets: int) -> None:
         super().__init__()
@@ -38,23 +38,31 @@ class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be m
 
 
 class Encoder:
-    """Fine-tunes a pretrained encoder; weights, as safetensors, come from a folder or the Hugging Face hub.
+    """Fine-tunes a pretrained encoder whose weights are safetensors in a folder or on the Hugging Face hub.
 
     Parameters
     ----------
     pretrained : str or Path
         Folder or name of a ``sentence-transformers`` or BERT-like model.
     n_targets : int
+        Number of labels to predict.
     seed : int
-    epochs, batch_size, learning_rate, max_tokens
-        Of the fine-tuning: AdamW, a linear rise over a tenth of the steps, then a linear fall to zero.
+        Random seed of the new weights, dropout and the order of posts.
+    epochs : int
+        Passes over the posts.
+    batch_size : int
+        Posts per step.
+    learning_rate : float
+        Highest rate for AdamW: it rises linearly over the first tenth of the steps, then falls linearly to zero.
+    max_tokens : int
+        Longer posts are truncated.
     threads : int
-        Of torch; other numbers give other last bits.
+        Threads for torch; results with other numbers differ in their last bits.
 
     Raises
     ------
     InputError
-        When the weights cannot be loaded.
+        If the weights cannot be loaded.
     """
 
     def __init__(
@@ -76,7 +84,7 @@ class Encoder:
             self.network = _Network(AutoModel.from_pretrained(pretrained, use_safetensors=True), n_targets)
         except (OSError, ValueError):
             raise InputError(
-                f"{pretrained}: no encoder can be loaded from there; give a folder with its weights as safetensors, or its name"
+                f"{pretrained}: cannot be loaded as an encoder; give a folder with its weights as safetensors, or its name on the hub"
             ) from None
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -93,7 +101,7 @@ class Encoder:
         return padded, mask
 
     def _batches(self, ids: list[list[int]], rng: np.random.Generator) -> Iterator[Sequence[int]]:
-        """Batches of posts of like lengths, in random order."""
+        """Yield batches of posts of similar length, in random order."""
         order, size = rng.permutation(len(ids)), self.batch_size
         batches: list[Sequence[int]] = []
         for start in range(0, len(order), size * 50):
@@ -112,16 +120,16 @@ class Encoder:
         return optimiser, rate
 
     def fit(self, texts: Sequence[str], targets: Float32s, progress: Callable[[str], None] = lambda step: None) -> "Encoder":
-        """Fine-tune.
+        """Fine-tune the encoder and return it.
 
         Parameters
         ----------
         texts : sequence of str, length n_posts
             Normalised posts.
         targets : ndarray of float, shape (n_posts, n_targets)
-            Labels, or probabilities.
+            Labels as 0 and 1, or probabilities.
         progress : callable, optional
-            Told the step now and then.
+            Called with the step and the loss every 50 steps.
         """
         rng, ids, wanted = np.random.default_rng(self.seed), self._ids(texts), torch.tensor(targets, dtype=torch.float32)
         steps = self.epochs * -(-len(ids) // self.batch_size)
@@ -153,9 +161,9 @@ class Encoder:
         return found
 
     def decision_function(self, texts: Sequence[str]) -> Float32s:
-        """Log odds, shape (n_posts, n_targets)."""
+        """Return the log odds of each label, shape (n_posts, n_targets)."""
         return self._by_length(texts, self.network)
 
     def embed(self, texts: Sequence[str]) -> Float32s:
-        """Mean token vectors, shape (n_texts, n_dimensions)."""
+        """Return the mean token vector of each text, shape (n_texts, n_dimensions)."""
         return self._by_length(texts, self.network.embed)

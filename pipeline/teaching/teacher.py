@@ -1,6 +1,6 @@
-"""Fine-tune teachers without each fold of train, and write down their answers.
+"""Fine-tunes teachers on all folds of train but one, and saves the probabilities they give.
 
-Needs the extra ``encoder``. It takes hours, and goes on where it was stopped.
+Needs the extra ``encoder``. This takes hours; a run that was stopped continues where it was.
 """
 
 import hashlib
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from pipeline.teaching.encoder import Encoder
 
 NEIGHBOURS = 8
-_TEMPERATURE = 0.1  # of cosine similarities
+_TEMPERATURE = 0.1  # of the softmax over cosine similarities
 
 
 def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
-    """Nearest words in an encoder's space, the likelier the nearer.
+    """Find the nearest words of each word in an encoder's space; nearer words get larger weights.
 
     Parameters
     ----------
     encoder : Encoder
-        Before fine-tuning.
+        The encoder before fine-tuning.
     words : sequence of str
-        More than `NEIGHBOURS`.
+        Words to find neighbours of, among the same words; more than `NEIGHBOURS` of them.
     """
     vectors = encoder.embed(words)
     vectors -= vectors.mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)  # not the word itself, where others are the same to the encoder
+    np.fill_diagonal(similarity, -np.inf)  # exclude the word itself, also if others have the same vector
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
     values = np.take_along_axis(similarity, nearest, axis=1)
     weights = np.exp((values - values[:, :1]) / _TEMPERATURE)
@@ -51,7 +51,7 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
 
 
 def _ordinary_words(config: Config, material: Material) -> list[str]:
-    """Words that enough authors used and that are no names: others are not put into anybody's post."""
+    """Return words that enough authors used and that are not names: no others may be put into somebody's post."""
     wanted = config.features
     features = TfidfFeatures(1, None, wanted.word_min_df, min_authors=max(5, wanted.min_authors), private="drop")
     words = [word for word in features.fit(material.posts, material.groups).words_ if word.isalpha()]
@@ -65,13 +65,13 @@ def _new_encoder(pretrained: str, n_targets: int, seed: int, threads: int) -> "E
         from pipeline.teaching.encoder import Encoder
     except ImportError:
         raise InputError(
-            "torch or transformers is not installed, which a teacher needs; install the extra: pip install -e '.[encoder]'"
+            "a teacher needs torch and transformers, which are not installed; install the extra: pip install -e '.[encoder]'"
         ) from None
     return Encoder(pretrained, n_targets, seed, threads=threads)
 
 
 def _folder(work: Path, material: Material) -> Path:
-    """Where answers are kept."""
+    """Make and return the folder in which answers are kept."""
     folder = work / material.digest[:12]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def _digest(posts: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def _write_down(kept: Path, teacher: "Encoder", posts: Sequence[str], unlabelled: Sequence[str]) -> None:
-    """Let a teacher answer."""
+    """Let a teacher label posts, and save its log odds."""
     found = {"composed": teacher.decision_function(posts), "unlabelled": teacher.decision_function(unlabelled)}
     unfinished = kept.with_name("unfinished")
     save_file(found | {"posts": _digest(posts)}, unfinished)
@@ -93,25 +93,25 @@ def _write_down(kept: Path, teacher: "Encoder", posts: Sequence[str], unlabelled
 
 
 def _written_down(kept: Path, posts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A teacher's answers, perhaps from an earlier run, for these composed posts and for the unlabelled ones."""
+    """Load a teacher's log odds, perhaps from an earlier run, for these composed posts and for the unlabelled ones."""
     try:
         done = load_file(kept)
         answered, composed, unlabelled = done["posts"], done["composed"], done["unlabelled"]
     except (SafetensorError, KeyError):
-        raise InputError(f"{kept}: damaged; delete it, and this teacher is fine-tuned again") from None
+        raise InputError(f"{kept}: damaged; delete it and run the same command again, which fine-tunes this teacher again") from None
     if not np.array_equal(answered, _digest(posts)):
         why = "another encoder, config, --composed or --teachers"
-        raise InputError(f"{kept}: holds answers for other composed posts ({why}); choose another --work")
+        raise InputError(f"{kept}: has answers for other composed posts (from {why}); choose another --work")
     return composed, unlabelled
 
 
 def _given(config: Config) -> tuple[Material, list[str]]:
-    """What teachers learn from and answer for, and its texts, in the same order."""
+    """Return the posts that teachers learn from and label, and their texts in the same order."""
     posts = load_training_corpus(config).to_learn_from()
     model = Classifier.from_config(config.of_model())
     material = material_of(model.config, posts.tokenised(model.tokenizer))
     if len(posts.texts) == material.train:
-        raise InputError("a teacher answers for posts without labels, and there are none; give some, as in --data unlabelled=FILE")
+        raise InputError("a teacher labels unlabelled posts, but there are none; add some, as in --data unlabelled=FILE")
     return material, posts.texts
 
 
@@ -124,35 +124,35 @@ def teach(
     threads: int = 1,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Lessons:
-    """Make lessons.
+    """Fine-tune teachers and make lessons of the probabilities they give.
 
     Parameters
     ----------
     config : Config
-        Data with unlabelled posts; folds and seed as the model that will learn has them.
+        Its data must have unlabelled posts; its folds and seed must be those of the model that will learn.
     encoder : str
         Folder or name of the pretrained encoder.
     composed : int
-        Posts to compose for each fold, at least `teachers`.
+        Number of posts to compose for each fold, at least `teachers`.
     teachers : int
-        To fine-tune for each fold, each from other random numbers. Each answers for its part of the composed posts, and all
-        for the unlabelled ones: the mean of their log odds is kept.
+        Number of teachers to fine-tune for each fold, each with another seed. Each labels its part of the composed posts, and
+        all of them label the unlabelled posts, for which the mean of their log odds is kept.
     work : Path
-        Keeps what is done, so that a run that is stopped goes on. What is there must be of the same data and config.
+        Folder for intermediate results, so that a stopped run can continue. They must be from the same data and config.
     threads : int
-        Of torch; other numbers give other last digits.
+        Threads for torch; results with other numbers differ in their last digits.
     progress : callable, optional
-        Told each step.
+        Called with a description of each step.
 
     Raises
     ------
     InputError
-        For data or an encoder that cannot be used, or fewer composed posts than teachers.
+        If the data or the encoder cannot be used, or there are fewer composed posts than teachers.
     """
     if composed < teachers:
-        raise InputError(f"--composed {composed} is too few for --teachers {teachers}; give --composed {teachers} or more")
+        raise InputError(f"--composed {composed} is too few for --teachers {teachers}; use --composed {teachers} or more")
     names, folds = [*config.labels.names, *config.labels.auxiliary], config.calibration.folds
-    pretrained = _new_encoder(encoder, len(names), 0, threads)  # what is wrong with it is said at once
+    pretrained = _new_encoder(encoder, len(names), 0, threads)  # so that errors in it are raised at once
     material, texts = _given(config)
     unlabelled = texts[material.train :]
     near = neighbours(pretrained, _ordinary_words(config, material))
@@ -163,10 +163,10 @@ def teach(
             progress(f"fold {fold + 1} of {folds}, teacher {number + 1} of {teachers}: {step}")
 
         taught = np.flatnonzero(material.fold != fold)
-        # No two have the same seed, nor does one depend on how many there are: more can be added to those that are done.
+        # Seeds are distinct and do not depend on the number of teachers, so more teachers can be added later.
         teacher = _new_encoder(encoder, len(names), 1 + fold + number * folds, threads)
         teacher.fit([texts[row] for row in taught], material.targets[taught].astype(np.float32), told)
-        told("answering")
+        told("labelling posts")
         return teacher
 
     of_unlabelled, of_composed, digests = [], [], []

@@ -1,16 +1,16 @@
-"""MLflow: runs, metrics, data sets, models. Nothing else imports it, and no post's text goes there."""
+"""Tracks runs, metrics, data sets and models in MLflow. Only this package imports MLflow, and no text of a post is logged."""
 
 import os
 
-# MLflow reads these when it is imported or used; values that are set already are kept. Quiet, and a store that does not
-# answer is given up within seconds, not minutes.
+# MLflow reads these when it is imported or used; values that are already set are kept. They keep MLflow quiet, and make it
+# give up within seconds, not minutes, if a store does not answer.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
-from pipeline.tracking.registry import CHAMPION, find_champion, find_version, model_to_serve, set_champion
+from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, set_champion
 from pipeline.tracking.runs import log_config, log_corpus, log_folder, log_metrics, run
 from pipeline.tracking.served import fetch_model, find_model, log_model
 from pipeline.tracking.store import DEFAULT_URI, connect, store_uri, where_to_look
@@ -20,6 +20,7 @@ __all__ = [
     "CHAMPION",
     "DEFAULT_URI",
     "SweepRun",
+    "check_champion",
     "connect",
     "fetch_model",
     "find_champion",

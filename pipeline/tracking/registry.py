@@ -1,17 +1,13 @@
-"""Versions of a registered model, and which of them is the champion."""
+"""Looks up the versions of a registered model and its champion."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import LoggedModelStatus
 
 from models.errors import InputError
 from pipeline.config import mask_password
-
-if TYPE_CHECKING:
-    pass
 from pipeline.tracking.store import reason_of
 
 CHAMPION = "champion"
@@ -19,36 +15,63 @@ CHAMPION = "champion"
 
 @contextmanager
 def _registry() -> Iterator[None]:
-    """Make an `InputError` of what a registry's driver raises."""
+    """Turn any exception from the registry's driver into an `InputError`."""
     try:
         yield
-    except Exception as error:  # stores raise what their drivers raise
+    except Exception as error:  # stores raise whatever their drivers raise
         raise InputError(f"MLflow's model registry cannot be used ({reason_of(error)}); set tracking.uri or MLFLOW_REGISTRY_URI") from None
 
 
 def find_version(name: str, digest: str) -> str:
-    """Newest version of a registered model that is the model with this digest.
+    """Return the newest version of a registered model that is the model with this digest.
+
+    Parameters
+    ----------
+    name : str
+        Name of the registered model.
+    digest : str
+        Digest of the model.
 
     Raises
     ------
     InputError
-        When there is none.
+        If no version has this digest, or the registry cannot be used.
     """
     with _registry():
         versions = [version for version in mlflow.MlflowClient().search_model_versions() if version.name == name]
     found = [int(version.version) for version in versions if version.tags.get("model_digest") == digest]
     if not found:
         numbers = ", ".join(str(number) for number in sorted(int(version.version) for version in versions))
-        held = f"its versions are {numbers}" if numbers else "there is none of that name"
-        raise InputError(f"{name}: the model {digest[:12]} is no version of it ({held}); train with --register {name}")
+        held = f"its versions are {numbers}" if numbers else "no model has that name"
+        raise InputError(f"{name}: the model {digest[:12]} is not one of its versions ({held}); train with --register {name}")
     return str(max(found))
 
 
 def find_champion(name: str) -> str | None:
-    """Version of a registered model that has the alias ``champion``."""
+    """Return the version of a registered model with the alias ``champion``, or None."""
     with _registry():
         aliases = mlflow.MlflowClient().get_registered_model(name).aliases
     return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+
+
+def check_champion(name: str, before: str | None) -> None:
+    """Raise an error if the champion is no longer the one that a model was compared with.
+
+    Parameters
+    ----------
+    name : str
+        Name of the registered model.
+    before : str or None
+        Version that was the champion; None if there was none.
+
+    Raises
+    ------
+    InputError
+        If another version is champion now, or the store fails.
+    """
+    if (now := find_champion(name)) != before:
+        current, compared = (f"version {version}" if version else "none" for version in (now, before))
+        raise InputError(f"--promote {name}: the champion is now {current}, but this model was compared with {compared}; evaluate again")
 
 
 def set_champion(name: str, version: str, run_id: str, before: str | None) -> None:
@@ -56,34 +79,43 @@ def set_champion(name: str, version: str, run_id: str, before: str | None) -> No
 
     Parameters
     ----------
-    name, version, run_id : str
+    name : str
+        Name of the registered model.
+    version : str
+        Version to make champion.
+    run_id : str
+        Run to tag.
     before : str or None
-        Version that is champion, and that the new one was compared with.
+        Champion that the version was compared with; None if there was none.
 
     Raises
     ------
     InputError
-        When another has become champion since, or the store fails.
+        If another version has become champion in the meantime, or the store fails.
     """
-    if (now := find_champion(name)) != before:
-        raise InputError(f"--promote {name}: version {now} became champion while this one was compared with {before}; evaluate again")
+    check_champion(name, before)
+    client = mlflow.MlflowClient()
     with _registry():
-        mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, version)
-        mlflow.MlflowClient().set_tag(run_id, "promoted", f"{name} {version}")
+        client.set_tag(run_id, "promoted", f"{name} {version}")
+        try:
+            client.set_registered_model_alias(name, CHAMPION, version)
+        except Exception:
+            client.delete_tag(run_id, "promoted")
+            raise
 
 
 def model_to_serve(name: str | None = None) -> str:
-    """URI of the champion, or of the newest logged model where there is none.
+    """Return the URI of the champion or, if there is none, of the newest logged model.
 
     Parameters
     ----------
     name : str, optional
-        Registered model whose champion it is; by default the one updated last of those that have one of ours.
+        Registered model whose champion to serve; by default the one updated last whose champion is a model of this pipeline.
 
     Raises
     ------
     InputError
-        When there is no such model.
+        If there is no such model.
     """
     store = mask_password(mlflow.get_tracking_uri())
     client = mlflow.MlflowClient()
@@ -99,4 +131,4 @@ def model_to_serve(name: str | None = None) -> str:
     for logged in client.search_logged_models(experiments, "tags.model_digest != ''", order_by=newest_first):
         if logged.status == LoggedModelStatus.READY:
             return f"models:/{logged.model_id}"
-    raise InputError(f"MLflow store {store} holds no model of this pipeline; train one first: make train")
+    raise InputError(f"MLflow store {store} has no model of this pipeline; train one first: make train")

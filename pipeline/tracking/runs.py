@@ -1,4 +1,4 @@
-"""What a run logs: its config, corpus, metrics and files."""
+"""Logs a run: its config, corpus, metrics and files."""
 
 import json
 import platform
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 
 @contextmanager
 def run(name: str, digest: str, kept: Path) -> Iterator[str]:
-    """Open a run tagged with the model's digest, and give its id.
+    """Open a run tagged with the model's digest, and yield its id.
 
     Parameters
     ----------
     name : str
-        Shown in the UI.
+        Name of the run in the UI.
     digest : str
-        Of the model.
+        Digest of the model.
     kept : Path
-        What was written already, and stays when the store fails.
+        Output that is already written and stays if the store fails, for the message.
 
     Raises
     ------
     InputError
-        When the store fails.
+        If the store fails.
     """
     try:
-        # Nested: a notebook may have a run open.
+        # Nested, because a notebook may have a run open.
         with mlflow.start_run(run_name=name, tags={"model_digest": digest}, nested=True) as active:
             yield str(active.info.run_id)
-    except Exception as error:  # stores raise what their drivers raise
+    except Exception as error:  # stores raise whatever their drivers raise
         reason = f"{type(error).__name__}: {reason_of(error)}"
-        raise InputError(f"{kept} is written and can be used, but tracking it in MLflow failed ({reason}); mend the store") from error
+        raise InputError(f"{kept} is written and can be used, but tracking it in MLflow failed ({reason}); repair the store") from error
 
 
 def log_config(config: Config) -> None:
-    """Log a resolved config, as parameters and as a file, and the environment."""
+    """Log the complete config, as parameters and as a file, and the environment."""
     tree = config.shown()
     mlflow.log_params(dict(flatten(tree)))
     mlflow.log_text(yaml.safe_dump(tree, sort_keys=False), "config.yaml")
@@ -66,7 +66,7 @@ def log_config(config: Config) -> None:
 
 
 class _Dataset(MetaDataset):
-    """A corpus as MLflow knows it: source, digest and counts."""
+    """A corpus in MLflow's form: source, digest and counts."""
 
     def __init__(self, corpus: Corpus, sources: Sequence[str]) -> None:
         names = [*corpus.labels, *corpus.auxiliary]
@@ -92,18 +92,39 @@ def _dataset_source(source: str) -> DatasetSource:
     if source == IN_MEMORY:
         return CodeDatasetSource(tags={})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow has two equal resolvers of local paths, and says so
+        warnings.simplefilter("ignore")  # MLflow warns that two resolvers accept local paths
         return mlflow.data.dataset_source_registry.resolve_dataset_source(str(Path(location).absolute()))
 
 
 def log_corpus(corpus: Corpus, sources: Sequence[str], context: str) -> None:
-    """Log where a corpus came from, its counts and its SHA-256 (in full as a tag, shortened as the data set's digest)."""
+    """Log a corpus: its sources, counts and SHA-256 (in full as a tag, shortened as the data set's digest).
+
+    Parameters
+    ----------
+    corpus : Corpus
+    sources : sequence of str
+        The config's ``data.sources``.
+    context : str
+        What the corpus is used for, such as ``training``.
+    """
     mlflow.log_input(_Dataset(corpus, sources), context=context)
     mlflow.set_tag("data_sha256", corpus.sha256)
 
 
 def log_metrics(metrics: Mapping[str, Any], figures: Mapping[str, "Figure"], evaluated: str, model_id: str | None) -> None:
-    """Log metrics, for the run and the logged model, figures, and which posts they are of."""
+    """Log metrics and figures, and on which posts they were measured.
+
+    Parameters
+    ----------
+    metrics : mapping of str to Any
+        A tree of metrics, which are logged under dotted names.
+    figures : mapping of str to Figure
+        Figures by file name.
+    evaluated : str
+        Which posts were evaluated.
+    model_id : str or None
+        Logged model that the metrics are also logged for, if any.
+    """
     mlflow.set_tag("evaluated", evaluated)
     mlflow.log_metrics(flatten_metrics(metrics), model_id=model_id)
     for name, figure in figures.items():
@@ -111,5 +132,13 @@ def log_metrics(metrics: Mapping[str, Any], figures: Mapping[str, "Figure"], eva
 
 
 def log_folder(folder: Path, name: str) -> None:
-    """Log the files of a folder."""
+    """Log the files of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder on disk.
+    name : str
+        Folder among the run's artifacts.
+    """
     mlflow.log_artifacts(str(folder), name)

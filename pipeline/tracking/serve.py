@@ -1,4 +1,4 @@
-"""MLflow's own scoring server on a model of the store."""
+"""Serves a model of the store with MLflow's own scoring server."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ def _check_free(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError:
-        message = f"{host}:{port}: in use, or no address of this machine; choose another, such as: make serve PORT=5002"
+        message = f"{host}:{port}: in use, or not an address of this machine; choose another, such as: make serve PORT=5002"
         raise InputError(message) from None
 
 
@@ -25,26 +25,26 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     Parameters
     ----------
     tracking : Tracking
-        Where the model is looked for.
+        Names the store that holds the model.
     name : str or None
-        Registered model whose champion to serve; None for the champion of the one updated last, or the newest model.
+        Registered model whose champion to serve; by default that of the model updated last or, without one, the newest model.
     host : str
         Address to listen on.
     port : int
         Port to listen on.
     workers : int
-        Processes, each with the model.
+        Number of processes; each loads the model.
 
     Raises
     ------
     InputError
-        When there is no such model, or the port is taken.
+        If there is no such model, or the port is taken.
     """
     _check_free(host, port)
     connect(tracking)
     uri = model_to_serve(name)
     print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
-    # MLflow starts uvicorn by name, and would take an old mlruns/ for the store.
+    # MLflow finds uvicorn by PATH, and would use an old mlruns/ as the store if the URI were not set.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store_uri(tracking)}
     options = ["--model-uri", uri, "--env-manager", "local", "--host", host, "--port", str(port), "--workers", str(workers)]

@@ -1,4 +1,4 @@
-"""Model directories as MLflow models: logged, registered, found again."""
+"""Logs, registers and finds model directories as MLflow models."""
 
 from collections.abc import Sequence
 from contextlib import redirect_stderr
@@ -24,11 +24,11 @@ SERVED_WITH = (
     *("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "safetensors", "pydantic"),
     *("spacy", "ftfy", "emoji", "confusable-homoglyphs"),
 )
-_EXAMPLE = "It happened to me too, years ago. I believe you."  # ours: no one's post
+_EXAMPLE = "It happened to me too, years ago. I believe you."  # invented: nobody's post
 
 
 def find_model(digest: str) -> str | None:
-    """Id of the newest logged model with this digest, in any experiment."""
+    """Return the id of the newest logged model with this digest, in any experiment, or None."""
     experiments = [str(experiment.experiment_id) for experiment in mlflow.search_experiments()]
     found = mlflow.search_logged_models(experiments, f"tags.model_digest = '{digest}'", max_results=1, output_format="list")
     return str(found[0].model_id) if found else None
@@ -36,35 +36,35 @@ def find_model(digest: str) -> str | None:
 
 def _signature(labels: Sequence[str]) -> ModelSignature:
     outputs = [*(ColSpec("float", f"prob_{label}") for label in labels), ColSpec(Array(DataType.string), "labels")]
-    # Not "string": MLflow's server makes the text "None" of a null then, and scores it.
+    # Not "string": MLflow's server would turn a null into the text "None" and score it.
     inputs = Schema([ColSpec(AnyType(), "text")])  # type: ignore[no-untyped-call]
     return ModelSignature(inputs, Schema([*outputs, ColSpec("string", "error", required=False)]))
 
 
 def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | None) -> tuple[str, str | None]:
-    """Log a model directory as a pyfunc from code, without pickle.
+    """Log a model directory as a pyfunc that is loaded by code, without pickle.
 
     Parameters
     ----------
     folder : Path
-        The model directory, which becomes the artifact as it is.
+        Model directory, which is logged unchanged.
     labels : sequence of str
-        For the signature.
+        The model's labels, for the signature.
     digest : str
-        Of the model.
+        Digest of the model.
     register : str or None
-        Name to register it under; the first version, and no later one, gets the alias ``champion``.
+        Name to register the model under, if any; only the first version gets the alias ``champion``.
 
     Returns
     -------
     model_id : str
-        Of the logged model.
+        Id of the logged model.
     version : str or None
-        Of the registered model.
+        Version of the registered model; None if it was not registered.
     """
     import pandas as pd
 
-    # MLflow prints what it registers.
+    # MLflow prints to stderr when it registers a model.
     with TemporaryDirectory() as code, redirect_stderr(StringIO()):
         logged = mlflow.pyfunc.log_model(
             name="model",
@@ -86,19 +86,31 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
 
 
 def fetch_model(uri: str, tracking: Tracking) -> Path:
-    """Find the model directory behind ``models:/…`` or ``runs:/…``; its code is not loaded.
+    """Find the model directory behind ``models:/…`` or ``runs:/…``, without loading its code.
+
+    Parameters
+    ----------
+    uri : str
+        Address of the model in the store.
+    tracking : Tracking
+        Names the store.
+
+    Returns
+    -------
+    Path
+        Local folder, downloaded if need be.
 
     Raises
     ------
     InputError
-        When there is no such model, or it is not one of ours.
+        If there is no such model, or it was not logged by this pipeline.
     """
     store = connect(tracking)
     try:
         location = Path(mlflow.artifacts.download_artifacts(uri))
-    except Exception as error:  # stores raise what their drivers raise
-        raise InputError(f"{uri}: not found in MLflow store {store} ({reason_of(error)}); check name and alias") from None
+    except Exception as error:  # stores raise whatever their drivers raise
+        raise InputError(f"{uri}: not found in MLflow store {store} ({reason_of(error)}); check the name and the alias") from None
     found = sorted(location.glob("data/*/model.json"))
     if not found:
-        raise InputError(f"{uri}: holds no model directory of this pipeline; log one with train.py")
+        raise InputError(f"{uri}: not a model of this pipeline; log one with train.py")
     return found[0].parent

@@ -1,9 +1,8 @@
-"""The run of a sweep, with a run for each trial."""
+"""Tracks a sweep as a run, with a nested run for each trial."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import Metric, Param
@@ -12,9 +11,6 @@ from models.errors import InputError
 from pipeline.config import Config
 from pipeline.corpora import Corpus
 from pipeline.sweep.trials import Trial, ranked
-
-if TYPE_CHECKING:
-    pass
 from pipeline.tracking.runs import log_config, log_corpus
 from pipeline.tracking.store import reason_of
 
@@ -22,16 +18,16 @@ _WHO = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
 
 
 class SweepRun:
-    """The run of a sweep and, as runs within it, its trials; an earlier run of the same sweep is gone on with.
+    """The run of a sweep, with its trials as nested runs; an earlier run of the same sweep is continued.
 
     Parameters
     ----------
     name : str
-        Shown in the UI.
+        Name of the run in the UI.
     digest : str
-        Of the sweep.
+        Digest of the sweep.
     kept : Path
-        Where the trials are kept when the store fails.
+        Folder in which the trials are kept if the store fails, for the message.
     """
 
     def __init__(self, name: str, digest: str, kept: Path) -> None:
@@ -42,8 +38,8 @@ class SweepRun:
     def _storing(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # stores raise what their drivers raise
-            reason, remedy = f"{type(error).__name__}: {reason_of(error)}", "mend the store and run the same command again"
+        except Exception as error:  # stores raise whatever their drivers raise
+            reason, remedy = f"{type(error).__name__}: {reason_of(error)}", "repair the store and run the same command again"
             raise InputError(f"the trials so far are in {self._kept}, but tracking them in MLflow failed ({reason}); {remedy}") from error
 
     def __enter__(self) -> "SweepRun":
@@ -57,7 +53,7 @@ class SweepRun:
             experiment, within = str(self._run.info.experiment_id), f"tags.`mlflow.parentRunId` = '{self.run_id}'"
             self._logged = set()
             for child in mlflow.search_runs([experiment], within, max_results=50_000, output_format="list"):
-                if child.info.status == "RUNNING":  # stopped while it was logged: it is logged again
+                if child.info.status == "RUNNING":  # interrupted while it was logged, so it is logged again
                     self._client.delete_run(child.info.run_id)
                 else:
                     self._logged.add(child.data.tags["trial"])
@@ -68,20 +64,27 @@ class SweepRun:
             with self._storing():
                 mlflow.end_run()
             return
-        with suppress(Exception):  # what went wrong first is said
+        with suppress(Exception):  # so that the first error is the one that is reported
             mlflow.end_run("FAILED" if issubclass(kind, Exception) else "KILLED")
 
     def log_setting(self, config: Config, corpus: Corpus) -> None:
-        """Log the config that values are laid over, and the corpus, unless an earlier run did."""
+        """Log the config that trials change, and the corpus, unless an earlier run did.
+
+        Parameters
+        ----------
+        config : Config
+        corpus : Corpus
+            From `Corpus.only_train`.
+        """
         if "evaluated" in self._run.data.tags:
             return
         with self._storing():
             log_corpus(corpus, config.data.sources, "training")
             log_config(config)
-            mlflow.set_tag("evaluated", "held-out folds of train")  # last: what was stopped before is logged again
+            mlflow.set_tag("evaluated", "held-out folds of train")  # last, so that an interrupted call is repeated
 
     def log_trial(self, trial: Trial) -> None:
-        """Log a trial, with its own times, as a run within this one, unless an earlier run did."""
+        """Log a trial as a nested run with its own start and end, unless an earlier run did."""
         if str(trial.number) in self._logged:
             return
         inherited = {key: value for key, value in self._run.data.tags.items() if key in _WHO}
@@ -96,7 +99,17 @@ class SweepRun:
             self._client.set_terminated(child, "FAILED" if trial.reason else "FINISHED", ended)
 
     def log_results(self, trials: Sequence[Trial], metric: str, files: Sequence[Path]) -> None:
-        """Log which trial was the best, and files."""
+        """Log the best trial and the files of results.
+
+        Parameters
+        ----------
+        trials : sequence of Trial
+            All trials; at least one must have succeeded.
+        metric : str
+            The sweep's metric.
+        files : sequence of Path
+            Files to log as artifacts.
+        """
         best = ranked(trials)[0]
         with self._storing():
             mlflow.set_tags({"best_trial": best.number, "metric": metric})
