@@ -115,8 +115,8 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     if posts is not None and len(values) != posts:
         raise InputError(f"Y must have one row per text: got {posts} texts and {len(values)} rows of Y")
     if values.ndim != 2:
-        fix = "for a single label use np.reshape(Y, (-1, 1))"
-        raise InputError(f"Y must have one column per label, but got {values.ndim} dimension(s); {fix}")
+        fix = "; for a single label use np.reshape(Y, (-1, 1))" if values.ndim == 1 else ""
+        raise InputError(f"Y must be two-dimensional, with one column per label, but its number of dimensions is {values.ndim}{fix}")
     if names is None:
         names = [f"label_{number}" for number in range(values.shape[1])]
     elif values.shape[1] != len(names):

@@ -201,7 +201,9 @@ def evaluate(
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
     chosen = _choose(corpus, split)
     if promote is not None and chosen == "train":
-        raise InputError("--promote cannot use the split train, from which models learn; use test, or posts that neither model has seen")
+        raise InputError(
+            "--promote cannot use the split train, which models are trained on; use test, or posts that are new to both models"
+        )
     check_positives(corpus, chosen)
     date = config.data.columns.created_at or "created_at"
     unlabelled = read_scores(scores, model.digest_, model.labels, date) if scores else None

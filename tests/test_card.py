@@ -225,13 +225,17 @@ def test_header_is_what_model_hubs_read(made, write):
 
 MISTAKES = [
     ("model", "{tmp}/nowhere", "nowhere: is not a model directory"),
-    ("model", "{made}/other", "metrics.json: evaluates the model"),
+    ("model", "{made}/other", "metrics.json: is about model"),
     ("model", "{made}/bare", "bare: does not say what it was trained on"),
     ("evaluation", "{tmp}/nowhere", "metrics.json: cannot be read"),
     ("evaluation", "{tmp}/text", "metrics.json: damaged, or not written by this release; evaluate the model again"),
     ("evaluation", "{tmp}/old", "metrics.json: damaged, or not written by this release; evaluate the model again"),
     ("evaluation", "{tmp}/newer", "metrics.json: damaged, or not written by this release; evaluate the model again"),
-    ("evaluation", "{tmp}/validation", "metrics.json: evaluates validation, but a card must report on test; evaluate with --split test"),
+    (
+        "evaluation",
+        "{tmp}/validation",
+        "metrics.json: holds an evaluation on validation, but a card must report on test; evaluate with --split test",
+    ),
     ("evaluation", "{tmp}/silent", "has no behavioural cases"),
     ("ordinary", "{made}/scores-model", "must be NAME=DIR"),
     ("ordinary", "tweets={made}/scores-other", "scored by the model"),

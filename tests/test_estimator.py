@@ -239,7 +239,7 @@ def test_what_is_no_sequence_of_strings_is_refused(fitted, texts, said):
     ("Y", "said"),
     [
         (lambda Y: Y[:-1], "300 texts and 299 rows of Y"),
-        (lambda Y: Y[:, 0], "one column per label, but got 1 dimension"),
+        (lambda Y: Y[:, 0], "its number of dimensions is 1"),
         (lambda Y: Y[:, :3], "one column per label, but got 3 columns; the labels are"),
         (lambda Y: Y * 2, "only 0 and 1"),
         (lambda Y: pd.DataFrame(Y, columns=["a", "b", "c", "d"]), "Y has no column 'workplace_harassment'"),

@@ -73,7 +73,7 @@ class Pair(Result):
 
 
 class LabelErrors(Result):
-    """Values of a label in a split, and how many are likely wrong: None if all posts have the same value."""
+    """Posts of a split that have a label, and how many values are likely wrong, which is None if every post has the same value."""
 
     posts: int
     given: int

@@ -33,7 +33,7 @@ class Contest:
 
 
 def check_comparable(model: Classifier, other: Classifier) -> None:
-    """Check that two models have the same labels.
+    """Check that two models have the same labels in the same order.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def check_comparable(model: Classifier, other: Classifier) -> None:
     """
     if other.labels != model.labels:
         has, others = ", ".join(model.labels), ", ".join(other.labels)
-        raise InputError(f"the model has the labels {has}; the one to compare with has {others}; compare models with the same label set")
+        raise InputError(f"the model has the labels {has}; the one to compare with has {others}; their order must be the same, too")
 
 
 def open_contest(name: str, model: Classifier, tracked: Tracking) -> Contest:

@@ -225,7 +225,7 @@ class Behaviour(Result):
 
 
 class DataChecks(Result):
-    """Doubts about the data, see `pipeline.checks.results`."""
+    """Possible faults in the data; see `pipeline.checks.results`."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"label_errors", "suspects"})
 

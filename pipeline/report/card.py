@@ -84,19 +84,19 @@ def read_results(folder: Path, digest: str) -> Results:
     Raises
     ------
     InputError
-        If the file is missing, or is of another model, release or split than test, or lacks behavioural cases.
+        If the file is missing, comes from another model or release, evaluates a split other than test, or has no behavioural cases.
     """
     path = folder / METRICS_FILE
     try:
         results = Results.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the --out of evaluate.py") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder that was --out of evaluate.py") from None
     except ValidationError:
         raise InputError(f"{path}: damaged, or not written by this release; evaluate the model again") from None
     if results.model != digest:
-        raise InputError(f"{path}: evaluates the model {results.model[:12]}, not {digest[:12]}; evaluate the latter")
+        raise InputError(f"{path}: is about model {results.model[:12]}, but the card is for {digest[:12]}; run evaluate.py on that")
     if results.evaluated != "test":
-        raise InputError(f"{path}: evaluates {results.evaluated}, but a card must report on test; evaluate with --split test")
+        raise InputError(f"{path}: holds an evaluation on {results.evaluated}, but a card must report on test; evaluate with --split test")
     if not results.behaviour:
         raise InputError(f"{path}: has no behavioural cases; set evaluation.behaviour as in configs/default.yaml and evaluate again")
     return results

@@ -66,7 +66,7 @@ def check_terminal() -> None:
         If it is not, for instance because of a pipe.
     """
     if not sys.stdout.isatty():
-        raise InputError("--show-texts: standard output must be a terminal, because posts must not end up in a log; run it without a pipe")
+        raise InputError("--show-texts: standard output must be a terminal, so that no post ends up in a log; do not redirect it")
 
 
 def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, top: int = 20) -> None:
