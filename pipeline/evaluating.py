@@ -185,7 +185,7 @@ def evaluate(
     out = Path(out)
     check_output(out, FILES)
     if not hasattr(model, "digest_"):
-        raise InputError("the model has not been saved, so its results could not be traced to it; save it first: model.save(FOLDER)")
+        raise InputError("the model has not been fitted; call model.fit first, or Classifier.load a saved one")
     _check_labels(model, config)
     if against is not None:
         check_comparable(model, against)

@@ -1,6 +1,5 @@
 """evaluate.py: what it writes, what it tracks, what it promotes, and what it refuses."""
 
-import copy
 import csv
 import json
 import os
@@ -378,11 +377,9 @@ def test_a_model_that_train_did_not_save_is_evaluated_without_its_features(here,
     assert "does not record how many posts" in Path("out/report.html").read_text()
 
 
-def test_a_model_that_was_not_saved_is_one_line(tracked, refused):
-    model = copy.copy(tracked.first.model)
-    del model.digest_
-    with refused("has not been saved", "model.save"):
-        evaluate(model, tracked.config, "out")
+def test_a_model_that_was_not_fitted_is_one_line(tracked, refused):
+    with refused("has not been fitted", "model.fit"):
+        evaluate(Classifier(), tracked.config, "out")
 
 
 def test_settings_of_labels_are_checked_with_the_models_labels(here, other_labels, tracked, refused):
