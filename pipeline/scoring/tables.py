@@ -57,7 +57,7 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     Returns
     -------
     DataFrame, n_posts rows
-        The columns that a scored file has (see `pipeline.predictions.prediction_schema`), and ``error``: None, or why this
+        The columns that a scored file has (see ``pipeline/predictions.py``), and ``error``: None, or why this
         post has no probabilities and labels. Its index is that of `posts`.
 
     Raises
