@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from models.config import Label, LabelSet
+from pipeline import terminal
 from pipeline.checks import check_labels, check_splits, write_checks
 from pipeline.checks import repeats as repeated
 from pipeline.checks.results import ExactConflicts, NearConflicts, SharedAuthors
@@ -339,7 +340,7 @@ def on_terminal(monkeypatch):
 
 class TestTexts:
     def test_texts_are_refused_where_they_could_end_up_in_a_log(self, suspicious, capsys, refused):
-        for show in (check_terminal, lambda: show_texts(*suspicious[1:], suspicious[0])):
+        for show in (check_terminal, lambda: show_texts(*suspicious[1:], suspicious[0], terminal.output())):
             with refused("--show-texts", "must be a terminal"):
                 show()
         assert capsys.readouterr().out == ""
@@ -348,7 +349,7 @@ class TestTexts:
         loaded, splits, labels = suspicious
         with on_terminal(monkeypatch) as written:
             check_terminal()
-            show_texts(splits, labels, loaded, top=1)
+            show_texts(splits, labels, loaded, terminal.output(), top=1)
             shown = written().splitlines()
         assert shown[0].startswith("near 0.")
         assert shown[0].endswith(", conflicting labels")

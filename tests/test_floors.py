@@ -75,6 +75,11 @@ def steps_that_know_commands(root: Path) -> list[str]:
     return importers(root, paths, "pipeline.commands")
 
 
+def steps_that_talk(root: Path) -> list[str]:
+    paths = [path for path in modules(root, *FLOORS) if root / "pipeline" / "commands" not in path.parents]
+    return importers(root, paths, "pipeline.terminal")
+
+
 def users_of_scripts(root: Path) -> list[str]:
     return importers(root, modules(root, *FLOORS, "benchmarks", "tests"), *(name.removesuffix(".py") for name in SCRIPTS))
 
@@ -109,6 +114,12 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("pipeline/training.py", "def late():\n    from . import commands"),
         ("pipeline/tracking/store.py", "from ..commands import train"),
     ],
+    steps_that_talk: [
+        ("models/text.py", "from pipeline.terminal import output"),
+        ("pipeline/training.py", "from pipeline import terminal"),
+        ("pipeline/tracking/store.py", "def late():\n    from ..terminal import runnable"),
+        ("pipeline/report/new.py", "import pipeline.terminal as terminal"),
+    ],
     users_of_scripts: [
         ("pipeline/commands/train.py", "import train"),
         ("models/text.py", "from score import main"),
@@ -133,9 +144,10 @@ def small(tmp_path) -> Path:
         **dict.fromkeys(SCRIPTS, f'"""Start a command."""\n\n{script}'),
         "models/text.py": "import pipelines\nimport mlflows\nfrom .pipeline import x\nfrom train_more import y\n",
         "pipeline/training.py": "from models import pipeline\nfrom pipeline.commands_more import z\n" + "#\n" * (LONGEST_MODULE - 2),
+        "pipeline/commands/score.py": "from pipeline import terminal\n",
         "pipeline/commands/train.py": "from pipeline.commands import shared\nfrom pipeline.training import train\n",
         "pipeline/tracking/store.py": "import mlflow\nfrom mlflow.models import ModelSignature\n",
-        "benchmarks/speed.py": "from pipeline.commands.train import main\n",
+        "benchmarks/speed.py": "from pipeline import terminal\nfrom pipeline.commands.train import main\n",
         "tests/test_train.py": "import mlflow\nfrom pipeline.commands import train\n",
     }
     for name, content in allowed.items():

@@ -18,8 +18,9 @@ import pytest
 from models import Classifier
 from models.errors import InputError
 from pipeline.errors import IncompleteError
+from pipeline.files import OutputError
 from pipeline.scoring import Options, Summary, job, score_files, shards
-from pipeline.scoring.output import Completion, OutputError
+from pipeline.scoring.output import Completion
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, in_processes
 from pipeline.scoring.shards import Shard

@@ -290,10 +290,5 @@ def test_store_is_the_configs_then_the_environments_then_a_file_here(monkeypatch
     assert tracking.store_uri(Tracking()) == "sqlite:///mlflow.db"
 
 
-def test_where_to_look():
-    assert tracking.where_to_look(Tracking(uri="sqlite:///a.db")).endswith("mlflow ui --backend-store-uri sqlite:///a.db")
-    assert tracking.where_to_look(Tracking(uri="http://me:secret@host:5000")) == "open http://me:***@host:5000"
-
-
 def test_mlflow_tells_nobody_about_us():
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"

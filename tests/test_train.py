@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from models import Classifier
 from models.config import ROOT
 from pipeline import tracking
-from pipeline.commands.train import main
+from pipeline.commands.train import main, where_to_look
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
 from pipeline.terminal import command_line
@@ -350,3 +350,8 @@ def test_errors_of_a_real_process(tmp_path, arguments):
     assert list(tmp_path.iterdir()) == []
     if "none.jsonl" in arguments:
         assert done.stderr.splitlines()[-1] == "error: none.jsonl: no such file; check the path"
+
+
+def test_where_to_look():
+    assert where_to_look(Tracking(uri="sqlite:///a.db")).endswith("mlflow ui --backend-store-uri sqlite:///a.db")
+    assert where_to_look(Tracking(uri="http://me:secret@host:5000")) == "open http://me:***@host:5000"

@@ -9,7 +9,7 @@ import typer
 
 from models.errors import InputError
 from pipeline import terminal
-from pipeline.config import Columns, Config
+from pipeline.config import Columns, Config, Tracking, mask_password
 from pipeline.config_files import load_config
 
 OUT, SWEEP_OUT, CHECKS_OUT = Path("runs/model"), Path("runs/sweep"), Path("runs/checks")
@@ -42,7 +42,6 @@ def _train(config: Config, out: Path, register: str | None) -> None:
     from rich.markup import escape
 
     from pipeline.report import corpus_notes, metrics_tables
-    from pipeline.tracking import where_to_look
 
     _say(corpus_notes(trained.corpus))
     title = escape(f"Trained on {', '.join(config.data.sources)}; {trained.evaluation.title}")
@@ -55,6 +54,14 @@ def _train(config: Config, out: Path, register: str | None) -> None:
         f"         {where_to_look(config.tracking)}",
     ]
     _say(lines)
+
+
+def where_to_look(tracking: Tracking) -> str:
+    """Return how to open the UI: a command or, if the store is a server, its address."""
+    from pipeline.tracking import store_uri
+
+    uri = mask_password(store_uri(tracking))
+    return f"open {uri}" if uri.startswith("http") else f"{terminal.runnable('mlflow')} ui --backend-store-uri {uri}"
 
 
 def _next(config: Config) -> str:
@@ -86,7 +93,6 @@ def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
             print(f"finished trials are kept in {out}; run the same command again to continue from there", file=sys.stderr)
         raise
     from pipeline.report import corpus_notes
-    from pipeline.tracking import where_to_look
 
     _say([*corpus_notes(swept.corpus), *failures(swept.trials)])
     terminal.output().print(trials_table(swept.trials, wanted.metric))
@@ -116,7 +122,7 @@ def _check_data(config: Config, out: Path, show: int | None) -> None:
     _say([*corpus_notes(checked.learned_from), *([f"the check for label errors was skipped: {why}"] if why else [])])
     terminal.output().print(*checks_tables(checked.splits, checked.labels), sep="\n")
     if show:
-        show_texts(checked.splits, checked.labels, checked.corpus, show)
+        show_texts(checked.splits, checked.labels, checked.corpus, terminal.output(), show)
     _say([f"checks   {out}  ({', '.join(sorted(path.name for path in out.iterdir()))}; ids and labels, no texts)"])
 
 

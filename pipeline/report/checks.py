@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from models.errors import InputError
 from models.text import normalise
-from pipeline import terminal
 from pipeline.checks.repeats import MIN_WORDS
 from pipeline.checks.results import LabelChecks, SplitChecks
 from pipeline.corpora import Corpus
@@ -69,7 +69,7 @@ def check_terminal() -> None:
         raise InputError("--show-texts: standard output must be a terminal, so that no post ends up in a log; do not redirect it")
 
 
-def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, top: int = 20) -> None:
+def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, console: Console, top: int = 20) -> None:
     """Print the first pairs and suspects, with their normalised texts, on a terminal.
 
     Parameters
@@ -80,6 +80,8 @@ def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, t
         Results with suspects, if label errors were looked for.
     corpus : Corpus
         The corpus that was checked.
+    console : Console
+        Where to print.
     top : int
         Number of pairs and of suspects to print.
 
@@ -101,4 +103,4 @@ def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, t
     for suspect in labels.suspects[:top] if labels else []:
         lines.append(f"{suspect.label} {'given' if suspect.given else 'not given'}, probability {suspect.probability:.2f}")
         lines.append(f"  {suspect.split} {suspect.id!r}  {normalise(texts[suspect.id])}")
-    terminal.output().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from models.errors import InputError
 from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError
+from pipeline.files import OutputError, whole_file
 from pipeline.records import STDIN
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
-from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output, OutputError, whole_file
+from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut

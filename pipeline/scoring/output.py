@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,52 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from models.errors import InputError
+from pipeline.files import UNFINISHED, OutputError, whole_file
 from pipeline.scoring.shards import Shard
 
 MANIFEST, REJECTS, RECORDS = "manifest.json", "rejects.jsonl", "_shards"
 
-_UNFINISHED = ".unfinished"
 _PART = re.compile(r"part-[0-9a-f]{12}-\d{5,}\.(?:parquet|jsonl|csv)")
-
-
-class OutputError(Exception):
-    """The output cannot be written."""
-
-
-@contextmanager
-def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.BufferedRandom]:
-    """Open a file that replaces `path` only once it is completely on the disk.
-
-    Parameters
-    ----------
-    path : Path
-        The file to write; an existing one is kept until the new one is complete.
-    outdated : Path, optional
-        Another file, which is removed just before `path` is replaced.
-
-    Raises
-    ------
-    OutputError
-        When the file cannot be written.
-    """
-    beside = path.with_name(f"{path.name}.{os.getpid()}{_UNFINISHED}")
-    try:
-        with beside.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if outdated:
-            outdated.unlink(missing_ok=True)
-        beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise OutputError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @dataclass
@@ -150,7 +109,7 @@ class Output:
         others = [
             name
             for name in names
-            if name not in (MANIFEST, REJECTS, RECORDS) and not _PART.fullmatch(name) and not name.endswith(_UNFINISHED)
+            if name not in (MANIFEST, REJECTS, RECORDS) and not _PART.fullmatch(name) and not name.endswith(UNFINISHED)
         ]
         if others or (names and RECORDS not in names):
             raise InputError(f"{folder}: holds something else ({(others or names)[0]}); choose another --out")
@@ -234,7 +193,7 @@ class Output:
             stale += [path for path in self._records.glob("*.json") if path.stem not in completions]
             if stale:
                 (self.folder / MANIFEST).unlink(missing_ok=True)  # it would no longer be correct
-            for path in [*stale, *self.folder.glob(f"*{_UNFINISHED}"), *self._records.glob(f"*{_UNFINISHED}")]:
+            for path in [*stale, *self.folder.glob(f"*{UNFINISHED}"), *self._records.glob(f"*{UNFINISHED}")]:
                 path.unlink()
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from None

@@ -8,7 +8,7 @@ import yaml
 
 from models.errors import InputError
 from pipeline.config import Config
-from pipeline.scoring.output import OutputError, whole_file
+from pipeline.files import OutputError, whole_file
 from pipeline.sweep.space import Sweep, lay_over, overlay_of
 from pipeline.sweep.trials import Trial, ranked, trials_csv
 

@@ -13,7 +13,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, set_champion
 from pipeline.tracking.runs import log_config, log_corpus, log_folder, log_metrics, run
 from pipeline.tracking.served import fetch_model, find_model, log_model
-from pipeline.tracking.store import DEFAULT_URI, connect, store_uri, where_to_look
+from pipeline.tracking.store import DEFAULT_URI, connect, store_uri
 from pipeline.tracking.sweeps import SweepRun
 
 __all__ = [
@@ -35,5 +35,4 @@ __all__ = [
     "run",
     "set_champion",
     "store_uri",
-    "where_to_look",
 ]

@@ -6,7 +6,6 @@ import os
 import mlflow
 
 from models.errors import InputError
-from pipeline import terminal
 from pipeline.config import Tracking, mask_password
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -20,12 +19,6 @@ def reason_of(error: Exception) -> str:
 def store_uri(tracking: Tracking) -> str:
     """Return the store's URI: that of the config, else of the environment, else of a SQLite file in the current folder."""
     return tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-
-
-def where_to_look(tracking: Tracking) -> str:
-    """Return how to open the UI: a command or, if the store is a server, its address."""
-    uri = mask_password(store_uri(tracking))
-    return f"open {uri}" if uri.startswith("http") else f"{terminal.runnable('mlflow')} ui --backend-store-uri {uri}"
 
 
 def connect(tracking: Tracking, register: str | None = None) -> str:

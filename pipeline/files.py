@@ -1,0 +1,49 @@
+"""Writes files that are never half-written."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNFINISHED = ".unfinished"  # the end of the name of a file that is being written
+
+
+class OutputError(Exception):
+    """The output cannot be written."""
+
+
+@contextmanager
+def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.BufferedRandom]:
+    """Open a file that replaces `path` only once it is completely on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; an existing one is kept until the new one is complete.
+    outdated : Path, optional
+        Another file, which is removed just before `path` is replaced.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        with beside.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if outdated:
+            outdated.unlink(missing_ok=True)
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
+    finally:
+        beside.unlink(missing_ok=True)
