@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from models import Classifier
+from models.calibration import decide
 from models.config import ROOT
 from models.fitting import cross_validate, lessons_of
 from models.lessons import Lesson
@@ -98,7 +99,7 @@ def measure(
                 return _part_of(lessons_of(*given), parts)
 
             found = cross_validate(classifier.config, posts.tokenised(classifier.tokenizer), told, lessons)
-            decided = found.held_out >= found.thresholds.astype(np.float32)
+            decided = decide(found.held_out, found.thresholds)
             metrics = compute_metrics(Y, found.held_out, decided, labels, found.thresholds.tolist())
             by_round = metrics_by_round(Y, found.held_out, decided, resample(posts.groups[: len(Y)], ROUNDS, config.seed))
             within = intervals(metrics, by_round, found.held_out, CONFIDENCE)

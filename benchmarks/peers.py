@@ -34,7 +34,7 @@ from benchmarks.libraries import PEERS, Peer
 from benchmarks.peers_shown import markdown, plot, table, table_rows
 from models import Classifier
 from models.arrays import Decisions, Labels, Probabilities
-from models.calibration import Sigmoid, tune_threshold
+from models.calibration import Sigmoid, decide, tune_threshold
 from models.config import ROOT, Thresholds
 from models.errors import InputError
 from models.fitting import TrainingTokens
@@ -229,8 +229,7 @@ class Tuned:
 
     def decide(self, probabilities: Probabilities) -> Decisions:
         """Return whether each label is given, shape (n_posts, n_labels)."""
-        decided: Decisions = probabilities >= self.thresholds_.astype(np.float32)
-        return decided
+        return decide(probabilities, self.thresholds_)
 
 
 def _cross_validated(kind: type[Peer], setting: Mapping[str, Any], encoded: Any, posts: Posts) -> Floats:

@@ -3,12 +3,13 @@
 Only fitting imports scikit-learn. A post's probabilities, and their explanation, are bit-for-bit the same in any batch.
 """
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Float64s
+from models.arrays import Decisions, Float64s, Probabilities
 from models.config import Thresholds
 from models.errors import InputError
 
@@ -168,6 +169,30 @@ class Sigmoid:
 
 
 CALIBRATORS: dict[Method, type[Stacked] | type[Sigmoid]] = {"stacked": Stacked, "sigmoid": Sigmoid}
+
+
+def decide(probabilities: Probabilities, thresholds: Sequence[float] | Float64s) -> Decisions:
+    """Return whether each probability reaches its threshold; both are compared as float32, in which probabilities are stored.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float32, shape (n_posts, n_labels)
+        Probabilities of posts.
+    thresholds : sequence of float, length n_labels
+        The threshold of each label.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_posts, n_labels)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decide(np.array([[0.3, 0.2]], np.float32), [0.3, 0.3]).tolist()
+    [[True, False]]
+    """
+    decided: Decisions = probabilities >= np.asarray(thresholds, np.float32)
+    return decided
 
 
 def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: Thresholds, label: str) -> float:

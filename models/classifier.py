@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models import saving
 from models.arrays import Decisions, Float64s, Labels, Probabilities
-from models.calibration import Calibrator, Method
+from models.calibration import Calibrator, Method, decide
 from models.config import LabelSet, ModelConfig, Network
 from models.errors import InputError
 from models.estimator import Estimator
@@ -360,8 +360,7 @@ class Classifier(Estimator):
 
     def decide(self, probabilities: Probabilities) -> Decisions:
         """Return whether each label is given, shape (n_posts, n_labels)."""
-        decided: Decisions = probabilities >= self.thresholds_.astype(np.float32)
-        return decided
+        return decide(probabilities, self.thresholds_)
 
     def save(self, folder: str | Path, notes: dict[str, Any] | None = None) -> str:
         """Write the model directory and return its digest.

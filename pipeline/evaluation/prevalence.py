@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.arrays import Float64s, Labels, Probabilities
+from models.calibration import decide
 from models.errors import InputError
 from pipeline.evaluation.results import LabelPrevalence, PeriodPrevalence, Prevalence
 from pipeline.evaluation.slices import month_of
@@ -106,7 +107,7 @@ def estimate_prevalence(
     """
 
     def of(sample: Rows, rest: Rows) -> PeriodPrevalence:
-        counted = (unlabelled[rest] >= np.asarray(thresholds, np.float32)).mean(axis=0).tolist()  # in float32, as in `Classifier.decide`
+        counted = decide(unlabelled[rest], thresholds).mean(axis=0).tolist()
         per_label = {}
         for k, label in enumerate(labels):
             y, p, p_rest = (values.astype(np.float64) for values in (Y[sample, k], labelled[sample, k], unlabelled[rest, k]))

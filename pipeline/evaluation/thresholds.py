@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Labels, Probabilities
+from models.calibration import decide
 from models.errors import InputError
 from pipeline.config import Evaluation as Wanted
 from pipeline.evaluation.results import Cost, Guarantee, LabelThresholds, ThresholdRow
@@ -49,18 +50,13 @@ def recall_targets(recall: float | Mapping[str, float], labels: Sequence[str]) -
     return {label: recall[label] for label in labels}
 
 
-def _from(scores: Scores, thresholds: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Count the scores at or above each threshold."""
-    return len(scores) - np.searchsorted(np.sort(scores), thresholds)
-
-
 def _ratio(above: int, below: int) -> float | None:
     return above / below if below else None
 
 
 def _threshold_rows(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], thresholds: Sequence[float]) -> list[ThresholdRow]:
-    tried = np.asarray(thresholds, np.float32)  # in float32, as in `Classifier.decide`
-    counts = zip(_from(p[y == 1], tried).tolist(), _from(p, tried).tolist(), _from(p[at_random], tried).tolist(), strict=True)
+    decided = decide(p[:, None], thresholds)
+    counts = zip(*(decided[of].sum(axis=0).tolist() for of in (y == 1, slice(None), at_random)), strict=True)
     positives, drawn = int(y.sum()), int(at_random.sum())
     return [
         ThresholdRow(

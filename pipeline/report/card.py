@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from models.arrays import Decisions, Probabilities
+from models.calibration import decide
 from models.errors import InputError
 from models.storage import DESCRIPTION, read_model
 from pipeline import __version__
@@ -124,7 +124,7 @@ def false_alarms(name: str, probabilities: Probabilities, thresholds: Mapping[st
     -------
     FalseAlarms
     """
-    decided: Decisions = probabilities >= np.array(list(thresholds.values()), np.float32)
+    decided = decide(probabilities, list(thresholds.values()))
     told = [label not in support for label in thresholds]
     by_label = {label: _share(decided[:, k]) for k, label in enumerate(thresholds)}
     return FalseAlarms(name, len(decided), by_label, _share(decided[:, told].sum(axis=1) > 0))

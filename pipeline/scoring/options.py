@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.calibration import decide
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import __version__
@@ -134,11 +135,8 @@ class Options:
         -------
         ndarray of bool, shape (n_posts, n_labels)
         """
-        decided = model.decide(probabilities)
-        for label, threshold in self.thresholds.items():
-            column = model.labels.index(label)
-            decided[:, column] = probabilities[:, column] >= np.float32(threshold)
-        return decided
+        own = zip(model.labels, model.thresholds_.tolist(), strict=True)
+        return decide(probabilities, [self.thresholds.get(label, threshold) for label, threshold in own])
 
     def for_review(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         """Return which labels a person should decide, shape (n_posts, n_labels); None if `abstain` is None."""
