@@ -4,14 +4,16 @@ Only fitting imports scikit-learn. A post's probabilities, and their explanation
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Decisions, Float64s, Probabilities
-from models.config import Thresholds
 from models.errors import InputError
+
+if TYPE_CHECKING:
+    from models.config import Thresholds
 
 Method = Literal["stacked", "sigmoid"]
 Arrays = dict[str, NDArray[np.float64]]
@@ -195,7 +197,7 @@ def decide(probabilities: Probabilities, thresholds: Sequence[float] | Float64s)
     return decided
 
 
-def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: Thresholds, label: str) -> float:
+def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: "Thresholds", label: str) -> float:
     """Choose one label's threshold from the observed probabilities; posts at or above it get the label.
 
     Parameters
