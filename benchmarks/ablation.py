@@ -25,7 +25,7 @@ from pipeline.corpora import load_corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
 from pipeline.evaluation.results import Differences, Intervals
 from pipeline.metrics import Metrics, compute_metrics
-from pipeline.results import Interval
+from pipeline.result_base import Interval
 
 RELEASED = ROOT / "configs" / "released.yaml"
 ROUNDS, CONFIDENCE = 1000, 0.95

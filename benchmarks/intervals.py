@@ -26,7 +26,7 @@ from pipeline import terminal
 from pipeline.config import Evaluation
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
 from pipeline.evaluation.prevalence import estimate_prevalence
-from pipeline.evaluation.thresholds import compute_thresholds
+from pipeline.evaluation.threshold_costs import compute_thresholds
 from pipeline.metrics import Metrics, compute_metrics, wilson_interval
 
 LABEL, THRESHOLD = "alpha", 0.5

@@ -52,7 +52,7 @@ class Contributions:
             yield words, self.values[start:stop]
 
 
-def _cells(posts: TokenBatch) -> NDArray[np.int64]:
+def _posts_and_types(posts: TokenBatch) -> NDArray[np.int64]:
     """Return, for each token, a number that identifies its post and its type."""
     cells: NDArray[np.int64] = np.repeat(np.arange(len(posts)), np.diff(posts.offsets)) * len(posts.types) + posts.codes
     return cells
@@ -60,9 +60,9 @@ def _cells(posts: TokenBatch) -> NDArray[np.int64]:
 
 def _summed(words: TokenBatch, tokens: TokenBatch, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum the values of tokens, shape (n_tokens, n_targets), over each post's distinct words, shape (n_words, n_targets)."""
-    cells = _cells(words)
+    cells = _posts_and_types(words)
     order = np.argsort(cells)
-    row = order[np.searchsorted(cells, _cells(tokens), sorter=order)]
+    row = order[np.searchsorted(cells, _posts_and_types(tokens), sorter=order)]
     summed = np.zeros((len(cells), values.shape[1]))
     np.add.at(summed, row, values)
     return summed
@@ -206,7 +206,7 @@ class StrongestFeatures:
     characters: Sides
 
 
-def _posts_with(model: "Classifier") -> NDArray[np.int64]:
+def _training_posts_with(model: "Classifier") -> NDArray[np.int64]:
     """Return how many training posts, labelled or not, contain each n-gram, from `models.features.TfidfFeatures.idf_`."""
     try:
         noted = model.description_["training_data"]
@@ -246,7 +246,7 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
     """
     if label not in model.labels:
         raise InputError(f"label {label!r} is not a label of the model; choose one of {', '.join(model.labels)}")
-    weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)], _posts_with(model)
+    weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)], _training_posts_with(model)
     n_words = len(model.scorers_.features.words_)
     common = np.flatnonzero((posts >= min_posts) & (weights != 0))
     names = [*model.scorers_.features.words_, *model.scorers_.features.characters_]

@@ -40,7 +40,7 @@ def _beside(blocks: list[sparse.csr_matrix]) -> sparse.csr_matrix:
     return sparse.hstack(blocks, format="csr") if len(blocks) > 1 else blocks[0]
 
 
-def _cells(matrix: sparse.csr_matrix, row_names: Int64s) -> Int64s:
+def _rows_and_columns(matrix: sparse.csr_matrix, row_names: Int64s) -> Int64s:
     """Return, for each entry, a number that identifies its row's name and its column."""
     cells: Int64s = np.repeat(row_names, np.diff(matrix.indptr)) * matrix.shape[1] + matrix.indices
     return cells
@@ -244,7 +244,7 @@ class TfidfFeatures:
             _weight(counts, idf)
             shares = block.share(X, owners, len(first)).astype(np.float64)
             shares.sort_indices()
-            at = look_up(_cells(counts, np.arange(len(X))), _cells(shares, rows[first]))
+            at = look_up(_rows_and_columns(counts, np.arange(len(X))), _rows_and_columns(shares, rows[first]))
             shares.data *= (counts.data / places.astype(np.float64))[at]
             divided.append(shares)
         return words, _beside(divided)

@@ -127,7 +127,7 @@ class Lessons:
     composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
         Log odds for each fold's composed posts, each from one of the same teachers.
     composed_digests : list of str
-        The result of `digest_of` for each fold's composed posts.
+        The result of `posts_digest` for each fold's composed posts.
     neighbours : Neighbours
         Words that may replace a word in composed posts.
     """
@@ -242,7 +242,7 @@ class Lessons:
     def _lesson(self, material: Material, train: Int64s, unlabelled: Int64s, folds: Sequence[int]) -> Lesson:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
-        if [digest_of(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
+        if [posts_digest(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
             raise InputError(f"this release, or this NumPy, composes other posts than those that the lessons were made for; {_MAKE}")
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
@@ -252,7 +252,7 @@ class Lessons:
         return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]), sizes)
 
 
-def digest_of(posts: TokenBatch) -> str:
+def posts_digest(posts: TokenBatch) -> str:
     """Return the SHA-256 of tokenised posts."""
     return hashlib.sha256(json.dumps(posts.to_lists()).encode()).hexdigest()
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.errors import InputError
+from pipeline.checks.findings import LabelChecks, SplitChecks
 from pipeline.checks.label_errors import check_labels
 from pipeline.checks.repeats import check_splits
-from pipeline.checks.results import LabelChecks, SplitChecks
 from pipeline.config import Config
 from pipeline.corpora import Corpus, load_training_corpus
 from pipeline.training import fit

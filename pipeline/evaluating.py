@@ -15,11 +15,11 @@ from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_corpus
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
 from pipeline.evaluation.contest import check_comparable, make_champion, open_contest, same_champion
+from pipeline.evaluation.measuring import FILES, MeasuredSplit, check_positives, evaluate_split, headline, write_evaluation
 from pipeline.evaluation.prevalence import Scores, estimate_prevalence, read_scores
 from pipeline.evaluation.promotion import check_floors, decide_promotion, decision_of
 from pipeline.evaluation.results import Behaviour, DataChecks, Gate, Prevalence, Results
 from pipeline.evaluation.slices import drawn_at_random, month_of
-from pipeline.evaluation.split import FILES, Evaluation, check_positives, evaluate_split, headline, write_evaluation
 from pipeline.report import figures
 from pipeline.report.page import render_page
 
@@ -56,14 +56,14 @@ def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
     return behaviour.model_copy(update={"functionalities": explained})
 
 
-def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, evaluation: Evaluation) -> DataChecks:
+def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, evaluation: MeasuredSplit) -> DataChecks:
     """Find leaks between the original splits, and likely label errors in the evaluated split."""
     probabilities = evaluation.probabilities[:, [model.labels.index(label) for label in corpus.labels]]  # a config may differ in order
     found = {name: value for name, value in check_splits(as_it_came) if name != "pairs"}
     return DataChecks(**found, **dict(check_labels(corpus, {split: probabilities})))
 
 
-def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Evaluation, model: Classifier, scores: Scores) -> Prevalence:
+def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: MeasuredSplit, model: Classifier, scores: Scores) -> Prevalence:
     wanted = config.evaluation
     sample = drawn_at_random(corpus, split, wanted.natural)
     months = [month_of(date) for date, drawn in zip(corpus.splits[split]["created_at"], sample, strict=True) if drawn]
@@ -73,7 +73,7 @@ def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Evaluati
     )
 
 
-def _log(evaluation: Evaluation, results: Results, model: Classifier, corpus: Corpus, config: Config) -> None:
+def _log(evaluation: MeasuredSplit, results: Results, model: Classifier, corpus: Corpus, config: Config) -> None:
     """Log an evaluation, except its files, to the current run."""
     from pipeline import tracking
 
@@ -90,7 +90,7 @@ def _with_gates(results: Results, *gates: Gate) -> Results:
 
 def _measure(
     model: Classifier,
-    evaluation: Evaluation,
+    evaluation: MeasuredSplit,
     as_it_came: Corpus,
     corpus: Corpus,
     split: str,
@@ -121,7 +121,7 @@ def _measure(
     )
 
 
-def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, str]:
+def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, str]:
     """Return what the report says about its origin."""
     return {
         "evaluated": evaluation.title,

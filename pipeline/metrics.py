@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from models.arrays import Decisions, Labels, Probabilities
-from pipeline.results import Interval, Result
+from pipeline.result_base import Interval, Result
 
 BINS = 10
 

@@ -10,7 +10,7 @@ from models.folders import check_output
 from models.storage import FILES
 from pipeline.config import Config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
-from pipeline.evaluation import Evaluation, evaluate_probabilities, evaluate_split
+from pipeline.evaluation import MeasuredSplit, evaluate_probabilities, evaluate_split
 from pipeline.report import figures
 
 
@@ -22,7 +22,7 @@ class Trained:
     ----------
     model : Classifier
         The fitted and saved model.
-    evaluation : Evaluation
+    evaluation : MeasuredSplit
         Its evaluation on the split named by ``evaluation.split``, or on the held-out folds of train if the corpus lacks that split.
     corpus : Corpus
         The posts that it was trained and evaluated on.
@@ -33,7 +33,7 @@ class Trained:
     """
 
     model: Classifier
-    evaluation: Evaluation
+    evaluation: MeasuredSplit
     corpus: Corpus
     run_id: str
     version: str | None
@@ -61,14 +61,14 @@ def fit(config: Config, corpus: Corpus, progress: Callable[[str], None] = lambda
     return model.fit_tokens(posts.tokenised(model.tokenizer), progress)
 
 
-def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> Evaluation:
+def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> MeasuredSplit:
     split = config.evaluation.split
     if split in corpus.splits:
         return evaluate_split(model, corpus, split)
     return evaluate_probabilities(model, corpus, "train", model.held_out_, "held-out folds of train")
 
 
-def _notes(config: Config, corpus: Corpus, evaluation: Evaluation) -> dict[str, Any]:
+def _notes(config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, Any]:
     """Return what ``model.json`` says about the model's origin."""
     network = config.model.network
     return {

@@ -13,7 +13,7 @@ from models import Classifier
 from models.composition import Neighbours
 from models.config import Model, ModelConfig, Network
 from models.fitting import material_of
-from models.lessons import Lessons, Material, digest_of
+from models.lessons import Lessons, Material, posts_digest
 from models.tokens import TokenBatch
 from pipeline.config import Config
 from pipeline.config_files import load_config
@@ -42,7 +42,7 @@ def lessons_of(material: Material, targets: list[str] = TARGETS, composed: int =
     near = alike(_ALIKE)
     answers = np.repeat(log_odds(material.posts.take(material.unlabelled))[:, None], len(folds), axis=1)
     posts = [material.compose(fold, near, composed) for fold in folds]
-    return Lessons(targets, material.digest, answers, np.stack([*map(log_odds, posts)]), [*map(digest_of, posts)], near)
+    return Lessons(targets, material.digest, answers, np.stack([*map(log_odds, posts)]), [*map(posts_digest, posts)], near)
 
 
 def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfig:

@@ -24,7 +24,7 @@ from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case
 from pipeline.evaluation.results import MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
 from pipeline.report import card
-from pipeline.results import Interval
+from pipeline.result_base import Interval
 from pipeline.scoring import score_files
 
 LABELS = ["alpha", "solidarity_support"]

@@ -18,7 +18,7 @@ from models.config import Label, LabelSet
 from pipeline import terminal
 from pipeline.checks import check_labels, check_splits, write_checks
 from pipeline.checks import repeats as repeated
-from pipeline.checks.results import ExactConflicts, NearConflicts, SharedAuthors
+from pipeline.checks.findings import ExactConflicts, NearConflicts, SharedAuthors
 from pipeline.config import Data
 from pipeline.corpora import load_corpus
 from pipeline.report.checks import check_terminal, checks_tables, show_texts

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from models.composition import Neighbours
-from models.lessons import Lesson, Lessons, Material, digest_of
+from models.lessons import Lesson, Lessons, Material, posts_digest
 from models.tokens import TokenBatch
 
 TRAIN, UNLABELLED, FOLDS, COMPOSED = 12, 5, 3, 40
@@ -60,7 +60,7 @@ def lessons(material, near) -> Lessons:
     answers = np.stack([log_odds(unlabelled, fold) for fold in range(FOLDS)], axis=1)
     posts = [material.compose(fold, near, COMPOSED) for fold in range(FOLDS)]
     composed = np.stack([log_odds(each.to_lists(), fold) for fold, each in enumerate(posts)])
-    return Lessons(TARGETS, material.digest, answers, composed, [digest_of(each) for each in posts], near)
+    return Lessons(TARGETS, material.digest, answers, composed, [posts_digest(each) for each in posts], near)
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_pupil_of_a_fold_learns_of_no_unlabelled_post_by_an_author_held_out_ther
     groups[[TRAIN, TRAIN + 3]] = groups[[1, 2]]  # train posts 1 and 2 are held out in folds 1 and 2
     shared = dataclasses.replace(material, groups=groups)
     kept = {0: [0, 1, 2, 3, 4], 1: [1, 2, 3, 4], 2: [0, 1, 2, 4]}
-    composed = [digest_of(shared.compose(fold, near, COMPOSED)) for fold in kept]
+    composed = [posts_digest(shared.compose(fold, near, COMPOSED)) for fold in kept]
     lessons = dataclasses.replace(lessons, composed_digests=composed)
     for fold, numbers in kept.items():
         parts = origins(shared.compose(fold, NOTHING, 500).to_lists())

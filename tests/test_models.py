@@ -23,7 +23,7 @@ from models.errors import InputError
 from models.features import TfidfFeatures
 from models.fitting import _held_out_probabilities, material_of, new_calibrator
 from models.folds import make_folds
-from models.lessons import Lessons, digest_of
+from models.lessons import Lessons, posts_digest
 from models.storage import read_description, read_model, write_model
 from models.text import normalise
 from models.tokens import TokenBatch
@@ -497,7 +497,7 @@ class TestNetwork:
         unlabelled = np.stack([answers(tokens.take(material.unlabelled), fold) for fold in range(3)], axis=1)
         posts = [material.compose(fold, near, 300) for fold in range(3)]
         composed = np.stack([answers(each, fold) for fold, each in enumerate(posts)])
-        digests = [digest_of(each) for each in posts]
+        digests = [posts_digest(each) for each in posts]
         Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, digests, near).save(tmp_path / "lessons")
         fitted = Classifier.from_config(config).fit_tokens(training(tokens, Y, groups, auxiliary))
         scores = fitted.scorers_.network.decision_function(tokens.take(np.arange(len(Y))), fitted.scorers_.features.of_words)

@@ -18,7 +18,7 @@ from models import Classifier
 from models.explanation import Feature, Sides, StrongestFeatures, strongest_features
 from models.text import normalise
 from pipeline import evaluating
-from pipeline.checks.results import Suspect
+from pipeline.checks.findings import Suspect
 from pipeline.config import Data, Evaluation, Natural, Promotion
 from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split
@@ -38,7 +38,7 @@ from pipeline.evaluation.results import (
 from pipeline.evaluation.slices import drawn_at_random
 from pipeline.report.page import interval, listed, number, percent, percents, render_page, signed
 from pipeline.report.plots import Dot, plot_dots
-from pipeline.results import Result
+from pipeline.result_base import Result
 
 HOSTILE = "<script>alert('x')</script> & \"q\" $a$ https://example.org/x 😀"
 SECRET = "secretword"  # in every post and in no case

@@ -27,7 +27,7 @@ from pipeline.evaluation.results import (
     Prevalence,
     SplitMetrics,
 )
-from pipeline.evaluation.thresholds import compute_thresholds
+from pipeline.evaluation.threshold_costs import compute_thresholds
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.report import corpus_notes, corpus_table, figures, metrics_tables
 from pipeline.report.tables import (

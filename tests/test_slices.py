@@ -6,7 +6,7 @@ import pytest
 from models.config import Label, LabelSet
 from pipeline.config import Data, Evaluation, Natural
 from pipeline.corpora import load_corpus
-from pipeline.evaluation import Evaluation as Evaluated
+from pipeline.evaluation import MeasuredSplit
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
 from pipeline.evaluation.results import MeasuredSliceLabel, SmallSliceLabel, SplitMetrics
 from pipeline.evaluation.slices import compute_slices, drawn_at_random, month_of, slice_columns
@@ -135,14 +135,14 @@ def test_values_that_may_be_names_or_texts_are_not_shown(load):
     }  # fmt: skip
 
 
-def evaluated(posts: int = 120, rarest: float = 0.1) -> Evaluated:
+def evaluated(posts: int = 120, rarest: float = 0.1) -> MeasuredSplit:
     rng = np.random.default_rng(0)
     Y = (rng.random((posts, 2)) < [0.4, rarest]).astype(np.int8)
     probabilities = (0.4 * Y + 0.6 * rng.random((posts, 2))).astype(np.float32)
     decided = probabilities >= np.array([0.5, 0.4], np.float32)
     metrics = compute_metrics(Y, probabilities, decided, LABELS, [0.5, 0.4])
     metrics = SplitMetrics(**dict(metrics), baselines=compute_baselines(Y, np.array([0.4, rarest]), LABELS))
-    return Evaluated("test", [str(number) for number in range(posts)], Y, probabilities, decided, metrics)
+    return MeasuredSplit("test", [str(number) for number in range(posts)], Y, probabilities, decided, metrics)
 
 
 def test_a_slice_is_measured_as_if_it_were_all_there_is():

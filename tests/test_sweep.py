@@ -31,7 +31,7 @@ from pipeline.metrics import Metrics, compute_metrics
 from pipeline.report.sweep import trial_progress
 from pipeline.sweep import Sweep, Trial, load_sweep, sweep
 from pipeline.sweep.space import overlay_of
-from pipeline.sweep.study import CrossValidation, digest_of, open_study
+from pipeline.sweep.study import TrialJudge, open_study, sweep_digest
 from pipeline.sweep.trials import TRIAL_METRICS, ranked
 from pipeline.terminal import command_line
 
@@ -134,13 +134,13 @@ def again(swept, here):
 @pytest.fixture
 def fits(monkeypatch):
     """Every config that is fitted."""
-    found, metrics = [], CrossValidation.metrics
+    found, metrics = [], TrialJudge.metrics
 
     def counted(self, config):
         found.append(config)
         return metrics(self, config)
 
-    monkeypatch.setattr(CrossValidation, "metrics", counted)
+    monkeypatch.setattr(TrialJudge, "metrics", counted)
     return found
 
 
@@ -230,12 +230,12 @@ def arguments(here) -> list[str]:
 @pytest.mark.slow
 def test_sweep_killed_within_a_trial_ends_as_if_undisturbed(swept, here):
     dies = (
-        f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.sweep.study import CrossValidation\n"
-        "metrics, fitted = CrossValidation.metrics, []\n"
+        f"import os, signal, sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.sweep.study import TrialJudge\n"
+        "metrics, fitted = TrialJudge.metrics, []\n"
         "def die_in_the_third(self, config):\n"
         "    fitted.append(config)\n"
         "    return metrics(self, config) if len(fitted) < 3 else os.kill(os.getpid(), signal.SIGKILL)\n"
-        "CrossValidation.metrics = die_in_the_third\n"
+        "TrialJudge.metrics = die_in_the_third\n"
         "from pipeline import terminal; from pipeline.commands.train import main; terminal.run(main)"
     )
     command = [sys.executable, "-c", dies, *arguments(here)]
@@ -271,7 +271,7 @@ def test_sweep_stopped_and_made_longer_tries_what_an_undisturbed_one_tries(here,
                 raise KeyboardInterrupt
             return all_metrics(-abs(config.model.C - 1))
 
-        monkeypatch.setattr(CrossValidation, "metrics", metrics)
+        monkeypatch.setattr(TrialJudge, "metrics", metrics)
         for length in lengths:
             sweep = Sweep.model_validate({"trials": length, "space": SPACE})
             with suppress(KeyboardInterrupt), open_study(sweep, config, corpus, Path(out), lambda step: None) as study:
@@ -303,7 +303,7 @@ def test_other_lessons_under_the_same_name_are_another_sweep(here):
     config = here.config("calibration.method=stacked", f"model.network.lessons={lessons}")
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     sweep, corpus = load_sweep(Path("sweep.yaml"), config), load_corpus(config.data, config.labels, seed=config.seed)
-    digests = [lessons.write_bytes(content) and digest_of(sweep, config, corpus) for content in (b"some", b"others", b"some")]
+    digests = [lessons.write_bytes(content) and sweep_digest(sweep, config, corpus) for content in (b"some", b"others", b"some")]
     assert digests[0] == digests[2] != digests[1]
 
 
@@ -313,7 +313,7 @@ def test_lessons_of_every_network_in_the_space_count(here):
     space = {"model.network": [None, {"lessons": str(lessons)}]}
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump({**SWEEP, "space": space}))
     sweep, corpus = load_sweep(Path("sweep.yaml"), config), load_corpus(config.data, config.labels, seed=config.seed)
-    digests = [lessons.write_bytes(content) and digest_of(sweep, config, corpus) for content in (b"some", b"others", b"some")]
+    digests = [lessons.write_bytes(content) and sweep_digest(sweep, config, corpus) for content in (b"some", b"others", b"some")]
     assert digests[0] == digests[2] != digests[1]
 
 
@@ -374,7 +374,7 @@ def test_posts_are_tokenised_once_per_text_setting(swept, monkeypatch):
     config = here.config(f"data.sources=[{here.folder}/data]")
     calls, tokenise = [], PostTokenizer.__call__
     monkeypatch.setattr(PostTokenizer, "__call__", lambda self, texts: calls.append(self) or tokenise(self, texts))
-    validation = CrossValidation(load_corpus(config.data, config.labels, seed=0).only_train())
+    validation = TrialJudge(load_corpus(config.data, config.labels, seed=0).only_train())
     for settings in (["model.C=0.1"], ["text.attribute=NORM"], ["model.C=0.3"]):
         validation.metrics(here.config(*settings).of_model())
     assert len(calls) == 2
@@ -410,7 +410,7 @@ def test_changed_sweep_that_fails_leaves_no_results_of_the_one_before(again, swe
 
 def test_results_stand_while_their_own_sweep_goes_on(again, monkeypatch):
     before = again.files()
-    monkeypatch.setattr(CrossValidation, "metrics", interrupt)
+    monkeypatch.setattr(TrialJudge, "metrics", interrupt)
     with pytest.raises(KeyboardInterrupt):
         again.sweep(trials=5)
     assert again.files() == before
@@ -436,7 +436,7 @@ def all_metrics(value: float) -> Metrics:
     ],
 )
 def test_config_outside_the_space_is_said(here, monkeypatch, space, outside):
-    monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: all_metrics(0.5))
+    monkeypatch.setattr(TrialJudge, "metrics", lambda self, config: all_metrics(0.5))
     told = []
     first = here.sweep(space=space, trials=1, progress=told.append).trials[0]
     said = [f"the config itself is not tried, because it is outside the space ({outside})"] if outside else []
@@ -445,7 +445,7 @@ def test_config_outside_the_space_is_said(here, monkeypatch, space, outside):
 
 
 def test_whole_number_listed_for_a_real_one_is_the_config_itself(here, monkeypatch):
-    monkeypatch.setattr(CrossValidation, "metrics", lambda self, config: all_metrics(0.5))
+    monkeypatch.setattr(TrialJudge, "metrics", lambda self, config: all_metrics(0.5))
     assert here.sweep("model.C=2", space={"model.C": [1, 2, 3]}, trials=1).trials[0].values == {"model.C": 2}
 
 
@@ -537,7 +537,7 @@ def test_wrong_key_is_one_line_of_a_real_process_and_leaves_nothing(tmp_path):
 
 
 def test_ctrl_c_keeps_the_trials_and_says_how_to_go_on(here, monkeypatch, capsys):
-    metrics, fitted = CrossValidation.metrics, []
+    metrics, fitted = TrialJudge.metrics, []
 
     def interrupted(self, config):
         fitted.append(config)
@@ -547,7 +547,7 @@ def test_ctrl_c_keeps_the_trials_and_says_how_to_go_on(here, monkeypatch, capsys
 
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(CrossValidation, "metrics", interrupted)
+        patch.setattr(TrialJudge, "metrics", interrupted)
         _sweep(here.config(), Path("sweep.yaml"), Path("out"), dry_run=False)
     assert "kept in out; run the same command again" in capsys.readouterr().err
     assert here.runs()[0][0].info.status == "KILLED"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.folders import new_folder
-from pipeline.checks.results import LabelChecks, Pair, SplitChecks, Suspect
-from pipeline.results import Result
+from pipeline.checks.findings import LabelChecks, Pair, SplitChecks, Suspect
+from pipeline.result_base import Result
 
 CHECKS, DUPLICATES, LABEL_ERRORS = FILES = "checks.json", "duplicates.csv", "label_errors.csv"
 

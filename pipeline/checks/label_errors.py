@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.checks.results import LabelChecks, LabelErrors, Suspect
+from pipeline.checks.findings import LabelChecks, LabelErrors, Suspect
 from pipeline.corpora import Corpus
 
 

@@ -10,7 +10,7 @@ from itertools import chain, product
 from typing import Literal, Self
 
 from models.text import EMAIL, PHONE, URL, USER, normalise
-from pipeline.checks.results import (
+from pipeline.checks.findings import (
     Conflicts,
     ExactConflicts,
     LabelConflicts,

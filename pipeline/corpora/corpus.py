@@ -155,7 +155,7 @@ class Corpus:
         splits = datasets.DatasetDict({**self.splits, "train": train})
         overlap = self.overlap and replace(self.overlap, dropped=int(self.overlapping.sum()))
         none_left = np.zeros(train.num_rows, bool)
-        return replace(self, splits=splits, overlap=overlap, overlapping=none_left, sha256=digest_of(splits, self.unlabelled))
+        return replace(self, splits=splits, overlap=overlap, overlapping=none_left, sha256=corpus_digest(splits, self.unlabelled))
 
     def only_train(self) -> "Corpus":
         """Return a corpus of the train posts alone, with their own digest, so that nothing can depend on another split."""
@@ -194,7 +194,7 @@ def further_name(name: str) -> str:
     return f"further {name}"
 
 
-def digest_of(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.Dataset) -> str:
+def corpus_digest(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.Dataset) -> str:
     """Return the SHA-256 of the splits' names and of the ids, texts and labels in them, in order.
 
     Parameters

@@ -15,7 +15,7 @@ from models.errors import InputError
 from models.targets import author_numbers
 from models.text import normalise
 from pipeline.config import Config, Data, Split
-from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, digest_of, to_table
+from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, corpus_digest, to_table
 from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import Posts, records_in_memory, records_of
 
@@ -148,7 +148,7 @@ def load_corpus(
         passed_over=passed_over,
         overlap=overlap,
         overlapping=overlapping,
-        sha256=digest_of(tables, unlabelled),
+        sha256=corpus_digest(tables, unlabelled),
         unlabelled=unlabelled,
     )
     return corpus.without_overlap() if data.drop_overlap else corpus

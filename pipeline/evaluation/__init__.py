@@ -1,21 +1,21 @@
 """Evaluates a model on labelled posts: metrics, intervals, slices, behaviour, thresholds, prevalence, promotion."""
 
-from pipeline.evaluation.results import Results
-from pipeline.evaluation.split import (
+from pipeline.evaluation.measuring import (
     METRICS_FILE,
     REPORT_FILE,
-    Evaluation,
+    MeasuredSplit,
     check_positives,
     evaluate_probabilities,
     evaluate_split,
     headline,
     write_evaluation,
 )
+from pipeline.evaluation.results import Results
 
 __all__ = [
     "METRICS_FILE",
     "REPORT_FILE",
-    "Evaluation",
+    "MeasuredSplit",
     "Results",
     "check_positives",
     "evaluate_probabilities",

@@ -4,21 +4,21 @@ from models import Classifier
 from pipeline.config import Evaluation as Wanted
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
+from pipeline.evaluation.measuring import MeasuredSplit, evaluate_split
 from pipeline.evaluation.results import Analysis, Comparison, Sample
 from pipeline.evaluation.slices import compute_slices, drawn_at_random, slice_columns
-from pipeline.evaluation.split import Evaluation, evaluate_split
-from pipeline.evaluation.thresholds import compute_thresholds
+from pipeline.evaluation.threshold_costs import compute_thresholds
 from pipeline.metrics import reliability_intervals
 
 
 def analyse(
-    evaluation: Evaluation, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
+    evaluation: MeasuredSplit, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
 ) -> Analysis:
     """Compute intervals, calibration, thresholds and slices of an evaluation, and compare the model with another.
 
     Parameters
     ----------
-    evaluation : Evaluation
+    evaluation : MeasuredSplit
         From `evaluate_split` or `evaluate_probabilities`.
     corpus : Corpus
         Loaded with ``wanted.columns`` as further columns.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from models.arrays import Decisions, Float64s, Labels, Probabilities
 from pipeline.evaluation.results import Difference, Differences, Intervals, LabelDifferences, LabelIntervals, Verdict
 from pipeline.metrics import BINS, LabelMetrics, Metrics
-from pipeline.results import Interval
+from pipeline.result_base import Interval
 
 Counts = NDArray[np.uint16]
 

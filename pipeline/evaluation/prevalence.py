@@ -17,7 +17,7 @@ from models.errors import InputError
 from pipeline.evaluation.results import LabelPrevalence, PeriodPrevalence, Prevalence
 from pipeline.evaluation.slices import month_of
 from pipeline.metrics import wilson_interval
-from pipeline.results import Interval
+from pipeline.result_base import Interval
 from pipeline.scoring.output import MANIFEST
 
 Months = Sequence[str | None]

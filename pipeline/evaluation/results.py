@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from models.explanation import StrongestFeatures
-from pipeline.checks.results import Conflicts, LabelErrors, Repeats, SharedAuthors, SplitCounts, Suspect
+from pipeline.checks.findings import Conflicts, LabelErrors, Repeats, SharedAuthors, SplitCounts, Suspect
 from pipeline.metrics import Baselines, Metrics, ReliabilityBin
-from pipeline.results import Interval, Result
+from pipeline.result_base import Interval, Result
 
 Verdict = Literal["better", "worse", "no real difference", "undefined"]
 Bounds = Interval | None  # None if the metric is undefined or there are too few authors
@@ -225,7 +225,7 @@ class Behaviour(Result):
 
 
 class DataChecks(Result):
-    """Possible faults in the data; see `pipeline.checks.results`."""
+    """Possible faults in the data; see `pipeline.checks.findings`."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"label_errors", "suspects"})
 

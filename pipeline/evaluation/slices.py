@@ -15,8 +15,8 @@ from pipeline.config import Evaluation as Wanted
 from pipeline.config import Natural
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
+from pipeline.evaluation.measuring import MeasuredSplit
 from pipeline.evaluation.results import LabelIntervals, MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
-from pipeline.evaluation.split import Evaluation
 from pipeline.metrics import LabelMetrics, compute_metrics
 
 NONE, OTHER = "(none)", "(other)"
@@ -148,7 +148,7 @@ def _measured(values: LabelMetrics, bounds: LabelIntervals) -> MeasuredSliceLabe
 
 
 def _measure_slice(
-    column: str, value: str, evaluation: Evaluation, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted
+    column: str, value: str, evaluation: MeasuredSplit, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted
 ) -> Slice:
     Y, probabilities, decided = evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts]
     thresholds = [values.threshold for values in evaluation.metrics.labels.values()]
@@ -173,14 +173,14 @@ def _measure_slice(
 
 
 def compute_slices(
-    evaluation: Evaluation, labels: Sequence[str], columns: dict[str, list[str | None]], counts: Counts, wanted: Wanted
+    evaluation: MeasuredSplit, labels: Sequence[str], columns: dict[str, list[str | None]], counts: Counts, wanted: Wanted
 ) -> list[Slice]:
     """Compute the metrics of every slice.
 
     Parameters
     ----------
-    evaluation : Evaluation
-        Evaluation of the whole split.
+    evaluation : MeasuredSplit
+        The whole split, measured.
     labels : sequence of str
         The model's labels.
     columns : dict

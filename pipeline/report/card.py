@@ -22,7 +22,7 @@ from pipeline.evaluation import METRICS_FILE, Results
 from pipeline.evaluation.prevalence import read_scores
 from pipeline.evaluation.results import MeasuredSliceLabel, Slice
 from pipeline.metrics import wilson_interval
-from pipeline.results import Interval
+from pipeline.result_base import Interval
 
 CARD = "README.md"
 _WEAKEST = 12  # functionalities listed

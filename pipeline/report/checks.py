@@ -8,8 +8,8 @@ from rich.table import Table
 
 from models.errors import InputError
 from models.text import normalise
+from pipeline.checks.findings import LabelChecks, SplitChecks
 from pipeline.checks.repeats import MIN_WORDS
-from pipeline.checks.results import LabelChecks, SplitChecks
 from pipeline.corpora import Corpus
 
 

@@ -189,7 +189,7 @@ def plot_thresholds(identifier: str, title: str, found: LabelThresholds) -> str:
     title : str
         Description of the plot, for people who cannot see it.
     found : LabelThresholds
-        From `pipeline.evaluation.thresholds.compute_thresholds`.
+        From `pipeline.evaluation.threshold_costs.compute_thresholds`.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def plot_review(identifier: str, title: str, found: LabelThresholds) -> str:
     title : str
         Description of the plot, for people who cannot see it.
     found : LabelThresholds
-        From `pipeline.evaluation.thresholds.compute_thresholds`.
+        From `pipeline.evaluation.threshold_costs.compute_thresholds`.
 
     Returns
     -------

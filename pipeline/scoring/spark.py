@@ -142,7 +142,7 @@ def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None
     return frame.select(*(column.alias(name) for column, name in zip((identifier, text, error, *kept), row_names(options), strict=True)))
 
 
-def load_model(folder: Path, options: Options) -> Classifier:
+def checked_model(folder: Path, options: Options) -> Classifier:
     """Load the model on the driver, so that a wrong model or option is reported before any job starts.
 
     Parameters
@@ -240,5 +240,5 @@ def score_frame(frame: "DataFrame", folder: Path, options: Options | None = None
         When the model or the options cannot be used, or a column is missing or would occur twice.
     """
     options = options or Options()
-    model = load_model(folder, options)
+    model = checked_model(folder, options)
     return scored_rows(to_rows(frame, options), model, folder, options)

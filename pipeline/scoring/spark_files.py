@@ -34,7 +34,7 @@ from pipeline.records import (
 from pipeline.scoring.inputs import find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.posts import as_string, refusal
-from pipeline.scoring.spark import load_model, row_names, scored_rows, ship_code, string_schema, to_rows
+from pipeline.scoring.spark import checked_model, row_names, scored_rows, ship_code, string_schema, to_rows
 from pipeline.scoring.summary import Summary
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def score_with_spark(
     options = options or Options()
     if out.exists():
         raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
-    classifier = load_model(folder, options)
+    classifier = checked_model(folder, options)
     with spark_session(master) as session, new_folder(out, []) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException

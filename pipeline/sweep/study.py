@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import optuna
 
 
-class CrossValidation:
+class TrialJudge:
     """Evaluates configs on held-out folds of a corpus' train posts, which are tokenised once per text setting."""
 
     def __init__(self, corpus: Corpus) -> None:
@@ -49,7 +49,7 @@ class CrossValidation:
         return compute_metrics(self._posts.Y, model.held_out_, decided, model.labels, model.thresholds_.tolist())
 
 
-def digest_of(sweep: Sweep, config: Config, corpus: Corpus) -> str:
+def sweep_digest(sweep: Sweep, config: Config, corpus: Corpus) -> str:
     """Return the SHA-256 of everything that a trial's result depends on.
 
     The number of trials is not included, so that a sweep can be extended.
@@ -104,7 +104,7 @@ class Study:
     Attributes
     ----------
     digest : str
-        From `digest_of`.
+        From `sweep_digest`.
     done : list of Trial
         Trials that have ended, now or in an earlier run; at most as many as the sweep has.
     """
@@ -143,7 +143,7 @@ class Study:
             self._study.enqueue_trial(params)
         return self._study.ask(_distributions(self.sweep))
 
-    def _outcome(self, values: Values, validation: CrossValidation) -> tuple[dict[str, float], str | None]:
+    def _outcome(self, values: Values, validation: TrialJudge) -> tuple[dict[str, float], str | None]:
         """Return metrics, or the reason why there are none; values that were tried before are not tried again."""
         if known := next((trial for trial in self.done if trial.values == values), None):
             return known.metrics, known.reason
@@ -157,7 +157,7 @@ class Study:
         """Run the remaining trials, and yield each as it ends."""
         from optuna.trial import TrialState
 
-        validation = CrossValidation(self.corpus)
+        validation = TrialJudge(self.corpus)
         for number in range(len(self.done), self.sweep.trials):
             trial = self._ask(number)
             metrics, reason = self._outcome(self._values(trial.params), validation)
@@ -196,7 +196,7 @@ def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progr
 
     with locked_folder(folder):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        digest = digest_of(sweep, config, corpus)
+        digest = sweep_digest(sweep, config, corpus)
         try:
             storage = optuna.storages.RDBStorage(f"sqlite:///{folder / STUDY}")
             earlier = set(optuna.get_all_study_names(storage))

@@ -18,7 +18,7 @@ from models.composition import Neighbours, written
 from models.errors import InputError
 from models.features import TfidfFeatures
 from models.fitting import material_of
-from models.lessons import Lessons, Material, digest_of
+from models.lessons import Lessons, Material, posts_digest
 from pipeline.config import Config
 from pipeline.corpora import load_training_corpus
 
@@ -172,7 +172,7 @@ def teach(
     of_unlabelled, of_composed, digests = [], [], []
     for fold in range(folds):
         made = material.compose(fold, near, composed)
-        digests.append(digest_of(made))
+        digests.append(posts_digest(made))
         posts = [written(post) for post in made.to_lists()]
         found = []
         for number in range(teachers):

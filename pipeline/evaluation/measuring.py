@@ -21,7 +21,7 @@ METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE = FILES = "metrics.json", "report.ht
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class MeasuredSplit:
     """A model's answers to a set of posts, and their metrics.
 
     Attributes
@@ -49,7 +49,7 @@ def _metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, deci
 
 def evaluate_probabilities(
     model: Classifier, corpus: Corpus, split: str, probabilities: Probabilities, title: str, new: NDArray[np.bool_] | None = None
-) -> Evaluation:
+) -> MeasuredSplit:
     """Evaluate probabilities that were computed before, such as those of held-out folds.
 
     Parameters
@@ -72,10 +72,10 @@ def evaluate_probabilities(
     repeats = new is not None and new.any() and not new.all()
     of_new = _metrics_of(model, Y[new], probabilities[new], decided[new]) if repeats else None
     metrics = SplitMetrics(**dict(_metrics_of(model, Y, probabilities, decided)), new_texts_only=of_new)
-    return Evaluation(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
+    return MeasuredSplit(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
 
 
-def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> Evaluation:
+def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> MeasuredSplit:
     """Score a split and evaluate the scores.
 
     Parameters
@@ -87,7 +87,7 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> Evaluation:
 
     Returns
     -------
-    Evaluation
+    MeasuredSplit
     """
     probabilities = model.predict_proba(corpus.splits[split]["text"])
     title = "all posts" if split == "all" else split
@@ -131,12 +131,12 @@ def check_positives(corpus: Corpus, split: str) -> None:
         raise InputError(f"{split}: {posts}, so nothing can be measured; to count false alarms alone, score it with score.py")
 
 
-def write_evaluation(evaluation: Evaluation, model: Classifier, results: Results, page: str, folder: Path) -> None:
+def write_evaluation(evaluation: MeasuredSplit, model: Classifier, results: Results, page: str, folder: Path) -> None:
     """Write ``report.html``, ``metrics.json`` and ``predictions.parquet`` (ids, probabilities, given and true labels; no text).
 
     Parameters
     ----------
-    evaluation : Evaluation
+    evaluation : MeasuredSplit
         From `evaluate_split`.
     model : Classifier
         Model that was evaluated.

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from pipeline.config import Evaluation
-from pipeline.evaluation.thresholds import compute_thresholds
+from pipeline.evaluation.threshold_costs import compute_thresholds
 
 RNG = np.random.default_rng(0)
 

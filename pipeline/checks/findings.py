@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pipeline.results import Result
+from pipeline.result_base import Result
 
 
 class SplitCounts(Result):
