@@ -211,7 +211,7 @@ def _training_posts_with(model: "Classifier") -> NDArray[np.int64]:
     try:
         noted = model.description_["training_data"]
         posts = noted["posts"] + noted.get("unlabelled", 0)  # features are learned from both
-    except (AttributeError, KeyError):
+    except (AttributeError, KeyError, TypeError):
         raise InputError("the model does not record how many posts it was trained on; train it with train.py and load it") from None
     found: NDArray[np.int64] = np.rint((1 + posts) / np.exp(model.scorers_.features.idf_.astype(np.float64) - 1) - 1).astype(np.int64)
     return found

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.config import ModelConfig
+from models.description import Description
 from models.errors import InputError
 from models.fitting import Scorers, new_calibrator, new_features, new_linear, new_network
 from models.storage import encode_model, read_model, write_model
@@ -86,8 +87,8 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
         config = ModelConfig.model_validate(description["config"])
         model = kind.from_config(config)
         model._config = config
-        model.thresholds_ = np.array([description["thresholds"][name] for name in model.labels])
-        model.prior_ = np.array([description["prior"][name] for name in model.labels])
+        described = Description.model_validate(description)
+        model.thresholds_, model.prior_ = (np.array([by[name] for name in model.labels]) for by in (described.thresholds, described.prior))
         _restore(model, arrays, vocabulary)
     except (KeyError, ValidationError):
         raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None

@@ -89,8 +89,12 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        When the directory is missing, its ``model.json`` was changed, or it has another format version.
+        When the directory is missing, or its ``model.json`` was changed, is no `models.description.Description`, or has another format version.
     """
+    from pydantic import ValidationError
+
+    from models.description import Description
+
     if not (folder / DESCRIPTION).is_file():
         raise InputError(
             f"{folder}: is not a model directory (no {DESCRIPTION}); check the path, or train one with train.py --out {folder}"
@@ -107,6 +111,14 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"{folder}: {message}")
     if actual != digest:
         raise InputError(f"{folder / DESCRIPTION}: was changed or damaged (its digest differs); copy or train the model again")
+    try:
+        Description.model_validate(description)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc'])) or 'thresholds or prior'}: {first['msg']}"
+        raise InputError(
+            f"{folder / DESCRIPTION}: was written by another release of the pipeline ({what}); train the model again with this release"
+        ) from None
     return digest, description
 
 

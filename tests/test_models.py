@@ -27,6 +27,7 @@ from models.lessons import Lessons, posts_digest
 from models.storage import read_description, read_model, write_model
 from models.text import normalise
 from models.tokens import TokenBatch
+from pipeline.scoring.parts import ModelFolder
 
 pytest_plugins = ["taught"]
 
@@ -399,6 +400,30 @@ class TestStorage:
     def test_notes_leave_the_model_s_own_keys_alone(self, model, tmp_path, refused, name):
         with refused(f"notes: {name!r} is a key of the model itself", "choose another name"):
             model.save(tmp_path / "model", {name: 1})
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"config": None},
+            {"config": {}},
+            {"config": {"labels": ["alpha", "beta"]}},
+            {"config": {"labels": {"labels": ["alpha"]}}},
+            {"config": {"labels": {"labels": [{"definition": "x"}]}}},
+            {"config": {"labels": {"labels": {"alpha": 1}}}},
+            {"thresholds": None},
+            {"thresholds": [0.5, 0.5]},
+            {"thresholds": {"alpha": 0.5}},
+            {"thresholds": {"alpha": "high", "beta": 0.5}},
+            {"prior": {}},
+        ],
+        ids=str,
+    )
+    def test_a_description_of_another_layout_is_one_line(self, saved, refused, wrong):
+        _, description, weights, vocabulary = read_model(saved)
+        write_model(saved, description | wrong, weights, vocabulary)
+        for read in (Classifier.load, ModelFolder.read):
+            with refused(saved / "model.json", "another release", *wrong):
+                read(saved)
 
     def test_the_digest_of_a_model_that_was_not_saved_is_the_one_that_save_gives(self, posts, tmp_path):
         fitted = fit(posts)

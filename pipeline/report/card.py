@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from models.arrays import Decisions, Probabilities
 from models.calibration import decide
+from models.description import Description
 from models.errors import InputError
 from models.storage import DESCRIPTION, read_model
 from pipeline import __version__
@@ -266,8 +267,8 @@ def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path
         raise InputError(f"{model}: does not say what it was trained on; give a model that train.py wrote")
     size = sum((model / name).stat().st_size for name in (DESCRIPTION, *description["files"]))
     results = read_results(evaluation, digest)
-    labels = [label["name"] for label in description["config"]["labels"]["labels"]]
-    thresholds = {label: description["thresholds"][label] for label in labels}
+    described = Description.model_validate(description)
+    thresholds = {label: described.thresholds[label] for label in described.labels}
     support = load_config().labels.support  # models saved by earlier releases do not record it
     alarms = [_read_ordinary(setting, digest, thresholds, support) for setting in ordinary]
     try:

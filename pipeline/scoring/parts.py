@@ -45,8 +45,10 @@ class ModelFolder:
         InputError
             When there is no model, or it was changed.
         """
+        from models.description import Description
+
         digest, description = read_description(folder)
-        return cls(folder, digest, [label["name"] for label in description["config"]["labels"]["labels"]])
+        return cls(folder, digest, Description.model_validate(description).labels)
 
 
 class PartWriter:

@@ -37,8 +37,9 @@ def find_version(name: str, digest: str) -> str:
     InputError
         If no version has this digest, or the registry cannot be used.
     """
+    quote = '"' if "'" in name else "'"
     with _registry():
-        versions = [version for version in mlflow.MlflowClient().search_model_versions() if version.name == name]
+        versions = mlflow.MlflowClient().search_model_versions(f"name = {quote}{name}{quote}")
     found = [int(version.version) for version in versions if version.tags.get("model_digest") == digest]
     if not found:
         numbers = ", ".join(str(number) for number in sorted(int(version.version) for version in versions))
