@@ -89,7 +89,7 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        When the directory is missing, or its ``model.json`` was changed, is no `models.description.Description`, or has another format version.
+        When the directory is missing, its ``model.json`` was changed or has not what a `Description` has, or the format version differs.
     """
     from pydantic import ValidationError
 

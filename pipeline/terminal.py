@@ -20,7 +20,7 @@ from pipeline.errors import IncompleteError
 if TYPE_CHECKING:
     from pipeline.scoring import Progress as JobProgress
 
-Command = Callable[..., None] | Mapping[str, Callable[..., None]]
+Command = Callable[..., None] | Mapping[str, "Command"]
 
 USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, STOPPED = 2, 3, 3, 4, 130
 LOG_EVERY = 30.0  # seconds
@@ -107,10 +107,13 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
 
 
 def command_line(command: Command) -> typer.Typer:
-    """Make a command line from a function, or one with subcommands from several functions by name."""
+    """Make a command line from a function, or one with subcommands from several, by name."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for name, function in command.items() if isinstance(command, Mapping) else [(None, command)]:
-        app.command(name)(function)
+        if isinstance(function, Mapping):
+            app.add_typer(command_line(function), name=name, help=f"One of {', '.join(function)}.")
+        else:
+            app.command(name)(function)
     return app
 
 

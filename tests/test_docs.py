@@ -60,6 +60,8 @@ def options(script: str) -> set[str]:
 
 
 def options_of(main: Any) -> set[str]:
+    if isinstance(main, dict):
+        return set().union(*map(options_of, main.values()))
     shown = CliRunner().invoke(command_line(main), ["--help"], terminal_width=200).stdout
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown)) - {"--help"}
 

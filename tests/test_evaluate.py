@@ -118,6 +118,7 @@ def evaluated(tracked, tmp_path_factory) -> Evaluated:
 
 def test_metrics_file_has_every_metric(evaluated, tracked):
     metrics = evaluated.metrics
+    assert "no splits" not in evaluated.printed
     assert (metrics["evaluated"], metrics["posts"], metrics["model"]) == ("test", 80, tracked.first.model.digest_)
     for results in (metrics, metrics["baselines"]["all_zero"], metrics["baselines"]["prior"]):
         assert list(results["labels"]) == LABELS
@@ -169,6 +170,10 @@ def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked)
     quick = settings([*tracked.quick, "evaluation.behaviour=null"])
     printed = call("--model", tracked.out, "--data", tracked.data / "test.jsonl", "--scores", "scores", "--out", "out", *quick)
     assert "all posts, 80 posts" in printed, "a file without splits is evaluated whole"
+    assert (
+        printed.count("note the data has no splits, so all of it was measured; if the model was trained on some of it, use --split test")
+        == 1
+    )
     metrics = read_metrics(Path("out"))
     assert list(metrics["prevalence"]) == ["total"]
     assert metrics["behaviour"] is None

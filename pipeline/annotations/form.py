@@ -11,7 +11,6 @@ from pathlib import Path
 from models.config import ROOT
 from models.errors import InputError
 from models.text import EMAIL, PHONE, URL, USER, normalise
-from pipeline.corpora import SPLITS
 from pipeline.records import BrokenRow, Row, name_of, read_rows
 
 FORM = 1  # version of the words that are hashed: increase it when `canonical_words` changes, also through `normalise`
@@ -117,6 +116,8 @@ def _annotation(row: Row, path: Path) -> Annotation:
         raise InputError(f"{place}: the column is {made}, but this release reads {_HASH}; use annotations and code of the same release")
     if not re.fullmatch(rf"[0-9a-f]{{{2 * _HASH_BYTES}}}", str(values[_HASH])):
         raise InputError(f"{place}: {_HASH} must be {2 * _HASH_BYTES} hexadecimal digits; use the file as it was published")
+    from pipeline.corpora import SPLITS
+
     if values["split"] not in SPLITS:
         raise InputError(f"{place}: split must be one of {', '.join(SPLITS)}; use the file as it was published")
     if values.get("cut") and not re.fullmatch(r"\d{1,5}", str(values["cut"])):

@@ -11,10 +11,7 @@ from models.config import ROOT
 from models.errors import InputError
 from pipeline import terminal
 from pipeline.annotations.form import FOLDER, write_annotations
-from pipeline.annotations.join import join
-from pipeline.annotations.making import annotate
 from pipeline.config_files import load_config
-from pipeline.corpora import SPLITS, load_corpus
 
 
 def _show(counts: dict[str, Any], out: Path) -> None:
@@ -42,6 +39,8 @@ def join_command(
 
     The labels come from our annotations, which hold no text.
     """
+    from pipeline.annotations.join import join
+
     with terminal.steps() as say:
         say("matching posts")
         counts = join([*texts, *more], annotations, out, text_column)
@@ -56,6 +55,9 @@ def make(
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
 ) -> None:
     """Write the annotations of labelled posts without their text: hashes, labels and splits."""
+    from pipeline.annotations.making import annotate
+    from pipeline.corpora import SPLITS, load_corpus
+
     config = load_config([ROOT / "configs/experiments/extended.yaml"], ["data.drop_overlap=false"], data)
     corpus = load_corpus(config.data, config.labels, seed=config.seed, cut=False, further=("experiencer", "stratum", "unsure"))
     if unknown := set(corpus.splits) - set(SPLITS):

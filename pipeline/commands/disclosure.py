@@ -1,17 +1,16 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
-from collections.abc import Callable
-
 from pipeline import terminal
-from pipeline.commands import card, evaluate, score, serve, teach, train
+from pipeline.commands import annotations, card, evaluate, score, serve, teach, train
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
     "train": train.main,
     "evaluate": evaluate.main,
     "serve": serve.main,
     "teach": teach.main,
     "card": card.main,
+    "annotations": annotations.COMMANDS,
 }
 
 

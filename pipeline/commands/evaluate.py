@@ -61,5 +61,9 @@ def main(
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
         results = evaluate(loaded, resolved, out, split=split, against=other, scores=scores, promote=promote, progress=progress)
     _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
+    from pipeline.evaluation.measuring import ALL_POSTS
+
+    if results.evaluated == ALL_POSTS:
+        print("note     the data has no splits, so all of it was measured; if the model was trained on some of it, use --split test")
     if results.promotion and not results.promotion.promoted:
         raise typer.Exit(terminal.NOT_PROMOTED)

@@ -19,6 +19,8 @@ from pipeline.predictions import prediction_table, write_parquet
 
 METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE = FILES = "metrics.json", "report.html", "predictions.parquet"
 
+ALL_POSTS = "all posts"  # what data without splits are called
+
 
 @dataclass(frozen=True)
 class MeasuredSplit:
@@ -90,7 +92,7 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> MeasuredSpl
     MeasuredSplit
     """
     probabilities = model.predict_proba(corpus.splits[split]["text"])
-    title = "all posts" if split == "all" else split
+    title = ALL_POSTS if split == "all" else split
     return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split))
 
 
