@@ -15,6 +15,13 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 EXTRAS = {"torch", "transformers", "pyspark"}  # what some modules need, and not everybody installs
 
 
+MUST = [  # what people call first
+    *("models.classifier", "models.explanation", "models.targets", "models.text"),
+    *("pipeline.config_files", "pipeline.corpora.loading", "pipeline.metrics"),
+    *("pipeline.scoring.job", "pipeline.scoring.options", "pipeline.scoring.tables"),
+]
+
+
 def modules() -> list[str]:
     """Every module of ours."""
     return sorted(found.name for package in (models, pipeline) for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
@@ -40,3 +47,8 @@ def test_examples_give_what_they_say(name, monkeypatch):
     for test in tests:
         runner.run(test, out=said.append)
     assert not runner.failures, "".join(said)
+
+
+@pytest.mark.parametrize("name", MUST)
+def test_what_people_call_first_has_examples(name):
+    assert examples(name)
