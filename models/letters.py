@@ -21,17 +21,19 @@ _REGIONAL_RUN = re.compile(rf"{_REGIONAL}+")
 # RIGHT-TO-LEFT OVERRIDE shows what follows in reverse order, up to the end of the line or POP DIRECTIONAL FORMATTING.
 _OVERRIDE = re.compile("\u202e([^\u202a-\u202e\n\u2028\u2029]*)\u202c?")
 
-_OVERLAY = re.compile("(?<=[a-zA-Z])[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5\u20e6\u20ea\u20eb]+")
+_OVERLAY = re.compile("[\u0335\u0336]+|(?<=[a-zA-Z])[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5\u20e6\u20ea\u20eb]+")
 _ZALGO = re.compile("(?<=[a-zA-Z])[\u0300-\u036f\u0483-\u0489]{2,}")
 _MAYBE_STYLED = re.compile("[\u0262-\u029f\u0300-\u0489\u1d00-\u1d22\u20d2-\u20eb\ua730-\ua7af]")
 _STYLE = r"LATIN (?:CAPITAL |SMALL )?LETTER (?:SMALL CAPITAL |TURNED |REVERSED |SCRIPT |OPEN |INSULAR |CLOSED |SIDEWAYS |DOTLESS |LONG )*"
 _LATIN_NAME = re.compile(rf"{_STYLE}(?P<letter>[A-Z])(?: WITH [A-Z -]+)?")
 _SMALL_CAPITAL = re.compile("[\u0262\u026a\u0274\u0280\u028f\u0299\u029c\u029f\u1d00-\u1d22\ua730\ua731\ua7af]")
 _WORD = re.compile("[^\\W\\d_](?:[^\\W\\d_]|[\u0300-\u036f])*")
+_MARKS = re.compile("(?<=[a-zA-Z])[\u0300-\u036f]+")
 _ODD_LETTER = re.compile("[^\\W\x00-\x7f]|[\u0300-\u036f]")
 
-_SHORTEST = 3  # shorter words are too easily another language's
+_SHORTEST = 3  # shorter words are easily another language's; they must be everyday words
 _KNOWN = 45_000  # least common rank of a word that odd letters may stand for
+_USUAL = 20_000
 _EVERYDAY = 150  # words up to this rank show that a text is English ("the", "was", "me")
 
 
@@ -103,22 +105,26 @@ def read_styled_letters(text: str) -> str:
     return text
 
 
+def _bare(text: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(letter))
+
+
 def _is_english(text: str) -> bool:
-    """Return whether at least a quarter of the words are everyday English words."""
-    words = _WORD.findall(text.lower())
-    return 4 * sum(ranks().get(word, _KNOWN) <= _EVERYDAY for word in words) >= len(words)
+    """Return whether a quarter of the words of two letters or more are everyday English words, or nearly all are known ones."""
+    words = [ranks().get(word, _KNOWN) for word in _WORD.findall(_bare(text)) if len(word) > 1]
+    everyday = sum(rank <= _EVERYDAY for rank in words) >= max(1, len(words) / 4)
+    return everyday or (len(words) >= 4 and sum(rank < _USUAL for rank in words) >= 0.9 * len(words))
 
 
 def _plain_word(word: str) -> str:
     """Return the known English word that a word looks like, or the word itself if it is known or looks like none."""
     lower = word.lower()
-    if len(word) < _SHORTEST or not _ODD_LETTER.search(word) or lower in ranks():
+    if len(word) == 1 or not _ODD_LETTER.search(word) or lower in ranks():
         return word
-    bare = "".join(letter for letter in unicodedata.normalize("NFD", lower) if not unicodedata.combining(letter))
-    plain = bare.translate(_plain_letters())
+    plain = _bare(word).translate(_plain_letters())
     if not plain.isascii():
         plain = word.translate(_look_alikes()).lower().translate(_plain_letters())
-    return plain if ranks().get(plain, _KNOWN) < _KNOWN else word
+    return plain if ranks().get(plain, _KNOWN) < (_EVERYDAY if len(plain) < _SHORTEST else _KNOWN) else word
 
 
 def read_look_alikes(text: str) -> str:
@@ -136,7 +142,12 @@ def read_look_alikes(text: str) -> str:
         return text
     if _FOREIGN.search(text):
         text = _MIXED_WORD.sub(lambda word: word[0].translate(_look_alikes()), text)
-    return _WORD.sub(lambda word: _plain_word(word[0]), text) if _is_english(text) else text
+    if not _is_english(text):
+        return text
+    marked = [word for word in _WORD.findall(text) if len(word) >= _SHORTEST and _bare(word) != word.lower()]
+    if len(marked) >= _SHORTEST and sum(_plain_word(word) != word for word in marked) >= 0.7 * len(marked):
+        text = unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", text)))  # "í", "you'ré": marks everywhere
+    return _WORD.sub(lambda word: _plain_word(word[0]), text)
 
 
 _MIXED_WORD = re.compile(rf"\b(?=\w*[a-zA-Z])\w*{_FOREIGN.pattern}\w*\b")

@@ -10,7 +10,7 @@ URL, EMAIL, USER, PHONE = "<url>", "<email>", "@user", "<phone>"
 PLACEHOLDER = re.compile(f"{URL}|{EMAIL}|{PHONE}")
 
 _TOP_LEVEL = "com|org|net|edu|gov|info|io|ly|me|tv|co|uk|ca|us|be|gl"
-_IN_LINK = "[^\\s<>\"\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]"  # scripts without spaces may follow a link
+_IN_LINK = '[^\\s<>"\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]'  # scripts without spaces may follow a link
 _LINK = re.compile(
     rf"(?:https?|ftp)://[^\s<>]{_IN_LINK}*|(?<!\w)www\.\w{_IN_LINK}*"
     r"|(?P<email>(?<![\w.+-])@?(?P<local>[\w.+-]+)@[\w-]+(?:\.(?P<top>\w[\w-]*))+)"
@@ -82,7 +82,7 @@ def mask_handles(text: str, spelled: Callable[[str], str | None]) -> str:
 
     def mask(found: re.Match[str]) -> str:
         before, name, after = found.groups()
-        if before and not after and (word := spelled(f"{before}@{name}")):
+        if not set(after) & set(".-") and (word := spelled(found[0])):
             return word
         return f"{before} {USER} "
 

@@ -1,5 +1,6 @@
 """Save a classifier as a directory, and load it."""
 
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,14 @@ from models.config import ModelConfig
 from models.errors import InputError
 from models.fitting import Scorers, new_calibrator, new_features, new_linear, new_network
 from models.storage import encode_model, read_model, write_model
+from models.text import NORMALISER
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
 
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 _CALIBRATION = "calibration."
-_OWN = ("config", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds beside the notes
+_OWN = ("config", "normaliser", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds beside the notes
 
 
 def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
@@ -29,6 +31,7 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         config["model"]["network"]["lessons"] = Path(model.config.model.network.lessons).name
     description = {
         "config": config,
+        "normaliser": NORMALISER,
         "thresholds": dict(zip(model.labels, model.thresholds_.tolist(), strict=True)),
         "prior": dict(zip(model.labels, model.prior_.tolist(), strict=True)),
     }
@@ -92,7 +95,28 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
     except (KeyError, ValidationError):
         raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None
     model.digest_, model.description_ = digest, description
+    if warning := normaliser_warning(folder, description):
+        warnings.warn(warning, stacklevel=3)
     return model
+
+
+def normaliser_warning(folder: Path, description: dict[str, Any]) -> str | None:
+    """Return what to tell somebody who scores with a model that learned from posts of another normaliser, or None.
+
+    Parameters
+    ----------
+    folder : Path
+        The model directory, to be named.
+    description : dict
+        As from `read_description`.
+    """
+    version = description.get("normaliser", 1)
+    if version == NORMALISER:
+        return None
+    return (
+        f"{folder}: the model was trained with version {version} of the normaliser, and posts are read with version {NORMALISER}: "
+        "its probabilities may be off; train it again"
+    )
 
 
 def _restore(model: "Classifier", arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> None:

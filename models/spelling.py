@@ -45,20 +45,21 @@ _SHORTENED = 50  # a word with one letter less must be this many times as common
 
 _NEGATED = "are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|would|ai"
 _NO_APOSTROPHE = re.compile(
-    rf"(?P<n>{_NEGATED})nt|(?P<i>i)(?P<m>m|ve)|(?P<you>you|they)(?P<re>re|ve|ll|d)|(?P<would>could|would|should|might|must)ve"
-    r"|(?P<s>he|she|that|what|there|where|who|how)s"
+    rf"(?P<n>{_NEGATED})nt|(?P<i>i)(?P<m>m|ve)|(?P<you>you|they)(?P<re>re|ve|ll|d)|(?P<have>we|who)ve|(?P<would>could|would|should|might|must)ve"
+    r"|(?P<s>he|she|that|what|there|where|who|how|here)s"
 )
 _WRONG_APOSTROPHE = re.compile(rf"({_NEGATED}|wo)(?:n[;,\"?*^´`]+t|nt'|n''+t)|(i|you|we|they|he|she)[;\"^´`]+(m|ve|re|ll|d|s)")
 _APART = re.compile(
     rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)n ?'? t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
 )
 _MAYBE_APART = re.compile(r" (?:\w \w|[tm]|ve|ll|re)(?!\w)")
-_LETTERS_APART = re.compile(r"(?<![^\s\"'(])[^\W\d_](?: [^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
+_LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?: [^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
 
 _SINGLES = re.compile(r"[a-z]([-.|*~/\\+•·_])[a-z](?:\1[a-z])+\1?")
-_JOINED = re.compile(r"[^\W\d_]+(?:[_|]+[^\W\d_]+)+[_|]*|[^\W\d_]+([.~+\\•·])[^\W\d_]+(?:\1[^\W\d_]+)+")
-_BETWEEN = re.compile(r"[_|.~+\\•·]+")
+_JOINED = re.compile(r"[^\W\d_]+([.~+\\•·])[^\W\d_]+(?:\1[^\W\d_]+)+")
+_BETWEEN = re.compile(r"[.~+\\•·]+")
 _RUN = re.compile(rf"[\w{_SYMBOLS}'’\-]+")
+_SENTENCE = re.compile(r"\w[^\w\s]_|_[^\w\s]")
 _EDGES = ".,!?;:\"'()[]{}…"
 
 # What most chunks are; the others take ten times as long.
@@ -70,7 +71,7 @@ _COMPOUND = re.compile(
 _LETTERS = re.compile("[a-z]{3,}")
 _MASKS = {URL, EMAIL, USER, PHONE}
 _ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+")
-_ONLY_HANDLE = re.compile(r"([.\"(]?)@\w+([:,!?)\"]{0,3}|\.)")
+_ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
 _ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
 _TAG = re.compile(r"#(\w+)")
 _CAPITALS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -131,7 +132,10 @@ def _masked_by_length() -> dict[int, tuple[str, ...]]:
 def _unmask(run: str) -> str | None:
     """Return the masked word that a run of letters and wildcards hides."""
     for word in _masked_by_length().get(len(run), ()):
-        if all(character == letter or character in _WILDCARDS or letter in _SUBSTITUTES.get(character, "") for character, letter in zip(run, word, strict=True)):
+        if all(
+            character == letter or character in _WILDCARDS or letter in _SUBSTITUTES.get(character, "")
+            for character, letter in zip(run, word, strict=True)
+        ):
             return word
     together = _SEPARATORS.sub("", run)
     return together if len(together) > 3 and together in masked_words() else None
@@ -195,7 +199,8 @@ def _with_apostrophe(word: str) -> str:
     for begin, end in (("i", "m"), ("you", "re")):
         if found[begin]:
             return f"{found[begin]}'{found[end]}"
-    return f"{found['would']}'ve" if found["would"] else f"{found['s']}'s"
+    have = found["would"] or found["have"]
+    return f"{have}'ve" if have else f"{found['s']}'s"
 
 
 def _read_word(word: str) -> str:
@@ -229,15 +234,28 @@ def _read_piece(piece: str) -> str:
         return before + (f"{wrong[1]}n't" if wrong[1] else f"{wrong[2]}'{wrong[3]}") + after.removeprefix("'")
     if _SINGLES.fullmatch(core):
         return before + (_together("".join(filter(str.isalpha, core))) or core) + after
+    if "_" in core or "|" in core:
+        parts = [part for part in re.split(r"[_|]+", core) if part]
+        if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
+            return before + " ".join(map(_read_piece, parts)) + after
     if _JOINED.fullmatch(core):
         return before + " ".join(filter(None, map(_read_piece, _BETWEEN.split(core)))) + after
     return before + _RUN.sub(_read_run, core) + after
 
 
 def _together(letters: str) -> str | None:
-    """Return the word or words that single letters spell, or None."""
-    if letters in masked_words() or (len(letters) > 3 and letters in ranks()):
-        return letters
+    """Return the word or words that single letters spell, or None; "a" and "i" at an end may be words of their own."""
+    readings = [letters]
+    for start, stop in ((1, None), (0, -1), (1, -1)):
+        if all(edge in "ai" for edge in letters[:start] + (letters[stop:] if stop else "")):
+            readings.append(" ".join(filter(None, (letters[:start], letters[start:stop], letters[stop:] if stop else ""))))
+    longest = {reading: max(reading.split(" "), key=len) for reading in readings}
+    for reading, word in longest.items():
+        if word in masked_words():
+            return reading
+    known = [reading for reading, word in longest.items() if len(word) > 3 and word in ranks()]
+    if known:
+        return min(known, key=lambda reading: ranks()[longest[reading]])
     return " ".join(words_in(letters)) if len(letters) > 5 else None
 
 
@@ -245,7 +263,9 @@ def _beside(found: re.Match[str]) -> str:
     """Return a hashtag with the words that it holds, marked as such."""
     tag = found[1]
     lower = tag.lower()
-    if lower in _WHOLE_TAGS or not tag.isascii() or _THRICE.search(lower):
+    if any(map(str.isdigit, lower)) and (word := spelled(lower)):
+        return f"#{word}"
+    if lower.strip("_") in _WHOLE_TAGS or not tag.isascii() or _THRICE.search(lower):
         return f"#{lower}"
     parts = [part.lower() for part in _CAPITALS.findall(tag)]
     if len(parts) < 2 or "".join(parts) != lower.replace("_", ""):
@@ -279,19 +299,29 @@ def read_chunk(chunk: str) -> str:
     if tag := _ONLY_TAG.fullmatch(chunk):
         return " ".join(f"{_beside(tag)}{tag[2]}".split())
     lower = chunk.lower()
-    if _COMPOUND.fullmatch(lower) and all(_read_word(part) == part for part in _LETTERS.findall(lower)) and not _unmask(lower.strip(_EDGES)):
+    if (
+        _COMPOUND.fullmatch(lower)
+        and all(_read_word(part) == part for part in _LETTERS.findall(lower))
+        and not _unmask(lower.strip(_EDGES))
+    ):
         return lower
     read = _read_once(chunk)
     for _ in range(_ROUNDS):
         if lower == read:
             break
-        pieces = (piece if piece in _MASKS or "#" in piece or _MARK in piece or piece.isalpha() else _read_once(piece) for piece in read.split())
+        pieces = (
+            piece if piece in _MASKS or "#" in piece or _MARK in piece or piece.isalpha() else _read_once(piece) for piece in read.split()
+        )
         lower, read = read, " ".join(filter(None, pieces))
     return read
 
 
 def _read_once(chunk: str) -> str:
     text = mask_links(chunk)
+    if "_" in text and "@" not in text and _SENTENCE.search(text):
+        text = text.replace("_", " ")
+    if text[0] == "#" and (word := _read_piece(text[1:].lower())).strip(_EDGES).isalpha() and not _TAG.fullmatch(text):
+        text = f"#{word}"
     if "#" in text:
         text = _TAG.sub(_beside, text)
     text = mask_handles(text.lower(), spelled)
