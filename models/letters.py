@@ -86,7 +86,7 @@ def _read_regional(found: re.Match[str]) -> str:
 
 
 def read_styled_letters(text: str) -> str:
-    """Return text in which overridden directions are applied, and enclosed letters, small capitals and struck-out letters are plain.
+    r"""Return text in which overridden directions are applied, and enclosed letters, small capitals and struck-out letters are plain.
 
     This is done before compatibility characters are replaced (NFKC) and format characters removed.
 

@@ -1,7 +1,6 @@
 """Mask links, e-mail addresses, handles and phone numbers."""
 
 import re
-from collections.abc import Callable
 from functools import cache
 
 from models.words import ranks
@@ -25,7 +24,7 @@ _COMMON = 2_000  # words up to this rank may follow a link after a comma and no 
 
 # Words that begin a sentence after a full stop without a space rather than go on with a handle.
 _NEXT = r"(?!(?:a|and|but|he|her|his|i|in|is|it|my|no|not|she|so|that|the|then|they|this|to|was|we|you|your)\b)"
-_HANDLE = re.compile(rf"(\w*)@(\w+)((?:[.-]{_NEXT}\w+)*(?:@[\w-]+(?:\.[\w-]+)*)*)")
+_HANDLE = re.compile(rf"(\w*)@\w+(?:[.-]{_NEXT}\w+)*(?:@[\w-]+(?:\.[\w-]+)*)*")
 _REDDIT = re.compile(r"(?<![\w/.@])/?u/[\w-]{3,}")
 _YEARS = r"(?:19|20)\d\d ?- ?(?:19|20)\d\d\b"
 _PHONE = re.compile(rf"[+(]{{0,2}}(?<!\d)(?!{_YEARS})\d(?:[ ().-]{{0,2}}\d){{6,}}")
@@ -52,7 +51,7 @@ def _mask_link(found: re.Match[str]) -> str:
     if ends := _SENTENCE_GOES_ON.search(link):
         after = ends[0] if ends["word"].lower() in _common() else ""
     else:
-        after = link[len(link.rstrip(".,;:!?'*]")) :] or (")" if link.endswith(")") and "(" not in link else "")
+        after = link[len(link.rstrip(".,;:!?'*]" if "(" in link else ".,;:!?'*])")) :]
     return f" {URL} {after} "
 
 
@@ -69,25 +68,16 @@ def mask_links(text: str) -> str:
     return _LINK.sub(_mask_link, text) if _MAYBE_LINK.search(text) else text
 
 
-def mask_handles(text: str, spelled: Callable[[str], str | None]) -> str:
+def mask_handles(text: str) -> str:
     """Replace handles by ``@user``, set off by spaces.
 
-    Parameters
-    ----------
-    text : str
-        Lower-case text without addresses and links.
-    spelled : callable
-        Returns the word that is meant if "@" stands for a letter ("h@rass"), or None if it begins a handle.
+    Examples
+    --------
+    >>> mask_handles("he groped@bobby, said u/jane").split()
+    ['he', 'groped', '@user', ',', 'said', '@user']
     """
-
-    def mask(found: re.Match[str]) -> str:
-        before, name, after = found.groups()
-        if not set(after) & set(".-") and (word := spelled(found[0])):
-            return word
-        return f"{before} {USER} "
-
     if "@" in text:
-        text = _HANDLE.sub(mask, text)
+        text = _HANDLE.sub(rf"\1 {USER} ", text)
     return _REDDIT.sub(f" {USER} ", text) if "u/" in text else text
 
 

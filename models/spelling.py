@@ -18,7 +18,7 @@ What is read, for words between spaces:
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
@@ -70,7 +70,7 @@ _COMPOUND = re.compile(
 )
 _LETTERS = re.compile("[a-z]{3,}")
 _MASKS = {URL, EMAIL, USER, PHONE}
-_ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+")
+_ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+", re.ASCII)
 _ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
 _ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
 _TAG = re.compile(r"#(\w+)")
@@ -156,19 +156,16 @@ def spelled(run: str) -> str | None:
     """
     if len(run) > _LONGEST:
         return None
-    if _SUBSTITUTED.fullmatch(run):
-        if "*" not in run:
-            readings = list(_readings(run))
-            if masked := next((word for word in masked_words() if word in readings), None):
-                return masked
-            # A number before or after a word is more likely a number.
-            if not (run[0].isdigit() or run[-1].isdigit() or not run[0].isalpha()) and len(run) > (4 if run.isalnum() else 3):
-                return _commonest(iter(readings))
-            return None
-        if not run[0] == "*" and run.rstrip("*") not in ranks():
-            return _unmask(run)
-        return None
-    return _unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
+    if not _SUBSTITUTED.fullmatch(run):
+        return _unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
+    if "*" in run:
+        return _unmask(run) if run[0] != "*" and run.rstrip("*") not in ranks() else None
+    readings = list(_readings(run))
+    if masked := next((word for word in masked_words() if word in readings), None):
+        return masked
+    # A number before or after a word is more likely a number.
+    certain = run[0].isalpha() and not run[-1].isdigit() and len(run) > (4 if run.isalnum() else 3)
+    return _commonest(iter(readings)) if certain else None
 
 
 def _shorten(word: str) -> str:
@@ -220,27 +217,41 @@ def _read_run(found: re.Match[str]) -> str:
     return run.replace(word, spelled(word) or spelled(word.rstrip("$")) or word) if not word.isdigit() else run
 
 
+def _parted(core: str) -> str | None:
+    """Return words that are joined by other characters than spaces."""
+    if "_" in core or "|" in core:
+        parts = [part for part in re.split(r"[_|]+", core) if part]
+        if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
+            return " ".join(map(_read_piece, parts))
+    return " ".join(filter(None, map(_read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None
+
+
+def _with_right_apostrophe(core: str) -> str | None:
+    wrong = _WRONG_APOSTROPHE.fullmatch(core)
+    return wrong and (f"{wrong[1]}n't" if wrong[1] else f"{wrong[2]}'{wrong[3]}")
+
+
+# Each returns what a piece means if it is of its kind, or else None. The order matters: "r_a_p_e" is one word, "me_too" is two.
+_READERS: tuple[Callable[[str], str | None], ...] = (
+    lambda core: _read_word(core) if core.isalpha() else None,
+    lambda core: _spelled().get(core),
+    _with_right_apostrophe,
+    lambda core: (_together("".join(filter(str.isalpha, core))) or core) if _SINGLES.fullmatch(core) else None,
+    _parted,
+    lambda core: _unmask(core) if "." in core else None,
+    lambda core: _RUN.sub(_read_run, core),
+)
+
+
 def _read_piece(piece: str) -> str:
     """Read a piece of text without spaces, links, handles and hashtags."""
     core = piece.strip(_EDGES)
     if not core or core == USER:
         return piece
     before, after = piece[: piece.index(core)], piece[piece.index(core) + len(core) :]
-    if core.isalpha():
-        return before + _read_word(core) + after
-    if meaning := _spelled().get(core):
-        return before + meaning + after
-    if wrong := _WRONG_APOSTROPHE.fullmatch(core + after[:1] if after[:1] == "'" else core):
-        return before + (f"{wrong[1]}n't" if wrong[1] else f"{wrong[2]}'{wrong[3]}") + after.removeprefix("'")
-    if _SINGLES.fullmatch(core):
-        return before + (_together("".join(filter(str.isalpha, core))) or core) + after
-    if "_" in core or "|" in core:
-        parts = [part for part in re.split(r"[_|]+", core) if part]
-        if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
-            return before + " ".join(map(_read_piece, parts)) + after
-    if _JOINED.fullmatch(core):
-        return before + " ".join(filter(None, map(_read_piece, _BETWEEN.split(core)))) + after
-    return before + _RUN.sub(_read_run, core) + after
+    if after[:1] == "'" and _WRONG_APOSTROPHE.fullmatch(core + "'"):  # dont'
+        core, after = core + "'", after[1:]
+    return before + next(meaning for read in _READERS if (meaning := read(core)) is not None) + after
 
 
 def _together(letters: str) -> str | None:
@@ -324,7 +335,10 @@ def _read_once(chunk: str) -> str:
         text = f"#{word}"
     if "#" in text:
         text = _TAG.sub(_beside, text)
-    text = mask_handles(text.lower(), spelled)
+    text = text.lower()
+    if "@" in text:  # a letter, or the beginning of a handle
+        text = _RUN.sub(lambda run: (spelled(run[0]) if "@" in run[0] else None) or run[0], text)
+    text = mask_handles(text)
     pieces = [piece if piece[0] in "#<@\x00" or _MARK in piece else _read_piece(piece) for piece in text.split()]
     return " ".join(_STRETCHED_ANYTHING.sub(r"\1\1\1", " ".join(pieces)).split())
 

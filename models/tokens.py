@@ -195,8 +195,8 @@ class PostTokenizer:
         Returns
         -------
         TokenBatch
-            The posts without white-space tokens, and without the masks at their beginning and end. A run of more than 1,000 characters without a space is split into pieces of 1,000,
-            because spaCy's time grows with the square of its length.
+            The posts without white-space tokens, and without the masks at their beginning and end. A run of more than 1,000
+            characters without a space is split into pieces of 1,000, because spaCy's time grows with the square of its length.
         """
         texts = [without_edge_masks(text) for text in texts]
         texts = [text if len(text) <= _LONGEST_CHUNK else " ".join(_PIECE.findall(text)) for text in texts]

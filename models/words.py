@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 _LEXICON = Path(__file__).parent / "lexicon"
+_MASKED = 20_000  # a masked word counts as at least so common
 _COMMON = 5_000  # a word of one or two letters that is less common is not taken for part of a hashtag
 _GLUED = 2.3  # maximum cost per letter of words that are written together
 _LONGEST = 18  # maximum number of letters of one of these words
@@ -18,8 +19,9 @@ _LONGEST_TAG = 60
 @cache
 def ranks() -> dict[str, int]:
     """Return each known word with its rank, 1 for the commonest."""
-    words = [*(_LEXICON / "words.txt").read_text(encoding="utf-8").split(), *masked_words()]
-    return {word: rank for rank, word in reversed(list(enumerate(words, 1)))}
+    words = (_LEXICON / "words.txt").read_text(encoding="utf-8").split()
+    known = {word: rank for rank, word in enumerate(words, 1)}
+    return known | {word: min(known.get(word, _MASKED), _MASKED) for word in masked_words()}
 
 
 @cache
