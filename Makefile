@@ -56,8 +56,9 @@ test-quick: $(DEV) ## Run ruff, mypy and the fast tests, without servers, browse
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile -m 'not slow' $(ARGS)
 
-docs: $(DEV) ## Build docs/_build/html, failing on broken links or references; make test runs the examples in docstrings.
+docs: $(DEV) ## Build docs/_build/html, failing on broken links or references, and run the examples in docstrings.
 	$(BIN)/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --nitpicky --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html
+	$(BIN)/pytest --quiet tests/test_docstrings.py $(ARGS)
 
 ui: $(DEFAULT) ## Start MLflow's UI to look at the runs.
 	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 $(ARGS)

@@ -28,11 +28,14 @@ class Description(_Lenient):
         The model's config; `models.config.ModelConfig` reads all of it.
     thresholds, prior : dict of str to float
         Threshold and share among the training posts of each label.
+    normaliser : int
+        Version of the normaliser that read the training posts (`models.text.NORMALISER`).
     """
 
     config: _Config
     thresholds: dict[str, float]
     prior: dict[str, float]
+    normaliser: int = 1
 
     @model_validator(mode="after")
     def _complete(self) -> "Description":

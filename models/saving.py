@@ -13,13 +13,14 @@ from models.description import Description
 from models.errors import InputError
 from models.fitting import Scorers, new_calibrator, new_features, new_linear, new_network
 from models.storage import encode_model, read_model, write_model
+from models.text import NORMALISER
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
 
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 _CALIBRATION = "calibration."
-_OWN = ("config", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds beside the notes
+_OWN = ("config", "normaliser", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds beside the notes
 
 
 def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
@@ -30,6 +31,7 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         config["model"]["network"]["lessons"] = Path(model.config.model.network.lessons).name
     description = {
         "config": config,
+        "normaliser": NORMALISER,
         "thresholds": dict(zip(model.labels, model.thresholds_.tolist(), strict=True)),
         "prior": dict(zip(model.labels, model.prior_.tolist(), strict=True)),
     }

@@ -5,13 +5,14 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InputError
+from models.errors import InputError, NormaliserWarning
 from models.folders import new_folder
 
 FORMAT_VERSION = 1
@@ -94,6 +95,7 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
     from pydantic import ValidationError
 
     from models.description import Description
+    from models.text import NORMALISER
 
     if not (folder / DESCRIPTION).is_file():
         raise InputError(
@@ -112,13 +114,19 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
     if actual != digest:
         raise InputError(f"{folder / DESCRIPTION}: was changed or damaged (its digest differs); copy or train the model again")
     try:
-        Description.model_validate(description)
+        described = Description.model_validate(description)
     except ValidationError as error:
         first = error.errors()[0]
         what = f"{'.'.join(map(str, first['loc'])) or 'thresholds or prior'}: {first['msg']}"
         raise InputError(
             f"{folder / DESCRIPTION}: was written by another release of the pipeline ({what}); train the model again with this release"
         ) from None
+    if described.normaliser != NORMALISER:
+        message = (
+            f"{folder}: was trained on posts read by version {described.normaliser} of the normaliser, and this release has version "
+            f"{NORMALISER}, so its probabilities may be off; train the model again"
+        )
+        warnings.warn(message, NormaliserWarning, stacklevel=2)
     return digest, description
 
 

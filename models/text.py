@@ -1,4 +1,4 @@
-"""Normalise raw posts: repair, lower-case and mask their text."""
+"""Normalise raw posts: repair their text, read disguised words, and mask who is named by address."""
 
 import html
 import re
@@ -9,10 +9,18 @@ from itertools import groupby
 
 import emoji
 
+from models.letters import read_look_alikes, read_styled_letters
+from models.markup import maybe_markup, strip_markup
+from models.masks import EMAIL, PHONE, PLACEHOLDER, URL, USER, mask_phones, without_edge_masks
+from models.spelling import place_hashtag_words, read_across, read_chunk
+
+__all__ = ["EMAIL", "EMOJI", "MAX_CHARS", "NORMALISER", "PHONE", "PLACEHOLDER", "URL", "USER", "normalise", "without_edge_masks"]
+
+NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a model says by which one it was trained
+
 MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 
-URL, EMAIL, USER, PHONE = "<url>", "<email>", "@user", "<phone>"
-
+_MOST_CHUNKS = 200_000
 _ROUNDS = 8  # maximum number of rounds of repair
 
 # Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower.
@@ -20,6 +28,7 @@ _MOJIBAKE = re.compile("[\x80-\x9f]|[^\x00-\x7f]{2}|[\u0152\u0153\u00c2\u00c3]")
 _STRAIGHT = (
     dict.fromkeys("`\u00b4\u02bb\u02bc‘’‚‛′‹›", "'") | dict.fromkeys("“”„‟«»″〝〞", '"') | dict.fromkeys("\u2010\u2011‒–—―\u2212", "-")
 )
+_BLANK = "\u2800"  # a Braille cell without dots
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
 # Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _HIDDEN = re.compile(
@@ -28,8 +37,6 @@ _HIDDEN = re.compile(
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")  # more in a row than stream-safe text has (UAX #15)
-_FOREIGN = re.compile(r"[^\W\x00-\u02ff]")
-_MIXED_WORD = re.compile(rf"\b(?=\w*[a-zA-Z])\w*{_FOREIGN.pattern}\w*\b")
 
 
 def _ranges(characters: Iterable[str]) -> str:
@@ -51,37 +58,6 @@ EMOJI = (
 _MAYBE_EMOJI = re.compile(_NEAR_EMOJI)
 _EMOJI_OR_JOINER = re.compile(f"({EMOJI})|{_JOINER}")
 
-_RUN = re.compile(r"(.)\1\1\1")  # faster than {3}
-_ELONGATED = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
-
-PLACEHOLDER = re.compile(f"{URL}|{EMAIL}|{PHONE}")
-_MAYBE_LINK = re.compile(r"\.\w|:/")
-_LINK = re.compile(
-    r"(?:https?|ftp)://[^\s<>]+|(?<!\w)www\.\w[^\s<>]*"
-    r"|(?P<email>(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.\w[\w-]*)+)"
-    r"|(?<![\w@-])(?<!\w\.)(?:[\w-]+\.)+(?:[a-z]{2,6}/[^\s<>]*"
-    r"|(?:com|org|net|edu|gov|info|io|ly|me|tv|co|uk|ca|us|be|gl)(?:\.[a-z]{2})?(?:[:?#]\w[^\s<>]*|(?![\w@-]|\.\w)))"
-)
-# After a letter, "@" more likely means "a" (h@rass), unless a hashtag comes before it or what follows cannot be part of such a word.
-_HANDLE = re.compile(r"(#\w+)(?:@\w+)+|@(?:(?<!\w@)\w+|\w{10,}|\w*_\w*)(?:@\w+)*")
-_YEARS = r"(?:19|20)\d\d ?- ?(?:19|20)\d\d\b"
-_PHONE = re.compile(rf"[+(]{{0,2}}(?<!\d)(?!{_YEARS})\d(?:[ ().-]{{0,2}}\d){{6,}}")
-_MAYBE_PHONE = re.compile(r"\d(?:[ ().-]{0,2}\d){6}")
-
-
-@cache
-def _look_alikes() -> dict[int, str]:
-    """Return the letters of other scripts that look like an ASCII letter (Unicode TR39 confusables), with that letter."""
-    from confusable_homoglyphs.confusables import confusables_data
-
-    table: dict[int, str] = {}
-    for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ":
-        for entry in confusables_data[letter]:
-            look_alike = entry["c"]
-            if len(look_alike) == 1 and look_alike.isalpha() and ord(look_alike) > 0x2FF:
-                table.setdefault(ord(look_alike), letter)
-    return table
-
 
 @cache
 def _many_marks() -> re.Pattern[str]:
@@ -92,7 +68,7 @@ def _many_marks() -> re.Pattern[str]:
 
 def _is_plain(text: str) -> bool:
     """Return whether `_repair` would leave a text unchanged."""
-    return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text)
+    return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text) and not maybe_markup(text)
 
 
 def _repair(text: str) -> str:
@@ -102,58 +78,60 @@ def _repair(text: str) -> str:
         import ftfy
 
         text = ftfy.fix_encoding(text)
-    text = html.unescape(text)
-    text = _CURLY.sub(lambda found: _STRAIGHT[found[0]], text)
+    text = strip_markup(html.unescape(text))
+    text = _CURLY.sub(lambda found: _STRAIGHT[found[0]], text.replace(_BLANK, " "))
     if _MAYBE_MARKS.search(text):
         text = _many_marks().sub(r"\1", text)
-    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", text))
-    if _FOREIGN.search(text):
-        text = _MIXED_WORD.sub(lambda word: word[0].translate(_look_alikes()), text)
+    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text)))
+    text = read_look_alikes(text)
     if _MAYBE_EMOJI.search(text):
         text = _EMOJI_OR_JOINER.sub(lambda found: f" {found[1]} " if found[1] else "", text)
     return text
 
 
-def _mask(text: str) -> str:
-    """Do step 7 of `normalise`."""
-    before = text
-    if "<" in text:
-        text = PLACEHOLDER.sub(r" \g<0> ", text)
-    if _MAYBE_LINK.search(text):
-        text = _LINK.sub(lambda found: f" {EMAIL if found['email'] else URL} ", text)
-    if "@" in text:
-        text = _HANDLE.sub(rf"\1 {USER} ", text)
-    if _MAYBE_PHONE.search(text):
-        text = _PHONE.sub(f" {PHONE} ", text)
-    return text if text is before else " ".join(text.split())
+class _Chunks(dict[str, str]):
+    """What `read_chunk` returned for the chunks seen so far, up to a number of them."""
+
+    def __missing__(self, chunk: str) -> str:
+        if len(self) >= _MOST_CHUNKS:
+            self.clear()
+        read = self[chunk] = read_chunk(chunk)
+        return read
+
+
+_chunks = _Chunks()
 
 
 def _finish(text: str) -> str:
-    """Do steps 5 to 7 of `normalise`."""
-    text = " ".join(text.lower().replace("`", "'").split())
-    if _RUN.search(text):
-        text = _ELONGATED.sub(r"\1\1\1", text)
-    # A mask can expose the beginning of another match. Each pass leaves less unmasked text, so this ends.
-    while (masked := _mask(text)) != text:
-        text = masked
+    """Do steps 5 to 7 of `normalise`, until nothing changes."""
+    if "<" in text:
+        text = PLACEHOLDER.sub(r" \g<0> ", text)
+    for _ in range(_ROUNDS):
+        before = text
+        chunks = " ".join(filter(None, map(_chunks.__getitem__, text.replace("`", "'").split())))
+        words = place_hashtag_words(chunks)
+        text = mask_phones(read_across(words))
+        if text in {words, before}:
+            break
     return text
 
 
 def normalise(text: str) -> str:
     """Normalise a post; every later step works on the result.
 
-    1. Repair: lone surrogates become U+FFFD, mojibake is decoded again (ftfy), and HTML entities are unescaped.
-    2. Unicode: quotes and dashes become ASCII, at most thirty combining marks in a row are kept, NFKC is applied, and zero-width,
-       bidirectional and control characters are removed.
-    3. Letters that look like an ASCII letter (Unicode TR39) become that letter, inside words that also contain a Latin letter.
+    1. Repair: lone surrogates become U+FFFD, mojibake is decoded again (ftfy), HTML entities are unescaped, and HTML is removed
+       (`models.markup`).
+    2. Unicode: quotes and dashes become ASCII, overridden directions are applied, at most thirty combining marks in a row are kept,
+       NFKC is applied, and zero-width, bidirectional and control characters are removed.
+    3. Letters that only look like English ones are read (`models.letters`).
     4. Emoji are set off by spaces, a joined sequence as one emoji; joiners are removed everywhere else.
-    5. The text is lower-cased, and white space becomes single spaces.
-    6. Letters and punctuation repeated more than three times are cut to three.
-    7. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
-       digits ``<phone>``.
+    5. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
+       digits ``<phone>`` (`models.masks`).
+    6. The text is lower-cased, and white space becomes single spaces.
+    7. Words are read as they were meant, and the words of a hashtag are put beside it (`models.spelling`).
 
     These steps repeat until nothing changes. Text that still changes after eight rounds was made to confuse; it is reduced to ASCII
-    without ampersands, which steps 1 to 4 leave unchanged.
+    without ampersands and tags.
 
     Parameters
     ----------
@@ -168,7 +146,7 @@ def normalise(text: str) -> str:
     Examples
     --------
     >>> normalise("@somebody I BELIEVE youuuuu &amp; stand with you https://example.org/a")
-    '@user i believe youuu & stand with you <url>'
+    '@user i believe you & stand with you <url>'
     """
     if _is_plain(text) and _is_plain(text := _finish(text)):
         return text
@@ -180,4 +158,4 @@ def normalise(text: str) -> str:
         text, finished = _finish(repaired), True
         if _is_plain(text):
             return text
-    return _finish(text.encode("ascii", "ignore").decode().replace("&", ""))
+    return _finish(text.encode("ascii", "ignore").decode().translate({ord(mark): None for mark in "&<"}))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import InputError
-from models.text import EMOJI, PLACEHOLDER
+from models.text import EMOJI, PLACEHOLDER, without_edge_masks
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -97,6 +97,14 @@ _LONGEST_CHUNK = 1000
 _PIECE = re.compile(rf"\S{{1,{_LONGEST_CHUNK}}}")
 
 
+def _is_ambiguous(word: str) -> bool:
+    """Return whether an exception of spaCy's splits what is also a word of its own, once it is lower-cased ("ID", "Wed", "wont").
+
+    `models.spelling` has put back the apostrophe where one is missing beyond doubt ("dont").
+    """
+    return word.isalpha() and word not in {"cannot", "gonna", "gotta"}
+
+
 def _post_tokenizer(nlp: "Language") -> "Tokenizer":
     """Make a spaCy tokenizer with rules for posts: nothing that matches `_WHOLE` is split, and links are already masked.
 
@@ -111,7 +119,7 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
     prefixes = [r"#(?!\w)" if rule == "#" else rule for rule in defaults.prefixes or ()]
     return Tokenizer(
         nlp.vocab,
-        rules=defaults.tokenizer_exceptions,
+        rules={word: tokens for word, tokens in (defaults.tokenizer_exceptions or {}).items() if not _is_ambiguous(word)},
         prefix_search=compile_prefix_regex(prefixes).match,
         suffix_search=lambda chunk: suffixes.search(chunk, max(0, len(chunk) - _LONGEST_SUFFIX)),
         infix_finditer=compile_infix_regex([*(defaults.infixes or ()), *_INFIXES]).finditer,
@@ -187,9 +195,10 @@ class PostTokenizer:
         Returns
         -------
         TokenBatch
-            The posts without white-space tokens. A run of more than 1,000 characters without a space is split into pieces of 1,000,
-            because spaCy's time grows with the square of its length.
+            The posts without white-space tokens, and without the masks at their beginning and end. A run of more than 1,000
+            characters without a space is split into pieces of 1,000, because spaCy's time grows with the square of its length.
         """
+        texts = [without_edge_masks(text) for text in texts]
         texts = [text if len(text) <= _LONGEST_CHUNK else " ".join(_PIECE.findall(text)) for text in texts]
         if max(len(self._nlp.vocab.strings), len(self._codes)) > self.max_strings:
             self._load()

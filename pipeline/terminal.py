@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from models.errors import InputError
+from models.errors import InputError, NormaliserWarning
 from pipeline.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ Command = Callable[..., None] | Mapping[str, "Command"]
 
 USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, STOPPED = 2, 3, 3, 4, 130
 LOG_EVERY = 30.0  # seconds
+
+_said = set[str]()  # warnings
 
 
 def output() -> Console:
@@ -66,6 +68,13 @@ class _Rate:
         left = (progress.total - progress.done) * seconds / done if progress.total and done else None
         share = progress.done / progress.total if progress.total else None
         return {"posts": progress.posts, "share": share, "posts_per_second": progress.posts / (now - self.started), "seconds_left": left}
+
+
+def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning as one line, the first time."""
+    if str(message) not in _said:
+        _said.add(str(message))
+        print(f"warning: {message}", file=sys.stderr)
 
 
 def _left(seconds: float | None) -> str:
@@ -129,7 +138,9 @@ def run(command: Command, stopped: str = "stopped") -> None:
     stopped : str
         What to print after Ctrl-C.
     """
-    warnings.simplefilter("ignore")  # users see no warnings; the tests treat them as errors
+    warnings.simplefilter("ignore")  # users see no warnings but one; the tests treat them as errors
+    warnings.simplefilter("always", NormaliserWarning)
+    warnings.showwarning = _say_warning
     logging.getLogger().setLevel(logging.ERROR)
     try:
         command_line(command)()

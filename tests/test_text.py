@@ -25,6 +25,13 @@ PIECES = [
     "â€™", "Ã©", *"ÃÂâ€™ðŸ˜œß", *"İΣςаеоЯΑ中がکﷺﬁ²①ʼ´‘’“”«…—\u0301\u0308",
 ]
 # fmt: on
+
+
+def between(post):
+    """A normalised post without masks at its ends."""
+    return " ".join(["x", *normalise(post).split(), "x"])
+
+
 posts = st.lists(st.sampled_from(PIECES) | st.characters(exclude_categories=[]), max_size=14).map("".join)
 breaks = st.sampled_from([" ", "\n", "(", '"', "…", ", ", "’ "])
 
@@ -40,7 +47,7 @@ STEPS = {
     "2. NFKC": ("ｆｕｌｌ ﬁt ² …", "full fit 2 ..."),
     "2. composed": ("cafe\u0301", "café"),
     "2. zero width": ("ra\u200bpe as\u00adsault \ufeffme\u2060too", "rape assault metoo"),
-    "2. bidirectional": ("\u202eme\u202c \u200ftoo", "me too"),
+    "2. bidirectional": ("\u202eem\u202c \u200ftoo", "me too"),
     "2. control characters": ("me\x00 t\x07oo\x7f", "me too"),
     "3. look-alikes": ("r\u0430pe h\u0430r\u0430ssment", "rape harassment"),
     "3. whole words of another script stay": ("я тоже", "я тоже"),
@@ -52,17 +59,17 @@ STEPS = {
     "4. joiners elsewhere": ("me\u200dtoo 😀\u200d", "metoo 😀"),
     "5. case": ("MeToo #MeToo İ", "metoo #metoo i\u0307"),
     "5. white space": ("  me\t\ntoo\xa0 now\r\n", "me too now"),
-    "6. letters": ("Sooooooo goooood", "sooo goood"),
+    "6. letters": ("Sooooooo goooood", "so good"),
     "6. punctuation": ("why?!?!????? _____", "why?!?!??? ___"),
     "6. digits stay": ("100000", "100000"),
     "7. links": ("see https://t.co/aB1?x=y#z and (HTTP://x.org/a_(b)", "see <url> and ( <url>"),
-    "7. links without a scheme": ("www.x.fr/y, cnn.it/2z x.co.uk. said x.com? awww.so", "<url> <url> <url> . said <url> ? awww.so"),
+    "7. links without a scheme": ("www.x.fr/y, cnn.it/2z x.co.uk. said x.com? aww.so", "<url> , <url> <url> . said <url> ? aww.so"),
     "7. links, glued": ("seehttp://x.org", "see <url>"),
     "7. full stops without a space": ("ok.then at 5 p.m. e.g. 2.5", "ok.then at 5 p.m. e.g. 2.5"),
     "7. e-mail addresses": ("to a.b+c@mail.x.org, now", "to <email> , now"),
     "7. handles": ("RT @Some_One: .@x @a@b", "rt @user : . @user @user"),
     "7. handles, glued": ("#metoo@someone card@some_one via@anewspaperonline", "#metoo @user card @user via @user"),
-    "7. at signs that are no handle": ("h@rass @ 5", "h@rass @ 5"),
+    "7. at signs that are no handle": ("h@rass @ 5", "harass @ 5"),
     "7. phone numbers": ("call +1 (555) 010-9999 or 555.010.9999x", "call <phone> or <phone> x"),
     "7. runs of digits": ("id12345678901234567890", "id <phone>"),
     "7. years stay": ("2010-2017, (1986 - 1987) 1 in 3", "2010-2017, (1986 - 1987) 1 in 3"),
@@ -142,7 +149,7 @@ def test_a_post_without_spaces_stops_nobody(tokenizer, characters):
 @pytest.mark.parametrize(("given", "kept"), [(20, 20), (30, 30), (31, 30), (60, 30)])
 @pytest.mark.parametrize("between", ["", "\u200b"])
 def test_of_many_combining_marks_in_a_row_thirty_stay(given, kept, between):
-    clean = normalise("q" + between.join(chr(0x0300 + number) for number in range(given)))
+    clean = normalise("\u05d0" + between.join(chr(0x0300 + number) for number in range(given)))
 
     assert normalise(clean) == clean
     assert sum(unicodedata.combining(character) > 0 for character in unicodedata.normalize("NFD", clean)) == kept
@@ -150,6 +157,7 @@ def test_of_many_combining_marks_in_a_row_thirty_stay(given, kept, between):
 
 def test_every_emoji_of_one_character_stands_alone():
     singles = [found for found in emoji.EMOJI_DATA if len(found) == 1 and unicodedata.normalize("NFKC", found) == found]
+    singles = sorted(set(singles) - set("🅰🅱🅾🅿"))  # inside a word, these are letters
 
     assert len(singles) > 1000
     assert [found for found in singles if normalise(f"no{found}no") != f"no {found} no"] == []
@@ -191,21 +199,25 @@ def test_take_selects_posts_in_the_order_asked(posts, data):
 TOKENS = {
     "hashtags": ("#metoo #ibelieveher2 #1in3", ["#metoo", "#ibelieveher2", "#1in3"]),
     "hashtags in punctuation": ('(#metoo), "#metoo". #metoo!', ["(", "#metoo", ")", ",", '"', "#metoo", '"', ".", "#metoo", "!"]),
-    "hashtags in a row": ("#metoo#timesup,#metoo/#timesup", ["#metoo", "#timesup", ",", "#metoo", "/", "#timesup"]),
+    "hashtags in a row": (
+        "#metoo#timesup,#metoo/#timesup",
+        ["#metoo", "#timesup", "times", "up", ",", "#metoo", "/", "#timesup", "times", "up"],
+    ),
     "hashtags in words": ("#metoo's pre-#metoo", ["#metoo", "'s", "pre", "-", "#metoo"]),
     "a number sign alone": ("# 1", ["#", "1"]),
-    "handles": ("rt @user : .@user's", ["rt", "@user", ":", ".", "@user", "'s"]),
-    "placeholders": ("(<url> , <email>. <phone>", ["(", "<url>", ",", "<email>", ".", "<phone>"]),
+    "handles": ("so rt @user : .@user's it", ["so", "rt", "@user", ":", ".", "@user", "'s", "it"]),
+    "placeholders": ("me (<url> , <email>. <phone> too", ["me", "(", "<url>", ",", "<email>", ".", "<phone>", "too"]),
+    "masks at an end": ("rt @user : .@user me too via @user <url>. <url>", ["me", "too"]),
     "emoji": ("😀 👍🏽 👩\u200d👩\u200d👧 ❤\u200d🔥 🇺🇸 1\u20e3", ["😀", "👍🏽", "👩\u200d👩\u200d👧", "❤\u200d🔥", "🇺🇸", "1\u20e3"]),
     "emoticons": (":) :'( ;-) <3 <33", [":)", ":'(", ";-)", "<3", "<33"]),
     "obfuscated words": (
         "r*pe f**k a$$ault a$$ s3xual sh!t h@rass r@pe",
-        ["r*pe", "f**k", "a$$ault", "a$$", "s3xual", "sh!t", "h@rass", "r@pe"],
+        ["rape", "fuck", "assault", "ass", "sexual", "shit", "harass", "rape"],
     ),
-    "obfuscated words in punctuation": ("(r*pe), f**k! s3xual.", ["(", "r*pe", ")", ",", "f**k", "!", "s3xual", "."]),
+    "obfuscated words in punctuation": ("(r*pe), f**k! s3xual.", ["(", "rape", ")", ",", "fuck", "!", "sexual", "."]),
     "prices": ("$100", ["$", "100"]),
     "numbers and words": ("3rd 2017 8:30 50,000 2.5", ["3rd", "2017", "8:30", "50,000", "2.5"]),
-    "contractions": ("i'm don't cannot dont they've", ["i", "'m", "do", "n't", "can", "not", "do", "nt", "they", "'ve"]),
+    "contractions": ("i'm don't cannot dont they've", ["i", "'m", "do", "n't", "can", "not", "do", "n't", "they", "'ve"]),
     "slashes": ("he/she rape/assault", ["he", "/", "she", "rape", "/", "assault"]),
     "no space after a sentence": (
         "him.i ran!he why?then 5 p.m. r&b",
@@ -226,7 +238,7 @@ def test_tokenizer_keeps_together_what_belongs_together(tokenizer, post, expecte
     assert tokenizer([normalise(post)]).to_lists() == [expected]
 
 
-@given(st.lists(posts.map(normalise), max_size=5))
+@given(st.lists(posts.map(between), max_size=5))
 @settings(max_examples=200, deadline=None)
 def test_tokens_are_the_post_without_its_spaces_and_those_of_spacy_on_whole_posts(tokenizer, posts):
     found = tokenizer(posts).to_lists()
@@ -246,7 +258,7 @@ def thorough():
     return nlp
 
 
-@given(st.lists(suffixes | st.sampled_from(PIECES), max_size=14).map("".join).map(normalise))
+@given(st.lists(suffixes | st.sampled_from(PIECES), max_size=14).map("".join).map(between))
 @settings(max_examples=300, deadline=None)
 def test_suffixes_looked_for_at_the_end_only_are_those_of_the_whole_chunk(tokenizer, thorough, post):
     assert tokenizer([post]).to_lists() == [[token.text for token in thorough(post)]]

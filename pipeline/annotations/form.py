@@ -11,14 +11,16 @@ from pathlib import Path
 from models.config import ROOT
 from models.errors import InputError
 from models.text import EMAIL, PHONE, URL, USER, normalise
+from pipeline.annotations.first_form import normalise_1
 from pipeline.records import BrokenRow, Row, name_of, read_rows
 
-FORM = 1  # version of the words that are hashed: increase it when `canonical_words` changes, also through `normalise`
+FORM = 2  # version of the words that are hashed: increase it when `canonical_words` changes, also through `normalise`
+FORMS = (1, 2)  # versions that can be joined
 SHORT = 5  # words: shorter texts are written by many people, and anyone can guess them
 LONG = 100  # letters and digits: a post with at least this many that ends in "..." may be cut off, and is matched by its beginning
 FOLDER = ROOT / "data" / "annotations"
 
-_HASH, _HASH_BYTES = f"hash_v{FORM}", 16
+_HASH, _HASH_BYTES = "hash_v", 16
 _PASSED_ON = re.compile(f"^(?:rt {USER} ?:? ?)+")
 _MASK = re.compile("|".join([URL, EMAIL, PHONE, USER]))
 _WORD = re.compile(r"[^\W_]+")
@@ -42,6 +44,8 @@ class Annotation:
         A number shared by the posts of one author; None if the author has only one post, or the text fewer than `SHORT` words.
     cut : str or None
         Number of letters and digits in a post that seems cut off (see `LONG`): longer copies of it begin with these.
+    form : int
+        Version of the words that are hashed.
     """
 
     hash: str
@@ -53,12 +57,13 @@ class Annotation:
     unsure: str | None = None
     author: str | None = None
     cut: str | None = None
+    form: int = FORM
 
 
-_FURTHER = [field.name for field in fields(Annotation)][3:]
+_FURTHER = [field.name for field in fields(Annotation)][3:-1]
 
 
-def canonical_words(text: str) -> list[str]:
+def canonical_words(text: str, form: int = FORM) -> list[str]:
     """Return the words that all copies of a post share.
 
     The text is normalised (`models.text.normalise`: repaired, unescaped, NFKC, masked); "RT @someone:" at its beginning
@@ -69,13 +74,15 @@ def canonical_words(text: str) -> list[str]:
     ----------
     text : str
         The post, already masked or not.
+    form : int
+        One of `FORMS`; the first one uses the normaliser of its time.
 
     Examples
     --------
     >>> canonical_words("RT @someone: Me TOO, at work! https://example.org")
     ['me', 'too', 'at', 'work']
     """
-    bare = _MASK.sub(" ", _PASSED_ON.sub("", normalise(text)))
+    bare = _MASK.sub(" ", _PASSED_ON.sub("", normalise_1(text) if form == 1 else normalise(text)))
     return _WORD.findall(unicodedata.normalize("NFKC", bare.casefold()))
 
 
@@ -102,7 +109,7 @@ def write_annotations(annotations: Iterable[Annotation], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([_HASH, "split", "labels", *_FURTHER])
+            writer.writerow([f"{_HASH}{FORM}", "split", "labels", *_FURTHER])
             for one in annotations:
                 writer.writerow([one.hash, one.split, ";".join(one.labels), *(getattr(one, name) for name in _FURTHER)])
     except OSError as error:
@@ -111,19 +118,21 @@ def write_annotations(annotations: Iterable[Annotation], path: Path) -> None:
 
 def _annotation(row: Row, path: Path) -> Annotation:
     place, values = f"{path}, row {row.number}", row.fields
-    if _HASH not in values:
-        made = next((name for name in values if re.fullmatch(r"hash_v\d+", name)), "no hash")
-        raise InputError(f"{place}: the column is {made}, but this release reads {_HASH}; use annotations and code of the same release")
-    if not re.fullmatch(rf"[0-9a-f]{{{2 * _HASH_BYTES}}}", str(values[_HASH])):
-        raise InputError(f"{place}: {_HASH} must be {2 * _HASH_BYTES} hexadecimal digits; use the file as it was published")
     from pipeline.corpora import SPLITS
 
+    made = next((name for name in values if re.fullmatch(rf"{_HASH}\d+", name)), "no hash")
+    form = next((form for form in FORMS if made == f"{_HASH}{form}"), None)
+    if form is None:
+        known = " and ".join(f"{_HASH}{form}" for form in FORMS)
+        raise InputError(f"{place}: the column is {made}, but this release reads {known}; use annotations and code of the same release")
+    if not re.fullmatch(rf"[0-9a-f]{{{2 * _HASH_BYTES}}}", str(values[made])):
+        raise InputError(f"{place}: {made} must be {2 * _HASH_BYTES} hexadecimal digits; use the file as it was published")
     if values["split"] not in SPLITS:
         raise InputError(f"{place}: split must be one of {', '.join(SPLITS)}; use the file as it was published")
     if values.get("cut") and not re.fullmatch(r"\d{1,5}", str(values["cut"])):
         raise InputError(f"{place}: cut must be a number; use the file as it was published")
     labels = tuple(name for name in str(values["labels"] or "").split(";") if name)
-    return Annotation(values[_HASH], values["split"], labels, **{name: values.get(name) or None for name in _FURTHER})
+    return Annotation(values[made], values["split"], labels, **{name: values.get(name) or None for name in _FURTHER}, form=form)
 
 
 def read_annotations(path: Path) -> tuple[dict[str, Annotation], int]:

@@ -33,25 +33,26 @@ def _texts(path: Path, column: str) -> Iterator[str]:
         yield (text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _beginning(text: str, key: str, length: int) -> str | None:
+def _beginning(text: str, key: str, length: int, form: int) -> str | None:
     """Return the beginning of a post with `length` letters and digits, and "…" after it, if its fingerprint is `key`."""
-    end = bisect_left(range(len(text)), length, key=lambda end: sum(map(len, canonical_words(text[:end]))))
+    end = bisect_left(range(len(text)), length, key=lambda end: sum(map(len, canonical_words(text[:end], form))))
     part = text[:end] + "…"
-    return part if fingerprint(canonical_words(part)) == key else None
+    return part if fingerprint(canonical_words(part, form)) == key else None
 
 
-def _match(text: str, wanted: Mapping[str, Annotation], lengths: Sequence[int]) -> tuple[str, str] | None:
+def _match(text: str, wanted: Mapping[str, Annotation], lengths: Sequence[int], forms: Sequence[int]) -> tuple[str, str] | None:
     """Find the annotation of a post, and as much of the post as was annotated; `lengths` of cut-off posts are descending."""
     if len(text) > MAX_CHARS:  # no post is that long, and normalising it would be slow
         return None
-    words = canonical_words(text)
-    if (key := fingerprint(words)) in wanted:
-        return key, text
-    letters = "".join(words)
-    for length in (length for length in lengths if length < len(letters)):
-        key = fingerprint([letters[:length]])
-        if key in wanted and wanted[key].cut and (part := _beginning(text, key, length)):
-            return key, part
+    for form in forms:
+        words = canonical_words(text, form)
+        if (key := fingerprint(words)) in wanted:
+            return key, text
+        letters = "".join(words)
+        for length in (length for length in lengths if length < len(letters)):
+            key = fingerprint([letters[:length]])
+            if key in wanted and wanted[key].cut and (part := _beginning(text, key, length, form)):
+                return key, part
     return None
 
 
@@ -60,7 +61,7 @@ def _write_records(matched: dict[str, str], annotations: dict[str, Annotation], 
     for key, text in sorted(matched.items()):
         further = asdict(annotations[key])
         split = further.pop("split")
-        del further["cut"]
+        del further["cut"], further["form"]
         record = {"id": further.pop("hash"), "text": text, **further}
         records[split].append(json.dumps(record, ensure_ascii=False) + "\n")
     with new_folder(out, []) as fresh:
@@ -98,12 +99,13 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
     check_output(out, [])
     wanted, conflicting = read_annotations(annotations)
     lengths = sorted({int(one.cut) for one in wanted.values() if one.cut}, reverse=True)
+    forms = sorted({one.form for one in wanted.values()}, reverse=True)
     counts, matched = Counter(texts=0, without_text=0, matched=0, repeated=0, shortened=0), dict[str, str]()
     for path in texts:
         for text in _texts(path, column):
             counts["texts"] += 1
             counts["without_text"] += not text.strip()
-            if found := _match(text, wanted, lengths):
+            if found := _match(text, wanted, lengths, forms):
                 key, part = found
                 counts.update(matched=1, repeated=int(key in matched), shortened=int(part is not text))
                 matched.setdefault(key, part)

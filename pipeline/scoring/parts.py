@@ -1,13 +1,14 @@
 """Score one shard and write its part of the output."""
 
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
-from models.errors import InputError
+from models.errors import InputError, NormaliserWarning
 from models.storage import read_description
 from pipeline.predictions import prediction_writer
 from pipeline.scoring.distinct import DistinctScorer
@@ -74,7 +75,9 @@ class PartWriter:
 
         self.options = options
         self.output = Output(folder)
-        self.model = Classifier.load(source.folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NormaliserWarning)  # `ModelFolder.read` has said it
+            self.model = Classifier.load(source.folder)
         if self.model.digest_ != source.digest:
             raise InputError("the model was replaced while the job was running; run it again with --start-over or another --out")
         self.scorer = DistinctScorer(self.model)

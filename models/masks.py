@@ -1,0 +1,100 @@
+"""Mask links, e-mail addresses, handles and phone numbers."""
+
+import re
+from functools import cache
+
+from models.words import ranks
+
+URL, EMAIL, USER, PHONE = "<url>", "<email>", "@user", "<phone>"
+PLACEHOLDER = re.compile(f"{URL}|{EMAIL}|{PHONE}")
+
+_TOP_LEVEL = "com|org|net|edu|gov|info|io|ly|me|tv|co|uk|ca|us|be|gl"
+_IN_LINK = '[^\\s<>"\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]'  # scripts without spaces may follow a link
+_LINK = re.compile(
+    rf"(?:https?|ftp)://[^\s<>]{_IN_LINK}*|(?<!\w)www\.\w{_IN_LINK}*"
+    r"|(?P<email>(?<![\w.+-])@?(?P<local>[\w.+-]+)@[\w-]+(?:\.(?P<top>\w[\w-]*))+)"
+    rf"|(?<![\w@-])(?<!\w\.)(?:[\w-]+\.)+(?:[a-z]{{2,6}}/{_IN_LINK}*"
+    rf"|(?:{_TOP_LEVEL})(?:\.[a-z]{{2}})?(?:[:?#]\w{_IN_LINK}*|(?![\w@-]|\.\w)))",
+    re.IGNORECASE,
+)
+_MAYBE_LINK = re.compile(r"\.\w|:/")
+_SENTENCE_GOES_ON = re.compile(r",(?P<word>[a-z]+)[.,;:!?'*]*$", re.IGNORECASE)
+_CERTAIN = re.compile(rf"{_TOP_LEVEL}|[a-z]{{2}}", re.IGNORECASE)
+_COMMON = 2_000  # words up to this rank may follow a link after a comma and no space
+
+# Words that begin a sentence after a full stop without a space rather than go on with a handle.
+_NEXT = r"(?!(?:a|and|but|he|her|his|i|in|is|it|my|no|not|she|so|that|the|then|they|this|to|was|we|you|your)\b)"
+_HANDLE = re.compile(rf"(\w*)@\w+(?:[.-]{_NEXT}\w+)*(?:@[\w-]+(?:\.[\w-]+)*)*")
+_REDDIT = re.compile(r"(?<![\w/.@])/?u/[\w-]{3,}")
+_YEARS = r"(?:19|20)\d\d ?- ?(?:19|20)\d\d\b"
+_PHONE = re.compile(rf"[+(]{{0,2}}(?<!\d)(?!{_YEARS})\d(?:[ ().-]{{0,2}}\d){{6,}}")
+_MAYBE_PHONE = re.compile(r"\d(?:[ ().-]{0,2}\d){6}")
+
+_EDGE = f"(?:{USER}|{URL}|{EMAIL}|{PHONE})"
+_LEADING = re.compile(rf"(?:[.(\"]? ?(?:(?:rt|mt|via|cc) )?{_EDGE} ?[:,;)]* ?)+")
+_TRAILING = re.compile(rf"(?:(?: (?:via|cc|h/t))? ?{_EDGE}(?: ?[.,;:!?)\"])*)+$")
+
+
+@cache
+def _common() -> frozenset[str]:
+    return frozenset(word for word, rank in ranks().items() if rank <= _COMMON)
+
+
+def _mask_link(found: re.Match[str]) -> str:
+    link, after = found[0], ""
+    if found["email"]:
+        # A word and a handle that are glued together look like an address, too.
+        if link[0] == "@":
+            return f" {USER} "
+        glued = not _CERTAIN.fullmatch(found["top"]) and found["local"].lower() in ranks()
+        return f" {found['local']} {USER} " if glued else f" {EMAIL} "
+    if ends := _SENTENCE_GOES_ON.search(link):
+        after = ends[0] if ends["word"].lower() in _common() else ""
+    else:
+        after = link[len(link.rstrip(".,;:!?'*]" if "(" in link else ".,;:!?'*])")) :]
+    return f" {URL} {after} "
+
+
+def mask_links(text: str) -> str:
+    """Replace links by ``<url>`` and e-mail addresses by ``<email>``, set off by spaces.
+
+    Examples
+    --------
+    >>> mask_links("https://t.co/abc,he said").split()
+    ['<url>', ',he', 'said']
+    """
+    if "<" in text:
+        text = PLACEHOLDER.sub(r" \g<0> ", text)
+    return _LINK.sub(_mask_link, text) if _MAYBE_LINK.search(text) else text
+
+
+def mask_handles(text: str) -> str:
+    """Replace handles by ``@user``, set off by spaces.
+
+    Examples
+    --------
+    >>> mask_handles("he groped@bobby, said u/jane").split()
+    ['he', 'groped', '@user', ',', 'said', '@user']
+    """
+    if "@" in text:
+        text = _HANDLE.sub(rf"\1 {USER} ", text)
+    return _REDDIT.sub(f" {USER} ", text) if "u/" in text else text
+
+
+def mask_phones(text: str) -> str:
+    """Replace phone numbers, and other runs of seven or more digits, by ``<phone>``, set off by spaces."""
+    return " ".join(_PHONE.sub(f" {PHONE} ", text).split()) if _MAYBE_PHONE.search(text) else text
+
+
+def without_edge_masks(text: str) -> str:
+    """Remove the masks with which a normalised post begins and ends: they say to whom it was sent, not what happened.
+
+    Examples
+    --------
+    >>> without_edge_masks("rt @user : @user i believe @user <url>")
+    'i believe'
+    """
+    if USER in text or "<" in text:
+        leading = _LEADING.match(text)
+        text = _TRAILING.sub("", text[leading.end() :] if leading else text)
+    return text

@@ -1,0 +1,386 @@
+"""Read words as they were meant: elongated, spelled with digits, symbols, asterisks or single letters, or written together.
+
+What is read, for words between spaces:
+
+==========================  ==========================================================================
+``groooped``, ``soooo``     a letter three times or more in a row: the commonest known word
+``gr0ped``, ``r@p3d``       digits and symbols for letters: ``0 o``, ``1 i l``, ``3 e``, ``4 a``, ``5 s``, ``7 t``, ``@ a``,
+                            ``$ s``, ``! i``, ``| i l``, ``+ t``, ``€ e``, ``£ l``, ``¡ i``
+``r**ed``, ``r-pe``         ``*``, ``-``, ``.``, ``#`` for letters: a word of `lexicon/masked.txt`
+``rxpe``                    ``x`` for vowels: a word of `lexicon/masked.txt`
+``ra-ped``, ``r.a.p.e``     letters set apart
+``me_too``, ``me|too``      other characters for spaces
+``dont``, ``didn;t``        a missing or wrong apostrophe
+``graped``, ``sa'd``        `lexicon/algospeak.csv`, with the source of each line
+``#TimesUp``                hashtags of several words: the words beside the tag, divided by capitals or by known words
+==========================  ==========================================================================
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import combinations, product
+from pathlib import Path
+
+from models.masks import EMAIL, PHONE, URL, USER, mask_handles, mask_links
+from models.words import masked_words, ranks, words_in
+
+_SUBSTITUTES = {
+    **{"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "7": "t"},
+    **{"@": "a", "$": "s", "!": "i", "|": "il", "+": "t", "€": "e", "£": "l", "¡": "i"},
+}
+_WILDCARDS = "*#.-–_"
+_SYMBOLS = re.escape("".join(_SUBSTITUTES)) + "*"
+_SUBSTITUTED = re.compile(rf"[{_SYMBOLS}]*[a-z][a-z{_SYMBOLS}]*")
+_WILD = re.compile(rf"[a-z{_SYMBOLS}]+(?:[*#.\-–_]+[a-z{_SYMBOLS}]*)+")
+_SEPARATORS = re.compile(r"[-.*|!+~/\\'_]+")
+_MOST_READINGS = 64
+_LONGEST = 24  # letters of a word that may be spelled oddly
+
+_THRICE = re.compile(r"(.)\1\1")
+_STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
+_STRETCHED_ANYTHING = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
+_SHORTENED = 50  # a word with one letter less must be this many times as common ("too", not "to")
+
+_NEGATED = "are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|would|ai"
+_NO_APOSTROPHE = re.compile(
+    rf"(?P<n>{_NEGATED})nt|(?P<i>i)(?P<m>m|ve)|(?P<you>you|they)(?P<re>re|ve|ll|d)|(?P<have>we|who)ve|(?P<would>could|would|should|might|must)ve"
+    r"|(?P<s>he|she|that|what|there|where|who|how|here)s"
+)
+_WRONG_APOSTROPHE = re.compile(rf"({_NEGATED}|wo)(?:n[;,\"?*^´`]+t|nt'|n''+t)|(i|you|we|they|he|she)[;\"^´`]+(m|ve|re|ll|d|s)")
+_APART = re.compile(
+    rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)n ?'? t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
+)
+_MAYBE_APART = re.compile(r" (?:\w \w|[tm]|ve|ll|re)(?!\w)")
+_LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?: [^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
+
+_SINGLES = re.compile(r"[a-z]([-.|*~/\\+•·_])[a-z](?:\1[a-z])+\1?")
+_JOINED = re.compile(r"[^\W\d_]+([.~+\\•·])[^\W\d_]+(?:\1[^\W\d_]+)+")
+_BETWEEN = re.compile(r"[.~+\\•·]+")
+_RUN = re.compile(rf"[\w{_SYMBOLS}'’\-]+")
+_SENTENCE = re.compile(r"\w[^\w\s]_|_[^\w\s]")
+_EDGES = ".,!?;:\"'()[]{}…"
+
+# What most chunks are; the others take ten times as long.
+_ORDINARY = re.compile(r"""(["'(]?)([A-Za-z]+(?:'[A-Za-z]+)?|\d+)([.,!?;:)"']{0,3})""")
+_COMPOUND = re.compile(
+    r"""[-"'(\[.]{0,3}[a-z]{3,}(?:'[a-z]{1,2})?(?:(?:[-/,;:&="()]{1,3}|\.\.\.?)[a-z]{3,}(?:'[a-z]{1,2})?)*[-/.,!?;:)"'\]]{0,3}"""
+    r"|\(?\d{1,4}(?:[.,:/-]\d{1,4})*(?:st|nd|rd|th|s|am|pm)?[).,:;!?%/]{0,2}"
+)
+_LETTERS = re.compile("[a-z]{3,}")
+_MASKS = {URL, EMAIL, USER, PHONE}
+_ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+", re.ASCII)
+_ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
+_ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
+_TAG = re.compile(r"#(\w+)")
+_CAPITALS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_WHOLE_TAGS = {"metoo"}
+_BESIDE = re.compile("\x00([^\x00]*)\x00")
+_MARK = "\x00"
+_ROUNDS = 8  # maximum number of times that a chunk is read again
+
+
+@cache
+def _spelled() -> dict[str, str]:
+    """Return the spellings that stand for other words as a whole: algospeak, and "x" for vowels in words that people mask."""
+    table = {}
+    for word in reversed(masked_words()):
+        vowels = [place for place, letter in enumerate(word) if letter in "aeiou"]
+        for places in (places for count in range(1, len(vowels) + 1) for places in combinations(vowels, count)):
+            spelling = "".join("x" if place in places else letter for place, letter in enumerate(word))
+            if len(word) > 3 and spelling not in ranks():
+                table[spelling] = word
+    return table | {spelling: meaning for spelling, meaning in algospeak() if " " not in spelling}
+
+
+@cache
+def algospeak() -> tuple[tuple[str, str], ...]:
+    """Return the spellings of `lexicon/algospeak.csv` with their meanings."""
+    with (Path(__file__).parent / "lexicon" / "algospeak.csv").open(encoding="utf-8", newline="") as file:
+        return tuple((row["spelling"], row["meaning"]) for row in csv.DictReader(file))
+
+
+@cache
+def _phrases() -> tuple[re.Pattern[str], dict[str, str]]:
+    """Return a pattern for algospeak with spaces or emoji, which `normalise` sets off by spaces, and the meanings."""
+    meanings = {spelling.replace(" 🍇", "🍇"): meaning for spelling, meaning in algospeak() if "🍇" in spelling or " " in spelling}
+    spellings = "|".join(re.escape(spelling).replace("🍇", " ?🍇 ?") for spelling in sorted(meanings, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{spellings})(?!\w)"), meanings
+
+
+def _readings(word: str) -> Iterator[str]:
+    """Yield the ways to read a word in which digits and symbols stand for letters."""
+    choices = [_SUBSTITUTES.get(character, character) for character in word]
+    count = 1
+    for options in choices:
+        count *= len(options)
+    if count <= _MOST_READINGS:
+        yield from map("".join, product(*choices))
+
+
+def _commonest(words: Iterator[str]) -> str | None:
+    known = ranks()
+    return min((word for word in words if word in known), key=known.__getitem__, default=None)
+
+
+@cache
+def _masked_by_length() -> dict[int, tuple[str, ...]]:
+    return {length: tuple(word for word in masked_words() if len(word) == length) for length in map(len, masked_words())}
+
+
+def _unmask(run: str) -> str | None:
+    """Return the masked word that a run of letters and wildcards hides."""
+    for word in _masked_by_length().get(len(run), ()):
+        if all(
+            character == letter or character in _WILDCARDS or letter in _SUBSTITUTES.get(character, "")
+            for character, letter in zip(run, word, strict=True)
+        ):
+            return word
+    together = _SEPARATORS.sub("", run)
+    return together if len(together) > 3 and together in masked_words() else None
+
+
+def spelled(run: str) -> str | None:
+    """Return the word that is meant by letters with digits, symbols or wildcards among them, or None.
+
+    Parameters
+    ----------
+    run : str
+        Lower-case characters without spaces, such as ``gr0ped``.
+
+    Examples
+    --------
+    >>> spelled("gr0ped"), spelled("r**ed"), spelled("covid19")
+    ('groped', 'raped', None)
+    """
+    if len(run) > _LONGEST:
+        return None
+    if not _SUBSTITUTED.fullmatch(run):
+        return _unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
+    if "*" in run:
+        return _unmask(run) if run[0] != "*" and run.rstrip("*") not in ranks() else None
+    readings = list(_readings(run))
+    if masked := next((word for word in masked_words() if word in readings), None):
+        return masked
+    # A number before or after a word is more likely a number.
+    certain = run[0].isalpha() and not run[-1].isdigit() and len(run) > (4 if run.isalnum() else 3)
+    return _commonest(iter(readings)) if certain else None
+
+
+def _shorten(word: str) -> str:
+    """Return the known word that was stretched, or the word with letters three times in a row at most."""
+    runs = list(_STRETCHED.finditer(word))
+    if runs and len(runs) <= 4 and runs[0][0] != word and len(word) <= 200:
+        best, least = "", float("inf")
+        for lengths in product((2, 1), repeat=len(runs)):
+            short, at = "", 0
+            for run, length in zip(runs, lengths, strict=True):
+                short += word[at : run.start()] + run[1] * length
+                at = run.end()
+            short += word[at:]
+            cost = ranks().get(short, float("inf")) * _SHORTENED ** lengths.count(1)
+            if cost < least:
+                best, least = short, cost
+        if best:
+            return best
+    return _STRETCHED_ANYTHING.sub(r"\1\1\1", word)
+
+
+def _with_apostrophe(word: str) -> str:
+    found = _NO_APOSTROPHE.fullmatch(word)
+    if not found:
+        return word
+    if found["n"]:
+        return f"{found['n']}n't"
+    for begin, end in (("i", "m"), ("you", "re")):
+        if found[begin]:
+            return f"{found[begin]}'{found[end]}"
+    have = found["would"] or found["have"]
+    return f"{have}'ve" if have else f"{found['s']}'s"
+
+
+def _read_word(word: str) -> str:
+    """Return what letters without anything between them mean."""
+    if _THRICE.search(word):
+        word = _shorten(word)
+    return _with_apostrophe(_spelled().get(word, word))
+
+
+def _read_run(found: re.Match[str]) -> str:
+    run = found[0]
+    word = run.strip("-!|+'’")
+    if not word or word.isalpha():
+        return run.replace(word, _read_word(word)) if word else run
+    if "'" in word or "’" in word:
+        return run.replace(word, _spelled().get(word, word))
+    return run.replace(word, spelled(word) or spelled(word.rstrip("$")) or word) if not word.isdigit() else run
+
+
+def _parted(core: str) -> str | None:
+    """Return words that are joined by other characters than spaces."""
+    if "_" in core or "|" in core:
+        parts = [part for part in re.split(r"[_|]+", core) if part]
+        if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
+            return " ".join(map(_read_piece, parts))
+    return " ".join(filter(None, map(_read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None
+
+
+def _with_right_apostrophe(core: str) -> str | None:
+    wrong = _WRONG_APOSTROPHE.fullmatch(core)
+    return wrong and (f"{wrong[1]}n't" if wrong[1] else f"{wrong[2]}'{wrong[3]}")
+
+
+# Each returns what a piece means if it is of its kind, or else None. The order matters: "r_a_p_e" is one word, "me_too" is two.
+_READERS: tuple[Callable[[str], str | None], ...] = (
+    lambda core: _read_word(core) if core.isalpha() else None,
+    lambda core: _spelled().get(core),
+    _with_right_apostrophe,
+    lambda core: (_together("".join(filter(str.isalpha, core))) or core) if _SINGLES.fullmatch(core) else None,
+    _parted,
+    lambda core: _unmask(core) if "." in core else None,
+    lambda core: _RUN.sub(_read_run, core),
+)
+
+
+def _read_piece(piece: str) -> str:
+    """Read a piece of text without spaces, links, handles and hashtags."""
+    core = piece.strip(_EDGES)
+    if not core or core == USER:
+        return piece
+    before, after = piece[: piece.index(core)], piece[piece.index(core) + len(core) :]
+    if after[:1] == "'" and _WRONG_APOSTROPHE.fullmatch(core + "'"):  # dont'
+        core, after = core + "'", after[1:]
+    return before + next(meaning for read in _READERS if (meaning := read(core)) is not None) + after
+
+
+def _together(letters: str) -> str | None:
+    """Return the word or words that single letters spell, or None; "a" and "i" at an end may be words of their own."""
+    readings = [letters]
+    for start, stop in ((1, None), (0, -1), (1, -1)):
+        if all(edge in "ai" for edge in letters[:start] + (letters[stop:] if stop else "")):
+            readings.append(" ".join(filter(None, (letters[:start], letters[start:stop], letters[stop:] if stop else ""))))
+    longest = {reading: max(reading.split(" "), key=len) for reading in readings}
+    for reading, word in longest.items():
+        if word in masked_words():
+            return reading
+    known = [reading for reading, word in longest.items() if len(word) > 3 and word in ranks()]
+    if known:
+        return min(known, key=lambda reading: ranks()[longest[reading]])
+    return " ".join(words_in(letters)) if len(letters) > 5 else None
+
+
+def _beside(found: re.Match[str]) -> str:
+    """Return a hashtag with the words that it holds, marked as such."""
+    tag = found[1]
+    lower = tag.lower()
+    if any(map(str.isdigit, lower)) and (word := spelled(lower)):
+        return f"#{word}"
+    if lower.strip("_") in _WHOLE_TAGS or not tag.isascii() or _THRICE.search(lower):
+        return f"#{lower}"
+    parts = [part.lower() for part in _CAPITALS.findall(tag)]
+    if len(parts) < 2 or "".join(parts) != lower.replace("_", ""):
+        parts = [lower] if lower in ranks() or not lower.isalpha() else list(words_in(lower))
+    words = " ".join(map(_with_apostrophe, parts))
+    several = words and words != lower and lower.replace("_", "").isalpha()
+    return f"#{lower} {_MARK}{words}{_MARK} " if several else f"#{lower}"
+
+
+def read_chunk(chunk: str) -> str:
+    """Normalise a piece of a post that stands between spaces: mask its links and handles, lower-case it and read its words.
+
+    Parameters
+    ----------
+    chunk : str
+        Characters without white space.
+
+    Returns
+    -------
+    str
+        The words, which may be several or none; words beside a hashtag are marked for `join_chunks`.
+    """
+    if ordinary := _ORDINARY.fullmatch(chunk):
+        before, word, after = ordinary.groups()
+        word = word.lower()
+        return before + (_read_word(word) if word.isalpha() else _spelled().get(word, word)) + after
+    if _ONLY_LINK.fullmatch(chunk):
+        return URL
+    if handle := _ONLY_HANDLE.fullmatch(chunk):
+        return f"{handle[1]} {USER} {handle[2]}".strip()
+    if tag := _ONLY_TAG.fullmatch(chunk):
+        return " ".join(f"{_beside(tag)}{tag[2]}".split())
+    lower = chunk.lower()
+    if (
+        _COMPOUND.fullmatch(lower)
+        and all(_read_word(part) == part for part in _LETTERS.findall(lower))
+        and not _unmask(lower.strip(_EDGES))
+    ):
+        return lower
+    read = _read_once(chunk)
+    for _ in range(_ROUNDS):
+        if lower == read:
+            break
+        pieces = (
+            piece if piece in _MASKS or "#" in piece or _MARK in piece or piece.isalpha() else _read_once(piece) for piece in read.split()
+        )
+        lower, read = read, " ".join(filter(None, pieces))
+    return read
+
+
+def _read_once(chunk: str) -> str:
+    text = mask_links(chunk)
+    if "_" in text and "@" not in text and _SENTENCE.search(text):
+        text = text.replace("_", " ")
+    if text[0] == "#" and (word := _read_piece(text[1:].lower())).strip(_EDGES).isalpha() and not _TAG.fullmatch(text):
+        text = f"#{word}"
+    if "#" in text:
+        text = _TAG.sub(_beside, text)
+    text = text.lower()
+    if "@" in text:  # a letter, or the beginning of a handle
+        text = _RUN.sub(lambda run: (spelled(run[0]) if "@" in run[0] else None) or run[0], text)
+    text = mask_handles(text)
+    pieces = [piece if piece[0] in "#<@\x00" or _MARK in piece else _read_piece(piece) for piece in text.split()]
+    return " ".join(_STRETCHED_ANYTHING.sub(r"\1\1\1", " ".join(pieces)).split())
+
+
+def place_hashtag_words(text: str) -> str:
+    """Put the words of a hashtag that `read_chunk` has marked beside it, unless they follow it anyway."""
+    if _MARK in text:
+        text = " ".join(_BESIDE.sub(lambda found: "" if _follows(text, found) else found[1], text).split())
+    return text
+
+
+def read_across(text: str) -> str:
+    """Read what stands apart: letters of one word, apostrophes, and algospeak of several words.
+
+    Parameters
+    ----------
+    text : str
+        Lower-case words with single spaces.
+    """
+    if _MAYBE_APART.search(text):
+        text = _LETTERS_APART.sub(lambda found: _together(found[0].replace(" ", "")) or found[0], text)
+        text = _APART.sub(_bring_together, text)
+    if "🍇" in text or "pdf" in text:
+        pattern, meanings = _phrases()
+        text = " ".join(pattern.sub(lambda found: f" {meanings[re.sub(' ?🍇 ?', '🍇', found[0])]} ", text).split())
+    return text
+
+
+def _bring_together(found: re.Match[str]) -> str:
+    if found["verb"]:
+        return f"{found['verb']}n't"
+    return f"{found['i']}'{found['m']}" if found["i"] else f"{found['you']}'{found['re']}"
+
+
+def _follows(text: str, beside: re.Match[str]) -> bool:
+    """Return whether the words of a hashtag stand after it already, however they are divided."""
+    at = beside.end()
+    for letter in beside[1]:
+        if letter not in " '":
+            while text[at : at + 1] in {" ", "'"}:
+                at += 1
+            if text[at : at + 1] != letter:
+                return False
+            at += 1
+    return not text[at : at + 1].isalnum()

@@ -1,0 +1,237 @@
+"""Disguised words are read, and ordinary ones left alone."""
+
+import json
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.config import ROOT
+from models.letters import read_look_alikes
+from models.markup import strip_markup
+from models.masks import without_edge_masks
+from models.spelling import algospeak, spelled
+from models.text import normalise
+from models.tokens import PostTokenizer
+from models.words import masked_words, ranks, words_in
+
+STARTER = [json.loads(line)["text"] for line in (ROOT / "data/starter/test.jsonl").read_text("utf-8").splitlines()]
+
+
+def shifted(letters, capital_a):
+    """Letters of another alphabet of Unicode, which begins with a capital A at this place."""
+    return "".join(chr(capital_a + ord(letter) - ord("A")) if letter.isalpha() else letter for letter in letters.upper())
+
+
+SMALL_CAPITALS = dict(zip("abcdefghijklmnopqrstuvwxyz", "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘǫʀꜱᴛᴜᴠᴡxʏᴢ", strict=True))
+# What people do to a word so that a filter does not find it.
+DISGUISES = {
+    "negative squared": lambda word: shifted(word, 0x1F170),
+    "negative circled": lambda word: shifted(word, 0x1F150),
+    "squared": lambda word: shifted(word, 0x1F130),
+    "regional indicators": lambda word: shifted(word, 0x1F1E6),
+    "regional indicators, spaced": lambda word: " ".join(shifted(word, 0x1F1E6)),
+    "parenthesised": lambda word: "".join(chr(0x249C + ord(letter) - ord("a")) for letter in word),
+    "full width": lambda word: "".join(chr(ord(letter) + 0xFEE0) for letter in word),
+    "mathematical": lambda word: "".join(chr(0x1D5EE + ord(letter) - ord("a")) for letter in word),
+    "small capitals": lambda word: "".join(SMALL_CAPITALS[letter] for letter in word),
+    "accents": lambda word: word.translate(str.maketrans("aeiou", "áèîöú")),
+    "struck through": lambda word: "".join(letter + "\u0336" for letter in word),
+    "slashed": lambda word: "".join(letter + "\u0338" for letter in word),
+    "zalgo": lambda word: "".join(letter + "\u0348\u036b\u030d" for letter in word),
+    "Latin alpha, script g": lambda word: word.replace("a", "ɑ").replace("g", "ɡ"),
+    "Cyrillic letters": lambda word: word.translate(str.maketrans("aeopcxy", "аеорсху")),
+    "right to left": lambda word: f"\u202e{word[::-1]}\u202c",
+    "zero width": "\u200b".join,
+    "spaced": " ".join,
+    "widely spaced": "  ".join,
+    "dotted": ".".join,
+    "dashed": "-".join,
+    "piped": "|".join,
+    "stretched": lambda word: re.sub("[aeiou]", lambda vowel: vowel[0] * 6, word, count=1),
+    "shouted and stretched": lambda word: re.sub("[aeiou]", lambda vowel: vowel[0] * 9, word, count=1).upper(),
+    "digits": lambda word: word.translate(str.maketrans("aeos", "4305")),
+    "symbols": lambda word: word.translate(str.maketrans("as", "@$")),
+    "an asterisk": lambda word: re.sub("(?<=.)[aeiou]", "*", word, count=1),
+    "x": lambda word: re.sub("[aeiou]", "x", word, count=1),
+}
+# Words that another masked word can hide behind are read as that one ("f*cked" is certain, "s*x" and "d*ck" too, but not "r**es").
+WORDS = ["raped", "groped", "molested", "assaulted", "harassed", "abused", "fondled", "sexually", "grabbed", "rapist", "assault"]
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("word", WORDS)
+def test_a_disguised_word_is_read(disguise, word):
+    assert normalise(f"He said {DISGUISES[disguise](word)} and it was not me.") == f"he said {word} and it was not me."
+
+
+READ = {
+    "a@ at the beginning": ("he @ssaulted me", "he assaulted me"),
+    "several asterisks": ("he r**ed me", "he raped me"),
+    "a dash for a letter": ("he r-ped me", "he raped me"),
+    "one separator": ("he ra-ped me, as.saulted me", "he raped me, assaulted me"),
+    "underscores for spaces": ("A_man_groped_me_on_the_bus.", "a man groped me on the bus."),
+    "pipes for spaces": ("A man|groped|me|on the bus", "a man groped me on the bus"),
+    "letters beside a word": ("was i g r o p e d i think", "was i groped i think"),
+    "look-alikes of another script": ("He гареԁ me when I was 19", "he raped me when i was 19"),
+    "stretched, several times": ("hellllppppp meeeee tooooo", "help me too"),
+    "a hashtag": ("#gr0ped", "#groped"),
+    "algospeak": ("i was SA'd, graped, 🍇d and was 🍇", "i was sexually assaulted, raped, raped and was raped"),
+    "algospeak for other things": ("he unalived himself, no seggs", "he killed himself, no sex"),
+    "no apostrophes": ("i dont, didnt, im, ive, youre, hes, theyve", "i don't, didn't, i'm, i've, you're, he's, they've"),
+    "wrong apostrophes": ("i didn;t and don`t and wasn´t and won''t", "i didn't and don't and wasn't and won't"),
+    "apostrophes apart": ("i didn t, i ve, you re", "i didn't, i've, you're"),
+    "hashtags by capitals": ("#AManGropedMe #IBelieveYou", "#amangropedme a man groped me #ibelieveyou i believe you"),
+    "hashtags by words": ("#whyididntreport #BELIEVESURVIVORS", "#whyididntreport why i didn't report #believesurvivors believe survivors"),
+    "hashtags beside their words": ("#IBelieveYou I believe you", "#ibelieveyou i believe you"),
+    "a hashtag that stays itself": ("#MeToo #metoo", "#metoo #metoo"),
+    "a hashtag in punctuation": ("(#TimesUp), yes", "(#timesup times up ), yes"),
+    "Mastodon's mention": (
+        '<p><span class="h-card"><a href="https://x.social/@anna" class="u-url mention">@<span>anna</span></a></span> me too</p>',
+        "@user me too",
+    ),
+    "Mastodon's link": ('<a href="https://a.org/b"><span class="invisible">https://</span>a.org/b</a> yes', "<url> yes"),
+    "a link of words": ('<a href="https://a.org/b">her story</a>', "her story <url>"),
+    "HTML breaks": ("one<br>two<br/>three<p>four</p><ul><li>five</li></ul>", "one two three four five"),
+    "scripts and styles": ("<style>p {color: red}</style><script>alert('x')</script>me too<!-- no -->", "me too"),
+    "escaped HTML": ("&lt;p&gt;me &amp;amp; you&lt;/p&gt;", "me & you"),
+    "handles of all kinds": ("@jane.doe_99 @jane-doe.bsky.social @user@server.social u/janedoe /u/jane_doe hi", "@user " * 5 + "hi"),
+    "a handle glued to a word": ("he groped@bobby", "he groped @user"),
+    "a handle before a sentence": ("ask @jane.he said", "ask @user .he said"),
+    "a link before a sentence": ("https://t.co/abc,he said (https://t.co/d). www.a.org/b? yes", "<url> ,he said ( <url> ). <url> ? yes"),
+    "a link before other scripts": ("https://t.co/abc我也是", "<url> 我也是"),
+}
+
+
+@pytest.mark.parametrize(("raw", "expected"), READ.values(), ids=READ)
+def test_words_are_read_as_they_were_meant(raw, expected):
+    assert normalise(raw) == expected
+
+
+ORDINARY = [
+    "i <3 her & a < b, 2 > 1, <user> said <b",
+    "my id, wed on wed, its, wont, ill, well, were, shed, hell",
+    "covid19, mp3, 5th, 3am, 10am, h1n1, 4x4, ps4, 20s, b2b, r2d2, co2, 9/11, 24/7",
+    "u.s.a., e.g., p.m., ph.d., a.m.",
+    "self-esteem, co-ed, x-ray, t-shirt, e-mail, ex-husband, re-read, and/or, he/she, r&b, w/o",
+    "café, fiancé, naïve, résumé, josé, são paulo, beyoncé",
+    "the footnote* and *this* and **that**, 5 stars ***",
+    "i love 🍇 and grapes, 🇺🇸 🇬🇧 🅰 ok",
+    "$100, €5, £3, 50%, c++, a+, f#",
+    "i a m b o r e d? a b c d e f g",
+    "usa, fbi, nasa, lgbtq, ny, uk",
+]
+FOREIGN = [
+    "él está aquí y yo también lo creí, qué más da",
+    "même moi aussi, où était mon père, à côté de la mère",
+    "für mich wäre das schön, über alles hinaus",
+    "não são só elas, também eu, a mãe já não está",
+    "jag också, när jag var på väg hem från jobbet",
+    "ben de, iş yerinde çalışırken çok üzüldüm",
+    "tôi cũng vậy, đã nhiều năm rồi",
+    "я тоже, когда мне было рот нос, это сор",
+    "και εγώ, όταν ήμουν μικρή",
+    "ich auch, in der schule, so was",
+    "私も 我也是 나도",
+]
+
+
+@pytest.mark.parametrize("text", ORDINARY[:9] + FOREIGN)
+def test_ordinary_text_is_left_alone(text):
+    assert normalise(text) == text
+
+
+def test_single_letters_that_spell_no_word_stay():
+    assert normalise("a b c d e f g h") == "a b c d e f g h"
+
+
+def test_enclosed_letters_and_flags_alone_stay():
+    assert normalise("i love 🍇 and 🇺🇸🇬🇧, 🅰 too") == "i love 🍇 and 🇺🇸 🇬🇧 , 🅰 too"
+
+
+@given(st.sampled_from(STARTER), st.text("@user ", max_size=0).flatmap(lambda _: st.integers(1, 3)))
+@settings(max_examples=60, deadline=None)
+def test_masks_at_the_ends_change_no_token(text, number):
+    tokens = TOKENIZER([normalise(text)]).to_lists()
+    for disguised in (
+        "@someone " * number + text,
+        "." + "@someone " * number + text,
+        "RT @x: " * number + text,
+        text + " https://t.co/abcdefghij" * number,
+        f"{text} via @someone",
+        f"RT @x: {text} https://t.co/abc @someone",
+    ):
+        assert TOKENIZER([normalise(disguised)]).to_lists() == tokens
+
+
+@given(st.sampled_from(STARTER))
+@settings(max_examples=60, deadline=None)
+def test_html_around_a_post_changes_nothing(text):
+    for wrap in ("<p>{}</p>", '<div class="md"><p>{}</p></div>', "<html><body>{}</body></html>", "{}<br/>", "<blockquote>{}</blockquote>"):
+        assert normalise(wrap.format(text)) == normalise(text)
+
+
+TOKENIZER = PostTokenizer()
+
+
+@pytest.mark.parametrize("chunk", ["ID", "Wed", "wont", "its", "ill", "id", "wed", "well", "shed", "hell"])
+def test_words_that_spacy_takes_for_contractions_stay_whole(chunk):
+    assert TOKENIZER([normalise(f"the {chunk} is")]).to_lists() == [["the", chunk.lower(), "is"]]
+
+
+@pytest.mark.parametrize(
+    "raw", ["", " ", "\u200b", "\u3164", "\u2800", "\u2800 \u200b\ufeff", "\u00ad", "\u115f", "<p></p>", "<br>", "\u202e\u202c"]
+)
+def test_text_of_which_nothing_is_seen_is_empty(raw):
+    assert normalise(raw) == ""
+
+
+@given(st.text("<>/abp scriptyle!-=\"'#@ \n", max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_markup_is_stripped_once_and_for_all(text):
+    once = strip_markup(text)
+    assert len(strip_markup(once)) <= len(once)
+    if "<" not in text:
+        assert once == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["<script>", "<!--", "<p ", "<a href=x>", "</a>", "a|", "a_", "g r ", "#AbCd", "r*", "4a", "aaa", "a'", "🅰", "é", "x"]
+)
+def test_disguises_take_no_quadratic_time(unit):
+    long = (unit * 20_000)[:40_000]
+    start = time.process_time()
+    normalise(long)
+    assert time.process_time() - start < 4
+
+
+def test_every_line_of_the_algospeak_table_is_read():
+    for spelling, meaning in algospeak():
+        assert normalise(f"i said {spelling} today") == f"i said {meaning} today"
+
+
+def test_lists_are_lower_case_and_known():
+    assert len(ranks()) >= 60_000
+    assert all(word == word.lower() and word in ranks() for word in masked_words())
+    assert len({*masked_words()}) == len(masked_words())
+
+
+def test_runs_of_letters_that_are_no_words_are_not_divided():
+    assert words_in("xyzqplm") == ()
+    assert words_in("a" * 200) == ()
+
+
+def test_spelled_leaves_numbers_and_codes_alone():
+    assert [spelled(code) for code in ("covid19", "b2b", "5am", "4ever", "10", "mp3s", "u2", "i18n")] == [None] * 8
+
+
+def test_edges_are_found_whatever_the_punctuation():
+    assert without_edge_masks('.@user rt @user : "me too" (via @user ) <url> .') == '"me too" (via'
+    assert without_edge_masks("@user") == without_edge_masks("<url> <url>") == ""
+
+
+def test_english_is_judged_by_the_other_words():
+    assert read_look_alikes("he rápéd me") == "he raped me"
+    assert read_look_alikes("rápéd") == "rápéd"
