@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from models import Classifier
+from models.errors import NormaliserWarning
 
 SAVED = Path(__file__).parent / "saved"
 
@@ -19,9 +20,11 @@ def expected():
     return told["texts"], np.array(told["probabilities"], np.float32)
 
 
-def test_a_saved_model_gives_the_very_same_probabilities(expected):
+def test_a_saved_model_gives_the_very_same_probabilities_for_text_that_is_still_read_alike(expected):
     texts, probabilities = expected
-    np.testing.assert_array_equal(Classifier.load(SAVED / "data" / "model").predict_proba(texts), probabilities)
+    with pytest.warns(NormaliserWarning, match=r"version 1 of the normaliser, and this release has version 2.* train the model again"):
+        model = Classifier.load(SAVED / "data" / "model")
+    np.testing.assert_array_equal(model.predict_proba(texts), probabilities)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of MLflow, about any model whose input may be anything
