@@ -74,6 +74,7 @@ _ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+", re.ASCII)
 _ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
 _ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
 _TAG = re.compile(r"#(\w+)")
+_TAG_AND_WORDS = re.compile(r"#(\w+)((?: [\w']+)+)")
 _CAPITALS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _WHOLE_TAGS = {"metoo"}
 _BESIDE = re.compile("\x00([^\x00]*)\x00")
@@ -348,6 +349,28 @@ def place_hashtag_words(text: str) -> str:
     if _MARK in text:
         text = " ".join(_BESIDE.sub(lambda found: "" if _follows(text, found) else found[1], text).split())
     return text
+
+
+def without_hashtag_words(text: str) -> str:
+    """Return a normalised text without the words that `place_hashtag_words` puts beside hashtags.
+
+    Examples
+    --------
+    >>> without_hashtag_words("#ibelieveyou i believe you all")
+    '#ibelieveyou all'
+    """
+    return _TAG_AND_WORDS.sub(_only_tag, text)
+
+
+def _only_tag(found: re.Match[str]) -> str:
+    tag, words = found[1].replace("_", ""), found[2].split()
+    for count in range(1, len(words) + 1):
+        together = "".join(words[:count]).replace("'", "")
+        if together == tag:
+            return " ".join([f"#{found[1]}", *words[count:]])
+        if len(together) > len(tag):
+            break
+    return found[0]
 
 
 def read_across(text: str) -> str:

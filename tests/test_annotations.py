@@ -85,19 +85,35 @@ def hash_of(text):
 
 # The canonical form
 
-PINNED = {
-    "RT @someone: RT @other_one Don’t say “nothing” HAPPENED… https://t.co/a1 #MeToo": "dontsaynothinghappenedmetoo",
-    "mail a.b@x.org or 555-010-9999 &amp;amp; ask: ｆｕｌｌ ﬁt, Straße, sooooo": "mailoraskfullfitstrassesooo",
-    "cafe\u0301 r\u0430pe 👍🏽 в_Москве 100 %": "caférapeвмоскве100",
-    "rt if you agree @user": "rtifyouagree",
+PINNED = {  # the words of the first form, and of the second
+    "RT @someone: RT @other_one Don’t say “nothing” HAPPENED… https://t.co/a1 #MeToo": ("dontsaynothinghappenedmetoo",) * 2,
+    "mail a.b@x.org or 555-010-9999 &amp;amp; ask: ｆｕｌｌ ﬁt, Straße, sooooo": (
+        "mailoraskfullfitstrassesooo",
+        "mailoraskfullfitstrasseso",
+    ),
+    "cafe\u0301 r\u0430pe 👍🏽 в_Москве 100 %": ("caférapeвмоскве100",) * 2,
+    "rt if you agree @user": ("rtifyouagree",) * 2,
+    "#IBelieveYou <p>r@ped</p> u/somebody": ("ibelieveyouprpedpusomebody", "ibelieveyouraped"),
 }
 
 
+@pytest.mark.parametrize("form", [1, 2])
 @pytest.mark.parametrize(("text", "expected"), PINNED.items())
-def test_the_canonical_form_is_that_of_its_version(text, expected):
-    assert FORM == 1, "pin the new form here, and make the annotations again"
-    assert "".join(canonical_words(text)) == expected
-    assert hash_of(text) == hashlib.sha256(expected.encode()).hexdigest()[:32]
+def test_the_canonical_form_is_that_of_its_version(text, expected, form):
+    assert FORM == 2, "pin the new form here, and make the annotations again"
+    assert "".join(canonical_words(text, form)) == expected[form - 1]
+    if form == FORM:
+        assert hash_of(text) == hashlib.sha256(expected[1].encode()).hexdigest()[:32]
+
+
+def test_annotations_of_the_first_form_still_join(corpus, tmp_path):
+    posts = [json.loads(line) for path in corpus.glob("*.jsonl") for line in path.read_text("utf-8").splitlines()]
+    (tmp_path / "old").mkdir()
+    rows = ["".join([fingerprint(canonical_words(post["text"], 1)), ",train,assault\n"]) for post in posts[:3]]
+    (tmp_path / "old" / "old.csv").write_text("hash_v1,split,labels\n" + "".join(rows), "utf-8")
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"RT @x: {post['text']}"}) + "\n" for post in posts), "utf-8")
+    assert join([tmp_path / "texts.jsonl"], tmp_path / "old", tmp_path / "out")["matched"] >= 3
+    assert all(row["labels"] == ["assault"] for row in records(tmp_path / "out")["train"])
 
 
 def in_clear(text):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from models.config import ROOT
 from models.errors import InputError
+from models.spelling import without_hashtag_words
 from models.text import EMAIL, PHONE, URL, USER, normalise
 from pipeline.annotations.first_form import normalise_1
 from pipeline.records import BrokenRow, Row, name_of, read_rows
@@ -82,7 +83,8 @@ def canonical_words(text: str, form: int = FORM) -> list[str]:
     >>> canonical_words("RT @someone: Me TOO, at work! https://example.org")
     ['me', 'too', 'at', 'work']
     """
-    bare = _MASK.sub(" ", _PASSED_ON.sub("", normalise_1(text) if form == 1 else normalise(text)))
+    normalised = normalise_1(text) if form == 1 else without_hashtag_words(normalise(text))
+    bare = _MASK.sub(" ", _PASSED_ON.sub("", normalised))
     return _WORD.findall(unicodedata.normalize("NFKC", bare.casefold()))
 
 
