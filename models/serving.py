@@ -15,18 +15,11 @@ if TYPE_CHECKING:
 
 def _error(text: object) -> str | None:
     """Return why a text cannot be scored, or None if it can."""
+    if isinstance(text, list):  # also what {"inputs": ["…", "…"]} arrives as
+        return 'text must be a string, but is a list; send {"dataframe_records": [{"text": "…"}, …]}'
     if not isinstance(text, str) or not text.strip():
         return "text must be a non-empty string"
     return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
-
-
-def _texts(column: "pd.Series") -> "pd.Series":
-    """Return the texts of a batch; MLflow's server turns a bare list of strings (``{"inputs": ["…", "…"]}``) into a single row."""
-    import pandas as pd
-
-    if len(column) == 1 and isinstance(batch := column.iloc[0], list) and all(isinstance(text, str) for text in batch):
-        return pd.Series(batch, dtype=object)
-    return pd.Series(column, dtype=object)
 
 
 class ServedClassifier:
@@ -61,7 +54,7 @@ class ServedClassifier:
         """
         import pandas as pd
 
-        texts = _texts(model_input["text"])
+        texts = pd.Series(model_input["text"], dtype=object)
         errors = [_error(text) for text in texts]
         good = np.array([error is None for error in errors], bool)
         labels = self.classifier.labels

@@ -49,6 +49,10 @@ class Summary:
         Number of scored posts that were given each label.
     files : dict of str to FileSummary
         Summary of each input file.
+    repeated_ids : int
+        Number of posts whose id another post has, at least: within a shard all are counted, and in others a sample.
+    rounded_ids : int
+        Number of posts whose id looks like a number that a spreadsheet has rounded.
     shards, kept_shards : int
         Number of all shards, and of those that were already done when this run began.
     workers : int
@@ -70,6 +74,8 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     files: dict[str, FileSummary] = field(default_factory=dict)
+    repeated_ids: int = 0
+    rounded_ids: int = 0
     shards: int = 0
     kept_shards: int = 0
     workers: int = 1
@@ -111,6 +117,8 @@ class Summary:
             counts.read += done.read
             counts.scored += done.scored
             counts.rejected += len(done.rejects)
+        self.repeated_ids += done.repeated
+        self.rounded_ids += done.rounded
         self.reused += done.reused
         self.review += done.review
         self.files[done.file].parts[done.part] = done.sha256
