@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def _error(text: object) -> str | None:
     """Return why a text cannot be scored, or None if it can."""
-    if isinstance(text, list):  # also what {"inputs": ["…", "…"]} arrives as
-        return 'text must be a string, but is a list; send {"dataframe_records": [{"text": "…"}, …]}'
     if not isinstance(text, str) or not text.strip():
         return "text must be a non-empty string"
     return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None

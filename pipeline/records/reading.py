@@ -65,11 +65,11 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     InputError
         When the file is missing or cannot be used; `DamagedError` when it is truncated.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the files in it")
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
     try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the files in it")
+        if not path.exists():
+            raise InputError(f"{path}: no such file; check the path")
         yield from with_partitions(_rows_of(path, columns, tell), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
@@ -112,12 +112,11 @@ def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path
     """Yield rows, of which one of the first must have the columns; in JSON not just the first, which may be a notice and no post."""
     held: list[Row | BrokenRow] = []
     found: dict[str, int] = {}  # the first row that has each column
-    limit = _LOOKED_AT if kind_of(path) == ".jsonl" else 1
     for row in rows:
         held.append(row)
         if isinstance(row, Row):
             found = dict.fromkeys(row.fields, row.number) | found
-        if found and (found.keys() >= set(columns) or len(held) >= limit):
+        if found and (found.keys() >= set(columns) or (len(held) >= _LOOKED_AT or kind_of(path) != ".jsonl")):
             break
     if found and not found.keys() >= set(columns):
         raise missing_column(path, found, columns)

@@ -114,9 +114,7 @@ class _Job:
                 done = self.output.completion(name)
                 if done is None:
                     raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
-                summary.add(done)
-                summary.repeated_ids += sum(number in sampled for number in done.sample)
-                sampled.update(done.sample)
+                summary.add(done, sampled)
                 seconds += done.seconds
                 for row, reason in done.rejects:
                     rejects.write(json.dumps({"file": done.file, "row": row, "reason": reason}).encode() + b"\n")

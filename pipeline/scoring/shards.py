@@ -65,7 +65,7 @@ class Shard:
     digest: str
     size: int
     content: bytes
-    kind: str
+    kind: str = ".jsonl"
     dialect: Dialect = PLAIN
 
     @property

@@ -108,8 +108,16 @@ class Summary:
         """Return the summary as a JSON object, with `rates`."""
         return json.dumps(vars(self) | {"rates": self.rates}, default=vars, indent=1)
 
-    def add(self, done: Completion) -> None:
-        """Add the counts of a finished shard."""
+    def add(self, done: Completion, sampled: set[int]) -> None:
+        """Add the counts of a finished shard.
+
+        Parameters
+        ----------
+        done : Completion
+            The record of the shard.
+        sampled : set of int
+            The samples of ids of the shards before, to which that of this one is added.
+        """
         self.shards += 1
         self.reasons.update(reason for _, reason in done.rejects)
         self.labels.update(done.labels)
@@ -117,7 +125,8 @@ class Summary:
             counts.read += done.read
             counts.scored += done.scored
             counts.rejected += len(done.rejects)
-        self.repeated_ids += done.repeated
+        self.repeated_ids += done.repeated + sum(number in sampled for number in done.sample)
+        sampled.update(done.sample)
         self.rounded_ids += done.rounded
         self.reused += done.reused
         self.review += done.review
