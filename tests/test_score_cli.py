@@ -435,8 +435,8 @@ GOOD_LINES = "".join(f'{{"id": {number}, "text": "{random.Random(number).randbyt
 DAMAGED = {
     "cut.jsonl.gz": gzip.compress(GOOD_LINES)[:-9],
     "cut.csv.gz": gzip.compress(b"id,text\n" + GOOD_LINES.translate(None, b'{"').replace(b"}", b""))[:30_000],
-    "no.jsonl.gz": GOOD_LINES,
-    "no.jsonl.zst": GOOD_LINES,
+    "no.jsonl.gz": b"no gzip",
+    "no.jsonl.zst": b"no zstd",
     "quote.csv": b'id,text\n1,x\n2,"never closed\n3,y\n4,z\n',
     "cut.parquet": b"PAR1 and no more",
     "midway.parquet": None,

@@ -402,6 +402,7 @@ def test_rows_without_ids_are_numbered_the_same_in_every_run(tmp_path, monkeypat
         else:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     wanted = [f"{tmp_path}/{folder}/{name}:{number}" for folder in "ab" for number in range(1, 20) if number != 5]
+    monkeypatch.setattr(shards, "SHARD_BYTES", 10_000)
     run([tmp_path / "a", tmp_path / "b"], tmp_path / "out", id_column=None)
     assert ids(tmp_path / "out") == wanted
     monkeypatch.setattr(shards, "SHARD_BYTES", 40)
