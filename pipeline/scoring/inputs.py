@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import is_litter
 from pipeline.errors import DamagedError
-from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, is_litter, kind_of, missing_column, name_of
+from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, kind_of, missing_column, name_of
 from pipeline.scoring.options import Options
 
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
