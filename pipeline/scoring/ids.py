@@ -37,6 +37,6 @@ class Ids:
 
     @property
     def sample(self) -> list[int]:
-        """Hashes of some ids, which a quick hash chooses: an id that two shards share is in both samples or in neither, as far as they reach."""
+        """Hashes of some ids, which a quick hash chooses, so that two shards choose the same of the ids that they share."""
         chosen = heapq.nsmallest(_SAMPLED, self._times, key=lambda identifier: crc32(identifier.encode()))
         return [int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=6).digest()) for identifier in chosen]
