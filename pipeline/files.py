@@ -38,11 +38,12 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
         if outdated:
             outdated.unlink(missing_ok=True)
         beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
     finally:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import is_litter
 from pipeline.files import UNFINISHED, OutputError, whole_file
 from pipeline.scoring.shards import Shard
 
@@ -44,6 +45,10 @@ class Completion:
         Row number and reason of each reject.
     seconds : float
         Wall time.
+    repeated, rounded : int
+        Number of scored posts with such ids; see `Ids`.
+    sample : list of int
+        `Ids.sample`.
     """
 
     file: str
@@ -61,6 +66,9 @@ class Completion:
     review: int = 0
     rejects: list[tuple[int, str]] = field(default_factory=list)
     seconds: float = 0.0
+    repeated: int = 0
+    rounded: int = 0
+    sample: list[int] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -89,7 +97,7 @@ class Output:
     Parameters
     ----------
     folder : Path
-        The folder; it may be missing, empty or an earlier output.
+        The folder; it may be missing, empty or an earlier output. What file managers leave in folders is passed over, and stays.
 
     Raises
     ------
@@ -103,7 +111,7 @@ class Output:
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
-            names = [path.name for path in folder.iterdir()] if folder.exists() else []
+            names = [path.name for path in folder.iterdir() if not is_litter(path.name)] if folder.exists() else []
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
         others = [
