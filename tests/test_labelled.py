@@ -72,6 +72,8 @@ SPELLINGS = {
     "Python": lambda names: str(list(names)),
     "Python tuple": lambda names: str(tuple(names)),
     "NumPy": lambda names: str(np.array(names, object)),
+    "NumPy strings": lambda names: str([np.str_(name) for name in names]),
+    "set": lambda names: str(set(names)),
     "no quotes": lambda names: f"[{', '.join(names)}]",
     "title case": lambda names: "; ".join(TITLES[name] for name in names),
     "camel case": lambda names: [TITLES[name].replace(" ", "") for name in names],
@@ -91,9 +93,7 @@ class TestSpellings:
         assert sorted(found) == sorted(names)
         assert unknown == []
 
-    @pytest.mark.parametrize(
-        "cell", [None, math.nan, "", " ", "nan", "null", "<NA>", "None", "none", "-", "[]", "{}", [], "['nan']"]
-    )
+    @pytest.mark.parametrize("cell", [None, math.nan, "", " ", "nan", "null", "<NA>", "None", "none", "-", "[]", "{}", [], "['nan']"])
     def test_nothing(self, cell):
         assert WHOLE.read(cell) == ([], [])
 
@@ -142,9 +142,8 @@ class TestColumns:
     @pytest.mark.parametrize(
         ("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("yes", "no"), ("True", "False"), ("x", ""), ("1", ""), ("1.0", "nan"), ("Y", "N")]
     )
-    @pytest.mark.parametrize("titles", [False, True])
-    def test_one_column_a_label(self, table, yes, no, titles):
-        header = [TITLES[name] if titles else name for name in NAMES]
+    @pytest.mark.parametrize("header", [NAMES, [TITLES[name] for name in NAMES], [f"label_{name}" for name in NAMES]])
+    def test_one_column_a_label(self, table, yes, no, header):
         rows = [(number, TEXTS[number], *(yes if name in names else no for name in NAMES)) for number, names in enumerate(GIVEN)]
         corpus = load(table(["id", "text", *header], rows))
         assert labels_of(corpus) == EXPECTED
@@ -398,6 +397,9 @@ class TestExports:
         assert labels == {"a": ["assault"], "b": []}
         assert "an export of Doccano: 2 posts" in told
 
+    def test_a_column_named_data_beside_texts_is_not_the_text(self, read):
+        assert read({"id": 1, "text": "a", "data": "2017", "label": ["assault"]})[0] == {"a": ["assault"]}
+
     def test_prodigy_choices(self, read):
         options = [{"id": name, "text": name} for name in NAMES]
         labels, told = read(
@@ -429,6 +431,10 @@ class TestExports:
         assert labels == {"task 1": ["assault", "street_harassment"], "task 3": ["street_harassment"], "task 4": ["assault"]}
         assert "not taken for labels: 4 rejected answers" in told
         assert "1 posts left out" in told
+
+    def test_labels_of_prodigy_may_be_the_texts_of_choices(self, read):
+        options = [{"id": number, "text": TITLES[name]} for number, name in enumerate(NAMES)]
+        assert read(prodigy(1, accept=[2, 3], options=options))[0] == {"task 1": ["assault", "solidarity_support"]}
 
     def test_prodigy_with_spans_alone(self, read, refused):
         with refused("an export of Prodigy without labels of whole posts"):

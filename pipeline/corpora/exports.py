@@ -148,7 +148,13 @@ def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: object, cell
     export.posts = list(posts.values())
 
 
-def _prodigy(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:  # noqa: ARG001
+def _named(choice: dict[str, Any], cells: LabelCells) -> str:
+    """Return the label that a choice of Prodigy is, by its id or else its text."""
+    names = [str(choice.get("id")), str(choice.get("text"))]
+    return next(filter(cells.match, names), names[0])
+
+
+def _prodigy(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:
     """Read one row an answer: options that were accepted, or one label that was accepted or rejected."""
     if not any(name in row.fields for row in rows for name in ("accept", "label", "options")):
         _question(export, [], wanted)
@@ -159,7 +165,7 @@ def _prodigy(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCe
     for row in rows:
         fields, answer = row.fields, row.fields.get("answer")
         key = fields.get("_input_hash", fields.get("text"))
-        options = [str(each.get("id")) for each in _dicts(fields.get("options"))]
+        options = {each.get("id"): _named(each, cells) for each in _dicts(fields.get("options"))}
         single = [fields["label"]] if isinstance(fields.get("label"), str) and "accept" not in fields else []
         meta = fields.get("meta")
         posts.setdefault(key, Post(row.number, (meta if isinstance(meta, dict) else {}) | fields, []))
@@ -171,8 +177,8 @@ def _prodigy(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCe
         if answer == "accept" or (answer == "reject" and single):
             task = fields.get("_task_hash", (*single, *options))
             annotator = fields.get("_annotator_id") or fields.get("_session_id") or sum(task == known for _, known in of_post)
-            given = (fields.get("accept") or single) if answer == "accept" else []
-            of_post[annotator, task] = Vote(given, frozenset(single or options) or None)
+            given = [options.get(each, each) for each in fields.get("accept") or single] if answer == "accept" else []
+            of_post[annotator, task] = Vote(given, frozenset(single or options.values()) or None)
     for key, post in posts.items():
         export.add(post.number, post.fields, list(votes[key].values()) if key in accepted else [])
 
@@ -215,7 +221,7 @@ def _doccano(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCe
     """Read documents with the labels of all annotators together."""
     export.labels_from = "'label'"
     for row in rows:
-        text = {"text": row.fields["data"]} if isinstance(row.fields.get("data"), str) else {}
+        text = {"text": row.fields["data"]} if "text" not in row.fields else {}
         export.add(row.number, row.fields | text, [Vote(row.fields.get("label"))])
 
 
@@ -244,7 +250,9 @@ _TOOLS = (
         _prodigy,
     ),
     _Tool("Argilla", _is_argilla, _argilla),
-    _Tool("Doccano", lambda row: "label" in row and ("Comments" in row or isinstance(row.get("data"), str)), _doccano),
+    _Tool(
+        "Doccano", lambda row: "label" in row and (("text" in row and "Comments" in row) or ("text" not in row and "data" in row)), _doccano
+    ),
 )
 
 

@@ -12,14 +12,16 @@ from typing import Any
 from models.config import LabelSet
 
 _UNSET = {"", "nan", "null", "na", "n/a", "<na>"}  # how programs write that there is no value
-_NOTHING = {"none", "-"}  # how people write that there is no label
+_NOTHING = {"none", "-", "set()"}  # how people, or Python, write that there is no label
 _YES = {"1", "1.0", "true", "t", "yes", "y", "x", "✓", "✔"}
 _NO = {"0", "0.0", "false", "f", "no", "n", "-"}
 FLAGS = "1 or 0, yes or no, true or false, x or blank"
 
 _SEPARATORS = re.compile(r"[;|,/+&#\n]")
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\s_\-\u2010-\u2015]+")  # where a word ends in camelCase, snake_case, kebab-case or text
-_NUMPY = re.compile(r"(?<=['\"])\s+(?=['\"])")  # NumPy writes ['a' 'b'], which Python would read as ['ab']
+# NumPy writes ['a' 'b'], which Python would read as ['ab'], and lists of its strings are written [np.str_('a')].
+_NUMPY = re.compile(r"(?<=['\"])\s+(?=['\"])"), re.compile(r"np\.\w+\(([^()]*)\)")
+_PREFIX = re.compile(r"(?:labels?|is|has)[_.: -]+", re.IGNORECASE)  # `pandas.get_dummies` makes a column label_assault
 
 
 def canonical(name: str) -> str:
@@ -67,9 +69,10 @@ def _decoded(text: str) -> Any:
     text = text.strip()
     if len(text) < 2 or text[0] + text[-1] not in {"[]", "{}", "()"}:
         return text
+    plain = _NUMPY[0].sub(", ", _NUMPY[1].sub(r"\1", text))
     for read in (json.loads, ast.literal_eval):
         try:
-            return read(_NUMPY.sub(", ", text))
+            return read(plain)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text[1:-1]
@@ -132,7 +135,7 @@ class LabelCells:
 
     def columns(self, names: Iterable[str]) -> dict[str, str]:
         """Return which of some columns are named after a label that is not ignored, by label."""
-        found = {self.match(name): name for name in names}
+        found = {self.match(name) or self.match(_PREFIX.sub("", name, count=1)): name for name in names}
         return {label: found[label] for label in self.known if label in found}
 
     def _parts(self, text: str) -> tuple[list[str], list[str]]:
