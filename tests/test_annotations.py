@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from models.config import ROOT
 from models.errors import InputError
 from pipeline.annotations import join as joining
-from pipeline.annotations import json_posts
 from pipeline.annotations.form import (
     FOLDER,
     FORM,
@@ -34,6 +33,8 @@ from pipeline.annotations.making import annotate
 from pipeline.commands.annotations import COMMANDS, join_command, make
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
+from pipeline.records import rows
+from pipeline.records import text as text_files
 from pipeline.terminal import command_line
 
 SHARED = ROOT.parent / "shared/data"
@@ -328,9 +329,9 @@ def test_annotations_that_contradict_each_other_are_left_out_and_counted(made, t
     assert (set(known) - set(left), conflicting) == ({key}, 1)
 
 
-@pytest.mark.parametrize("size", [1, 7, 2**16])
+@pytest.mark.parametrize("size", [50, 64, 2**16])
 def test_json_is_read_the_same_whatever_its_pieces(size, tmp_path, monkeypatch):
-    monkeypatch.setattr(json_posts, "_CHUNK", size)
+    monkeypatch.setattr(text_files, "CHUNK", size)
     rows = [{"text": 'a "quoted" ], [ {text} \\ é 😀 \ud83d'}, {"text": "x" * 200, "n": {"m": [1, 2]}}, {"text": None}, {}]
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(rows, indent=2), encoding="utf-8")
     texts = list(joining._texts(tmp_path / "a.json", "text"))
@@ -338,8 +339,8 @@ def test_json_is_read_the_same_whatever_its_pieces(size, tmp_path, monkeypatch):
 
 
 def test_a_json_object_without_end_does_not_fill_the_memory(tmp_path, monkeypatch, refused):
-    monkeypatch.setattr(json_posts, "_CHUNK", 10)
-    monkeypatch.setattr(json_posts, "MAX_RECORD", 100)
+    monkeypatch.setattr(text_files, "CHUNK", 50)
+    monkeypatch.setattr(rows, "MAX_RECORD", 100)
     (tmp_path / "a.json").write_text('[{"text": "ok"}, {"text": "' + "x" * 1000)
     with refused("row 2", "longer than"):
         list(joining._texts(tmp_path / "a.json", "text"))
@@ -355,13 +356,13 @@ BAD_TEXTS = {
     "broken.jsonl": ('{"text": "Secret words"}\n{"text": ', ["row 2", "not valid JSON"]),
     "broken.json": ('[{"text": "Secret words"}, {"text": ', ["row 2", "cut off"]),
     "numbers.json": ('[{"text": "Secret words"}, 5]', ["row 2", "not a JSON object"]),
-    "column.json": ('[{"Secret words": 1}]', ["row 1", "--text-column"]),
+    "column.json": ('[{"Secret words": 1}]', ["row 1", "no column 'text'"]),
     "column.csv": ("body\nSecret words\n", ["row 1", "'text'"]),
     "cells.csv": ("text,n\nSecret words,1\nSecret words\n", ["row 2", "1 cells"]),
     "type.jsonl": ('{"text": "Secret words"}\n{"text": 5}\n', ["row 2", "must be text, not int", "--text-column"]),
     "empty.json": ("[]", ["empty"]),
-    "latin.json": (b'[{"text": "Secret words \xe9"}]', ["not UTF-8"]),
-    "zip.json.gz": (b"\x1f\x8bSecret words", ["cannot be read"]),
+    "latin.json": (b'[{"text": "Secret words \xff"}]', ["not UTF-8"]),
+    "zip.json.gz": (b"\x1f\x8bSecret words", ["damaged"]),
     "posts.xlsx": ("Secret words", [".xlsx"]),
     "other.jsonl": ('{"text": "Secret words"}\n', ["none of 1 texts", "--text-column"]),
 }

@@ -24,8 +24,8 @@ from models import Classifier
 from models.errors import InputError
 from models.explanation import reasons
 from models.text import normalise
-from pipeline import records
 from pipeline.errors import IncompleteError
+from pipeline.records import parquet
 from pipeline.scoring import Options, Progress, Summary, score_files, shards
 from pipeline.scoring.parts import ModelFolder
 
@@ -57,7 +57,7 @@ def _many_shards() -> Iterator[None]:
     """A few rows are a shard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "SHARD_BYTES", 150)
-        patch.setattr(records, "_PARQUET_BATCH", 3)
+        patch.setattr(parquet, "_PARQUET_BATCH", 3)
         yield
 
 

@@ -1,7 +1,6 @@
 """Joins copies of posts with stand-off annotations, which makes labelled posts."""
 
 import json
-import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +12,13 @@ from models.errors import InputError
 from models.folders import check_output, new_folder
 from models.text import MAX_CHARS
 from pipeline.annotations.form import Annotation, canonical_words, fingerprint, read_annotations
-from pipeline.annotations.json_posts import json_posts
 from pipeline.corpora import SPLITS
 from pipeline.records import BrokenRow, read_rows
-
-_JSON = re.compile(r".*\.json(?:\.gz|\.zst)?")
 
 
 def _texts(path: Path, column: str) -> Iterator[str]:
     """Read the texts of a file; a row without a text yields an empty one."""
-    for row in json_posts(path, column) if _JSON.fullmatch(path.name) else read_rows(path, [column]):
+    for row in read_rows(path, [column]):
         if isinstance(row, BrokenRow):
             raise InputError(f"{path}, row {row.number}: {row.reason}; correct or delete the row")
         text = row.fields.get(column)

@@ -2,29 +2,33 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline.errors import DamagedError
 from pipeline.records import (
+    PLAIN,
     UNCLOSED,
     BrokenRow,
+    Dialect,
     Row,
+    Tell,
+    TextFile,
     batch_rows,
     csv_header,
-    csv_rows,
     csv_spans,
     csv_text,
-    jsonl_rows,
+    ignore,
     kind_of,
     open_text,
     parquet_batches,
     parquet_length,
     read_lines,
+    text_rows,
+    with_partitions,
 )
 
 SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
@@ -48,7 +52,11 @@ class Shard:
     size : int
         Number of bytes of the file that the shard covers.
     content : bytes
-        The rows: the lines of a JSONL file, the header and rows of a CSV file, or an Arrow stream for a Parquet file.
+        The rows: lines of JSONL or the header and rows of CSV, in UTF-8, or an Arrow stream.
+    kind : {".jsonl", ".csv", ".parquet"}
+        Which of these it is.
+    dialect : Dialect
+        How CSV is written.
     """
 
     file: str
@@ -57,6 +65,8 @@ class Shard:
     digest: str
     size: int
     content: bytes
+    kind: str
+    dialect: Dialect = PLAIN
 
     @property
     def name(self) -> str:
@@ -67,9 +77,10 @@ class Shard:
 Piece = tuple[bytes, int]  # bytes that must stay together, and how many rows they count as
 
 
-def _csv_pieces(path: Path, content: BinaryIO) -> Generator[Piece]:
-    with csv_text(content) as text:
-        spans = csv_spans(read_lines(text, "\n"))
+def _csv_pieces(path: Path, file: TextFile) -> Generator[Piece]:
+    newline = file.dialect.newline
+    with csv_text(file.content, newline) as text:
+        spans = csv_spans(read_lines(text, newline), file.dialect)
         header, _ = csv_header(spans, path)
         yield header.encode("utf-8", "surrogateescape"), 0
         number = 0
@@ -95,42 +106,51 @@ def _stamp(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An open file: its pieces (first the header of every shard, then row by row), a function from rows to bytes of it, and its form."""
+
+    pieces: Iterator[Piece]
+    position: Callable[[int], int]
+    kind: str
+    dialect: Dialect = PLAIN
+
+
 @contextmanager
-def _pieces(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[Iterator[Piece], Callable[[int], int]]]:
-    """Yield the pieces of a file (first the header of every shard, then row by row), and a function from rows to bytes of the file."""
+def _opened(path: Path, columns: Sequence[str] | None, tell: Tell) -> Iterator[_Source]:
     if kind_of(path) == ".parquet":
         stamp = length, _ = _stamp(path)
         total = parquet_length(path)
-        yield _parquet_pieces(path, columns), lambda rows: length * rows // max(total, 1)
+        yield _Source(_parquet_pieces(path, columns), lambda rows: length * rows // max(total, 1), ".parquet")
         if _stamp(path) != stamp:  # Arrow may have taken the change for the end of the file
             raise DamagedError(f"{path}: was changed while it was being scored; run again")
         return
-    with open_text(path) as (content, position):
-        if kind_of(path) == ".csv":
-            with closing(_csv_pieces(path, content)) as pieces:  # close the pieces before the file
-                yield pieces, lambda rows: position()
+    with open_text(path, columns or (), tell) as file:
+        if file.kind == ".csv":
+            with closing(_csv_pieces(path, file)) as pieces:  # close the pieces before the file
+                yield _Source(pieces, lambda rows: file.position(), file.kind, file.dialect)
         else:
-            lines = ((line, 1) for line in read_lines(content, b"\n"))
-            yield chain([(b"", 0)], lines), lambda rows: position()
+            lines = ((line, 1) for line in read_lines(file.content, b"\n"))
+            yield _Source(chain([(b"", 0)], lines), lambda rows: file.position(), file.kind)
 
 
-def _cut_pieces(path: Path, pieces: Iterator[Piece], position: Callable[[int], int]) -> Iterator[Shard]:
-    header, _ = next(pieces, (b"", 0))
+def _shards(path: Path, source: _Source) -> Iterator[Shard]:
+    header, _ = next(source.pieces, (b"", 0))
     number, first_row, rows, taken, size, before = 0, 1, 0, [header], 0, 0
 
     def shard() -> Shard:
-        whole = b"".join(taken)
-        return Shard(str(path), number, first_row, hashlib.sha256(whole).hexdigest(), position(first_row + rows - 1) - before, whole)
+        whole, covered = b"".join(taken), source.position(first_row + rows - 1) - before
+        return Shard(str(path), number, first_row, hashlib.sha256(whole).hexdigest(), covered, whole, source.kind, source.dialect)
 
     try:
-        for piece, counts in pieces:
+        for piece, counts in source.pieces:
             taken.append(piece)
             rows += counts
             size += len(piece)
             if size >= SHARD_BYTES or rows >= SHARD_LINES:
                 yield shard()
                 number, first_row, rows, taken, size = number + 1, first_row + rows, 0, [header], 0
-                before = position(first_row - 1)
+                before = source.position(first_row - 1)
     except (OSError, DamagedError) as error:
         if size:
             yield shard()
@@ -141,15 +161,17 @@ def _cut_pieces(path: Path, pieces: Iterator[Piece], position: Callable[[int], i
         yield shard()
 
 
-def cut(path: Path, columns: Sequence[str] | None = None) -> Iterator[Shard]:
+def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore) -> Iterator[Shard]:
     """Cut a file into shards, reading it only as far as shards are requested.
 
     Parameters
     ----------
     path : Path
-        A JSONL, CSV or Parquet file.
+        The file.
     columns : sequence of str, optional
-        Columns of a Parquet file to read; by default, all.
+        Columns of a Parquet file to read, by default all; in other files, the delimiter is recognised by them.
+    tell : callable
+        Called with the path and what the file was taken for, if that is not what its name says, in UTF-8 with commas.
 
     Raises
     ------
@@ -159,20 +181,18 @@ def cut(path: Path, columns: Sequence[str] | None = None) -> Iterator[Shard]:
         When the header of a CSV file, or the file's encoding, cannot be used.
     """
     try:
-        with _pieces(path, columns) as (pieces, position):
-            yield from _cut_pieces(path, pieces, position)
+        with _opened(path, columns, tell) as source:
+            yield from _shards(path, source)
     except OSError as error:
         raise DamagedError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 
 
-def read_shard(shard: Shard) -> Iterator[Row | BrokenRow]:
-    """Yield the rows of a shard, in order."""
+def read_shard(shard: Shard) -> Iterable[Row | BrokenRow]:
+    """Return the rows of a shard, in order."""
     path, content = Path(shard.file), io.BytesIO(shard.content)
-    kind = kind_of(path)
-    if kind == ".jsonl":
-        return jsonl_rows(content, shard.first_row)
-    if kind == ".csv":
-        return csv_rows(content, path, shard.first_row)
-    import pyarrow as pa
+    if shard.kind == ".parquet":
+        import pyarrow as pa
 
-    return batch_rows(pa.ipc.open_stream(content), shard.first_row)
+        return with_partitions(batch_rows(pa.ipc.open_stream(content), shard.first_row), path)
+    text = TextFile(content, lambda: 0, shard.kind, shard.dialect)
+    return with_partitions(text_rows(text, path, shard.first_row), path)

@@ -96,7 +96,7 @@ def _shape(path: Path, options: Options) -> tuple[str, ...]:
     if kind == ".jsonl":
         return (kind,)
     if kind == ".csv":
-        with open_text(path) as (file, _), csv_text(file) as text:
+        with open_text(path) as file, csv_text(file.content) as text:
             spans = csv_spans(read_lines(text, "\n"))
             names = shape = csv_header(spans, path)[1]
             # Spark would read the rest of the file as the text of one post.

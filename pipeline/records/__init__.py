@@ -1,0 +1,41 @@
+"""Read the rows of JSON, CSV, Parquet and Excel files, plain or compressed, one at a time, including broken rows."""
+
+from pipeline.records.csv_rows import PLAIN, Dialect, csv_header, csv_rows, csv_spans, csv_text
+from pipeline.records.jsonl import jsonl_rows
+from pipeline.records.kinds import FILES, STDIN, is_litter, kind_of, name_of, partitions_of
+from pipeline.records.parquet import batch_rows, parquet_batches, parquet_length
+from pipeline.records.reading import file_rows, read_rows, text_rows, with_partitions
+from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
+from pipeline.records.text import Tell, TextFile, ignore, open_text
+
+__all__ = [
+    "FILES",
+    "MAX_RECORD",
+    "PLAIN",
+    "STDIN",
+    "UNCLOSED",
+    "BrokenRow",
+    "Dialect",
+    "Row",
+    "Tell",
+    "TextFile",
+    "batch_rows",
+    "csv_header",
+    "csv_rows",
+    "csv_spans",
+    "csv_text",
+    "file_rows",
+    "ignore",
+    "is_litter",
+    "jsonl_rows",
+    "kind_of",
+    "name_of",
+    "open_text",
+    "parquet_batches",
+    "parquet_length",
+    "partitions_of",
+    "read_lines",
+    "read_rows",
+    "text_rows",
+    "with_partitions",
+]

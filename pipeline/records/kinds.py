@@ -1,0 +1,75 @@
+"""Which files can be read, by their names."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from models.errors import InputError
+
+STDIN = Path("-")
+FILES = ".jsonl, .ndjson, .json, .csv, .tsv (these also .gz, .bz2, .xz or .zst), .parquet and .xlsx"
+
+_KINDS = {"ndjson": ".jsonl", "json": ".jsonl", "tsv": ".csv"}
+_NAME = re.compile(r"(?P<stem>.*)\.(?:(?P<whole>parquet|xlsx)|(?P<text>jsonl|ndjson|json|csv|tsv)(?:\.(?:gz|bz2|xz|zst))?)", re.IGNORECASE)
+_REMEDIES = {
+    ".txt": "give it the ending of what it holds, .jsonl, .csv or .tsv",
+    ".zip": "unpack it",
+    ".xls": "save it as .xlsx",
+    ".ods": "save it as .xlsx",
+}
+# What file managers, version control and archive programs leave in folders.
+_LITTER = re.compile(r"thumbs\.db|ehthumbs\.db|desktop\.ini|__macosx|icon\r|\$recycle\.bin|\..*", re.IGNORECASE)
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+
+def name_of(path: Path) -> tuple[str, str] | None:
+    """Return a file's name without extensions, and its kind (see `kind_of`); None for files that cannot be read.
+
+    Examples
+    --------
+    >>> name_of(Path("Posts.JSONL.gz")), name_of(Path("posts.tsv")), name_of(Path("notes.txt"))
+    (('Posts', '.jsonl'), ('posts', '.csv'), None)
+    """
+    if not (found := _NAME.fullmatch(path.name)):
+        return None
+    ending = (found["whole"] or found["text"]).lower()
+    return found["stem"], _KINDS.get(ending, f".{ending}")
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of a file: ``.jsonl``, ``.csv``, ``.parquet`` or ``.xlsx``; standard input is JSONL.
+
+    Raises
+    ------
+    InputError
+        When the name has another ending.
+    """
+    if path == STDIN:
+        return ".jsonl"
+    if not (found := name_of(path)):
+        remedy = _REMEDIES.get(path.suffix.lower(), "convert the file")
+        raise InputError(f"{path}: must be one of {FILES}, but got {path.suffix or 'no extension'}; {remedy}")
+    return found[1]
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder of this name was left by a file manager or the like, or is hidden, and so is no input.
+
+    Examples
+    --------
+    >>> [is_litter(name) for name in (".DS_Store", "Thumbs.db", "__MACOSX", "._posts.csv", "posts.csv")]
+    [True, True, True, True, False]
+    """
+    return bool(_LITTER.fullmatch(name))
+
+
+def partitions_of(path: Path) -> dict[str, str | None]:
+    """Return the columns that the folders of a file stand for, as Hive, Spark and Arrow name them.
+
+    Examples
+    --------
+    >>> partitions_of(Path("posts/year=2017/month=2017-10/part-0.parquet"))
+    {'year': '2017', 'month': '2017-10'}
+    """
+    pairs = [folder.partition("=") for folder in path.parts[:-1]]
+    return {unquote(name): None if value == _NO_VALUE else unquote(value) for name, equals, value in pairs if equals and name and value}

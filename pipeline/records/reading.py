@@ -1,0 +1,137 @@
+"""Read the rows of a file, one at a time, including broken rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from models.errors import InputError
+from pipeline.errors import DamagedError
+from pipeline.records.csv_rows import csv_rows
+from pipeline.records.jsonl import jsonl_rows
+from pipeline.records.kinds import kind_of, partitions_of
+from pipeline.records.parquet import batch_rows, parquet_batches
+from pipeline.records.rows import BrokenRow, Row, shown_columns
+from pipeline.records.text import Tell, TextFile, ignore, open_text
+
+_LOOKED_AT = 1_000  # rows of JSON of which one must have the columns
+
+
+def with_partitions(rows: Iterable[Row | BrokenRow], path: Path) -> Iterable[Row | BrokenRow]:
+    """Add to rows the columns that the folders of their file stand for (`partitions_of`), unless they have them.
+
+    Parameters
+    ----------
+    rows : iterable of Row or BrokenRow
+        The rows.
+    path : Path
+        Their file.
+    """
+    if not (partitions := partitions_of(path)):
+        return rows
+    return (Row(row.number, partitions | row.fields) if isinstance(row, Row) else row for row in rows)
+
+
+def text_rows(file: TextFile, path: Path, first: int = 1) -> Iterator[Row | BrokenRow]:
+    """Yield the rows of an open file.
+
+    Parameters
+    ----------
+    file : TextFile
+        The file.
+    path : Path
+        Its path, for error messages.
+    first : int
+        Number of the first row.
+    """
+    if file.kind == ".csv":
+        return csv_rows(file.content, path, first, file.dialect)
+    return jsonl_rows(file.content, first)
+
+
+def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
+    """Yield the rows of a file as `read_rows` does, but whatever columns they have; an `OSError` stays one.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : sequence of str
+        Columns that it should have, if they are known: delimiters are recognised by them.
+    tell : callable
+        As in `read_rows`.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be used; `DamagedError` when it is truncated.
+    """
+    yield from with_partitions(_rows_of(path, columns, tell), path)
+
+
+def _rows_of(path: Path, columns: Sequence[str], tell: Tell) -> Iterator[Row | BrokenRow]:
+    if kind_of(path) == ".parquet":
+        yield from batch_rows(parquet_batches(path))
+        return
+    number = 0
+    try:
+        with open_text(path, columns, tell) as file:
+            for row in text_rows(file, path):
+                number = row.number
+                yield row
+    except OSError as error:
+        if error.errno:
+            raise
+        raise DamagedError(f"{path}, row {number + 1}: is damaged or truncated ({error}); copy or write the file again") from None
+
+
+def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:
+    """Yield rows, of which one of the first must have the columns; in JSON not just the first, which may be a notice and no post."""
+    held: list[Row | BrokenRow] = []
+    found: dict[str, int] = {}  # the first row that has each column
+    limit = _LOOKED_AT if kind_of(path) == ".jsonl" else 1
+    complete = False
+    for row in rows:
+        held.append(row)
+        if isinstance(row, Row):
+            found = dict.fromkeys(row.fields, row.number) | found
+        if (complete := found.keys() >= set(columns)) or (found and len(held) >= limit):
+            break
+    if found and not complete:
+        missing = next(column for column in columns if column not in found)
+        place = f"{path}, row {min(found.values())}"
+        raise InputError(f"{place}: no column {missing!r}, found {shown_columns(sorted(found))}; correct the column's name")
+    yield from chain(held, rows)
+
+
+def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False, tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
+    """Yield the rows of a file in order and in bounded memory; blank lines are skipped.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any kind that `kind_of` knows. Delimiter and encoding of text files are recognised.
+    columns : iterable of str
+        Columns that the file must have, but not every row of JSON.
+    may_be_empty : bool
+        Whether a file without rows is allowed.
+    tell : callable
+        Called with the path and what the file was taken for, if that is not what its name says, in UTF-8 with commas.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, empty, of another kind or unreadable, or lacks a column; `DamagedError` when it is truncated.
+    """
+    seen, columns = False, list(columns)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the files in it")
+        if not path.exists():
+            raise InputError(f"{path}: no such file; check the path")
+        for row in _checked(file_rows(path, columns, tell), columns, path):
+            seen = True
+            yield row
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    if not seen and not may_be_empty:
+        raise InputError(f"{path}: is empty (no rows); give a file with posts")

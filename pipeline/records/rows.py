@@ -1,0 +1,65 @@
+"""A row of a file, whole or broken, and the limit to its length."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, AnyStr
+
+MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
+_SKIPPED = 2**16  # how much of a longer one to skip at a time
+
+UNDECODABLE = re.compile("[\udc80-\udcff]")  # from `errors="surrogateescape"`, for bytes that are not UTF-8
+UNCLOSED = "a quote is never closed, so the rest of the file was not read"
+TOO_LONG = f"record is longer than {MAX_RECORD >> 20} MiB"
+
+
+@dataclass(slots=True)  # frozen instances take three times as long to make
+class Row:
+    """A row that could be read.
+
+    Attributes
+    ----------
+    number : int
+        Number of the line in a JSONL file, of the object in a JSON array, or of the data row in any other file, from 1.
+    fields : dict
+        Values by column.
+    """
+
+    number: int
+    fields: dict[str, Any]
+
+
+@dataclass(slots=True)
+class BrokenRow:
+    """A row that could not be read, with the reason, which never quotes its content."""
+
+    number: int
+    reason: str
+
+
+def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:
+    """Yield the lines of a file; a line longer than `MAX_RECORD` is cut to just above that length.
+
+    Parameters
+    ----------
+    file : file
+        An open text or binary file.
+    newline : str or bytes
+        The newline, of the file's type.
+    """
+    while line := file.readline(MAX_RECORD + 1):
+        if len(line) <= MAX_RECORD or line.endswith(newline):
+            yield line
+            continue
+        line += newline
+        yield line
+        while len(rest := file.readline(_SKIPPED)) == _SKIPPED and not rest.endswith(newline):
+            pass
+
+
+def shown_columns(columns: Iterable[str]) -> str:
+    """List column names for a message; whatever looks otherwise is only counted, because without a header it may be somebody's words."""
+    names = list(columns)
+    shown = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", name)]
+    others = len(names) - len(shown)
+    return ", ".join([*shown, *([f"{others} of another kind (a file without a header?)"] if others else [])])

@@ -1,0 +1,186 @@
+"""Open files of rows as UTF-8 text, whatever they are in."""
+
+import bz2
+import io
+import lzma
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from models.errors import InputError
+from pipeline.records.csv_rows import PLAIN, Dialect, find_dialect
+from pipeline.records.encoding import CHUNK, as_utf8
+from pipeline.records.jsonl import array_lines, is_array, is_json_line
+from pipeline.records.kinds import STDIN, kind_of
+from pipeline.records.workbook import workbook_lines
+
+Tell = Callable[[Path, str], Any]
+
+_PIECE = 2**13  # bytes to decompress at a time, of which those before damage are lost
+_COMPRESSIONS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}  # how each begins
+_ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
+_OTHERS = {
+    b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx",
+    b"PAR1": "is a Parquet file; let its name end in .parquet",
+}
+
+
+def ignore(path: Path, what: str) -> None:
+    """Do not say what a file was taken for."""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """An open file of JSONL or CSV.
+
+    Attributes
+    ----------
+    content : binary file
+        In UTF-8, without a mark at its beginning.
+    position : callable
+        Returns how many bytes of the file, before decompression, were read.
+    kind : {".jsonl", ".csv"}
+        What it holds, which need not be what its name says: JSON arrays and workbooks are turned into JSONL.
+    dialect : Dialect
+        How CSV is written.
+    """
+
+    content: BinaryIO
+    position: Callable[[], int]
+    kind: str
+    dialect: Dialect = PLAIN
+
+
+class _Stream(io.RawIOBase):
+    """A file whose content is computed chunk by chunk."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._left = chunks, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            if (chunk := next(self._chunks, None)) is None:
+                return 0
+            self._left = memoryview(chunk)
+        size = min(len(buffer), len(self._left))
+        buffer[:size], self._left = self._left[:size], self._left[size:]
+        return size
+
+
+def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
+    return io.BufferedReader(_Stream(chunks), CHUNK)
+
+
+def _compression(path: Path, head: bytes) -> str | None:
+    """Return how a file is compressed, by how it begins; by its name only if it does not begin like text, and so is damaged."""
+    for name, magic in _COMPRESSIONS.items():
+        if head.startswith(magic):
+            return name
+    return None if re.fullmatch(rb"[\t\r\n -~\x80-\xff]*", head) else _ENDINGS.get(path.suffix.lower())
+
+
+def _decompressed(raw: BinaryIO, compression: str | None, stack: ExitStack) -> Any:
+    if compression == "bzip2":
+        return stack.enter_context(bz2.open(raw))
+    if compression == "xz":
+        return stack.enter_context(lzma.open(raw))
+    if compression:
+        import pyarrow as pa
+
+        return stack.enter_context(io.BufferedReader(stack.enter_context(pa.input_stream(raw, compression=compression))))
+    return raw
+
+
+def _chunks(content: Any) -> Iterator[bytes]:
+    """Read chunks, which are full except for the last; what was read before damage is not lost."""
+    damage: Exception | None = None
+    size = CHUNK
+    while size == CHUNK and not damage:
+        chunk = io.BytesIO()
+        try:
+            while chunk.tell() < CHUNK and (piece := content.read1(min(_PIECE, CHUNK - chunk.tell()))):
+                chunk.write(piece)
+        except (OSError, EOFError, lzma.LZMAError) as error:
+            damage = error
+        size = chunk.tell()
+        yield chunk.getvalue()
+    if damage:
+        raise damage if isinstance(damage, OSError) else OSError(str(damage))  # as gzip and zstd do
+
+
+def _interpreted(chunks: Iterator[bytes], path: Path, columns: Sequence[str], said: list[str]) -> tuple[Iterator[bytes], str, Dialect]:
+    """Return the chunks of a file in UTF-8 as JSONL or CSV, which of these, and how CSV is written; add what is unusual to `said`."""
+    kind, head = kind_of(path), next(chunks, b"")
+    text = head.decode("utf-8", "surrogateescape")
+    if is_array(text):
+        said.append("as a JSON array or JSON over several lines")
+        return array_lines(chain([head], chunks), path), ".jsonl", PLAIN
+    if kind == ".csv" and not is_json_line(text):
+        tabs = ".tsv" in path.name.lower()
+        dialect, start = find_dialect(text, columns, "\t,;|" if tabs else ",;\t|", whole=len(head) < CHUNK)
+        said += dialect.described("\t" if tabs else ",")
+        return chain([head[start:]], chunks), kind, dialect
+    chunks = chain([head], chunks)
+    if kind == ".csv":
+        said.append("as JSON lines")
+    if "\r" in text and "\n" not in text:
+        said.append("with lines that end in a lone CR")
+        chunks = (chunk.replace(b"\r", b"\n") for chunk in chunks)
+    return chunks, ".jsonl", PLAIN
+
+
+@contextmanager
+def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[TextFile]:
+    """Open a file for reading that is not Parquet.
+
+    Parameters
+    ----------
+    path : Path
+        The file; `STDIN` is standard input.
+    columns : sequence of str
+        Columns that it must have, if they are known: delimiters are recognised by them.
+    tell : callable
+        Called with the path and what the file was taken for, if that is not what its name says, in UTF-8 with commas.
+
+    Raises
+    ------
+    InputError
+        When it cannot be used as it is.
+    """
+    said: list[str] = []
+    opened = False
+
+    def note(encoding: str) -> None:
+        if opened:
+            tell(path, f"from some row on, read in {encoding}")
+        said.append(f"in {encoding}")
+
+    with ExitStack() as stack:
+        if kind_of(path) == ".xlsx":
+            yield TextFile(_buffered(workbook_lines(path)), lambda: path.stat().st_size, ".jsonl")
+            return
+        raw: Any
+        if path == STDIN:
+            raw, compression = sys.stdin.buffer, None
+        else:
+            raw = stack.enter_context(path.open("rb", buffering=CHUNK))
+            compression = _compression(path, raw.peek(6)[:6])
+            if compression != _ENDINGS.get(path.suffix.lower()):
+                said.append(f"as {compression}" if compression else "uncompressed")
+        chunks = _chunks(_decompressed(raw, compression, stack))
+        head = next(chunks, b"")
+        if magic := next(filter(head.startswith, [*_OTHERS, *_COMPRESSIONS.values()]), None):
+            raise InputError(f"{path}: {_OTHERS.get(magic, 'is compressed; decompress it, as in zcat FILE | …')}")
+        found, kind, dialect = _interpreted(as_utf8(chain([head], chunks), path, note), path, columns, said)
+        if said:
+            tell(path, f"read {', '.join(said)}")
+        opened = True
+        yield TextFile(_buffered(found), (lambda: 0) if path == STDIN else raw.tell, kind, dialect)

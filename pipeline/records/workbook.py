@@ -1,0 +1,46 @@
+"""Rows of Excel workbooks."""
+
+import json
+from collections.abc import Iterator
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from models.errors import InputError
+from pipeline.errors import DamagedError
+from pipeline.records.rows import shown_columns
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, float) and cell.is_integer():  # Excel has no other numbers
+        return int(cell)
+    return cell.isoformat() if isinstance(cell, date | time) else cell
+
+
+def workbook_lines(path: Path) -> Iterator[bytes]:
+    """Yield the rows of a workbook's first sheet as lines of JSONL; the first row that is not empty holds the columns' names.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.xlsx`` file.
+
+    Raises
+    ------
+    InputError
+        When a column's name occurs twice; `DamagedError` when it is no workbook.
+    """
+    import python_calamine
+
+    try:
+        rows = python_calamine.load_workbook(path).get_sheet_by_index(0).to_python(skip_empty_area=True)
+    except (python_calamine.CalamineError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DamagedError(f"{path}: cannot be read as a workbook ({type(error).__name__}); save it again as .xlsx or .csv") from None
+    filled = [row for row in rows if any(cell != "" for cell in row)]
+    names = [str(_plain(cell)).strip() for cell in filled[0]] if filled else []
+    if repeated := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
+        raise InputError(f"{path}, header: column {shown_columns(repeated)} occurs twice; rename one")
+    for row in filled[1:]:
+        yield json.dumps({name: _plain(cell) for name, cell in zip(names, row, strict=True) if name}, default=str).encode() + b"\n"
