@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+import zipfile
 
 import datasets
 import numpy as np
@@ -59,6 +60,22 @@ def table(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def workbook(path, rows):
+    """Write the least that is read as an Excel workbook."""
+    lines = ("<row>" + "".join(f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in row) + "</row>" for row in rows)
+    relation = '<Relationships><Relationship Id="a" Type="{}" Target="{}"/></Relationships>'
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    parts = {
+        "_rels/.rels": relation.format(f"{office}/officeDocument", "xl/workbook.xml"),
+        "xl/_rels/workbook.xml.rels": relation.format(f"{office}/worksheet", "worksheets/s.xml"),
+        "xl/workbook.xml": f'<workbook xmlns:r="{office}"><sheets><sheet name="s" sheetId="1" r:id="a"/></sheets></workbook>',
+        "xl/worksheets/s.xml": f"<worksheet><sheetData>{''.join(lines)}</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
 
 
 EXPECTED = [sorted(labels) for labels in GIVEN]
@@ -199,6 +216,22 @@ class TestColumns:
         (note,) = load(table(["tweet_id", "text", "labels"], [("7", "one", "assault")])).notes
         assert "row numbers taken as ids (or take another column: --set data.columns.id=tweet_id)" in note
 
+    def test_a_workbook(self, tmp_path):
+        pytest.importorskip("python_calamine")
+        path = tmp_path / "posts.xlsx"
+        workbook(path, [["text", *TITLES.values()], ["one", "", "x"], ["two"]])
+        assert labels_of(load(path)) == [["street_harassment"], []]
+
+    def test_how_a_file_was_read_is_said(self, tmp_path):
+        path = tmp_path / "posts.csv"
+        path.write_bytes("Text;Labels\nLe café;assault,street_harassment\nnon;\n".encode("cp1252"))
+        corpus = load(path)
+        assert labels_of(corpus) == [["assault", "street_harassment"], []]
+        (note,) = corpus.notes
+        assert all(
+            part in note for part in ("separated by ';'", "Windows-1252", "'Labels' taken as the labels", "row numbers taken as ids")
+        )
+
     def test_no_ids_in_split_files(self, jsonl, tmp_path):
         for name in ("train", "test"):
             jsonl(f"{name}.jsonl", [{"text": f"{name} {number}", "labels": []} for number in range(2)])
@@ -255,7 +288,7 @@ class TestRefusals:
         with path.open("a") as file:
             file.write("6,six\n")
         with refused(
-            f"{path}, row 1 and 2 more: unknown labels 'asault', a text of 5 characters",
+            f"{path}, row 1 and 2 more: unknown label 'asault', a text of 5 characters",
             "| row 2: id '1' is already used",
             "--set data.columns.id=null",
             "| row 3 and 1 more: the text is empty",
@@ -266,7 +299,7 @@ class TestRefusals:
     def test_unknown_labels_can_be_left_out_as_told(self, table):
         path = table(["id", "text", "labels"], [("1", "one", "assault;rumour"), ("2", "two", "Spam"), ("3", "three", "joke")])
         message = refusal(path)
-        assert "unknown labels 'rumour', 'joke'" in message
+        assert "unknown label 'rumour', 'joke'" in message
         assert labels_of(with_options_of(message, path)) == [["assault"], [], []]
 
     def test_a_short_text_that_is_often_a_label_is_shown(self, table):

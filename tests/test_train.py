@@ -144,7 +144,7 @@ BROKEN = {
     "empty": ("posts.jsonl", b"", "empty"),
     "empty CSV": ("posts.csv", b"", "empty"),
     "other kind": ("posts.txt", b"text", "but got .txt"),
-    "missing column": ("posts.jsonl", lines({"id": "1", "text": "a"}), "row 1: no column 'labels'"),
+    "missing column": ("posts.jsonl", lines({"id": "1", "text": "a"}), "posts.jsonl: no column 'labels'"),
     "unknown label": (
         "posts.jsonl",
         lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),

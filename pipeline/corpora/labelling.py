@@ -112,7 +112,7 @@ class Labelling:
                 f"to leave {'it' if len(shown) == 1 else 'them'} out on purpose: --set {shlex.quote(f'labels.ignored=[{ignored}]')}"
             )
         hints += [suggestion] if suggestion else []
-        message = f"unknown label{'s' if len(shown) > 1 else ''} {told}; {'; '.join(hints)}"
+        message = f"unknown label {told}; {'; '.join(hints)}"
         self.problems.add(rows[0], "unknown label", message, len(rows))
 
     def notes(self) -> list[str]:

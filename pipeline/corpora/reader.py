@@ -66,9 +66,11 @@ class Reader:
 
     def records(self, path: Path) -> list[Record]:
         """Read the records of a file; an `InputError` tells all rows that cannot be used."""
-        return self.table(with_class_names(features_of(path), read_rows(path, [])), str(path), path.stem)
+        said = list[str]()
+        rows = with_class_names(features_of(path), read_rows(path, [], tell=lambda _, what: said.append(what)))
+        return self.table(rows, str(path), path.stem, said)
 
-    def table(self, rows: Iterable[Row | BrokenRow], origin: str, stem: str) -> list[Record]:
+    def table(self, rows: Iterable[Row | BrokenRow], origin: str, stem: str, said: Iterable[str] = ()) -> list[Record]:
         """Make records of rows.
 
         Parameters
@@ -79,6 +81,8 @@ class Reader:
             File or data set that the rows are from, for messages.
         stem : str
             Name of the file or split, with which the ids begin if rows are numbered.
+        said : iterable of str
+            What is already known about how the rows were read, once they are.
 
         Raises
         ------
@@ -104,7 +108,7 @@ class Reader:
         if labelling.unknown:
             labelling.complain(None if export else labels_elsewhere(columns, [post.fields for post in posts], self.cells))
         problems.check()
-        told = [*([str(export)] if export else []), *taken, *labelling.notes()]
+        told = [*said, *([str(export)] if export else []), *taken, *labelling.notes()]
         self.notes += [f"{origin}: {'; '.join(told)}"] if told else []
         return [record for record in made if record]
 
