@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from models.errors import InputError
 from pipeline.corpora.labels_cell import LabelCells
 from pipeline.corpora.layout import option
+from pipeline.corpora.problems import counted
 from pipeline.records import Row
 
 _OF_ANNOTATION = {"annotation_id", "annotator", "lead_time", "created_at", "updated_at", "agreement"}  # in Label Studio's flat exports
@@ -63,10 +64,10 @@ class Export:
     left_out: int = 0
 
     def __str__(self) -> str:
-        no_labels = ", ".join(f"{count:,} {what}" for what, count in self.no_labels.items() if count)
-        told = [f"an export of {self.tool}: {len(self.posts):,} posts, labels from {self.labels_from}"]
+        no_labels = ", ".join(counted(count, what) for what, count in self.no_labels.items() if count)
+        told = [f"an export of {self.tool}: {counted(len(self.posts), 'post')}, labels from {self.labels_from}"]
         told += [f"not taken for labels: {no_labels}"] if no_labels else []
-        told += [f"{self.left_out:,} posts left out, because nobody finished labelling them"] if self.left_out else []
+        told += [f"{counted(self.left_out, 'post')} left out, because nobody finished labelling"] if self.left_out else []
         return "; ".join(told)
 
     def add(self, number: int, fields: dict[str, Any], votes: list[Vote]) -> None:
@@ -123,11 +124,11 @@ def _label_studio(export: Export, rows: Sequence[Row], wanted: object, cells: La
         votes = []
         for annotation in annotations[row.number]:
             if annotation.get("was_cancelled") or annotation.get("skipped"):
-                export.no_labels["cancelled annotations"] += 1
+                export.no_labels["cancelled annotation"] += 1
             else:
                 votes.append(Vote([each.get("value") for each in _dicts(annotation.get("result")) if each.get("from_name") == question]))
         for name in ("predictions", "drafts"):
-            export.no_labels[name] += len(_dicts(row.fields.get(name)))
+            export.no_labels[name.removesuffix("s")] += len(_dicts(row.fields.get(name)))
         export.add(row.number, {"id": row.fields.get("id"), **row.fields["data"]}, votes)
 
 
@@ -171,7 +172,7 @@ def _prodigy(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCe
         posts.setdefault(key, Post(row.number, (meta if isinstance(meta, dict) else {}) | fields, []))
         of_post = votes.setdefault(key, {})
         if answer != "accept":
-            export.no_labels["rejected answers" if answer == "reject" else "ignored answers"] += 1
+            export.no_labels["rejected answer" if answer == "reject" else "ignored answer"] += 1
         if answer == "accept":
             accepted.add(key)
         if answer == "accept" or (answer == "reject" and single):
@@ -212,7 +213,7 @@ def _argilla(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCe
             if status == "submitted":
                 votes.append(Vote(response.get("value")))
             else:
-                export.no_labels[f"responses with the status {status}"] += 1
+                export.no_labels[f"{status} response"] += 1
         nested = [row.fields.get(name) or {} for name in ("metadata", "fields")]
         export.add(row.number, {**row.fields, **nested[0], **nested[1]} if "fields" in row.fields else row.fields, votes)
 

@@ -11,7 +11,7 @@ from models.config import LabelSet
 from pipeline.corpora.exports import Post, majority
 from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of, is_blank
 from pipeline.corpora.layout import option
-from pipeline.corpora.problems import Problems
+from pipeline.corpora.problems import Problems, counted
 
 _LONGEST, _OFTEN = 40, 5  # what is longer may be a post; what occurs so often and is short is hardly one
 _SHOWN = 5  # unknown labels in a message
@@ -58,7 +58,7 @@ class Labelling:
         if post.votes:
             return self._agreed(post)
         if isinstance(self.columns, str):
-            cell = post.fields[self.columns]
+            cell = post.fields.get(self.columns)  # JSON may leave out what is null
             self.counts["blank"] += is_blank(cell)
             return self._listed(cell, post.number)
         flags = {label: self._flag(post, column) for label, column in self.columns.items()}
@@ -68,11 +68,13 @@ class Labelling:
         asked = [vote.asked and frozenset(self.cells.match(name) or name for name in vote.asked) for vote in post.votes]
         listed = [self._listed(vote.given, post.number) for vote in post.votes]
         names, dropped = majority(zip(listed, asked, strict=True))
-        self.counts.update(several=len(post.votes) > 1, dropped=dropped)
+        times = Counter(name for names in asked for name in names or self.cells.known)
+        self.counts.update(several=max(times.values()) > 1, dropped=dropped)
         return names
 
     def _listed(self, cell: Any, row: int) -> list[str]:
         names, unknown = self.cells.read(cell)
+        self.counts["lists"] += not isinstance(cell, str | int | float | None)
         for each in unknown:
             rows = self.unknown.setdefault(each if isinstance(each, str | int | float) else shown_value(each), [])
             if row not in rows[-1:]:
@@ -104,8 +106,10 @@ class Labelling:
         near = {match for label in self.unknown for match in difflib.get_close_matches(str(label), self.cells.known, n=1)}
         hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"allowed are {', '.join(self.cells.known)}"]
         if all(str(label).replace(".", "").isdigit() for label in self.unknown):
-            example = option("labels", {self.cells.known[0]: str(self.columns)})
-            hints.append(f"numbers do not say which label they mean: write names or, if 1 means one label, name it, as in {example}")
+            hints.append("numbers do not say which label they mean; write names")
+            if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
+                example = option("labels", {self.cells.known[0]: str(self.columns)})
+                hints.append(f"if 1 stands for one label, say for which, as in {example}")
         elif all(repr(label) in shown for label in self.unknown):
             ignored = ", ".join([*self.labels.ignored, *map(str, self.unknown)])
             hints.append(
@@ -121,10 +125,11 @@ class Labelling:
         counts = self.counts
         told = [", ".join(spelt)] if spelt else []
         if counts["blank"]:
-            told.append(f"{counts['blank']:,} blank or null cells taken as posts without labels")
+            told.append(f"{counted(counts['blank'], 'blank or null cell')} taken as no labels")
         if counts["blank flags"] and counts["flags"]:
-            told.append(f"{counts['blank flags']:,} blank or null cells taken as no")
+            told.append(f"{counted(counts['blank flags'], 'blank or null cell')} taken as no")
         if counts["several"]:
             rule = "a label counts if more than half of those asked gave it"
-            told.append(f"{counts['several']:,} posts with several annotations: {rule}, which dropped {counts['dropped']:,} labels")
+            dropped = counted(counts["dropped"], "label")
+            told.append(f"several annotators on {counted(counts['several'], 'post')}: {rule}, which dropped {dropped}")
         return told

@@ -78,8 +78,8 @@ def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: Labe
         if read and all(found or not unknown for found, unknown in read):
             listing[name] = sum(bool(found) for found, _ in read)
     flagged = cells.columns(names)
-    if max(listing.values(), default=0):
-        guessed["labels"] = listing.most_common(1)[0][0]
+    if len(+listing) == 1:
+        guessed["labels"] = next(iter(+listing))
     elif flagged:
         guessed["labels"] = flagged
     guessed["id"] = next((name for name in names if canonical(name) in _IDS), None)

@@ -7,6 +7,11 @@ from models.errors import InputError
 _SHOWN = 6  # kinds of problems in a message; whoever mends these sees the next ones
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass
 class _Problem:
     message: str

@@ -115,8 +115,7 @@ class Reader:
     def _record(self, post: Post, columns: Columns, labelling: Labelling, problems: Problems, stem: str) -> Record | None:
         """Make a record of a post; None if it has a problem, of which the caller learns by `problems`."""
         fields, number = post.fields, post.number
-        needed = [columns.id, columns.text, *([columns.labels] if isinstance(columns.labels, str) else columns.labels.values())]
-        missing = [column for column in needed[: 2 if post.votes or not self.labelled else None] if column and column not in fields]
+        missing = [column for column in (columns.id, columns.text) if column is not None and column not in fields]
         for column in missing:
             problems.add(number, f"no {column}", f"no column {column!r}; correct the row, or name the right column in data.columns")
         if missing:
