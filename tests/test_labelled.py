@@ -21,6 +21,8 @@ from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.corpora.exports import majority
 from pipeline.corpora.labels_cell import LabelCells, flag_of
+from pipeline.corpora.reader import Reader
+from pipeline.records import Row
 
 NAMES = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 LABELS = LabelSet(name="four", labels=[Label(name=name, definition=name) for name in NAMES], auxiliary=["other"], ignored=["spam"])
@@ -358,6 +360,33 @@ def prodigy(number, answer="accept", annotator=None, **fields):
     )
 
 
+SHAPES = [
+    studio(1, ["assault"]),
+    {"id": 1, "text": "a", "labels": "assault", "annotator": 1, "annotation_id": 1, "lead_time": 1},
+    prodigy(1, accept=["assault"], options=[{"id": "assault", "text": "Assault"}], _task_hash=1),
+    prodigy(1, label="assault", _task_hash=1),
+    {"id": "1", "fields": {"text": "a"}, "responses": {"kind": [{"value": ["assault"], "status": "submitted"}]}, "metadata": {}},
+    {"id": "1", "text": "a", "kind.responses": ["assault"], "kind.responses.status": ["submitted"]},
+    {"id": 1, "text": "a", "label": ["assault"], "Comments": []},
+]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.sampled_from(["assault", "accept", "text", "choices", ""]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["value", "choices", "result", "id"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+def damaged(tree):
+    """Rows like this one, with anything in the place of one of its values, however deep."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    options = [ANYTHING, st.just(tree)] if not isinstance(tree, dict) or "id" not in tree else [st.just(tree)]
+    for key, value in inner:
+        kept = dict(tree) if isinstance(tree, dict) else dict(enumerate(tree))
+        changed = damaged(value).map(lambda new, key=key, kept=kept: kept | {key: new})
+        options.append(changed if isinstance(tree, dict) else changed.map(lambda parts: list(parts.values())))
+    return st.one_of(options)
+
+
 class TestExports:
     @pytest.fixture
     def read(self, jsonl):
@@ -535,6 +564,16 @@ class TestExports:
         corpus = load("none", posts=form(rows))
         assert labels_of(corpus) == [["assault"]]
         assert "an export of Prodigy" in corpus.notes[0]
+
+    @given(rows=st.lists(st.sampled_from(SHAPES).flatmap(damaged), min_size=1, max_size=3))
+    @settings(max_examples=100)
+    def test_whatever_a_damaged_export_holds_is_read_or_refused(self, rows):
+        reader, refused = Reader(LABELS, Columns(), ()), ""
+        try:
+            reader.table([Row(number, fields) for number, fields in enumerate(rows, 1)], "export", "export")
+        except InputError as error:
+            refused = str(error)
+        assert "\n" not in refused
 
     def test_ordinary_columns_are_no_export(self, jsonl):
         rows = [{"id": "1", "text": "a", "labels": ["assault"], "data": "x", "annotator": 3, "answer": "accept", "responses": "many"}]

@@ -98,14 +98,27 @@ def majority(votes: Iterable[tuple[Iterable[str], frozenset[str] | None]]) -> tu
     return kept, len(given) - len(kept)
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
 def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list | tuple) else []
+    return [each for each in _list(value) if isinstance(each, dict)]
 
 
-def _question(export: Export, names: Iterable[str], wanted: object) -> str:
+def _key(value: Any, row: Row) -> Hashable:
+    """Return what tells a post from others; the row's number if its file does not say."""
+    return row.number if value is None else str(value)
+
+
+def _question(export: Export, names: Iterable[str], wanted: str) -> str:
     """Choose among the questions that annotators answered the one that asks for labels."""
     found = sorted(set(names))
-    chosen = str(wanted) if wanted in found else found[0] if len(found) == 1 else None
+    chosen = wanted if wanted in found else found[0] if len(found) == 1 else None
     if chosen is None:
         options = " or ".join(option("labels", name) for name in found)
         several = f"with several questions; say which one asks for the labels: {options}"
@@ -114,7 +127,7 @@ def _question(export: Export, names: Iterable[str], wanted: object) -> str:
     return chosen
 
 
-def _label_studio(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:  # noqa: ARG001
+def _label_studio(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:  # noqa: ARG001
     """Read tasks; the labels are the choices in their annotations."""
     annotations = {row.number: _dicts(row.fields.get("annotations", row.fields.get("completions"))) for row in rows}
     results = [each for of_task in annotations.values() for annotation in of_task for each in _dicts(annotation.get("result"))]
@@ -129,10 +142,11 @@ def _label_studio(export: Export, rows: Sequence[Row], wanted: object, cells: La
                 votes.append(Vote([each.get("value") for each in _dicts(annotation.get("result")) if each.get("from_name") == question]))
         for name in ("predictions", "drafts"):
             export.no_labels[name.removesuffix("s")] += len(_dicts(row.fields.get(name)))
-        export.add(row.number, {"id": row.fields.get("id"), **row.fields["data"]}, votes)
+        data = row.fields["data"]
+        export.add(row.number, data | {"id": row.fields.get("id") if data.get("id") is None else data["id"]}, votes)
 
 
-def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:
+def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:
     """Read one row an annotation; the labels are in a column with the question's name, which JSON-MIN leaves out where it is empty."""
 
     def lists_labels(name: str) -> bool:
@@ -140,11 +154,11 @@ def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: object, cell
         return any(names for names, _ in read) and not any(unknown for _, unknown in read)
 
     columns = {name for row in rows for name in row.fields} - _OF_ANNOTATION
-    question = _question(export, [wanted] if isinstance(wanted, str) and wanted in columns else filter(lists_labels, columns), wanted)
+    question = _question(export, [wanted] if wanted in columns else filter(lists_labels, columns), wanted)
     posts: dict[Hashable, Post] = {}
     for row in rows:
         fields = {name: value for name, value in row.fields.items() if name not in _OF_ANNOTATION}
-        post = posts.setdefault(row.fields.get("id", row.number), Post(row.number, fields, []))
+        post = posts.setdefault(_key(fields.get("id"), row), Post(row.number, fields, []))
         post.votes.append(Vote(row.fields.get(question)))
     export.posts = list(posts.values())
 
@@ -155,30 +169,32 @@ def _named(choice: dict[str, Any], cells: LabelCells) -> str:
     return next(filter(cells.match, names), names[0])
 
 
-def _prodigy(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:
+def _prodigy(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:
     """Read one row an answer: options that were accepted, or one label that was accepted or rejected."""
     if not any(name in row.fields for row in rows for name in ("accept", "label", "options")):
         _question(export, [], wanted)
     export.labels_from = "accepted answers"
     posts: dict[Hashable, Post] = {}
-    votes: dict[Hashable, dict[tuple[Hashable, Hashable], Vote]] = {}  # an annotator's later answer to a task replaces the earlier one
+    votes: dict[Hashable, dict[tuple[str, str], Vote]] = {}  # an annotator's later answer to a task replaces the earlier one
     accepted = set()
     for row in rows:
         fields, answer = row.fields, row.fields.get("answer")
-        key = fields.get("_input_hash", fields.get("text"))
-        options = {each.get("id"): _named(each, cells) for each in _dicts(fields.get("options"))}
+        key = _key(fields.get("_input_hash", fields.get("text")), row)
+        options = {str(each.get("id")): _named(each, cells) for each in _dicts(fields.get("options"))}
         single = [fields["label"]] if isinstance(fields.get("label"), str) and "accept" not in fields else []
-        meta = fields.get("meta")
-        posts.setdefault(key, Post(row.number, (meta if isinstance(meta, dict) else {}) | fields, []))
+        posts.setdefault(key, Post(row.number, _dict(fields.get("meta")) | fields, []))
         of_post = votes.setdefault(key, {})
         if answer != "accept":
             export.no_labels["rejected answer" if answer == "reject" else "ignored answer"] += 1
         if answer == "accept":
             accepted.add(key)
         if answer == "accept" or (answer == "reject" and single):
-            task = fields.get("_task_hash", (*single, *options))
-            annotator = fields.get("_annotator_id") or fields.get("_session_id") or sum(task == known for _, known in of_post)
-            given = [options.get(each, each) for each in fields.get("accept") or single] if answer == "accept" else []
+            task = str(fields.get("_task_hash", [*single, *options]))
+            annotator = str(fields.get("_annotator_id") or fields.get("_session_id") or sum(task == known for _, known in of_post))
+            chosen = fields.get("accept") or single
+            given = (
+                [options.get(str(each), each) for each in (chosen if isinstance(chosen, list) else [chosen])] if answer == "accept" else []
+            )
             of_post[annotator, task] = Vote(given, frozenset(single or options.values()) or None)
     for key, post in posts.items():
         export.add(post.number, post.fields, list(votes[key].values()) if key in accepted else [])
@@ -191,21 +207,22 @@ def _argilla_responses(fields: dict[str, Any]) -> dict[str, list[dict[str, Any]]
         return {question: _dicts(given) for question, given in responses.items()}
     found: dict[str, list[dict[str, Any]]] = {}
     for response in _dicts(responses):
-        for question, given in (response.get("values") or {}).items():
-            found.setdefault(question, []).append({"status": response.get("status"), **given})
+        for question, given in _dict(response.get("values")).items():
+            found.setdefault(question, []).append({"status": response.get("status"), **_dict(given)})
     for name, given in fields.items():  # flattened, as a data set
         if name.endswith(".responses"):
-            pairs = zip_longest(given or [], fields.get(f"{name}.status") or [])
+            pairs = zip_longest(_list(given), _list(fields.get(f"{name}.status")))
             found[name.removesuffix(".responses")] = [{"value": value, "status": status} for value, status in pairs]
         elif (of_question := _dicts(given)) and all({"value", "status"} <= set(each) for each in of_question):
             found[name] = of_question
     return found
 
 
-def _argilla(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:  # noqa: ARG001
+def _argilla(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:  # noqa: ARG001
     """Read records; the labels are the submitted responses to a question."""
     responses = {row.number: _argilla_responses(row.fields) for row in rows}
-    question = _question(export, [name for each in responses.values() for name, given in each.items() if given], wanted)
+    questions = [name for each in responses.values() for name, given in each.items() if given]
+    question = _question(export, questions, wanted) if questions else ""
     for row in rows:
         votes = []
         for response in responses[row.number].get(question, []):
@@ -214,16 +231,17 @@ def _argilla(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCe
                 votes.append(Vote(response.get("value")))
             else:
                 export.no_labels[f"{status} response"] += 1
-        nested = [row.fields.get(name) or {} for name in ("metadata", "fields")]
+        nested = [_dict(row.fields.get(name)) for name in ("metadata", "fields")]
         export.add(row.number, {**row.fields, **nested[0], **nested[1]} if "fields" in row.fields else row.fields, votes)
 
 
-def _doccano(export: Export, rows: Sequence[Row], wanted: object, cells: LabelCells) -> None:  # noqa: ARG001
+def _doccano(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:  # noqa: ARG001
     """Read documents with the labels of all annotators together."""
-    export.labels_from = "'label'"
+    column = wanted if any(wanted in row.fields for row in rows) else "label"
+    export.labels_from = repr(column)
     for row in rows:
         text = {"text": row.fields["data"]} if "text" not in row.fields else {}
-        export.add(row.number, row.fields | text, [Vote(row.fields.get("label"))])
+        export.add(row.number, row.fields | text, [Vote(row.fields.get(column))])
 
 
 def _is_argilla(fields: dict[str, Any]) -> bool:
@@ -235,7 +253,7 @@ def _is_argilla(fields: dict[str, Any]) -> bool:
 class _Tool(NamedTuple):
     name: str
     recognises: Callable[[dict[str, Any]], bool]  # a row of it
-    read: Callable[[Export, Sequence[Row], object, LabelCells], None]
+    read: Callable[[Export, Sequence[Row], str, LabelCells], None]
 
 
 _TOOLS = (
@@ -251,20 +269,18 @@ _TOOLS = (
         _prodigy,
     ),
     _Tool("Argilla", _is_argilla, _argilla),
-    _Tool(
-        "Doccano", lambda row: "label" in row and (("text" in row and "Comments" in row) or ("text" not in row and "data" in row)), _doccano
-    ),
+    _Tool("Doccano", lambda row: "label" in row and ("Comments" if "text" in row else "data") in row, _doccano),
 )
 
 
-def recognise(rows: Sequence[Row], wanted: object, cells: LabelCells) -> Export | None:
+def recognise(rows: Sequence[Row], wanted: str, cells: LabelCells) -> Export | None:
     """Read rows as the export of a labelling tool.
 
     Parameters
     ----------
     rows : sequence of Row
         All rows of a file or data set.
-    wanted : object
+    wanted : str
         ``data.columns.labels``, which may name the question that asks for labels.
     cells : LabelCells
         Tells which columns hold labels.

@@ -18,6 +18,8 @@ from pipeline.corpora.layout import labels_elsewhere, lay_out, option
 from pipeline.corpora.problems import Problems
 from pipeline.records import BrokenRow, Row, read_rows
 
+_NUMBERED = option("id", None)
+
 
 def _optional(fields: dict[str, Any], column: str | None) -> str | None:
     value = fields.get(column) if column else None
@@ -98,7 +100,8 @@ class Reader:
         if not sound:
             problems.check()
         try:
-            export = recognise(sound, self.columns.labels, self.cells) if self.labelled else None
+            question = self.columns.labels if self.labelled else {}
+            export = recognise(sound, question, self.cells) if isinstance(question, str) else None
             posts = export.posts if export else [Post(row.number, row.fields, []) for row in sound]
             columns, taken = lay_out(self.columns, [post.fields for post in posts], self.cells, self.labelled and not export)
         except InputError as error:
@@ -125,13 +128,12 @@ class Reader:
             found = "is empty" if isinstance(text, str) else f"must be a string, not {type(text).__name__}"
             problems.add(number, f"text {found}", f"the text {found}; correct or delete the row")
         identifier = f"{stem}-{number}" if columns.id is None else _id_of(fields[columns.id])
-        unnumbered = option("id", None)
         if identifier is None:
             shown = shown_value(fields[columns.id or ""])
-            problems.add(number, "id", f"id is {shown}; give each post an id, or number the rows: {unnumbered}")
+            problems.add(number, "id", f"id is {shown}; give each post an id, or number the rows: {_NUMBERED}")
         elif identifier in self.places:
             used = f"id {shown_value(identifier)} is already used at {self.places[identifier]}"
-            problems.add(number, "used id", f"{used}; make ids unique, or number the rows: {unnumbered}")
+            problems.add(number, "used id", f"{used}; make ids unique, or number the rows: {_NUMBERED}")
         else:
             self.places[identifier] = f"{problems.origin}, row {number}"
         labels = labelling.of(post) if self.labelled else []
