@@ -20,15 +20,6 @@ def _error(text: object) -> str | None:
     return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
 
 
-def _texts(column: "pd.Series") -> "pd.Series":
-    """Return the texts of a batch; MLflow's server turns a bare list of strings (``{"inputs": ["…", "…"]}``) into a single row."""
-    import pandas as pd
-
-    if len(column) == 1 and isinstance(batch := column.iloc[0], list) and all(isinstance(text, str) for text in batch):
-        return pd.Series(batch, dtype=object)
-    return pd.Series(column, dtype=object)
-
-
 class ServedClassifier:
     """A classifier that takes and returns data frames, as MLflow requires.
 
@@ -61,7 +52,7 @@ class ServedClassifier:
         """
         import pandas as pd
 
-        texts = _texts(model_input["text"])
+        texts = pd.Series(model_input["text"], dtype=object)
         errors = [_error(text) for text in texts]
         good = np.array([error is None for error in errors], bool)
         labels = self.classifier.labels

@@ -1,5 +1,6 @@
 """What the command lines share: consoles, progress, and one-line errors with exit codes."""
 
+import io
 import json
 import logging
 import shutil
@@ -128,6 +129,9 @@ def run(command: Command, stopped: str = "stopped") -> None:
     """
     warnings.simplefilter("ignore")  # users see no warnings; the tests treat them as errors
     logging.getLogger().setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a path
     try:
         command_line(command)()
     except (InputError, IncompleteError) as error:

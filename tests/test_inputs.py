@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text import MAX_CHARS, normalise
-from pipeline.records import STDIN, BrokenRow, Row
-from pipeline.scoring import Options, distinct, posts
+from pipeline.records import FILES, STDIN, BrokenRow, Row
+from pipeline.scoring import FileSummary, Options, Summary, distinct, posts
 from pipeline.scoring.distinct import DistinctScorer
+from pipeline.scoring.ids import Ids
 from pipeline.scoring.inputs import check_inputs, find_inputs
+from pipeline.scoring.output import Completion
 from pipeline.scoring.posts import Post, batches, to_post
 
 COLUMNS = ["id", "text"]
@@ -90,7 +92,7 @@ def test_files_folders_and_globs_mix(place):
         (["none"], "none: has no files; give a folder with .jsonl"),
         (
             ["mixed"],
-            "mixed/notes.txt: must be one of .jsonl, .csv (both also .gz or .zst) and .parquet; move it away, or select files with a glob",
+            f"mixed/notes.txt: must be one of {FILES}; move it away, or select files with a glob",
         ),
         (["*.xml"], "*.xml: no file matches this glob; check the pattern"),
         (["no[n]e"], "no[n]e: no file matches this glob"),
@@ -111,6 +113,37 @@ def test_inputs_that_cannot_be_meant_are_refused(place, inputs, reason, refused)
         find_inputs(inputs)
 
 
+def test_what_file_managers_leave_is_no_input(place):
+    place(
+        "in/a.CSV",
+        "in/.DS_Store",
+        "in/Thumbs.db",
+        "in/desktop.ini",
+        "in/.gitkeep",
+        "in/__MACOSX/._a.csv",
+        "in/._a.csv",
+        "in/deep/B.Jsonl.GZ",
+    )
+    assert found("in") == ["in/a.CSV", "in/deep/B.Jsonl.GZ"]
+    assert found("in/*") == ["in/a.CSV"]
+
+
+def test_links_to_folders_are_followed_once(place):
+    folder = place("in/2017-10/a.jsonl", "other/b.jsonl", "other/deep/c.jsonl")
+    (folder / "in/november").symlink_to("../other")
+    (folder / "in/again").symlink_to("../other/deep/..")
+    (folder / "in/latest").symlink_to("2017-10")
+    (folder / "in/latest.jsonl").symlink_to("2017-10/a.jsonl")
+    assert found("in") == ["in/2017-10/a.jsonl", "in/again/b.jsonl", "in/again/deep/c.jsonl"]
+
+
+def test_link_to_a_folder_that_it_is_in_is_refused(place, refused):
+    folder = place("in/deep/a.jsonl")
+    (folder / "in/deep/up").symlink_to("../../in")
+    with refused("in/deep/up: links to", "a folder that it is in; remove the link"):
+        found("in")
+
+
 def check(folder, *names, out="out", columns=COLUMNS):
     check_inputs([folder / name for name in names], Options(*columns), folder / out)
 
@@ -121,7 +154,8 @@ def check(folder, *names, out="out", columns=COLUMNS):
         ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; correct the column's name"),
         ("column.csv", b"id,words\n1,x\n", "row 1: no column 'text'"),
         ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
-        ("wide.jsonl", LINE.decode().encode("utf-16"), "is UTF-16; save the file as UTF-8"),
+        ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
+        ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx"),
         ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
         ("out/part.jsonl", LINE, "is in the output folder"),
         ("out/deep/part.jsonl", LINE, "is in the output folder"),
@@ -132,6 +166,23 @@ def test_unusable_input_is_refused_before_any_work(place, name, content, reason,
     place(name, content=content)
     with refused(name, reason):
         check(folder, "good.jsonl", name)
+
+
+NOTICE = b'{"delete": {"status": {"id": 1}}}\n'
+
+
+def test_columns_are_looked_for_beyond_the_first_rows(place, refused, monkeypatch):
+    folder = place("a.csv", content=b"id,text\n1,x\n")
+    place("late.jsonl", content=NOTICE * 300 + LINE * 3 + b'{"id": "2", "text": "x", "lang": "en"}\n')
+    check_inputs([folder / "a.csv", folder / "late.jsonl"], Options(keep=("lang",)), folder / "out")
+    with refused("--keep langs: the inputs have no such column; correct its name"):
+        check_inputs([folder / "a.csv", folder / "late.jsonl"], Options(keep=("langs",)), folder / "out")
+    monkeypatch.setattr("pipeline.scoring.inputs._LOOKED_AT", 301)
+    told = []
+    check_inputs([folder / "late.jsonl"], Options(keep=("lang",)), folder / "out", lambda path, what: told.append(what))
+    assert told == ["--keep lang: the first rows of the inputs have no such column; where a row lacks it, it will be null"]
+    place("notices.jsonl", content=NOTICE * 302)
+    check(folder, "notices.jsonl")
 
 
 def test_missing_input_is_refused_before_any_work(place, refused):
@@ -192,6 +243,39 @@ def test_file_that_is_not_there_behind_a_link_is_not_passed_over(place, refused)
 def test_option_out_of_range_is_refused(change, reason, refused):
     with refused(reason):
         Options(**change)
+
+
+def test_notice_is_told_from_a_broken_post():
+    reasons = [to_post(Row(1, fields), Options()).reason for fields in ({"limit": {"track": 5}}, {"delete": 1, "id": "1"}, {"words": "x"})]
+    assert reasons == ["is a notice (limit), not a post", "text is null", "id is missing, or is neither a string nor an integer"]
+
+
+def test_rows_are_numbered_where_no_column_has_ids():
+    options = Options(id_column=None)
+    assert [to_post(Row(7, {"text": "x"}), options, origin).id for origin in ("in/a.csv", "")] == ["in/a.csv:7", "7"]
+    assert options.columns == options.needed == ["text"]
+    assert options.digest != Options().digest != Options(id_column="none").digest
+
+
+@pytest.mark.parametrize(
+    ("shards", "repeated", "rounded"),
+    [
+        ([["1", "2"], ["3"]], 0, 0),
+        ([["1", "1", "1"], ["2"]], 2, 0),
+        ([["1", "2"], ["2", "3"], ["2"]], 2, 0),
+        ([["9.20E+17", "9.20E+17", "9,2e+17", "a9.20E+17"]], 1, 3),
+        ([["920000000000000000", "919999123456789000", "7"]], 0, 2),
+        ([[str(919999123456789000 + number) for number in range(300)]], 0, 0),
+    ],
+)
+def test_ids_that_repeat_or_look_rounded_are_counted(shards, repeated, rounded):
+    summary, seen = Summary.of("", [], Options()), set()
+    for number, names in enumerate(shards):
+        ids = Ids()
+        ids.add(names)
+        summary.files["in"] = FileSummary()
+        summary.add(Completion("in", number, 1, "", "", "", "part", repeated=ids.repeated, rounded=ids.rounded, sample=ids.sample), seen)
+    assert (summary.repeated_ids, summary.rounded_ids) == (repeated, rounded)
 
 
 def test_extreme_options_are_allowed():
@@ -292,7 +376,7 @@ def test_longer_text_is_cut_when_asked_for():
         (date(2017, 10, 15), "2017-10-15"),
         (datetime(2017, 10, 15, 20, 21, tzinfo=UTC), "2017-10-15T20:21:00+00:00"),
         ([date(2017, 10, 15)], '["2017-10-15"]'),
-        (time(20, 21), '"20:21:00"'),
+        (time(20, 21), "20:21:00"),
     ],
 )
 def test_kept_value_becomes_a_string(value, kept):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from models import Classifier
 from models.errors import InputError
 from pipeline.errors import IncompleteError
 from pipeline.scoring import Options, Summary, job, score_files, shards
-from pipeline.scoring.output import Completion, OutputError
+from pipeline.scoring.output import Completion, OutputError, whole_file
 from pipeline.scoring.parts import ModelFolder, PartWriter
-from pipeline.scoring.processes import Failure, in_processes
+from pipeline.scoring.processes import Failure, _start, in_processes
 from pipeline.scoring.shards import Shard
 
 ROOT = Path(__file__).parent.parent
@@ -301,6 +302,7 @@ SLEEPERS = """
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 sys.path.insert(0, "tests")
 from test_processes import Obedient, in_processes, told
 list(in_processes(partial(Obedient, Path(sys.argv[1])), told("sleep", "sleep"), 2))
@@ -332,6 +334,16 @@ def test_processes_end_when_the_job_is_killed_and_the_next_run_completes_it(many
     assert (job.returncode, errors) == (0, "")
     assert printed.startswith("read 9,600 posts, scored 9,600, rejected 0")
     assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_what_windows_lacks_is_not_needed(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    with whole_file(tmp_path / "whole") as file:
+        file.write(b"x")
+    started = []
+    _start(SimpleNamespace(start=lambda: started.append(True)))
+    assert ((tmp_path / "whole").read_bytes(), started) == (b"x", [True])
 
 
 def test_processes_that_die_as_they_start_end_the_job():

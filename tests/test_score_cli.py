@@ -1,6 +1,7 @@
 """`score.py` as its users run it: what it prints, its exit code, and an earlier output that no failure touches."""
 
 import gzip
+import io
 import json
 import logging
 import os
@@ -195,10 +196,47 @@ def test_json_is_the_manifest_alone(folder, cli, tmp_path):
     assert (manifest["read"], manifest["scored"], manifest["reasons"]) == (4, 2, {"text is null": 1, "text is empty": 1})
 
 
+def test_what_files_were_taken_for_is_said_once_for_all_alike(folder, cli, tmp_path):
+    names = [tmp_path / "in" / f"{number}.csv" for number in range(5)]
+    names[0].parent.mkdir()
+    for number, name in enumerate(names):
+        name.write_text(f"id;text\n{number};x\n")
+    (tmp_path / "in" / "latin.csv").write_text("id,text\n9.20E+17,caf\xe9\n", encoding="cp1252")
+    done = cli(tmp_path / "in", "--out", tmp_path / "out")
+    assert (done.code, done.err.splitlines()) == (
+        0,
+        [
+            *(f"note     {name}: read separated by ';'" for name in names[:3]),
+            f"note     {tmp_path}/in/latin.csv: read in Windows-1252",
+            "note     2 more files: read separated by ';'",
+            "note     1 posts have an id that a spreadsheet seems to have rounded, such as 9.20E+17; export ids as text",
+        ],
+    )
+    done = cli(tmp_path / "in", "--json", "--out", tmp_path / "out")
+    assert json.loads(done.err.splitlines()[0]) == {"file": str(names[0]), "note": "read separated by ';'"}
+    assert json.loads(done.out)["rounded_ids"] == 1
+
+
+def test_a_stream_may_begin_with_a_notice_and_be_an_array(folder, cli, tmp_path, monkeypatch):
+    for number, content in enumerate([b'{"delete": {}}\n{"id": 1, "text": "x"}\n', b'[{"id": 1, "text": "x"},\n{"delete": {}}]']):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        done = cli("-", "--out", tmp_path / f"{number}", "--keep", "lang")
+        assert (done.code, done.out.splitlines()[1]) == (0, "  rejected, is a notice (delete), not a post: 1")
+
+
+def test_a_terminal_without_the_letters_of_a_path_gets_no_traceback(folder, tmp_path):
+    for arguments, code in (["posts.jsonl", "--out", tmp_path / "out_\xe9"], 0), (["caf\xe9.jsonl"], 2):
+        command = [sys.executable, ROOT / "score.py", "--model", "runs/model", *arguments]
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr, "\\xe9" in done.stdout + done.stderr) == (code, False, True)
+
+
 def test_a_log_gets_a_line_now_and_then(folder, cli, tmp_path, monkeypatch):
     inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
     monkeypatch.setattr(terminal, "LOG_EVERY", 0)
     lines = cli(*inputs, "--out", tmp_path / "out").err.splitlines()
+    assert lines.pop() == "note     at least 2 posts have an id that another post has"
     assert len(lines) == 2
     assert re.fullmatch(r"50\.0%, 4 posts, [\d,]+ posts/s", lines[0])
     assert re.fullmatch(r"100\.0%, 8 posts, [\d,]+ posts/s, 0 s left", lines[1])
@@ -306,7 +344,8 @@ UNUSABLE = {
     "column.csv": b"id,body\n1,x\n",
     "column.jsonl": b'{"id": 1, "words": "x"}\n',
     "header.csv": b"id,text,id\n1,x,2\n",
-    "utf16.jsonl": '{"id": 1, "text": "x"}\n'.encode("utf-16"),
+    "foreign.jsonl": '{"id": 1, "text": "слова"}\n'.encode("cp1251"),
+    "packed.csv": b"PK\x03\x04",
     "notes.txt": b"x",
     "*.zst": None,
 }
@@ -396,8 +435,8 @@ GOOD_LINES = "".join(f'{{"id": {number}, "text": "{random.Random(number).randbyt
 DAMAGED = {
     "cut.jsonl.gz": gzip.compress(GOOD_LINES)[:-9],
     "cut.csv.gz": gzip.compress(b"id,text\n" + GOOD_LINES.translate(None, b'{"').replace(b"}", b""))[:30_000],
-    "no.jsonl.gz": GOOD_LINES,
-    "no.jsonl.zst": GOOD_LINES,
+    "no.jsonl.gz": b"no gzip",
+    "no.jsonl.zst": b"no zstd",
     "quote.csv": b'id,text\n1,x\n2,"never closed\n3,y\n4,z\n',
     "cut.parquet": b"PAR1 and no more",
     "midway.parquet": None,

@@ -389,9 +389,83 @@ def test_kept_column_that_the_output_has_is_refused(tmp_path, refused):
     assert run([source], tmp_path / "out", keep=("review",)).scored == 1
 
 
+@pytest.mark.parametrize("name", ["posts.jsonl", "posts.csv", "posts.parquet"])
+def test_rows_without_ids_are_numbered_the_same_in_every_run(tmp_path, monkeypatch, name):
+    rows = [{"text": "" if number == 5 else f"post {number}"} for number in range(1, 20)]
+    for folder in ("a", "b"):
+        path = tmp_path / folder / name
+        path.parent.mkdir()
+        if name.endswith("parquet"):
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        elif name.endswith("csv"):
+            path.write_text("text\n" + "".join(f'"{row["text"]}"\n' for row in rows))
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = [f"{tmp_path}/{folder}/{name}:{number}" for folder in "ab" for number in range(1, 20) if number != 5]
+    monkeypatch.setattr(shards, "SHARD_BYTES", 10_000)
+    run([tmp_path / "a", tmp_path / "b"], tmp_path / "out", id_column=None)
+    assert ids(tmp_path / "out") == wanted
+    monkeypatch.setattr(shards, "SHARD_BYTES", 40)
+    run([tmp_path / "a", tmp_path / "b"], tmp_path / "more", id_column=None)
+    assert len(list((tmp_path / "more").glob("part-*"))) > len(list((tmp_path / "out").glob("part-*")))
+    for part in list((tmp_path / "more").glob("part-*"))[::2]:
+        part.unlink()
+    assert run([tmp_path / "a", tmp_path / "b"], tmp_path / "more", id_column=None).kept_shards
+    assert ids(tmp_path / "more") == wanted
+    assert {row["row"] for row in rejects(tmp_path / "more")} == {5}
+
+
+def test_ids_that_stand_in_several_shards_and_files_are_counted(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("id,text\n" + "".join(f"{number},post {name}\n" for number in range(100)))
+    summary = run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out")
+    assert (summary.shards > 2, summary.repeated_ids, summary.rounded_ids) == (True, 100, 0)
+    again = run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out")
+    assert (again.kept_shards, again.repeated_ids) == (summary.shards, 100)
+
+
+def test_what_file_managers_leave_in_the_output_stays(tmp_path, jsonl):
+    out = tmp_path / "out"
+    out.mkdir()
+    litter = [out / name for name in (".DS_Store", ".gitkeep", "Thumbs.db", "desktop.ini", "._x")]
+    for start_over in (False, True, False):
+        for path in litter:
+            path.write_text("mine")
+        run([jsonl("posts.jsonl", POSTS)], out, start_over=start_over)
+        assert [path.read_text() for path in litter] == ["mine"] * len(litter)
+        assert len(ids(out)) == len(POSTS)
+
+
+def test_shards_of_odd_files_hold_whole_rows(tmp_path):
+    files = {
+        "wide.csv": 'id\ttext\r\n1\t"one\r\npost; caf\u00e9"\r\n2\tanother\r\n'.encode("utf-16"),
+        "array.json": json.dumps([{"id": 1, "text": "one\r\npost; caf\u00e9"}, {"id": 2, "text": "another"}], indent=1).encode(),
+        "cr.csv": 'sep=|\rid|text\r1|"one\r\npost; caf\u00e9"\r2|another\r'.encode("mac_roman"),
+        "spaced.csv": 'id, text\n1, "one\r\npost; caf\u00e9"\n2, another\n'.encode("cp1252"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "SHARD_BYTES", 1)
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            summary = run([tmp_path / name], tmp_path / f"{name}.out", keep=("text",))
+            assert summary.shards == 2
+            kept = [(row["id"], row["text"]) for row in predictions(tmp_path / f"{name}.out")]
+            assert kept == [("1", "one\r\npost; caf\u00e9"), ("2", "another")]
+
+
+def test_another_dialect_scores_again_what_has_the_same_bytes(tmp_path):
+    source, out = tmp_path / "posts.csv", tmp_path / "out"
+    source.write_text("id,text\n1,a\n")
+    before = run([source], out).shards
+    source.write_text("sep=,\nid,text\n1,a\n")
+    assert run([source], out).kept_shards == before
+    source.write_text("sep=;\nid,text;id;text\n1,a;2;b\n")
+    assert run([source], out).kept_shards == 0
+
+
 def test_column_to_keep_that_no_input_has_is_refused(tmp_path, refused):
     sources = [write_rows(tmp_path / f"{name}.jsonl", [{"id": name, "text": "x", name: "y"}]) for name in "ab"]
-    with refused("--keep sorce: the first rows of the inputs have no such column"):
+    with refused("--keep sorce: the inputs have no such column"):
         run(sources, tmp_path / "out", keep=("a", "sorce"))
     assert run(sources, tmp_path / "out", keep=("a", "b")).scored == 2
 

@@ -27,7 +27,7 @@ JSON_LINES = [
     b" ",
     b"oops",
     b"[]",
-    b'{"id": "\xff"}',
+    b'{"id": "a broken \xff"}',
     b"\0",
     BOM + b"{}",
 ]

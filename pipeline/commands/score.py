@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,6 +21,8 @@ from pipeline.scoring.processes import GC_THRESHOLD
 
 if TYPE_CHECKING:
     from pipeline.scoring import Summary
+
+_NAMED = 3  # files of which the same is said by name
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -63,6 +66,34 @@ def _band(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise InputError(f"--abstain {text}: must be LOW:HIGH, such as 0.3:0.7") from None
     return low, high
+
+
+class _Notes:
+    """Say on standard error what files were taken for; of files of which the same is to be said, only the first are named."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._times: Counter[str] = Counter()
+
+    def __call__(self, path: Path, what: str) -> None:
+        self._times[what] += 1
+        if self._as_json:
+            print(json.dumps({"file": str(path), "note": what}), file=sys.stderr)
+        elif self._times[what] <= _NAMED:
+            print(f"note     {path}: {what}", file=sys.stderr)
+
+    def close(self, summary: "Summary") -> None:
+        """Say of how many further files the same is true, and how many ids look wrong; the manifest has these numbers, too."""
+        if self._as_json:
+            return
+        for what, times in self._times.items():
+            if times > _NAMED:
+                print(f"note     {times - _NAMED:,} more files: {what}", file=sys.stderr)
+        if summary.repeated_ids:
+            print(f"note     at least {summary.repeated_ids:,} posts have an id that another post has", file=sys.stderr)
+        if summary.rounded_ids:
+            what = "posts have an id that a spreadsheet seems to have rounded, such as 9.20E+17; export ids as text"
+            print(f"note     {summary.rounded_ids:,} {what}", file=sys.stderr)
 
 
 def _show(summary: "Summary", out: Path) -> None:
@@ -117,7 +148,7 @@ def main(
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="DIR", help="Model directory; default: released model.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = DEFAULT_OUT,
-    id_column: Annotated[str, typer.Option(help="Column with the post's id.")] = "id",
+    id_column: Annotated[str, typer.Option(help="Column with the post's id; none: number the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
@@ -135,7 +166,8 @@ def main(
 ) -> None:
     """Score posts: a probability and a decision for each label.
 
-    Inputs are JSONL, CSV (both also .gz or .zst) and Parquet. The output holds part-* files, rejects.jsonl and manifest.json: ids,
+    Inputs are JSON, one object a line or an array, CSV and TSV (all also .gz, .bz2, .xz or .zst), Parquet and .xlsx; delimiters and
+    encodings are recognised, and what is unusual is said. The output holds part-* files, rejects.jsonl and manifest.json: ids,
     probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or --explain writes words
     of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2 usage or input error,
     nothing done; 3 too many posts rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
@@ -147,20 +179,23 @@ def main(
             raise InputError("--text prints its answer here; --keep, --explain, --abstain and --format are for files, so leave them out")
         _score_text(text, model or _released(quiet=True), _thresholds(threshold), as_json=as_json)
         return
-    options = Options(id_column, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
+    identifier = None if id_column.lower() == "none" else id_column
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
+    notes = _Notes(as_json=as_json)
     if engine == "spark":
         if start_over:
             raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
         from pipeline.scoring.spark_files import score_with_spark
 
-        summary = score_with_spark(inputs, model or _released(quiet=as_json), out, options, master=master)
+        summary = score_with_spark(inputs, model or _released(quiet=as_json), out, options, master=master, tell=notes)
     else:
         from pipeline.scoring import score_files
 
         gc.set_threshold(GC_THRESHOLD)
         folder = model or _released(quiet=as_json)
         with terminal.job_progress(as_json=as_json) as progress:
-            summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress)
+            summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress, tell=notes)
+    notes.close(summary)
     if as_json:
         print(summary.to_json())
     else:

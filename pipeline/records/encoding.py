@@ -37,11 +37,13 @@ def _guessed(sample: bytes, path: Path) -> str:
     valid = len(re.findall("[^\0-\x7f\udc80-\udcff]", text))
     if valid * 10 > len(broken) or not broken:
         return "utf-8"
-    if len(broken) > 20 and len(broken) > _FOREIGN * len(re.findall("[A-Za-z\udc80-\udcff]", text)):
+    western = all(byte in _WESTERN for byte in broken)
+    letters = len(re.findall("[A-Za-z\udc80-\udcff]", text))
+    if len(broken) >= 5 and len(broken) > _FOREIGN * letters:
         raise InputError(f"{path}: is neither in UTF-8 nor in Windows-1252; save the file as UTF-8")
-    if b"\r" in sample and b"\n" not in sample:
+    if (newline := re.search(rb"\r\n?|\n", sample)) and newline[0] == b"\r":  # a Mac's lines
         return "mac_roman"
-    return "cp1252" if all(byte in _WESTERN for byte in broken) else "utf-8"
+    return "cp1252" if western else "utf-8"
 
 
 def _decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:

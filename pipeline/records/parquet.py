@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,14 @@ def parquet_length(path: Path) -> int:
         return int(file.metadata.num_rows)
 
 
-def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator["pa.RecordBatch"]:
+def parquet_groups(path: Path) -> list[int]:
+    """Return the number of the first row of each row group of a Parquet file; raise `DamagedError` if it cannot be read."""
+    with _parquet(path) as file:
+        lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    return list(accumulate(lengths, initial=1))[:-1]
+
+
+def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None) -> Iterator["pa.RecordBatch"]:
     """Yield the rows of a Parquet file as small Arrow batches.
 
     Parameters
@@ -104,6 +112,8 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterato
         The file.
     columns : sequence of str, optional
         The columns to read, if the file has them; by default, all.
+    groups : sequence of int, optional
+        The row groups to read; by default, all.
 
     Raises
     ------
@@ -119,7 +129,7 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None) -> Iterato
         names = [name for name in file.schema_arrow.names if columns is None or name in columns]
         if repeated := [name for name, times in Counter(names).items() if times > 1]:
             raise InputError(f"{path}: column {shown_columns(repeated)} occurs twice; rename one")
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=names, use_threads=False):
+        for batch in file.iter_batches(batch_size=_PARQUET_BATCH, row_groups=groups, columns=names, use_threads=False):
             plain = [column.cast(_without_dictionaries(column.type)) for column in batch.columns]
             yield pa.RecordBatch.from_arrays(plain, batch.schema.names)
             read += batch.num_rows

@@ -1,6 +1,6 @@
 """Read the rows of a file, one at a time, including broken rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def text_rows(file: TextFile, path: Path, first: int = 1) -> Iterator[Row | Brok
 
 
 def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
-    """Yield the rows of a file as `read_rows` does, but whatever columns they have; an `OSError` stays one.
+    """Yield the rows of a file as `read_rows` does, but whatever columns they have, if any.
 
     Parameters
     ----------
@@ -63,9 +63,16 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     Raises
     ------
     InputError
-        When the file cannot be used; `DamagedError` when it is truncated.
+        When the file is missing or cannot be used; `DamagedError` when it is truncated.
     """
-    yield from with_partitions(_rows_of(path, columns, tell), path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the files in it")
+        if not path.exists():
+            raise InputError(f"{path}: no such file; check the path")
+        yield from with_partitions(_rows_of(path, columns, tell), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 
 
 def _rows_of(path: Path, columns: Sequence[str], tell: Tell) -> Iterator[Row | BrokenRow]:
@@ -84,22 +91,35 @@ def _rows_of(path: Path, columns: Sequence[str], tell: Tell) -> Iterator[Row | B
         raise DamagedError(f"{path}, row {number + 1}: is damaged or truncated ({error}); copy or write the file again") from None
 
 
+def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str]) -> InputError:
+    """Return the error for rows that lack a column.
+
+    Parameters
+    ----------
+    path : Path
+        Their file.
+    found : mapping of str to int
+        The columns that they have, each with the number of the first row that has it.
+    columns : iterable of str
+        The columns that they must have.
+    """
+    missing = next(column for column in columns if column not in found)
+    place = f"{path}, row {min(found.values())}"
+    return InputError(f"{place}: no column {missing!r}, found {shown_columns(sorted(found))}; correct the column's name")
+
+
 def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:
     """Yield rows, of which one of the first must have the columns; in JSON not just the first, which may be a notice and no post."""
     held: list[Row | BrokenRow] = []
     found: dict[str, int] = {}  # the first row that has each column
-    limit = _LOOKED_AT if kind_of(path) == ".jsonl" else 1
-    complete = False
     for row in rows:
         held.append(row)
         if isinstance(row, Row):
             found = dict.fromkeys(row.fields, row.number) | found
-        if (complete := found.keys() >= set(columns)) or (found and len(held) >= limit):
+        if found and (found.keys() >= set(columns) or (len(held) >= _LOOKED_AT or kind_of(path) != ".jsonl")):
             break
-    if found and not complete:
-        missing = next(column for column in columns if column not in found)
-        place = f"{path}, row {min(found.values())}"
-        raise InputError(f"{place}: no column {missing!r}, found {shown_columns(sorted(found))}; correct the column's name")
+    if found and not found.keys() >= set(columns):
+        raise missing_column(path, found, columns)
     yield from chain(held, rows)
 
 
@@ -123,15 +143,8 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
         When the file is missing, empty, of another kind or unreadable, or lacks a column; `DamagedError` when it is truncated.
     """
     seen, columns = False, list(columns)
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; give the files in it")
-        if not path.exists():
-            raise InputError(f"{path}: no such file; check the path")
-        for row in _checked(file_rows(path, columns, tell), columns, path):
-            seen = True
-            yield row
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    for row in _checked(file_rows(path, columns, tell), columns, path):
+        seen = True
+        yield row
     if not seen and not may_be_empty:
         raise InputError(f"{path}: is empty (no rows); give a file with posts")

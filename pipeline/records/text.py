@@ -80,11 +80,12 @@ def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
 
 
 def _compression(path: Path, head: bytes) -> str | None:
-    """Return how a file is compressed, by how it begins; by its name only if it does not begin like text, and so is damaged."""
+    """Return how a file is compressed, by how it begins; by its name only if it does not begin like a file of rows, and so is damaged."""
     for name, magic in _COMPRESSIONS.items():
         if head.startswith(magic):
             return name
-    return None if re.fullmatch(rb"[\t\r\n -~\x80-\xff]*", head) else _ENDINGS.get(path.suffix.lower())
+    begins = rb"(?:\xef\xbb\xbf)?\s*[\[{]" if kind_of(path) == ".jsonl" else rb"[\t\r\n -~\x80-\xff]*\Z"
+    return None if re.match(begins, head) else _ENDINGS.get(path.suffix.lower())
 
 
 def _decompressed(raw: BinaryIO, compression: str | None, stack: ExitStack) -> Any:
@@ -172,7 +173,7 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
             raw, compression = sys.stdin.buffer, None
         else:
             raw = stack.enter_context(path.open("rb", buffering=CHUNK))
-            compression = _compression(path, raw.peek(6)[:6])
+            compression = _compression(path, raw.peek(64)[:64])
             if compression != _ENDINGS.get(path.suffix.lower()):
                 said.append(f"as {compression}" if compression else "uncompressed")
         chunks = _chunks(_decompressed(raw, compression, stack))

@@ -33,7 +33,8 @@ def workbook_lines(path: Path) -> Iterator[bytes]:
     import python_calamine
 
     try:
-        rows = python_calamine.load_workbook(path).get_sheet_by_index(0).to_python(skip_empty_area=True)
+        with path.open("rb") as file:  # from a path, only names in small letters are recognised
+            rows = python_calamine.load_workbook(file).get_sheet_by_index(0).to_python(skip_empty_area=True)
     except (python_calamine.CalamineError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

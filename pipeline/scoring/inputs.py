@@ -1,35 +1,44 @@
 """Find the files that a job reads, given files, folders and globs."""
 
 import glob
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
-from pipeline.records import FILES, STDIN, Row, kind_of, name_of, read_rows
+from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, is_litter, kind_of, missing_column, name_of
 from pipeline.scoring.options import Options
 
-_LOOKED_AT = 100  # maximum number of rows per file in which we look for columns
+_LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
+
+
+def _walk(folder: Path, above: Sequence[Path], seen: set[Path]) -> Iterator[Path]:
+    """Yield the files below a folder; folders that links lead to are read once, and not at all if they are read anyway."""
+    for path in sorted(folder.iterdir()):
+        if is_litter(path.name) or path.name.startswith("_"):
+            continue
+        if not path.is_dir():
+            yield path
+            continue
+        place = path.resolve()
+        if path.is_symlink():
+            if place in above:
+                raise InputError(f"{path}: links to {place}, a folder that it is in; remove the link, or name the files with a glob")
+            if place.is_relative_to(above[0]) or place in seen:
+                continue
+        seen.add(place)
+        yield from _walk(path, [*above, place], seen)
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """List the files in a folder, at any depth, except hidden ones and those whose names begin with an underscore."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        found += [Path(place) / name for name in names if not name.startswith((".", "_"))]
+    """List the files in a folder, at any depth, except hidden ones, litter and those whose names begin with an underscore."""
+    found = list(_walk(folder, [folder.resolve()], set()))
     if not found:
         raise InputError(f"{folder}: has no files; give a folder with {FILES} files")
-    if others := sorted(path for path in found if not name_of(path)):
+    if others := [path for path in found if not name_of(path)]:
         raise InputError(f"{others[0]}: must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'")
-    return sorted(found)
+    files = {path.resolve() for path in found if not path.is_symlink()}
+    return sorted(path for path in found if not (path.is_symlink() and path.resolve() in files))
 
 
 def _named(name: str) -> list[Path]:
@@ -39,7 +48,7 @@ def _named(name: str) -> list[Path]:
     if not glob.has_magic(name) or Path(name).exists():
         return [Path(name)]
     matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
-    found = [Path(path) for path in matches if not Path(path).is_dir()]
+    found = [Path(path) for path in matches if not Path(path).is_dir() and not is_litter(Path(path).name)]
     if not found:
         raise InputError(f"{name}: no file matches this glob; check the pattern")
     return found
@@ -80,7 +89,29 @@ def find_inputs(given: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def check_inputs(files: Sequence[Path], options: Options, out: Path) -> None:
+def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple[dict[str, int], bool]:
+    """Return columns of a file with the first rows that have them, and whether that is all that it has.
+
+    Rows of JSON are read until they had the wanted columns, in other files all have the same.
+    """
+    found: dict[str, int] = {}
+    read = 0
+    several = kind_of(path) == ".jsonl"
+    try:
+        for row in file_rows(path, options.columns):
+            read += 1
+            if isinstance(row, Row):
+                found = dict.fromkeys(row.fields, row.number) | found
+                if not several or found.keys() >= wanted:
+                    break
+            if read >= most:
+                return found, False
+    except DamagedError:
+        return found, False
+    return found, True
+
+
+def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore) -> None:
     """Check, before any work is done, that files can be opened and have the necessary columns.
 
     A damaged file passes, because its readable rows are scored. Columns to keep may be missing in some files.
@@ -93,22 +124,30 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path) -> None:
         Names the columns.
     out : Path
         The output folder, which must not contain any of the files.
+    tell : callable
+        Called with the output folder and a warning when a column to keep was not found, but may still come.
 
     Raises
     ------
     InputError
         When a file cannot be read, lacks a column or is in the output folder, or when no file has a column to keep.
     """
-    place = out.resolve()
-    found: set[str] = set()
+    place, needed = out.resolve(), set(options.needed)
+    missing, left, complete, any_rows = set(options.keep), _LOOKED_AT, True, False
     for path in files:
         if path == STDIN:
-            found.update(options.keep)  # reading stdin here would consume it
+            missing.clear()  # reading stdin here would consume it
             continue
         if path.resolve().is_relative_to(place):
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")
-        rows = read_rows(path, [options.id_column, options.text_column], may_be_empty=True)
-        with suppress(DamagedError):
-            found.update(*(row.fields for row in islice(rows, _LOOKED_AT) if isinstance(row, Row)))
-    if found and (missing := [name for name in options.keep if name not in found]):
-        raise InputError(f"--keep {missing[0]}: the first rows of the inputs have no such column; correct its name")
+        found, all_read = _columns(path, options, needed | missing, max(left, 1))
+        if found and all_read and not found.keys() >= needed:
+            raise missing_column(path, found, options.needed)
+        missing -= found.keys()
+        complete &= all_read
+        any_rows |= bool(found)
+        left -= max(found.values(), default=0) if missing else 0
+    if any_rows and (absent := [name for name in options.keep if name in missing]):
+        if complete:
+            raise InputError(f"--keep {absent[0]}: the inputs have no such column; correct its name")
+        tell(out, f"--keep {absent[0]}: the first rows of the inputs have no such column; where a row lacks it, it will be null")

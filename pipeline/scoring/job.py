@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from models.errors import InputError
 from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError
-from pipeline.records import STDIN
+from pipeline.records import STDIN, Tell, ignore
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output, OutputError, whole_file
@@ -40,8 +40,8 @@ class Progress(NamedTuple):
 class _Job:
     """The state of a job: which shards there are, which were already done, and what went wrong."""
 
-    def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options) -> None:
-        self.source, self.files, self.output, self.options = source, files, output, options
+    def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options, tell: Tell) -> None:
+        self.source, self.files, self.output, self.options, self.tell = source, files, output, options, tell
         self.names: list[str] = []
         self.kept = 0
         self.failures: list[str] = []
@@ -66,7 +66,7 @@ class _Job:
         """Yield the shards that are not done yet, file by file."""
         for path in self.files:
             try:
-                for shard in cut(path, self.options.columns):
+                for shard in cut(path, self.options.columns, self.tell):
                     self.names.append(shard.name)
                     wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
                     if not start_over and self.output.has(wanted):
@@ -107,14 +107,14 @@ class _Job:
 
     def finish(self, summary: Summary) -> None:
         """Fill in the summary and write the rejects, in the order of the inputs; the caller then writes the manifest."""
-        seconds = 0.0
+        seconds, sampled = 0.0, set[int]()
         self.output.remove_all_but(set(self.names))
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name in self.names:
                 done = self.output.completion(name)
                 if done is None:
                     raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
-                summary.add(done)
+                summary.add(done, sampled)
                 seconds += done.seconds
                 for row, reason in done.rejects:
                     rejects.write(json.dumps({"file": done.file, "row": row, "reason": reason}).encode() + b"\n")
@@ -131,13 +131,14 @@ def score_files(
     workers: int = 1,
     start_over: bool = False,
     progress: Callable[[Progress], Any] = lambda state: None,
+    tell: Tell = ignore,
 ) -> Summary:
     """Score files in bounded memory; after an interruption, the same call continues where it stopped.
 
     Parameters
     ----------
     inputs : sequence of str or Path
-        JSONL, CSV and Parquet files, folders of them and globs (see `find_inputs`).
+        Files that `pipeline.records` reads, folders of them and globs (see `find_inputs`).
     model : str or Path
         Model directory; by default, the model released with this version.
     out : str or Path
@@ -152,6 +153,9 @@ def score_files(
         Whether to remove an earlier job's output from `out` first.
     progress : callable, optional
         Called with a `Progress` after each shard.
+    tell : callable
+        Called with a path and a line about it: what a file was taken for, if that is not what its name says, in UTF-8 with commas, or
+        a doubt about the columns to keep.
 
     Returns
     -------
@@ -182,9 +186,9 @@ def score_files(
     options.schema(source.labels)
     files = find_inputs(inputs)
     output = Output(folder)
-    check_inputs(files, options, folder)
+    check_inputs(files, options, folder, tell)
     with output.locked():
-        job = _Job(source, files, output, options)
+        job = _Job(source, files, output, options, tell)
         if not start_over:
             job.check_mixing()
         summary = Summary.of(source.digest, source.labels, options)

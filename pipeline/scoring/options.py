@@ -29,8 +29,10 @@ class Options:
 
     Attributes
     ----------
-    id_column, text_column : str
-        Columns of the inputs with the id and the text.
+    id_column : str or None
+        Column of the inputs with the id. If None, a row's id is its file, as it was given, a colon and the row's number.
+    text_column : str
+        Column with the text.
     keep : tuple of str
         Further columns to copy to the output as strings; other values become JSON, and missing ones null.
     format : {"parquet", "jsonl", "csv"}
@@ -60,7 +62,7 @@ class Options:
     models.errors.InputError: abstain must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7, but got 0.7:0.3
     """
 
-    id_column: str = "id"
+    id_column: str | None = "id"
     text_column: str = "text"
     keep: tuple[str, ...] = ()
     format: Format = "parquet"
@@ -149,9 +151,14 @@ class Options:
         return marked
 
     @property
+    def needed(self) -> list[str]:
+        """The columns that every post must have."""
+        return [self.text_column] if self.id_column is None else [self.id_column, self.text_column]
+
+    @property
     def columns(self) -> list[str]:
         """The columns to read."""
-        return list(dict.fromkeys([self.id_column, self.text_column, *self.keep]))
+        return list(dict.fromkeys([*self.needed, *self.keep]))
 
     @property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from models.errors import InputError
+from pipeline.records import is_litter
 from pipeline.scoring.shards import Shard
 
 MANIFEST, REJECTS, RECORDS = "manifest.json", "rejects.jsonl", "_shards"
@@ -48,11 +49,12 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
         if outdated:
             outdated.unlink(missing_ok=True)
         beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
     finally:
@@ -85,6 +87,10 @@ class Completion:
         Row number and reason of each reject.
     seconds : float
         Wall time.
+    repeated, rounded : int
+        Number of scored posts with such ids; see `Ids`.
+    sample : list of int
+        `Ids.sample`.
     """
 
     file: str
@@ -102,6 +108,9 @@ class Completion:
     review: int = 0
     rejects: list[tuple[int, str]] = field(default_factory=list)
     seconds: float = 0.0
+    repeated: int = 0
+    rounded: int = 0
+    sample: list[int] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -130,7 +139,7 @@ class Output:
     Parameters
     ----------
     folder : Path
-        The folder; it may be missing, empty or an earlier output.
+        The folder; it may be missing, empty or an earlier output. What file managers leave in folders is passed over, and stays.
 
     Raises
     ------
@@ -144,7 +153,7 @@ class Output:
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
-            names = [path.name for path in folder.iterdir()] if folder.exists() else []
+            names = [path.name for path in folder.iterdir() if not is_litter(path.name)] if folder.exists() else []
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
         others = [

@@ -11,6 +11,7 @@ from models.errors import InputError
 from models.storage import read_description
 from pipeline.predictions import prediction_writer
 from pipeline.scoring.distinct import DistinctScorer
+from pipeline.scoring.ids import Ids
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Completion, Output
 from pipeline.scoring.posts import Post, batches
@@ -91,15 +92,17 @@ class PartWriter:
         started, computed = time.perf_counter(), self.scorer.computed
         done = Completion.of(shard, self.model.digest_, self.options.digest, self.options.format)
         done.labels = dict.fromkeys(self.model.labels, 0)
-        rows = read_shard(shard)
+        rows, ids = read_shard(shard), Ids()
         with self.output.part(done) as file:
             with prediction_writer(file, self.options.format, self.schema) as write:
-                for posts, broken in batches(rows, self.options):
+                for posts, broken in batches(rows, self.options, shard.file):
+                    ids.add(post.id for post in posts)
                     if posts:
                         write(self._table(posts, done))
                     done.scored += len(posts)
                     done.read += len(posts) + len(broken)
                     done.rejects += [(row.number, row.reason) for row in broken]
+            done.repeated, done.rounded, done.sample = ids.repeated, ids.rounded, ids.sample
             done.reused = done.scored - (self.scorer.computed - computed)
             done.seconds = round(time.perf_counter() - started, 3)
         return done

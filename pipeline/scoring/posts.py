@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import date, time
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pipeline.records import BrokenRow, Row
@@ -10,6 +11,8 @@ from pipeline.scoring.options import Options
 
 BATCH_POSTS = 4096
 BATCH_CHARS = 4 * 2**20
+# What stands alone in lines of Twitter's streams that are no posts.
+_NOTICES = {"delete", "disconnect", "limit", "scrub_geo", "status_withheld", "user_withheld", "warning"}
 
 
 class Post(NamedTuple):
@@ -51,14 +54,58 @@ def refusal(identifier: object, text: object, options: Options) -> str | None:
     return "text is empty" if not text or text.isspace() else None
 
 
+def _written(value: Any) -> str:
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 def as_string(value: Any) -> str | None:
-    """Return a value of a kept column as it is if it is a string or null, as ISO 8601 if it is a date, and otherwise as JSON."""
+    """Return a value of a kept column as a string.
+
+    Strings and null stay as they are, dates and times become ISO 8601, decimals keep their digits, and other values become JSON.
+
+    Examples
+    --------
+    >>> as_string(["a", date(2017, 10, 15)]), as_string(Decimal("1.50")), as_string(True)
+    ('["a", "2017-10-15"]', '1.50', 'true')
+    """
     if value is None or isinstance(value, str):
         return value
-    return value.isoformat() if isinstance(value, date) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, date | time | Decimal | bytes):
+        return _written(value)
+    return json.dumps(value, ensure_ascii=False, default=_written)
 
 
-def to_post(row: Row | BrokenRow, options: Options) -> Post | BrokenRow:
+def identifier_of(row: Row, options: Options, origin: str) -> Any:
+    """Return the id of a row, which may be unusable; rows without an id column are numbered.
+
+    Parameters
+    ----------
+    row : Row
+        A row of an input file.
+    options : Options
+        Names the column, or none.
+    origin : str
+        The file, as it was given; empty for a table in memory.
+
+    Examples
+    --------
+    >>> identifier_of(Row(7, {"text": "x"}), Options(id_column=None), "october/posts.csv")
+    'october/posts.csv:7'
+    """
+    if options.id_column is not None:
+        return row.fields.get(options.id_column)
+    return f"{origin}:{row.number}" if origin else str(row.number)
+
+
+def notice(row: Row) -> str | None:
+    """Return why a row is no post at all, or None."""
+    name = next(iter(row.fields), None) if len(row.fields) == 1 else None
+    return f"is a notice ({name}), not a post" if name in _NOTICES else None
+
+
+def to_post(row: Row | BrokenRow, options: Options, origin: str = "") -> Post | BrokenRow:
     """Make a post from a row, or say why that is not possible.
 
     Parameters
@@ -67,13 +114,15 @@ def to_post(row: Row | BrokenRow, options: Options) -> Post | BrokenRow:
         A row of an input file; a broken one is returned unchanged.
     options : Options
         Names the columns and limits the length of the text.
+    origin : str
+        The file, as it was given.
     """
     if isinstance(row, BrokenRow):
         return row
-    identifier = row.fields.get(options.id_column)
+    identifier = identifier_of(row, options, origin)
     text: Any = row.fields.get(options.text_column)
     if reason := refusal(identifier, text, options):
-        return BrokenRow(row.number, reason)
+        return BrokenRow(row.number, notice(row) or reason)
     try:
         kept = tuple([as_string(row.fields.get(name)) for name in options.keep])
     except RecursionError:  # JSON that can just be read may be nested too deeply to write
@@ -81,7 +130,7 @@ def to_post(row: Row | BrokenRow, options: Options) -> Post | BrokenRow:
     return Post(str(identifier), text[: options.max_chars], kept)
 
 
-def batches(rows: Iterable[Row | BrokenRow], options: Options) -> Iterator[tuple[list[Post], list[BrokenRow]]]:
+def batches(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "") -> Iterator[tuple[list[Post], list[BrokenRow]]]:
     """Yield the posts and rejects of consecutive rows in batches that fit into memory.
 
     Parameters
@@ -90,12 +139,14 @@ def batches(rows: Iterable[Row | BrokenRow], options: Options) -> Iterator[tuple
         Rows of an input file.
     options : Options
         As in `to_post`.
+    origin : str
+        As in `to_post`.
     """
     posts: list[Post] = []
     broken: list[BrokenRow] = []
     chars = 0
     for row in rows:
-        post = to_post(row, options)
+        post = to_post(row, options, origin)
         if isinstance(post, Post):
             posts.append(post)
             chars += len(post.id) + len(post.text)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
@@ -82,8 +82,11 @@ def _serve(connection: Connection, start: Callable[[], Work]) -> None:
 
 def _start(process: BaseProcess) -> None:
     """Start a process that ignores Ctrl-C, because only the parent process handles it."""
-    resource_tracker.ensure_running()  # starting it later would unblock interrupts
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if hasattr(signal, "pthread_sigmask"):  # Windows has no such masks
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # starting it later would unblock interrupts
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     process.start()
 
 

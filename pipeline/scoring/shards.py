@@ -48,7 +48,7 @@ class Shard:
     first_row : int
         Number of the first row, from 1; in a JSONL file, number of the first line.
     digest : str
-        SHA-256 of the content.
+        SHA-256 of the content, and of the dialect if it is not the usual one.
     size : int
         Number of bytes of the file that the shard covers.
     content : bytes
@@ -65,7 +65,7 @@ class Shard:
     digest: str
     size: int
     content: bytes
-    kind: str
+    kind: str = ".jsonl"
     dialect: Dialect = PLAIN
 
     @property
@@ -140,7 +140,9 @@ def _shards(path: Path, source: _Source) -> Iterator[Shard]:
 
     def shard() -> Shard:
         whole, covered = b"".join(taken), source.position(first_row + rows - 1) - before
-        return Shard(str(path), number, first_row, hashlib.sha256(whole).hexdigest(), covered, whole, source.kind, source.dialect)
+        dialect = b"" if source.dialect == PLAIN else repr(source.dialect).encode()
+        digest = hashlib.sha256(dialect + whole).hexdigest()
+        return Shard(str(path), number, first_row, digest, covered, whole, source.kind, source.dialect)
 
     try:
         for piece, counts in source.pieces:

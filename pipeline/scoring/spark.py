@@ -30,7 +30,7 @@ from pipeline.scoring.posts import refusal
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 _TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>"}
 
@@ -101,7 +101,7 @@ def string_schema(names: Iterable[str]) -> str:
     return ", ".join(f"{_quoted(name)} string" for name in names)
 
 
-def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None) -> "DataFrame":
+def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     """Select ids, texts, the reasons not to score them, and the columns to keep, all as strings.
 
     Parameters
@@ -110,8 +110,6 @@ def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None
         The posts.
     options : Options
         Names the columns.
-    broken : Column, optional
-        The reason why a row could not be read, or null.
 
     Raises
     ------
@@ -121,6 +119,8 @@ def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None
     from pyspark.sql import functions as sql
     from pyspark.sql import types
 
+    if options.id_column is None:
+        raise InputError("a data frame has no order to number its rows by; name a column of ids")
     wanted = (options.id_column, options.text_column, *options.keep)
     kinds = {field.name: field.dataType for field in frame.schema.fields}
     for column in wanted:
@@ -134,7 +134,6 @@ def to_rows(frame: "DataFrame", options: Options, broken: "Column | None" = None
         identifier = nothing
     strings = [column.cast("string") for column in (identifier, text if has_text else nothing, *kept)]
     error = sql.coalesce(
-        nothing if broken is None else broken,
         sql.when(reduce(or_, (~sql.is_valid_utf8(column) for column in strings)), "not UTF-8"),
         sql.when(sql.lit(not has_text) & text.isNotNull() & (strings[0] != ""), "text is not a string"),
     )

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, reduce
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,22 +20,26 @@ from models.errors import InputError
 from models.folders import new_folder
 from models.storage import RELEASED
 from pipeline.records import (
+    STDIN,
     UNCLOSED,
     BrokenRow,
     Row,
-    csv_header,
-    csv_spans,
-    csv_text,
+    Tell,
+    batch_rows,
+    file_rows,
+    ignore,
     jsonl_rows,
     kind_of,
     open_text,
-    read_lines,
-    read_rows,
+    parquet_batches,
+    parquet_groups,
+    partitions_of,
+    with_partitions,
 )
-from pipeline.scoring.inputs import find_inputs
+from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
-from pipeline.scoring.posts import as_string, refusal
-from pipeline.scoring.spark import load_model, row_names, scored_rows, ship_code, string_schema, to_rows
+from pipeline.scoring.posts import as_string, identifier_of, notice, refusal
+from pipeline.scoring.spark import load_model, row_names, scored_rows, ship_code, string_schema
 from pipeline.scoring.summary import Summary
 
 if TYPE_CHECKING:
@@ -49,7 +54,8 @@ _CSV: dict[str, bool | str] = {
     "ignoreLeadingWhiteSpace": False,
     "ignoreTrailingWhiteSpace": False,
 }
-_BROKEN = "_broken"  # the column in which Spark puts a CSV row that does not match its header
+_SPLIT = re.compile(r"[^_.].*\.(?:jsonl|ndjson|json)(?:\.gz|\.bz2|\.zst)?")  # names of files that Spark can read line by line
+_BATCH = 512  # rows
 # Log nothing, because failures would print their stack traces on standard error. At another level, Spark would announce the level.
 _LOGGING = """\
 appender.none.type = Null
@@ -59,23 +65,46 @@ rootLogger.appenderRef.none.ref = none
 """
 
 
-def _parsed(row: Row | BrokenRow, options: Options) -> dict[str, str | None]:
+def _parsed(row: Row | BrokenRow, options: Options, origin: str) -> dict[str, str | None]:
     if isinstance(row, BrokenRow):
         return {"error": row.reason}
-    identifier, text, *kept = (row.fields.get(column) for column in (options.id_column, options.text_column, *options.keep))
-    parsed = {name: as_string(value) for name, value in zip(row_names(options)[3:], kept, strict=True)}
+    identifier, text = identifier_of(row, options, origin), row.fields.get(options.text_column)
+    parsed = {name: as_string(row.fields.get(column)) for name, column in zip(row_names(options)[3:], options.keep, strict=True)}
     if error := refusal(identifier, text, options):
         usable = refusal(identifier, "any", options) is None
-        return parsed | {"id": str(identifier) if usable else None, "error": error}
+        return parsed | {"id": str(identifier) if usable else None, "error": notice(row) or error}
     return parsed | {"id": str(identifier), "text": text}
+
+
+def _table(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "") -> pa.RecordBatch:
+    schema = pa.schema([(name, pa.string()) for name in row_names(options)])
+    return pa.RecordBatch.from_pylist([_parsed(row, options, origin) for row in rows], schema)
 
 
 def _parse(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
     """Parse lines of JSONL into ids, texts, errors and the columns to keep."""
-    schema = pa.schema([(name, pa.string()) for name in row_names(options)])
     for batch in batches:
-        rows = [row for line in batch.column(0).to_pylist() for row in jsonl_rows(io.BytesIO(line))]
-        yield pa.RecordBatch.from_pylist([_parsed(row, options) for row in rows], schema)
+        yield _table((row for line in batch.column(0).to_pylist() for row in jsonl_rows(io.BytesIO(line))), options)
+
+
+def _whole(rows: Iterable[Row | BrokenRow], path: Path) -> Iterator[Row | BrokenRow]:
+    for row in rows:
+        if isinstance(row, BrokenRow) and row.reason == UNCLOSED:
+            raise InputError(f"{path}: {UNCLOSED}; correct the file")
+        yield row
+
+
+def _read_pieces(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
+    """Read pieces of files: paths, the same as they were given, and a row group and its first row, or -1 for the whole file."""
+    for batch in batches:
+        for name, origin, group, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            path = Path(name)
+            if group < 0:
+                rows = iter(_whole(file_rows(path, options.columns), path))
+            else:
+                rows = iter(with_partitions(batch_rows(parquet_batches(path, options.columns, [group]), first), path))
+            while few := list(islice(rows, _BATCH)):
+                yield _table(few, options, origin)
 
 
 def _uri(path: Path) -> str:
@@ -83,60 +112,37 @@ def _uri(path: Path) -> str:
     return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.resolve()))
 
 
-def _shape(path: Path, options: Options) -> tuple[str, ...]:
-    """Check a file and return what files must have in common to be read together: kind, and header or types of the columns to read."""
-    import pyarrow.parquet as pq
-
-    if path.name.startswith(("_", ".")):
-        raise InputError(f"{path}: Spark skips files whose names begin with _ or a dot; rename the file")
-    next(
-        read_rows(path, [options.id_column, options.text_column], may_be_empty=True), None
-    )  # errors in the first rows are reported before the job starts
-    kind = kind_of(path)
-    if kind == ".jsonl":
-        return (kind,)
-    if kind == ".csv":
-        with open_text(path) as file, csv_text(file.content) as text:
-            spans = csv_spans(read_lines(text, "\n"))
-            names = shape = csv_header(spans, path)[1]
-            # Spark would read the rest of the file as the text of one post.
-            if any(values == UNCLOSED for _, values in spans):
-                raise InputError(f"{path}: {UNCLOSED}; correct the file")
-    else:
-        schema = pq.read_schema(path)
-        names, shape = schema.names, [str(schema.field(column).type) for column in options.columns if column in schema.names]
-    if missing := [column for column in options.columns if column not in names]:
-        raise InputError(f"{path}: there is no column {missing[0]!r}; correct the column's name")
-    return (kind, *shape)
+def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
+    """Return whether Spark can read a file line by line, in as many pieces as it likes; if not, we read it as we do without Spark."""
+    said: list[str] = []
+    with open_text(path, options.columns, lambda path, what: said.append(what)) as file:
+        kind = file.kind
+    for what in said:
+        tell(path, what)
+    plain = kind == ".jsonl" and not said and _SPLIT.fullmatch(path.name) is not None
+    return plain and options.id_column is not None and not partitions_of(path).keys() & set(options.columns)
 
 
-def _read_csv(spark: "SparkSession", paths: list[str], header: Sequence[str], options: Options) -> "DataFrame":
-    from pyspark.sql import functions as sql
-
-    cells = [f"cell_{number}" for number in range(len(header))]  # names in a header may be empty
-    # Without columnPruning=False, Spark would not notice that a row has too many cells.
-    reader = spark.read.options(**_CSV, columnNameOfCorruptRecord=_BROKEN, columnPruning=False)
-    frame = reader.schema(string_schema([*cells, _BROKEN])).csv(paths)
-    broken = sql.when(sql.col(_BROKEN).isNotNull(), f"not the {len(header)} cells of the header")
-    # Spark's reader turns an empty cell into null.
-    wanted = [sql.coalesce(sql.col(cells[header.index(column)]), sql.lit("")).alias(column) for column in options.columns]
-    return to_rows(frame.select(*wanted, broken.alias(_BROKEN)), options, sql.col(_BROKEN))
-
-
-def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options) -> "DataFrame":
-    """Read the rows of all inputs; files of the same shape are read together."""
-    alike: dict[tuple[str, ...], list[str]] = {}
+def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options, tell: Tell) -> "DataFrame":
+    """Read the rows of all inputs: large files of lines in pieces, Parquet by row groups, other files each as a whole."""
+    lines: list[str] = []
+    pieces: list[tuple[str, str, int, int]] = []
     for path in inputs:
-        alike.setdefault(_shape(path, options), []).append(_uri(path))
-    frames = []
-    for (kind, *shape), paths in alike.items():
-        if kind == ".csv":
-            frames.append(_read_csv(spark, paths, shape, options))
-        elif kind == ".parquet":
-            frames.append(to_rows(spark.read.parquet(*paths), options))
+        if kind_of(path) == ".parquet":
+            pieces += [(str(path.absolute()), str(path), group, first) for group, first in enumerate(parquet_groups(path))]
+        elif _is_lines(path, options, tell):
+            lines.append(_uri(path))
         else:
-            lines = spark.read.text(paths, lineSep="\n").selectExpr("cast(value as binary)")
-            frames.append(lines.mapInArrow(partial(_parse, options=options), string_schema(row_names(options))))
+            pieces.append((str(path.absolute()), str(path), -1, 1))
+    frames = []
+    schema = string_schema(row_names(options))
+    if lines:
+        frame = spark.read.text(lines, lineSep="\n").selectExpr("cast(value as binary)")
+        frames.append(frame.mapInArrow(partial(_parse, options=options), schema))
+    if pieces or not lines:
+        spread = spark.sparkContext.parallelize(pieces, max(len(pieces), 1))
+        frame = spark.createDataFrame(spread, "path string, origin string, group int, first long")
+        frames.append(frame.mapInArrow(partial(_read_pieces, options=options), schema))
     return reduce(lambda one, other: one.unionByName(other), frames)
 
 
@@ -243,14 +249,14 @@ def score_with_spark(
     options: Options | None = None,
     *,
     master: str = "local[*]",
+    tell: Tell = ignore,
 ) -> Summary:
     """Score files with Spark, which also reads and writes them; see `pipeline.scoring.spark` for data frames.
 
     Parameters
     ----------
     inputs : sequence of str or Path
-        JSONL, CSV and Parquet files, folders of them and globs. In CSV files, bytes that are not UTF-8 become U+FFFD; a broken line or
-        row gets an error.
+        As for `score_files`, but not standard input. A broken row gets an error.
     model : str or Path
         Model directory; by default, the model released with this version.
     out : str or Path
@@ -260,6 +266,8 @@ def score_with_spark(
         As for `score_files`, but ``explain`` is an error.
     master : str
         Spark master, such as ``local[4]``; if a session is active, that session is used.
+    tell : callable
+        As for `score_files`.
 
     Returns
     -------
@@ -275,17 +283,19 @@ def score_with_spark(
     options = options or Options()
     if out.exists():
         raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
+    if STDIN in files:
+        raise InputError("- : Spark cannot read standard input; write it to a file first, or use --engine local")
     classifier = load_model(folder, options)
+    check_inputs(files, options, out, tell)
     with spark_session(master) as session, new_folder(out, []) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 
         spark = session.newSession()  # a session with its own settings
         spark.conf.set("spark.sql.caseSensitive", True)
-        spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", True)  # Spark would otherwise reject times written by pandas
         ship_code(spark.sparkContext)  # must happen before anything refers to the code
         try:
-            rows = _read(spark, files, options)
+            rows = _read(spark, files, options, tell)
             fresh.rmdir()  # Spark makes this folder itself
             scored = scored_rows(rows, classifier, folder, options)
             return _summary(_write(scored, _uri(fresh), options.format), classifier, options)

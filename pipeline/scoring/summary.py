@@ -49,6 +49,10 @@ class Summary:
         Number of scored posts that were given each label.
     files : dict of str to FileSummary
         Summary of each input file.
+    repeated_ids : int
+        Number of posts whose id another post has, at least: within a shard all are counted, and in others a sample.
+    rounded_ids : int
+        Number of posts whose id looks like a number that a spreadsheet has rounded.
     shards, kept_shards : int
         Number of all shards, and of those that were already done when this run began.
     workers : int
@@ -70,6 +74,8 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     files: dict[str, FileSummary] = field(default_factory=dict)
+    repeated_ids: int = 0
+    rounded_ids: int = 0
     shards: int = 0
     kept_shards: int = 0
     workers: int = 1
@@ -102,8 +108,16 @@ class Summary:
         """Return the summary as a JSON object, with `rates`."""
         return json.dumps(vars(self) | {"rates": self.rates}, default=vars, indent=1)
 
-    def add(self, done: Completion) -> None:
-        """Add the counts of a finished shard."""
+    def add(self, done: Completion, sampled: set[int]) -> None:
+        """Add the counts of a finished shard.
+
+        Parameters
+        ----------
+        done : Completion
+            The record of the shard.
+        sampled : set of int
+            The samples of ids of the shards before, to which that of this one is added.
+        """
         self.shards += 1
         self.reasons.update(reason for _, reason in done.rejects)
         self.labels.update(done.labels)
@@ -111,6 +125,9 @@ class Summary:
             counts.read += done.read
             counts.scored += done.scored
             counts.rejected += len(done.rejects)
+        self.repeated_ids += done.repeated + sum(number in sampled for number in done.sample)
+        sampled.update(done.sample)
+        self.rounded_ids += done.rounded
         self.reused += done.reused
         self.review += done.review
         self.files[done.file].parts[done.part] = done.sha256

@@ -1,0 +1,41 @@
+"""What ids look like that do not name one post each."""
+
+import hashlib
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+_SHOWN = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")  # how a spreadsheet shows a long number
+_KEPT = re.compile(r"\d{15}00+")  # how it keeps one: 15 digits
+_BY_CHANCE = 0.05  # at most this share of long numbers end so without a spreadsheet
+_SAMPLED = 256
+
+
+class Ids:
+    """Count the ids of a shard that occurred in it before, or look rounded, and take a sample by which shards can be compared."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Add the ids of some posts."""
+        self._times.update(ids)
+
+    @property
+    def repeated(self) -> int:
+        """Number of posts whose id an earlier post of the shard has."""
+        return self._times.total() - len(self._times)
+
+    @property
+    def rounded(self) -> int:
+        """Number of posts whose id looks like a number that a spreadsheet has rounded."""
+        long = [identifier for identifier in self._times if len(identifier) > 5 and identifier[0].isdecimal()]
+        shown, kept = (sum(self._times[identifier] for identifier in long if form.fullmatch(identifier)) for form in (_SHOWN, _KEPT))
+        return shown + (kept if kept > _BY_CHANCE * len(long) else 0)
+
+    @property
+    def sample(self) -> list[int]:
+        """The smallest hashes of the ids: an id that two shards share is in both samples or in neither, as far as both reach."""
+        hashes = (int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=6).digest()) for identifier in self._times)
+        return heapq.nsmallest(_SAMPLED, hashes)
