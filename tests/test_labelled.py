@@ -379,7 +379,7 @@ ANYTHING = st.recursive(
 def damaged(tree):
     """Rows like this one, with anything in the place of one of its values, however deep."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    options = [ANYTHING, st.just(tree)] if not isinstance(tree, dict) or "id" not in tree else [st.just(tree)]
+    options = [ANYTHING, st.just(tree)]
     for key, value in inner:
         kept = dict(tree) if isinstance(tree, dict) else dict(enumerate(tree))
         changed = damaged(value).map(lambda new, key=key, kept=kept: kept | {key: new})
@@ -565,7 +565,7 @@ class TestExports:
         assert labels_of(corpus) == [["assault"]]
         assert "an export of Prodigy" in corpus.notes[0]
 
-    @given(rows=st.lists(st.sampled_from(SHAPES).flatmap(damaged), min_size=1, max_size=3))
+    @given(rows=st.lists(st.sampled_from(SHAPES).flatmap(damaged).filter(lambda row: isinstance(row, dict)), min_size=1, max_size=3))
     @settings(max_examples=100)
     def test_whatever_a_damaged_export_holds_is_read_or_refused(self, rows):
         reader, refused = Reader(LABELS, Columns(), ()), ""

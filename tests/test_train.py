@@ -154,7 +154,6 @@ BROKEN = {
     "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: the text must be a string, not int"),
     "empty text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": "  ", "labels": []}), "row 3: the text is empty"),
     "duplicate id": ("posts.jsonl", lines(*GOOD, {"id": "1", "text": "a", "labels": []}), "row 3: id '1' is already used at"),
-    "UTF-16": ("posts.jsonl", lines(*GOOD).decode().encode("utf-16"), "UTF-8"),
     "truncated JSON": ("posts.jsonl", lines(*GOOD)[:-20], "row 2: not valid JSON"),
     "truncated CSV": ("posts.csv", b"id,text,labels\n1,good,assault\n2,ba", "row 2: 2 cells where the header has 3"),
     "truncated Parquet": ("posts.parquet", truncated_parquet(), "cannot be read as Parquet"),
