@@ -321,10 +321,11 @@ class TestRefusals:
         assert "boss" not in message
         assert "--set data.columns.labels=kind" in message
 
-    def test_one_column_of_numbers(self, table):
-        path = table(["id", "text", "labels"], [("1", "one", "1"), ("2", "two", "0")])
+    @pytest.mark.parametrize("flags", [("1", "0"), ("yes", "no"), ("True", "False")])
+    def test_a_column_that_answers_for_one_label(self, table, flags):
+        path = table(["id", "text", "labels"], [(number, f"post {number}", flag) for number, flag in enumerate(flags)])
         message = refusal(path)
-        assert "numbers do not say which label they mean" in message
+        assert "if the column answers for one label alone, say for which" in message
         assert labels_of(with_options_of(message, path)) == [["workplace_harassment"], []]
 
     @pytest.mark.parametrize("labels", [[[1, 0, 0, 0], [0, 0, 1, 1]], [2, 0]])

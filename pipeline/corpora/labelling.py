@@ -105,11 +105,11 @@ class Labelling:
         told = ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
         near = {match for label in self.unknown for match in difflib.get_close_matches(str(label), self.cells.known, n=1)}
         hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"allowed are {', '.join(self.cells.known)}"]
-        if all(str(label).replace(".", "").isdigit() for label in self.unknown):
+        if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
+            example = option("labels", {self.cells.known[0]: str(self.columns)})
+            hints.append(f"if the column answers for one label alone, say for which, as in {example}")
+        elif all(isinstance(label, int | float) or label.isdigit() for label in self.unknown):
             hints.append("numbers do not say which label they mean; write names")
-            if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
-                example = option("labels", {self.cells.known[0]: str(self.columns)})
-                hints.append(f"if 1 stands for one label, say for which, as in {example}")
         elif all(repr(label) in shown for label in self.unknown):
             ignored = ", ".join([*self.labels.ignored, *map(str, self.unknown)])
             hints.append(

@@ -12,6 +12,7 @@ import yaml
 from models.errors import InputError
 from pipeline.config import Columns
 from pipeline.corpora.labels_cell import LabelCells, canonical, is_blank
+from pipeline.corpora.problems import counted
 
 _OURS = Columns()
 _PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
@@ -143,7 +144,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
         if isinstance(found["labels"], str) and found["labels"] != columns.labels:
             taken.append(f"{found['labels']!r} taken as the labels")
         elif isinstance(found["labels"], Mapping) and found["labels"] != columns.labels:
-            taken.append(f"{len(found['labels'])} columns taken as labels: {', '.join(found['labels'])}")
+            taken.append(f"{counted(len(found['labels']), 'column')} taken as labels: {', '.join(found['labels'])}")
     needed: dict[str, Any] = {key: found[key] for key in ("id", "text", "labels") if key in found}
     if needed.get("id", "") is None and columns.id == _OURS.id and None not in [value for key, value in needed.items() if key != "id"]:
         other = next((name for name in names if canonical(name) in _IDS), None)
