@@ -127,6 +127,12 @@ def test_dry_run_prints_config_and_counts_and_writes_nothing(tracked, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_tells_what_was_taken_for_what(here):
+    (here / "posts.csv").write_text("text,label\n" + "".join(f"post number {number},Assault\n" for number in range(9)))
+    printed = call("--dry-run", "--data", "posts.csv")
+    assert "posts.csv: 'label' taken as the labels; row numbers taken as ids; 'Assault' taken as assault" in printed
+
+
 def test_dry_run_finds_what_is_wrong(here, refused):
     (here / "posts.jsonl").write_bytes(lines({"id": "1", "text": "a", "labels": ["asault"]}))
     with refused("unknown label 'asault'; did you mean 'assault'"):
