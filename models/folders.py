@@ -1,6 +1,8 @@
 """Output folders that are written completely or not at all."""
 
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,10 +10,29 @@ from pathlib import Path
 
 from models.errors import InputError
 
+# What file managers, version control and archive programs leave in folders.
+_LITTER = re.compile(r"thumbs\.db|ehthumbs\.db|desktop\.ini|__macosx|icon\r|\$recycle\.bin|\..*", re.IGNORECASE)
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder of this name was left by a file manager or the like, or is hidden.
+
+    Examples
+    --------
+    >>> [is_litter(name) for name in (".DS_Store", "Thumbs.db", "__MACOSX", "._posts.csv", "posts.csv")]
+    [True, True, True, True, False]
+    """
+    return bool(_LITTER.fullmatch(name))
+
+
+def _litter(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and is_litter(path.name)]
+
 
 def _is_output(folder: Path, files: Sequence[str]) -> bool:
-    """Return whether a folder is empty, or is an earlier output made of these files."""
-    found = list(folder.iterdir())
+    """Return whether a folder is empty, or is an earlier output made of these files, apart from litter."""
+    litter = _litter(folder)
+    found = [path for path in folder.iterdir() if path not in litter]
     if not files:
         return not found
     return not found or ((folder / files[0]).is_file() and all(path.is_file() and path.name in files for path in found))
@@ -45,8 +66,10 @@ def check_output(folder: Path, files: Sequence[str]) -> None:
 
 
 def _replace(folder: Path, fresh: Path, aside: Path) -> None:
-    """Replace `folder` by `fresh`; if that fails, restore `folder`."""
+    """Replace `folder` by `fresh`, but keep litter; if that fails, restore `folder`."""
     if folder.exists():
+        for path in _litter(folder):
+            shutil.copy2(path, fresh)
         folder.rename(aside)
     try:
         fresh.rename(folder)

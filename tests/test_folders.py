@@ -156,3 +156,14 @@ def test_somebodys_own_file_beside_an_output_is_kept(tmp_path, refused):
     with refused(folder, "something else"):
         write(folder)
     assert names(folder) == [MARKER, "my_posts.jsonl"]
+
+
+def test_what_file_managers_leave_stays(tmp_path):
+    folder = tmp_path / "out"
+    for _ in range(2):
+        folder.mkdir(exist_ok=True)
+        (folder / ".DS_Store").write_text("mine")
+        (folder / "Thumbs.db").write_text("mine")
+        write(folder, model="2")
+        assert names(folder) == [".DS_Store", "Thumbs.db", MARKER, "model.json"]
+        assert (folder / "Thumbs.db").read_text() == "mine"

@@ -31,7 +31,7 @@ COMPRESS = {
     "gz": lambda content: gzip.compress(content, mtime=0),
     "zst": lambda content: pa.compress(content, codec="zstd", asbytes=True),
     "bz2": lambda content: bz2.compress(content, 1),
-    "XZ": lzma.compress,
+    "XZ": lambda content: lzma.compress(content, preset=0),
 }
 COLUMNS = ["id", "text"]
 FIELDS = st.fixed_dictionaries({"id": st.text(min_size=1), "text": st.text()})

@@ -208,8 +208,8 @@ def test_what_files_were_taken_for_is_said_once_for_all_alike(folder, cli, tmp_p
         [
             *(f"note     {name}: read separated by ';'" for name in names[:3]),
             f"note     {tmp_path}/in/latin.csv: read in Windows-1252",
-            "note     2 more files: read separated by ';'",
-            "note     1 posts have an id that a spreadsheet seems to have rounded, such as 9.20E+17; export ids as text",
+            "note     and 2 more: read separated by ';'",
+            "note     posts whose id a spreadsheet seems to have rounded, such as 9.20E+17: 1; export ids as text",
         ],
     )
     done = cli(tmp_path / "in", "--json", "--out", tmp_path / "out")
@@ -236,7 +236,7 @@ def test_a_log_gets_a_line_now_and_then(folder, cli, tmp_path, monkeypatch):
     inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
     monkeypatch.setattr(terminal, "LOG_EVERY", 0)
     lines = cli(*inputs, "--out", tmp_path / "out").err.splitlines()
-    assert lines.pop() == "note     at least 2 posts have an id that another post has"
+    assert lines.pop() == "note     posts that share an id with an earlier one: at least 2"
     assert len(lines) == 2
     assert re.fullmatch(r"50\.0%, 4 posts, [\d,]+ posts/s", lines[0])
     assert re.fullmatch(r"100\.0%, 8 posts, [\d,]+ posts/s, 0 s left", lines[1])

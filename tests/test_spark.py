@@ -419,7 +419,8 @@ def test_missing_or_old_java_is_one_line(refused, tmp_path, monkeypatch, version
         pass
 
 
-def test_csv_with_a_quote_left_open_is_refused_before_the_job(folder, refused, tmp_path):
+@pytest.mark.slow
+def test_csv_with_a_quote_left_open_fails_the_job(spark, folder, refused, tmp_path):
     (tmp_path / "open.csv").write_text("id,text\n1,x\n2,\"hers\n3,and somebody else's\n")
     with refused("open.csv: a quote is never closed"):
         score_with_spark([tmp_path / "open.csv"], folder, tmp_path / "out", master="local[2]")

@@ -88,12 +88,12 @@ class _Notes:
             return
         for what, times in self._times.items():
             if times > _NAMED:
-                print(f"note     {times - _NAMED:,} more files: {what}", file=sys.stderr)
+                print(f"note     and {times - _NAMED:,} more: {what}", file=sys.stderr)
         if summary.repeated_ids:
-            print(f"note     at least {summary.repeated_ids:,} posts have an id that another post has", file=sys.stderr)
+            print(f"note     posts that share an id with an earlier one: at least {summary.repeated_ids:,}", file=sys.stderr)
         if summary.rounded_ids:
-            what = "posts have an id that a spreadsheet seems to have rounded, such as 9.20E+17; export ids as text"
-            print(f"note     {summary.rounded_ids:,} {what}", file=sys.stderr)
+            what = "posts whose id a spreadsheet seems to have rounded, such as 9.20E+17"
+            print(f"note     {what}: {summary.rounded_ids:,}; export ids as text", file=sys.stderr)
 
 
 def _show(summary: "Summary", out: Path) -> None:

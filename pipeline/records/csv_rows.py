@@ -135,7 +135,7 @@ def csv_header(spans: Iterator[Span], path: Path) -> tuple[str, list[str]]:
         raise InputError(f"{path}, header: {header}; correct the header")
     if any(map(UNDECODABLE.search, header)):
         raise InputError(f"{path}, header: is not UTF-8; save the file as UTF-8")
-    header = [name.strip() for name in header]
+    header = [name.strip().strip("\ufeff") for name in header]
     if repeated := [name for name, times in Counter(header).items() if name and times > 1]:
         raise InputError(f"{path}, header: column {shown_columns(repeated)} occurs twice; rename one")
     return text, header

@@ -14,7 +14,8 @@ _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # after UTF-32, whose mark begins like this one's
 _SPOKEN = {"cp1252": "Windows-1252", "mac_roman": "Mac OS Roman"}
 # Bytes of letters and marks in Windows-1252 that occur in Western European text; others are rather a sign of damage.
-_WESTERN = {*"‚„…‘’“”•–—™€ŠšŒœŽžŸ\xa0¡£§©ª«®°´·º»¿".encode("cp1252"), *range(0xC0, 0xFE)} - {0xD7, 0xF7}
+_WESTERN = {*"‚„…‘’“”•–—™€ŠšŒœŽžŸ\xa0¡¢£¥§©ª«¬®°±²³´µ·¹º»¼½¾¿".encode("cp1252"), *range(0xC0, 0xFE)}
+_MOSTLY = 0.9  # of the bytes that are not ASCII, to assume Windows-1252
 _FOREIGN = 0.25  # if more of the letters are not ASCII, a text is in another alphabet
 
 
@@ -37,7 +38,7 @@ def _guessed(sample: bytes, path: Path) -> str:
     valid = len(re.findall("[^\0-\x7f\udc80-\udcff]", text))
     if valid * 10 > len(broken) or not broken:
         return "utf-8"
-    western = all(byte in _WESTERN for byte in broken)
+    western = sum(byte in _WESTERN for byte in broken) >= _MOSTLY * len(broken)
     letters = len(re.findall("[A-Za-z\udc80-\udcff]", text))
     if len(broken) >= 5 and len(broken) > _FOREIGN * letters:
         raise InputError(f"{path}: is neither in UTF-8 nor in Windows-1252; save the file as UTF-8")

@@ -17,8 +17,6 @@ _REMEDIES = {
     ".xls": "save it as .xlsx",
     ".ods": "save it as .xlsx",
 }
-# What file managers, version control and archive programs leave in folders.
-_LITTER = re.compile(r"thumbs\.db|ehthumbs\.db|desktop\.ini|__macosx|icon\r|\$recycle\.bin|\..*", re.IGNORECASE)
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -50,17 +48,6 @@ def kind_of(path: Path) -> str:
         remedy = _REMEDIES.get(path.suffix.lower(), "convert the file")
         raise InputError(f"{path}: must be one of {FILES}, but got {path.suffix or 'no extension'}; {remedy}")
     return found[1]
-
-
-def is_litter(name: str) -> bool:
-    """Return whether a file or folder of this name was left by a file manager or the like, or is hidden, and so is no input.
-
-    Examples
-    --------
-    >>> [is_litter(name) for name in (".DS_Store", "Thumbs.db", "__MACOSX", "._posts.csv", "posts.csv")]
-    [True, True, True, True, False]
-    """
-    return bool(_LITTER.fullmatch(name))
 
 
 def partitions_of(path: Path) -> dict[str, str | None]:

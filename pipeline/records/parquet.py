@@ -129,8 +129,10 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Se
         names = [name for name in file.schema_arrow.names if columns is None or name in columns]
         if repeated := [name for name, times in Counter(names).items() if times > 1]:
             raise InputError(f"{path}: column {shown_columns(repeated)} occurs twice; rename one")
+        kinds: list[pa.DataType] = []
         for batch in file.iter_batches(batch_size=_PARQUET_BATCH, row_groups=groups, columns=names, use_threads=False):
-            plain = [column.cast(_without_dictionaries(column.type)) for column in batch.columns]
+            kinds = kinds or [_without_dictionaries(field.type) for field in batch.schema]
+            plain = [column if column.type == kind else column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]
             yield pa.RecordBatch.from_arrays(plain, batch.schema.names)
             read += batch.num_rows
 

@@ -5,6 +5,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterable
+from zlib import crc32
 
 _SHOWN = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")  # how a spreadsheet shows a long number
 _KEPT = re.compile(r"\d{15}00+")  # how it keeps one: 15 digits
@@ -36,6 +37,6 @@ class Ids:
 
     @property
     def sample(self) -> list[int]:
-        """The smallest hashes of the ids: an id that two shards share is in both samples or in neither, as far as both reach."""
-        hashes = (int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=6).digest()) for identifier in self._times)
-        return heapq.nsmallest(_SAMPLED, hashes)
+        """Hashes of some ids, which a quick hash chooses, so that two shards choose the same of the ids that they share."""
+        chosen = heapq.nsmallest(_SAMPLED, self._times, key=lambda identifier: crc32(identifier.encode()))
+        return [int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=6).digest()) for identifier in chosen]

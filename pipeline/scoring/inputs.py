@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import is_litter
 from pipeline.errors import DamagedError
-from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, is_litter, kind_of, missing_column, name_of
+from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, kind_of, missing_column, name_of
 from pipeline.scoring.options import Options
 
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
@@ -89,8 +90,8 @@ def find_inputs(given: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple[dict[str, int], bool]:
-    """Return columns of a file with the first rows that have them, and whether that is all that it has.
+def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple[dict[str, int], int, bool]:
+    """Return columns of a file with the first rows that have them, how many rows were read, and whether there are no further columns.
 
     Rows of JSON are read until they had the wanted columns, in other files all have the same.
     """
@@ -105,10 +106,10 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
                 if not several or found.keys() >= wanted:
                     break
             if read >= most:
-                return found, False
+                return found, read, False
     except DamagedError:
-        return found, False
-    return found, True
+        return found, read, False
+    return found, read, True
 
 
 def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore) -> None:
@@ -140,13 +141,13 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
             continue
         if path.resolve().is_relative_to(place):
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")
-        found, all_read = _columns(path, options, needed | missing, max(left, 1))
+        found, read, all_read = _columns(path, options, needed | missing, max(left, 1))
         if found and all_read and not found.keys() >= needed:
             raise missing_column(path, found, options.needed)
         missing -= found.keys()
         complete &= all_read
         any_rows |= bool(found)
-        left -= max(found.values(), default=0) if missing else 0
+        left -= read
     if any_rows and (absent := [name for name in options.keep if name in missing]):
         if complete:
             raise InputError(f"--keep {absent[0]}: the inputs have no such column; correct its name")

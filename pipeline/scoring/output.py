@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from models.errors import InputError
-from pipeline.records import is_litter
+from models.folders import is_litter
 from pipeline.scoring.shards import Shard
 
 MANIFEST, REJECTS, RECORDS = "manifest.json", "rejects.jsonl", "_shards"

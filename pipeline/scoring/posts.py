@@ -96,7 +96,8 @@ def identifier_of(row: Row, options: Options, origin: str) -> Any:
     """
     if options.id_column is not None:
         return row.fields.get(options.id_column)
-    return f"{origin}:{row.number}" if origin else str(row.number)
+    name = origin.encode("utf-8", "backslashreplace").decode()  # a path may hold bytes that are not UTF-8
+    return f"{name}:{row.number}" if name else str(row.number)
 
 
 def notice(row: Row) -> str | None:
