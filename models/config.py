@@ -1,10 +1,11 @@
 """The part of a configuration that, with the training posts, determines a model; it is saved with the model."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import InputError
 
@@ -29,10 +30,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _label_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or "label_1"
+        raise ValueError(f"{name!r} must be lower-case letters, digits and _; write {plain!r} (posts may have it with spaces or hyphens)")
+    return name
+
+
 class Label(Section):
     """One label and what it means."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Annotated[str, AfterValidator(_label_name)]
     definition: str
 
 

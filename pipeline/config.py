@@ -26,7 +26,7 @@ class Columns(Section):
 
     id: str | None = "id"
     text: str = "text"
-    # Either a column with a list of names (or names joined by ";"), or one 0/1 column per label.
+    # Either a column that lists names, or one column per label that says yes or no.
     labels: str | dict[str, str] = "labels"
     author: str | None = "author"
     created_at: str | None = "created_at"

@@ -118,6 +118,7 @@ def _measure(
         data=data,
         features=features,
         prevalence=_prevalence(corpus, config, split, evaluation, model, scores) if scores else None,
+        notes=corpus.notes,
     )
 
 
@@ -126,6 +127,7 @@ def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: Measur
     return {
         "evaluated": evaluation.title,
         "data": ", ".join(config.data.sources),
+        **({"data read as": " | ".join(corpus.notes)} if corpus.notes else {}),
         "data SHA-256": corpus.sha256,
         "model SHA-256": model.digest_,
         "model type": model.config.model.type,

@@ -100,7 +100,7 @@ class TestSources:
         with refused(saved, "no split named train, validation or test, found a"):
             load(f"train={saved}")
         datasets.Dataset.from_list([{"id": "1", "words": "x", "labels": []}]).save_to_disk(str(tmp_path / "column"))
-        with refused(tmp_path / "column", "no column 'text', found id, words, labels", "data.columns"):
+        with refused(tmp_path / "column", "no column 'text', found 'id', 'words', 'labels'", "--set data.columns.text="):
             load(tmp_path / "column")
         datasets.Dataset.from_list(rows(0, 1)).select([]).save_to_disk(str(tmp_path / "empty"))
         with refused(tmp_path / "empty", "not a readable saved data set"):
@@ -163,8 +163,10 @@ class TestRows:
             ({"id": None}, ["id is None", "data.columns.id=null"]),
             ({"id": ""}, ["id is ''"]),
             ({"id": 1.5}, ["id is 1.5"]),
-            ({"labels": None}, ["the labels must be a list of names", "not NoneType"]),
-            ({"labels": [1]}, ["the labels must be a list of names"]),
+            (
+                {"labels": [1]},
+                ["unknown label 1", "numbers do not say which label they mean"],
+            ),
             ({"labels": ["asault"]}, ["unknown label 'asault'; did you mean 'assault'?", "labels.ignored"]),
             ({"labels": ["xyz"]}, ["unknown label 'xyz'; allowed are assault, support, street, other"]),
         ],
@@ -221,11 +223,11 @@ class TestRows:
         corpus = load(path, cut=False, columns=columns)
         assert corpus.targets("all", corpus.labels).tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 0]]
         assert corpus.splits["all"]["id"] == ["city-1", "city-2", "city-3"]
-        path.write_text("Description,Commenting,Touching /Groping\nhe whistled,yes,0\n")
-        with refused(f"{path}, row 1: column 'Commenting' holds 'yes'; it must be 0 or 1"):
+        path.write_text("Description,Commenting,Touching /Groping\nhe whistled,2,0\n")
+        with refused(f"{path}, row 1: column 'Commenting' holds '2'; it must be 1 or 0, yes or no"):
             load(path, cut=False, columns=columns)
         path.write_text("Description,Commenting\nhe whistled,1\n")
-        with refused(f"{path}, row 1: no column 'Touching /Groping'"):
+        with refused(f"{path}: no column 'Touching /Groping'"):
             load(path, cut=False, columns=columns)
 
     def test_flag_columns_may_be_booleans(self, tmp_path):
@@ -369,7 +371,7 @@ class TestUnlabelled:
 
     def test_posts_elsewhere_need_labels(self, jsonl, labelled, refused):
         more = jsonl("more.jsonl", [bare(0)])
-        with refused(f"{more}, row 1: no column 'labels'"):
+        with refused(f"{more}: no column 'labels', found 'id', 'text'", "--data unlabelled=FILE"):
             load(*labelled, f"train={more}")
 
     def test_corpus_without_them_has_none(self, labelled):

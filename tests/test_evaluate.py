@@ -131,7 +131,7 @@ def test_metrics_file_has_every_metric(evaluated, tracked):
 
 def test_metrics_file_has_all_that_the_report_shows(evaluated):
     metrics = evaluated.metrics
-    assert set(metrics) == {"model", "evaluated", "posts", "labels", "baselines", "prevalence", *OVERALL, *RESULTS}
+    assert set(metrics) == {"model", "evaluated", "notes", "posts", "labels", "baselines", "prevalence", *OVERALL, *RESULTS}
     assert metrics["sample"]["rounds"] == 100
     for name in ("reliability", "thresholds", "features"):
         assert list(metrics[name]) == LABELS
@@ -376,8 +376,14 @@ def test_a_store_that_fails_before_the_promotion_leaves_no_file_that_says_promot
 
 def test_a_model_that_train_did_not_save_is_evaluated_without_its_features(here, tracked):
     Classifier.load(tracked.out).save(Path("saved"))
-    printed = call("--model", "saved", "--data", tracked.data, "--out", "out", *settings(tracked.quick))
+    rows = [json.loads(line) for line in (tracked.data / "test.jsonl").read_text("utf-8").splitlines()]
+    write_posts(here / "posts.jsonl", [{"label": row.pop("labels"), **row} for row in rows])
+    printed = call("--model", "saved", "--data", "test=posts.jsonl", "--out", "out", *settings(tracked.quick))
     assert "test, 80 posts" in printed
+    told = "posts.jsonl: 'label' taken as the labels"
+    assert told in printed
+    assert read_metrics(Path("out"))["notes"] == [told]
+    assert "taken as the labels" in Path("out/report.html").read_text("utf-8")
     assert read_metrics(Path("out"))["features"] == {}
     assert "does not record how many posts" in Path("out/report.html").read_text()
 

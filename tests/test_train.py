@@ -127,6 +127,12 @@ def test_dry_run_prints_config_and_counts_and_writes_nothing(tracked, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_tells_what_was_taken_for_what(here):
+    (here / "posts.csv").write_text("text,label\n" + "".join(f"post number {number},Assault\n" for number in range(9)))
+    printed = call("--dry-run", "--data", "posts.csv")
+    assert "posts.csv: 'label' taken as the labels; row numbers taken as ids; 'Assault' taken as assault" in printed
+
+
 def test_dry_run_finds_what_is_wrong(here, refused):
     (here / "posts.jsonl").write_bytes(lines({"id": "1", "text": "a", "labels": ["asault"]}))
     with refused("unknown label 'asault'; did you mean 'assault'"):
@@ -144,7 +150,7 @@ BROKEN = {
     "empty": ("posts.jsonl", b"", "empty"),
     "empty CSV": ("posts.csv", b"", "empty"),
     "other kind": ("posts.txt", b"text", "but got .txt"),
-    "missing column": ("posts.jsonl", lines({"id": "1", "text": "a"}), "row 1: no column 'labels'"),
+    "missing column": ("posts.jsonl", lines({"id": "1", "text": "a"}), "posts.jsonl: no column 'labels'"),
     "unknown label": (
         "posts.jsonl",
         lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),
@@ -154,7 +160,6 @@ BROKEN = {
     "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: the text must be a string, not int"),
     "empty text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": "  ", "labels": []}), "row 3: the text is empty"),
     "duplicate id": ("posts.jsonl", lines(*GOOD, {"id": "1", "text": "a", "labels": []}), "row 3: id '1' is already used at"),
-    "UTF-16": ("posts.jsonl", lines(*GOOD).decode().encode("utf-16"), "UTF-8"),
     "truncated JSON": ("posts.jsonl", lines(*GOOD)[:-20], "row 2: not valid JSON"),
     "truncated CSV": ("posts.csv", b"id,text,labels\n1,good,assault\n2,ba", "row 2: 2 cells where the header has 3"),
     "truncated Parquet": ("posts.parquet", truncated_parquet(), "cannot be read as Parquet"),

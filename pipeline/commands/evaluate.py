@@ -22,6 +22,8 @@ def _show(results: "Results", title: str, out: Path) -> None:
     from pipeline.report import evaluation_tables
 
     console = terminal.output()
+    for note in results.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(*evaluation_tables(results, escape(title)), sep="\n")
     console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 

@@ -155,7 +155,8 @@ def main(
 ) -> None:
     """Train, evaluate and track a disclosure classifier.
 
-    Data is a file, a folder, a saved data set or hub:NAME; train=FILE and the like give it a role. --sweep compares configs by
+    Data is a file, a folder, a saved data set or hub:NAME; train=FILE and the like give it a role. Exports of Label Studio, Doccano,
+    Prodigy and Argilla are recognised; one line says what was taken for what. --sweep compares configs by
     cross-validation, writes the best one to runs/sweep and keeps no model. --check-data looks for duplicates, authors in several splits,
     conflicting labels and likely label errors, and writes them to runs/checks; --show-texts adds the posts, on a terminal only.
     """

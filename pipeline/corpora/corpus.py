@@ -98,6 +98,8 @@ class Corpus:
         How often each label occurs that the label set lists as ignored.
     passed_over : list of str
         Files and data set splits in the sources that are not named after train, validation or test.
+    notes : list of str
+        For each source that is not as the config says, what in it was taken for what.
     overlap : Overlap or None
         None if there is no train split.
     overlapping : ndarray of bool, shape (n_train_posts,)
@@ -114,6 +116,7 @@ class Corpus:
     auxiliary: list[str]
     ignored: dict[str, int]
     passed_over: list[str]
+    notes: list[str]
     overlap: Overlap | None
     overlapping: NDArray[np.bool_]
     sha256: str

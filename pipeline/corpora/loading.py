@@ -146,6 +146,7 @@ def load_corpus(
         auxiliary=labels.auxiliary,
         ignored=dict(reader.ignored),
         passed_over=passed_over,
+        notes=reader.notes,
         overlap=overlap,
         overlapping=overlapping,
         sha256=corpus_digest(tables, unlabelled),

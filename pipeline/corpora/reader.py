@@ -1,49 +1,37 @@
 """Turns rows of files and data sets into labelled records, checking each."""
 
-import difflib
 import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from models.config import LabelSet
 from models.errors import InputError
 from pipeline.config import Columns
+from pipeline.corpora.class_names import features_of, with_class_names
 from pipeline.corpora.corpus import Record
+from pipeline.corpora.exports import Post, recognise
+from pipeline.corpora.labelling import Labelling, shown_value
+from pipeline.corpora.labels_cell import LabelCells
+from pipeline.corpora.layout import labels_elsewhere, lay_out, option
+from pipeline.corpora.problems import Problems
 from pipeline.records import BrokenRow, Row, read_rows
 
-
-def _names(value: Any, place: str) -> list[str]:
-    if isinstance(value, str):
-        value = [name.strip() for name in value.split(";") if name.strip()]
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise InputError(f'{place}: the labels must be a list of names or names joined by ";", not {type(value).__name__}; correct the row')
-    return list(value)
-
-
-def _shown_value(value: Any) -> str:
-    """Show a value only if it is short and plain: if columns are mixed up, it may be a post, which must not end up in a log."""
-    if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
-        return f"a text of {len(value)} characters"
-    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
-
-
-def _flagged(fields: dict[str, Any], columns: dict[str, str], place: str) -> list[str]:
-    names = []
-    for name, column in columns.items():
-        if str(fields.get(column)) not in {"0", "1", "False", "True"}:
-            raise InputError(f"{place}: column {column!r} holds {_shown_value(fields.get(column))}; it must be 0 or 1")
-        if str(fields[column]) in {"1", "True"}:
-            names.append(name)
-    return names
+_NUMBERED = option("id", None)
 
 
 def _optional(fields: dict[str, Any], column: str | None) -> str | None:
     value = fields.get(column) if column else None
     missing = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
     return None if missing else str(value)
+
+
+def _id_of(value: Any) -> str | None:
+    """Return an id as text; None if it cannot be one. pandas makes a column of numbers with a gap one of floats."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int) and value != "" else None
 
 
 class Reader:
@@ -57,94 +45,105 @@ class Reader:
         Which column holds which field of a record.
     further : sequence of str
         Other columns to keep, where rows have them.
+
+    Attributes
+    ----------
+    notes : list of str
+        For each file or data set that is not as the config says, one line that tells what was taken for what.
     """
 
     def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
         self.labels, self.columns, self.further = labels, columns, further
-        self.known = [*labels.names, *labels.auxiliary]
+        self.cells = LabelCells(labels)
         self.labelled = True  # whether rows are expected to have labels
         self.places: dict[str, str] = {}
         self.stems: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
-
-    @property
-    def required(self) -> list[str]:
-        """Columns that every row must have."""
-        if not self.labelled:
-            return [column for column in (self.columns.id, self.columns.text) if column]
-        labels = self.columns.labels
-        named = [labels] if isinstance(labels, str) else list(labels.values())
-        return [column for column in (self.columns.id, self.columns.text, *named) if column]
+        self.notes: list[str] = []
 
     def stem(self, name: str) -> str:
         """Return the prefix of numbered ids: the name of a file or split, with a 2 appended if it is the second of that name."""
         self.stems[name] += 1
         return name if self.stems[name] == 1 else f"{name}{self.stems[name]}"
 
-    def records(self, path: Path) -> Iterator[Record]:
-        """Read the records of a file, raising `InputError` at the first row that cannot be used."""
-        stem = self.stem(path.stem)
-        for row in read_rows(path, self.required):
-            if isinstance(row, BrokenRow):
-                raise InputError(f"{path}, row {row.number}: {row.reason}; correct or delete the row")
-            yield self.record(row, str(path), stem)
+    def records(self, path: Path) -> list[Record]:
+        """Read the records of a file; an `InputError` tells all rows that cannot be used."""
+        said = list[str]()
+        rows = with_class_names(features_of(path), read_rows(path, [], tell=lambda _, what: said.append(what)))
+        return self.table(rows, str(path), path.stem, said)
 
-    def record(self, row: Row, origin: str, stem: str) -> Record:
-        """Make a record of a row.
+    def table(self, rows: Iterable[Row | BrokenRow], origin: str, stem: str, said: Iterable[str] = ()) -> list[Record]:
+        """Make records of rows.
 
         Parameters
         ----------
-        row : Row
-            A row of `origin`.
+        rows : iterable of Row or BrokenRow
+            All rows of `origin`.
         origin : str
-            File or data set that the row is from, for messages.
+            File or data set that the rows are from, for messages.
         stem : str
-            Prefix of the id if rows are numbered, from `stem`.
+            Name of the file or split, with which the ids begin if rows are numbered.
+        said : iterable of str
+            What is already known about how the rows were read, once they are.
 
         Raises
         ------
         InputError
-            If the row cannot be used. The message names the row and how to fix it.
+            If rows cannot be used. The message names all kinds of problems, where they are and how to mend them.
         """
-        place, columns, fields = f"{origin}, row {row.number}", self.columns, row.fields
-        for column in self.required:
-            if column not in fields:
-                raise InputError(f"{place}: no column {column!r}; correct the row, or name the right column in data.columns")
+        problems, sound, stem = Problems(origin), list[Row](), self.stem(stem)
+        for row in rows:
+            if isinstance(row, Row):
+                sound.append(row)
+            else:
+                problems.add(row.number, row.reason, f"{row.reason}; correct or delete the row")
+        if not sound:
+            problems.check()
+        try:
+            question = self.columns.labels if self.labelled else {}
+            export = recognise(sound, question, self.cells) if isinstance(question, str) else None
+            posts = export.posts if export else [Post(row.number, row.fields, []) for row in sound]
+            columns, taken = lay_out(self.columns, [post.fields for post in posts], self.cells, self.labelled and not export)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
+        labelling = Labelling(self.labels, self.cells, columns.labels, problems)
+        made = [self._record(post, columns, labelling, problems, stem) for post in posts]
+        if labelling.unknown:
+            labelling.complain(None if export else labels_elsewhere(columns, [post.fields for post in posts], self.cells))
+        problems.check()
+        told = [*said, *([str(export)] if export else []), *taken, *labelling.notes()]
+        self.notes += [f"{origin}: {'; '.join(told)}"] if told else []
+        return [record for record in made if record]
+
+    def _record(self, post: Post, columns: Columns, labelling: Labelling, problems: Problems, stem: str) -> Record | None:
+        """Make a record of a post; None if it has a problem, of which the caller learns by `problems`."""
+        fields, number = post.fields, post.number
+        missing = [column for column in (columns.id, columns.text) if column is not None and column not in fields]
+        for column in missing:
+            problems.add(number, f"no {column}", f"no column {column!r}; correct the row, or name the right column in data.columns")
+        if missing:
+            return None
         text = fields[columns.text]
         if not isinstance(text, str) or not text.strip():
             found = "is empty" if isinstance(text, str) else f"must be a string, not {type(text).__name__}"
-            raise InputError(f"{place}: the text {found}; correct or delete the row")
-        identifier = f"{stem}-{row.number}" if columns.id is None else fields[columns.id]
-        if not isinstance(identifier, str | int) or identifier == "":
-            raise InputError(f"{place}: id is {_shown_value(identifier)}; give each post an id, or set data.columns.id=null to number rows")
-        identifier = str(identifier)
-        if identifier in self.places:
-            raise InputError(f"{place}: id {_shown_value(identifier)} is already used at {self.places[identifier]}; make ids unique")
-        self.places[identifier] = place
+            problems.add(number, f"text {found}", f"the text {found}; correct or delete the row")
+        identifier = f"{stem}-{number}" if columns.id is None else _id_of(fields[columns.id])
+        if identifier is None:
+            shown = shown_value(fields[columns.id or ""])
+            problems.add(number, "id", f"id is {shown}; give each post an id, or number the rows: {_NUMBERED}")
+        elif identifier in self.places:
+            used = f"id {shown_value(identifier)} is already used at {self.places[identifier]}"
+            problems.add(number, "used id", f"{used}; make ids unique, or number the rows: {_NUMBERED}")
+        else:
+            self.places[identifier] = f"{problems.origin}, row {number}"
+        labels = labelling.of(post) if self.labelled else []
+        self.ignored.update(name for name in labels if name in self.labels.ignored)
         return Record(
-            identifier,
-            text,
-            self._known(fields, place) if self.labelled else [],
+            str(identifier),
+            str(text),
+            [name for name in self.cells.known if name in labels],
             _optional(fields, columns.author),
             _optional(fields, columns.created_at),
             _optional(fields, columns.source),
             {name: _optional(fields, name) for name in self.further},
         )
-
-    def _known(self, fields: dict[str, Any], place: str) -> list[str]:
-        column = self.columns.labels
-        names = _names(fields[column], place) if isinstance(column, str) else _flagged(fields, column, place)
-        for name in names:
-            if name in self.labels.ignored:
-                self.ignored[name] += 1
-            elif name not in self.known:
-                near = difflib.get_close_matches(name, self.known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(self.known)}"
-                if "," in name:
-                    hint = 'join the names of several labels by ";"'
-                elif name.lower() in {"none", "nan", "null", "-"}:
-                    hint = "for no label, leave the cell or the list empty"
-                raise InputError(
-                    f"{place}: unknown label {_shown_value(name)}; {hint} (to leave it out on purpose, add it to labels.ignored)"
-                )
-        return [name for name in self.known if name in names]

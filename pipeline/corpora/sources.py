@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from models.config import find_file
 from models.errors import InputError
+from pipeline.corpora.class_names import with_class_names
 from pipeline.corpora.corpus import SPLITS, Record
 from pipeline.corpora.reader import Reader
 from pipeline.records import FILES, Row, name_of
@@ -35,26 +36,23 @@ def _saved(data: Any, origin: str, reader: Reader, passed_over: list[str]) -> di
         if name and not split:
             passed_over.append(place)
             continue
-        if missing := [column for column in reader.required if column not in rows.column_names]:
-            raise InputError(f"{place}: no column {missing[0]!r}, found {', '.join(rows.column_names)}; set data.columns")
         if not len(rows):
             raise InputError(f"{place}: empty, no rows; give a data set that has posts")
-        stem = reader.stem(name or "row")
-        loaded.setdefault(split, []).extend(reader.record(Row(number, fields), place, stem) for number, fields in enumerate(rows, 1))
+        numbered = (Row(number, fields) for number, fields in enumerate(rows, 1))
+        loaded.setdefault(split, []).extend(reader.table(with_class_names(rows.features, numbered), place, name or "row"))
     if not loaded:
         raise InputError(f"{origin}: no split named train, validation or test, found {', '.join(map(str, data))}; rename a split")
     return loaded
 
 
-def _as_dataset(table: pd.DataFrame | datasets.Dataset, name: str, labels: object) -> datasets.Dataset:
+def _as_dataset(table: pd.DataFrame | datasets.Dataset, name: str) -> datasets.Dataset:
     if isinstance(table, datasets.Dataset):
         return table
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"{name} must be a DataFrame or a datasets.Dataset, but got {type(table).__name__}")
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise InputError(f"{name}: several columns have the name {repeated[0]!r}; rename all but one")
-    if isinstance(labels, str) and labels in table and table[labels].map(lambda cell: isinstance(cell, str)).any():
-        table = table.assign(**{labels: table[labels].fillna("")})  # pandas reads an empty cell of a CSV file as missing
+    table = table.astype(dict.fromkeys(table.columns[table.dtypes == "category"], object))  # Arrow would store numbers
     try:
         return datasets.Dataset.from_pandas(table, preserve_index=False)
     except (pa.ArrowException, OverflowError) as error:
@@ -94,11 +92,10 @@ def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> d
     >>> records_in_memory(posts, Reader(config.labels, config.data.columns, ()), [])[None][0].labels
     ['solidarity_support']
     """
-    labels = reader.columns.labels
     if isinstance(posts, Mapping):
-        tables = {name: _as_dataset(table, f"posts[{name!r}]", labels) for name, table in posts.items()}
+        tables = {name: _as_dataset(table, f"posts[{name!r}]") for name, table in posts.items()}
         return _saved(tables, "posts", reader, passed_over)
-    return _saved(_as_dataset(posts, "posts", labels), "posts", reader, passed_over)
+    return _saved(_as_dataset(posts, "posts"), "posts", reader, passed_over)
 
 
 def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
@@ -159,7 +156,7 @@ def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str 
     elif path.is_dir():
         loaded = _folder(path, reader, passed_over)
     else:
-        loaded = {None: list(reader.records(path))}
+        loaded = {None: reader.records(path)}
     if role:
         if len(loaded) > 1:
             raise InputError(f"{source}: holds several splits; assign a single file, as in {role}={location}/FILE")

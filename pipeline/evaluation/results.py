@@ -301,7 +301,8 @@ class Analysis(Result):
 class Results(SplitMetrics):
     """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
 
-    `model` is a digest; `evaluated` says which posts. `comparison`, `prevalence` and `promotion` are there only if asked for.
+    `model` is a digest; `evaluated` says which posts. `comparison`, `prevalence` and `promotion` are there only if asked for. `notes`
+    tell what was taken for what in sources that are not as the config says.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})
@@ -319,3 +320,4 @@ class Results(SplitMetrics):
     features: dict[str, StrongestFeatures]
     prevalence: Prevalence | None = None
     promotion: Decision | None = None
+    notes: list[str] = Field(default_factory=list)

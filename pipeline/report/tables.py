@@ -231,7 +231,7 @@ def corpus_table(corpus: "Corpus") -> Table:
 
 def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
-    notes = []
+    notes = list(corpus.notes)
     if corpus.overlap and (corpus.overlap.repeated or corpus.overlap.leaked_texts or corpus.overlap.leaked_authors):
         found = corpus.overlap
         notes.append(

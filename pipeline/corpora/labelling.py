@@ -1,0 +1,135 @@
+"""Finds the labels of each post: those in its cell, those whose columns say yes, or those that most annotators gave."""
+
+import difflib
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from models.config import LabelSet
+from pipeline.corpora.exports import Post, majority
+from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of, is_blank
+from pipeline.corpora.layout import option
+from pipeline.corpora.problems import Problems, counted
+
+_LONGEST, _OFTEN = 40, 5  # what is longer may be a post; what occurs so often and is short is hardly one
+_SHOWN = 5  # unknown labels in a message
+
+
+def shown_value(value: Any, times: int = 1) -> str:
+    """Show a value only if it is short and plain: if columns are mixed up, it may be a post, which must not end up in a log.
+
+    Parameters
+    ----------
+    value : object
+        The value.
+    times : int
+        How often it occurs. A short text that occurs often is shown, too.
+    """
+    if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
+        return repr(value) if times >= _OFTEN and len(value) <= _LONGEST else f"a text of {len(value)} characters"
+    return repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+
+
+class Labelling:
+    """Finds the labels of the posts of a file or data set, and counts what deserves to be told.
+
+    Parameters
+    ----------
+    labels : LabelSet
+        Labels that posts may have.
+    cells : LabelCells
+        Reads cells that list labels.
+    columns : str or mapping of str to str
+        The column that lists labels, or the column of each label; not used for posts that have votes.
+    problems : Problems
+        Receives what cannot be read.
+    """
+
+    def __init__(self, labels: LabelSet, cells: LabelCells, columns: str | Mapping[str, str], problems: Problems) -> None:
+        self.labels, self.cells, self.columns, self.problems = labels, cells, columns, problems
+        self.counts: Counter[str] = Counter()
+        self.unknown: dict[Any, list[int]] = {}  # the rows of each label that is not in the set
+        self._spelt: dict[str, str] = {}
+
+    def of(self, post: Post) -> list[str]:
+        """Return the labels of a post, the ignored ones among them."""
+        if post.votes:
+            return self._agreed(post)
+        if isinstance(self.columns, str):
+            cell = post.fields.get(self.columns)  # JSON may leave out what is null
+            self.counts["blank"] += is_blank(cell)
+            return self._listed(cell, post.number)
+        flags = {label: self._flag(post, column) for label, column in self.columns.items()}
+        return [label for label, given in flags.items() if given]
+
+    def _agreed(self, post: Post) -> list[str]:
+        asked = [vote.asked and frozenset(self.cells.match(name) or name for name in vote.asked) for vote in post.votes]
+        listed = [self._listed(vote.given, post.number) for vote in post.votes]
+        names, dropped = majority(zip(listed, asked, strict=True))
+        times = Counter(name for names in asked for name in names or self.cells.known)
+        self.counts.update(several=max(times.values()) > 1, dropped=dropped)
+        return names
+
+    def _listed(self, cell: Any, row: int) -> list[str]:
+        names, unknown = self.cells.read(cell)
+        self.counts["lists"] += not isinstance(cell, str | int | float | None)
+        for each in unknown:
+            rows = self.unknown.setdefault(each if isinstance(each, str | int | float) else shown_value(each), [])
+            if row not in rows[-1:]:
+                rows.append(row)
+        if isinstance(cell, str) and len(names) == 1 and cell.strip() not in (names[0], "") and self.cells.match(cell):
+            self._spelt.setdefault(names[0], cell.strip())
+        return names
+
+    def _flag(self, post: Post, column: str) -> bool | None:
+        cell = post.fields.get(column)
+        flag = flag_of(cell)
+        self.counts["blank flags"] += is_blank(cell)
+        self.counts["flags"] += not is_blank(cell)
+        if flag is None:
+            self.problems.add(post.number, f"flag {column}", f"column {column!r} holds {shown_value(cell)}; it must be {FLAGS}")
+        return flag
+
+    def complain(self, suggestion: str | None) -> None:
+        """Add the unknown labels to the problems.
+
+        Parameters
+        ----------
+        suggestion : str or None
+            The option that names another column, if one seems to hold the labels.
+        """
+        shown = list(dict.fromkeys(shown_value(label, len(rows)) for label, rows in self.unknown.items()))
+        rows = sorted({row for rows in self.unknown.values() for row in rows})
+        told = ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
+        near = {match for label in self.unknown for match in difflib.get_close_matches(str(label), self.cells.known, n=1)}
+        hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"allowed are {', '.join(self.cells.known)}"]
+        if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
+            example = option("labels", {self.cells.known[0]: str(self.columns)})
+            hints.append(f"if the column answers for one label alone, say for which, as in {example}")
+        elif all(isinstance(label, int | float) or label.isdigit() for label in self.unknown):
+            hints.append("numbers do not say which label they mean; write names")
+        elif all(repr(label) in shown for label in self.unknown):
+            ignored = ", ".join([*self.labels.ignored, *map(str, self.unknown)])
+            hints.append(
+                f"to leave {'it' if len(shown) == 1 else 'them'} out on purpose: --set {shlex.quote(f'labels.ignored=[{ignored}]')}"
+            )
+        hints += [suggestion] if suggestion else []
+        message = f"unknown label {told}; {'; '.join(hints)}"
+        self.problems.add(rows[0], "unknown label", message, len(rows))
+
+    def notes(self) -> list[str]:
+        """Return what should be told about the labels, in words."""
+        spelt = [f"{written!r} taken as {name}" for name, written in self._spelt.items()]
+        counts = self.counts
+        told = [", ".join(spelt)] if spelt else []
+        if counts["blank"]:
+            told.append(f"{counted(counts['blank'], 'blank or null cell')} taken as no labels")
+        if counts["blank flags"] and counts["flags"]:
+            told.append(f"{counted(counts['blank flags'], 'blank or null cell')} taken as no")
+        if counts["several"]:
+            rule = "a label counts if more than half of those asked gave it"
+            dropped = counted(counts["dropped"], "label")
+            told.append(f"several annotators on {counted(counts['several'], 'post')}: {rule}, which dropped {dropped}")
+        return told

@@ -1,0 +1,161 @@
+"""Finds out which column of a file holds what, and suggests options where it cannot tell."""
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from models.errors import InputError
+from pipeline.config import Columns
+from pipeline.corpora.labels_cell import LabelCells, canonical, is_blank
+from pipeline.corpora.problems import counted
+
+_OURS = Columns()
+_PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
+_IDS = {"tweet_id", "post_id", "doc_id", "status_id", "comment_id", "document_id", "id_str", "uid", "uuid", "nr"}
+_SAMPLE = 200  # rows to look at for a suggestion
+
+
+class Layout(NamedTuple):
+    """Which column holds what, and in words whatever is not as the config says."""
+
+    columns: Columns
+    taken: list[str]
+
+
+def _shown(names: Iterable[str]) -> str:
+    names = list(names)
+    plain = [repr(name) for name in names if _PLAIN.fullmatch(name) or name == ""]
+    others = len(names) - len(plain)
+    return ", ".join([*plain, *([f"{others} of another kind (a file without a header?)"] if others else [])])
+
+
+def option(key: str, value: Any) -> str:
+    """Return the option that sets a key of ``data.columns``, as a shell takes it.
+
+    Parameters
+    ----------
+    key : str
+        The key.
+    value : str, mapping or None
+        A column, a column for each label, or None for no column.
+
+    Examples
+    --------
+    >>> option("text", "full text"), option("id", None)
+    ("--set 'data.columns.text=full text'", '--set data.columns.id=null')
+    """
+
+    def written(name: str) -> str:
+        plain = re.fullmatch(r"[\w .-]+", name) and yaml.safe_load(name) == name
+        return name if plain else json.dumps(name, ensure_ascii=False)
+
+    if isinstance(value, Mapping):
+        shown = "{" + ", ".join(f"{label}: {written(column)}" for label, column in value.items()) + "}"
+    else:
+        shown = "null" if value is None else written(value)
+    return f"--set {shlex.quote(f'data.columns.{key}={shown}')}"
+
+
+def _find(wanted: str, names: Sequence[str]) -> str | None:
+    """Find a column by its name, or else the only one whose name differs from it in case, spaces and hyphens alone."""
+    alike = [name for name in names if canonical(name) == canonical(wanted)]
+    return wanted if wanted in names else alike[0] if len(alike) == 1 else None
+
+
+def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: LabelCells) -> dict[str, Any]:
+    """Guess from the cells which columns hold texts and labels, and from the names which one holds ids."""
+    sample = rows[:_SAMPLE]
+    words = {name: sum(len(str(row.get(name)).split()) for row in sample if isinstance(row.get(name), str)) for name in names}
+    text = max(words, key=lambda name: words[name], default=None)
+    guessed: dict[str, Any] = {"text": text} if text is not None and words[text] > 2 * len(sample) else {}
+    listing = Counter[str]()
+    for name in names:
+        read = [cells.read(row.get(name)) for row in sample if not is_blank(row.get(name))]
+        if read and all(found or not unknown for found, unknown in read):
+            listing[name] = sum(bool(found) for found, _ in read)
+    flagged = cells.columns(names)
+    if len(+listing) == 1:
+        guessed["labels"] = next(iter(+listing))
+    elif flagged:
+        guessed["labels"] = flagged
+    guessed["id"] = next((name for name in names if canonical(name) in _IDS), None)
+    return {key: value for key, value in guessed.items() if not isinstance(value, str) or _PLAIN.fullmatch(value)}
+
+
+def _labels_in(columns: Columns, names: Sequence[str], cells: LabelCells) -> str | dict[str, str] | None:
+    """Find the column with labels, or else one column for each label; None if there are neither."""
+    if not isinstance(columns.labels, str):
+        found = {label: _find(column, names) for label, column in columns.labels.items()}
+        return {label: column for label, column in found.items() if column is not None} if None not in found.values() else None
+    one = _find(columns.labels, names)
+    if one is not None or columns.labels != _OURS.labels:
+        return one
+    flagged = cells.columns(names)
+    return flagged if set(cells.names) <= set(flagged) else _find("label", names)
+
+
+def _lacking(columns: Columns, found: Mapping[str, Any], names: Sequence[str], suggested: Mapping[str, Any]) -> InputError:
+    """Make the error for columns that are not there, with the options that would read the file."""
+    lacking, options = list[str](), list[str]()
+    for key in (key for key in found if found[key] is None):
+        wanted = getattr(columns, key)
+        lacking += [repr(name) for name in ([wanted] if isinstance(wanted, str) else wanted.values()) if _find(name, names) is None]
+        options.append(option(key, suggested.get(key, None if key == "id" else f"{key.upper()}_COLUMN")))
+        if isinstance(suggested.get(key), Mapping):
+            options[-1] += " (a label without a column is then never given)"
+        elif key == "labels" and key not in suggested:
+            options[-1] += " (for posts without labels: --data unlabelled=FILE)"
+    return InputError(f"no column {', '.join(lacking)}, found {_shown(names)}; name the columns: {' '.join(options)}")
+
+
+def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool) -> Layout:
+    """Find out which column holds what.
+
+    Columns are found by the name in the config, in any case and with spaces or hyphens for ``_``. Besides, ``label`` may stand for
+    ``labels``, the labels may be columns of their own, and without an ``id``, rows are numbered.
+
+    Parameters
+    ----------
+    columns : Columns
+        What the config says.
+    rows : sequence of dict
+        All rows.
+    cells : LabelCells
+        Tells which cells hold labels.
+    labelled : bool
+        Whether the rows must have a column with labels, or one for each label.
+
+    Raises
+    ------
+    InputError
+        If a column is missing. The message tells the options that would read the rows, but lacks the name of the file.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    wanted = {key: value for key, value in columns if isinstance(value, str) and key != "labels"}
+    found: dict[str, Any] = {key: _find(name, names) for key, name in wanted.items()}
+    taken = [f"{column!r} taken as the {key}" for key, column in found.items() if column not in (None, wanted[key])]
+    if labelled:
+        found["labels"] = _labels_in(columns, names, cells)
+        if isinstance(found["labels"], str) and found["labels"] != columns.labels:
+            taken.append(f"{found['labels']!r} taken as the labels")
+        elif isinstance(found["labels"], Mapping) and found["labels"] != columns.labels:
+            taken.append(f"{counted(len(found['labels']), 'column')} taken as labels: {', '.join(found['labels'])}")
+    needed: dict[str, Any] = {key: found[key] for key in ("id", "text", "labels") if key in found}
+    if needed.get("id", "") is None and columns.id == _OURS.id and None not in [value for key, value in needed.items() if key != "id"]:
+        other = next((name for name in names if canonical(name) in _IDS), None)
+        taken.append("row numbers taken as ids" + (f" (or take another column: {option('id', other)})" if other else ""))
+    elif None in needed.values():
+        raise _lacking(columns, needed, names, _suggested(names, rows, cells))
+    return Layout(columns.model_copy(update={key: found[key] for key in found}), taken)
+
+
+def labels_elsewhere(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells) -> str | None:
+    """Return the option that names another column than the config does, if that one seems to hold the labels."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    found = _suggested(names, rows, cells).get("labels")
+    return None if found in (None, columns.labels) else option("labels", found)

@@ -1,0 +1,581 @@
+"""Labelled posts as people have them: spellings of labels, columns of all kinds, exports of labelling tools."""
+
+import csv
+import json
+import math
+import re
+import shlex
+import zipfile
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.config import Label, LabelSet
+from models.errors import InputError
+from pipeline.config import Columns, Data
+from pipeline.config_files import load_config
+from pipeline.corpora import load_corpus
+from pipeline.corpora.exports import majority
+from pipeline.corpora.labels_cell import LabelCells, flag_of
+from pipeline.corpora.reader import Reader
+from pipeline.records import Row
+
+NAMES = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
+LABELS = LabelSet(name="four", labels=[Label(name=name, definition=name) for name in NAMES], auxiliary=["other"], ignored=["spam"])
+WHOLE = LabelCells(LABELS)
+GIVEN = [["assault"], [], ["street_harassment", "assault"], ["solidarity_support"], ["workplace_harassment"]]
+TEXTS = [f"post number {number} says something" for number in range(len(GIVEN))]
+
+
+def load(source, labels=LABELS, columns=None, posts=None):
+    return load_corpus(Data(sources=[str(source)], columns=columns or Columns()), labels, seed=0, cut=False, posts=posts)
+
+
+def labels_of(corpus):
+    return [sorted(labels) for labels in corpus.splits["all"]["labels"]]
+
+
+def with_options_of(message, source):
+    """Load a source with the options that an error message tells."""
+    settings = re.findall(r"--set ('[^']+'|\S+?)(?=[\s;|)]|$)", message)
+    config = load_config([], [shlex.split(setting)[0] for setting in settings], [str(source)], labels=LABELS)
+    return load(source, config.labels, config.data.columns)
+
+
+def refusal(source, **options):
+    with pytest.raises(InputError) as caught:
+        load(source, **options)
+    return str(caught.value)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """``table(["id", "text"], rows)`` writes a CSV file."""
+
+    def write(header, rows, name="posts.csv"):
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+        return tmp_path / name
+
+    return write
+
+
+def workbook(path, rows):
+    """Write the least that is read as an Excel workbook."""
+    lines = ("<row>" + "".join(f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in row) + "</row>" for row in rows)
+    relation = '<Relationships><Relationship Id="a" Type="{}" Target="{}"/></Relationships>'
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    parts = {
+        "_rels/.rels": relation.format(f"{office}/officeDocument", "xl/workbook.xml"),
+        "xl/_rels/workbook.xml.rels": relation.format(f"{office}/worksheet", "worksheets/s.xml"),
+        "xl/workbook.xml": f'<workbook xmlns:r="{office}"><sheets><sheet name="s" sheetId="1" r:id="a"/></sheets></workbook>',
+        "xl/worksheets/s.xml": f"<worksheet><sheetData>{''.join(lines)}</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+
+
+EXPECTED = [sorted(labels) for labels in GIVEN]
+TITLES = {name: name.replace("_", " ").title() for name in [*NAMES, "other", "spam"]}
+SPELLINGS = {
+    **{f"joined by {joint!r}": joint.join for joint in (";", "; ", "|", ",", ", ", " / ", "+", " & ", "#", "\n", " ")},
+    "list": list,
+    "tuple": tuple,
+    "array": np.array,
+    "JSON": json.dumps,
+    "Python": lambda names: str(list(names)),
+    "Python tuple": lambda names: str(tuple(names)),
+    "NumPy": lambda names: str(np.array(names, object)),
+    "NumPy strings": lambda names: str([np.str_(name) for name in names]),
+    "set": lambda names: str(set(names)),
+    "no quotes": lambda names: f"[{', '.join(names)}]",
+    "title case": lambda names: "; ".join(TITLES[name] for name in names),
+    "camel case": lambda names: [TITLES[name].replace(" ", "") for name in names],
+    "hyphens": lambda names: [name.replace("_", "-") for name in names],
+    "capitals": lambda names: ",".join(names).upper(),
+    "choices": lambda names: json.dumps({"choices": [TITLES[name] for name in names]}),
+    "flags": lambda names: {name: float(name in names) for name in [*NAMES, "other", "spam"]},
+}
+
+
+class TestSpellings:
+    @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+    @given(names=st.lists(st.sampled_from([*NAMES, "other", "spam"]), unique=True))
+    @settings(max_examples=15)
+    def test_any_labels_come_back_in_any_spelling(self, spelling, names):
+        found, unknown = WHOLE.read(spelling(names))
+        assert sorted(found) == sorted(names)
+        assert unknown == []
+
+    @pytest.mark.parametrize("cell", [None, math.nan, "", " ", "nan", "null", "<NA>", "None", "none", "-", "[]", "{}", [], "['nan']"])
+    def test_nothing(self, cell):
+        assert WHOLE.read(cell) == ([], [])
+
+    @pytest.mark.parametrize(
+        ("cell", "found", "unknown"),
+        [
+            ("asault", [], ["asault"]),
+            ("assault; asault", ["assault"], ["asault"]),
+            ("assault, none", ["assault"], ["none"]),
+            ("she said, and he laughed", [], ["she said, and he laughed"]),  # no piece of a post is shown
+            (["assault", 3], ["assault"], [3]),
+            ([[0, 4, "assault"]], ["assault"], [0, 4]),
+            ("[1, 0, 0, 1]", [], [1, 0, 0, 1]),
+            ({"assault": 0.7}, [], [{"assault": 0.7}]),
+        ],
+    )
+    def test_what_is_no_label(self, cell, found, unknown):
+        assert WHOLE.read(cell) == (found, unknown)
+
+    def test_a_name_with_a_separator_is_whole(self):
+        cells = LabelCells(LABELS.model_copy(update={"ignored": ["Other, unclear", "a/b"]}))
+        assert cells.read("Other, unclear") == (["Other, unclear"], [])
+        assert cells.read(["a/b", "assault"]) == (["a/b", "assault"], [])
+
+    def test_names_that_differ_in_case_alone_stay_apart(self):
+        cells = LabelCells(LABELS.model_copy(update={"auxiliary": ["Spam"]}))
+        assert cells.read("Spam;spam") == (["Spam", "spam"], [])
+        assert cells.read("SPAM") == ([], ["SPAM"])
+
+    def test_flags(self):
+        yes = [1, 1.0, True, np.True_, "1", "1.0", "yes", "Yes", "Y", "True", "TRUE", "x", "X", " 1 ", "✓"]
+        no = [0, 0.0, False, "0", "0.0", "no", "N", "False", "", None, math.nan, "NaN", "-"]
+        assert {flag_of(cell) for cell in yes} == {True}
+        assert {flag_of(cell) for cell in no} == {False}
+
+    @pytest.mark.parametrize("cell", [0.7, 2, "2", "maybe", ["x"], "she said"])
+    def test_what_is_no_flag(self, cell):
+        assert flag_of(cell) is None
+
+
+class TestColumns:
+    @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+    def test_a_cell_of_a_file(self, table, spelling):
+        path = table(["id", "text", "labels"], [(number, TEXTS[number], spelling(names)) for number, names in enumerate(GIVEN)])
+        assert labels_of(load(path)) == EXPECTED
+
+    @pytest.mark.parametrize(
+        ("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("yes", "no"), ("True", "False"), ("x", ""), ("1", ""), ("1.0", "nan"), ("Y", "N")]
+    )
+    @pytest.mark.parametrize("header", [NAMES, [TITLES[name] for name in NAMES], [f"label_{name}" for name in NAMES]])
+    def test_one_column_a_label(self, table, yes, no, header):
+        rows = [(number, TEXTS[number], *(yes if name in names else no for name in NAMES)) for number, names in enumerate(GIVEN)]
+        corpus = load(table(["id", "text", *header], rows))
+        assert labels_of(corpus) == EXPECTED
+        assert "4 columns taken as labels" in corpus.notes[0]
+
+    def test_blank_flags_are_counted(self, table):
+        path = table(["id", "text", *NAMES], [("1", "one", "1.0", "0.0", "", "0.0"), ("2", "two", "0.0", "0.0", "1.0", "")])
+        assert "2 blank or null cells taken as no" in load(path).notes[0]
+
+    def test_a_label_without_a_column_is_not_forgotten(self, table):
+        path = table(["id", "text", *NAMES[:3]], [("1", "he did that to me in the office", 1, 0, 0)])
+        message = refusal(path)
+        assert "no column 'labels'" in message
+        assert "a label without a column is then never given" in message
+        assert labels_of(with_options_of(message, path)) == [["workplace_harassment"]]
+
+    @pytest.mark.parametrize("null", [None, "", math.nan])
+    @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "frame", "dataset"])
+    def test_null_labels_are_alike_in_every_format(self, tmp_path, form, null):
+        frame = pd.DataFrame({"id": ["1", "2"], "text": ["one", "two"], "labels": ["assault", null]})
+        path = tmp_path / f"posts.{form}"
+        if form == "csv":
+            frame.to_csv(path, index=False)
+        elif form == "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in frame.astype(object).to_dict("records")))
+        elif form == "parquet":
+            frame.to_parquet(path)
+        posts = {"frame": frame, "dataset": datasets.Dataset.from_pandas(frame)}.get(form)
+        corpus = load(path, posts=posts)
+        assert labels_of(corpus) == [["assault"], []]
+        assert corpus.notes == [f"{path if posts is None else 'posts'}: 1 blank or null cell taken as no labels"]
+
+    def test_labels_that_json_leaves_out_are_null(self, jsonl):
+        corpus = load(jsonl("posts.jsonl", [{"id": "1", "text": "one", "labels": ["assault"]}, {"id": "2", "text": "two"}]))
+        assert labels_of(corpus) == [["assault"], []]
+        assert "1 blank or null cell taken as no labels" in corpus.notes[0]
+
+    def test_null_among_lists(self, jsonl):
+        rows = [{"id": "1", "text": "one", "labels": ["assault"]}, {"id": "2", "text": "two", "labels": None}]
+        frame = pd.DataFrame({**pd.DataFrame(rows), "labels": [["assault"], math.nan]})
+        assert labels_of(load(jsonl("posts.jsonl", rows))) == labels_of(load("none", posts=frame)) == [["assault"], []]
+
+    @pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+    def test_index_of_pandas_is_no_column(self, table, index):
+        path = table([index, "text", "label"], [(0, "one", "assault"), (1, "two", "")])
+        corpus = load(path)
+        assert corpus.splits["all"]["id"] == ["posts-1", "posts-2"]
+        assert "'label' taken as the labels" in corpus.notes[0]
+        assert "row numbers taken as ids" in corpus.notes[0]
+
+    def test_columns_in_other_cases_are_said(self, table):
+        corpus = load(table(["ID", "Text", "Labels", "Author", "createdAt"], [("7", "one", "assault", "ann", "2017-10-16")]))
+        (record,) = corpus.splits["all"]
+        assert (record["id"], record["author"], record["created_at"]) == ("7", "ann", "2017-10-16")
+        assert "'Text' taken as the text" in corpus.notes[0]
+
+    def test_another_column_of_ids_is_named(self, table):
+        (note,) = load(table(["tweet_id", "text", "labels"], [("7", "one", "assault")])).notes
+        assert "row numbers taken as ids (or take another column: --set data.columns.id=tweet_id)" in note
+
+    def test_a_workbook(self, tmp_path):
+        pytest.importorskip("python_calamine")
+        path = tmp_path / "posts.xlsx"
+        workbook(path, [["text", *TITLES.values()], ["one", "", "x"], ["two"]])
+        assert labels_of(load(path)) == [["street_harassment"], []]
+
+    def test_how_a_file_was_read_is_said(self, tmp_path):
+        path = tmp_path / "posts.csv"
+        path.write_bytes("Text;Labels\nLe café;assault,street_harassment\nnon;\n".encode("cp1252"))
+        corpus = load(path)
+        assert labels_of(corpus) == [["assault", "street_harassment"], []]
+        (note,) = corpus.notes
+        assert all(
+            part in note for part in ("separated by ';'", "Windows-1252", "'Labels' taken as the labels", "row numbers taken as ids")
+        )
+
+    def test_no_ids_in_split_files(self, jsonl, tmp_path):
+        for name in ("train", "test"):
+            jsonl(f"{name}.jsonl", [{"text": f"{name} {number}", "labels": []} for number in range(2)])
+        corpus = load(tmp_path)
+        assert {name: rows["id"] for name, rows in corpus.splits.items()} == {"train": ["train-1", "train-2"], "test": ["test-1", "test-2"]}
+
+    def test_numbers_of_class_labels_become_names(self, tmp_path):
+        one = datasets.ClassLabel(names=["none", *NAMES])
+        many = datasets.Dataset.from_dict(
+            {"text": TEXTS, "labels": [[NAMES.index(name) for name in names] for names in GIVEN]},
+            datasets.Features({"text": datasets.Value("string"), "labels": datasets.List(datasets.ClassLabel(names=NAMES))}),
+        )
+        single = datasets.Dataset.from_dict(
+            {"text": TEXTS[:3], "label": [3, 0, None]}, datasets.Features({"text": datasets.Value("string"), "label": one})
+        )
+        many.save_to_disk(str(tmp_path / "many"))
+        single.to_parquet(str(tmp_path / "single.parquet"))
+        assert labels_of(load(tmp_path / "many")) == labels_of(load("none", posts=many)) == EXPECTED
+        assert labels_of(load(tmp_path / "single.parquet")) == [["assault"], [], []]
+        datasets.DatasetDict(train=many, test=many.select([0])).save_to_disk(str(tmp_path / "splits"))
+        assert load(tmp_path / "splits").splits["test"]["labels"] == [["assault"]]
+
+    def test_flags_may_be_class_labels(self):
+        features = {"text": datasets.Value("string"), **dict.fromkeys(NAMES, datasets.ClassLabel(names=["no", "yes"]))}
+        rows = {"text": TEXTS} | {name: [int(name in names) for names in GIVEN] for name in NAMES}
+        assert labels_of(load("none", posts=datasets.Dataset.from_dict(rows, datasets.Features(features)))) == EXPECTED
+
+    def test_categories_of_pandas(self):
+        frame = pd.DataFrame({"text": ["one", "two"], "labels": pd.Categorical(["assault", None])})
+        assert labels_of(load("none", posts=frame)) == [["assault"], []]
+
+
+class TestRefusals:
+    """Each says all that is wrong, and the options that it tells read the file."""
+
+    @pytest.mark.parametrize(
+        ("header", "told"),
+        [
+            (["nr", "tweet", "label"], "no column 'id', 'text', found 'nr', 'tweet', 'label'"),
+            (["", "tweet", "label"], "--set data.columns.id=null --set data.columns.text=tweet"),
+            (["id", "tweet text", "tags"], "--set 'data.columns.text=tweet text' --set data.columns.labels=tags"),
+            (["id", "text", "no"], """--set 'data.columns.labels="no"'"""),
+        ],
+    )
+    def test_columns_with_other_names(self, table, header, told):
+        path = table(header, [(number, TEXTS[number], ";".join(names)) for number, names in enumerate(GIVEN)])
+        message = refusal(path)
+        assert told in message
+        assert labels_of(with_options_of(message, path)) == EXPECTED
+
+    def test_all_problems_at_once(self, table, refused):
+        rows = [("1", "one", "asault"), ("1", "two", ""), ("2", "", ""), ("3", "three", "spam!"), ("4", " ", ""), ("5", "five", "asault")]
+        path = table(["id", "text", "labels"], rows)
+        with path.open("a") as file:
+            file.write("6,six\n")
+        with refused(
+            f"{path}, row 1 and 2 more: unknown label 'asault', a text of 5 characters",
+            "| row 2: id '1' is already used",
+            "--set data.columns.id=null",
+            "| row 3 and 1 more: the text is empty",
+            "| row 7: 2 cells where the header has 3",
+        ):
+            load(path)
+
+    def test_unknown_labels_can_be_left_out_as_told(self, table):
+        path = table(["id", "text", "labels"], [("1", "one", "assault;rumour"), ("2", "two", "Spam"), ("3", "three", "joke")])
+        message = refusal(path)
+        assert "unknown label 'rumour', 'joke'" in message
+        assert labels_of(with_options_of(message, path)) == [["assault"], [], []]
+
+    def test_a_short_text_that_is_often_a_label_is_shown(self, table):
+        path = table(["id", "text", "labels"], [(number, f"post {number}", "Sexist Joke") for number in range(5)])
+        assert "unknown label 'Sexist Joke'" in refusal(path)
+
+    def test_texts_in_the_labels_column_are_not_shown(self, table):
+        rows = [(number, "assault", f"my boss did that, number {number}") for number in range(9)]
+        path = table(["id", "kind", "text"], rows)
+        message = refusal(path, columns=Columns(labels="text"))
+        assert "boss" not in message
+        assert "--set data.columns.labels=kind" in message
+
+    @pytest.mark.parametrize("flags", [("1", "0"), ("yes", "no"), ("True", "False")])
+    def test_a_column_that_answers_for_one_label(self, table, flags):
+        path = table(["id", "text", "labels"], [(number, f"post {number}", flag) for number, flag in enumerate(flags)])
+        message = refusal(path)
+        assert "if the column answers for one label alone, say for which" in message
+        assert labels_of(with_options_of(message, path)) == [["workplace_harassment"], []]
+
+    @pytest.mark.parametrize("labels", [[[1, 0, 0, 0], [0, 0, 1, 1]], [2, 0]])
+    def test_numbers_that_no_option_reads(self, jsonl, labels):
+        message = refusal(jsonl("posts.jsonl", [{"id": k, "text": f"post {k}", "labels": each} for k, each in enumerate(labels)]))
+        assert "numbers do not say which label they mean" in message
+        assert "data.columns" not in message
+
+    def test_no_option_drops_one_of_two_columns_with_labels(self, table):
+        path = table(["id", "text", "first", "second"], [("1", "one", "assault", ""), ("2", "two", "", "assault")])
+        assert "--set data.columns.labels=LABELS_COLUMN" in refusal(path)
+
+    def test_a_file_without_a_header_shows_no_post(self, table):
+        path = table(["1", "my boss did that to me in the office", "assault"], [("2", "he whistled at me again", "street_harassment")])
+        message = refusal(path)
+        assert "boss" not in message
+        assert "1 of another kind (a file without a header?)" in message
+
+
+def studio(number, *annotations, **task):
+    """A task of Label Studio; an annotation is a list of choices, or None for a cancelled one."""
+
+    def result(choices):
+        return [{"from_name": "kind", "to_name": "text", "type": "choices", "value": {"choices": choices}}] if choices else []
+
+    given = [{"id": n, "completed_by": n, "result": result(c), "was_cancelled": c is None} for n, c in enumerate(annotations)]
+    return {"id": number, "data": {"text": f"task {number}", "author": "ann", "created_at": "2017-10-16"}, "annotations": given, **task}
+
+
+def prodigy(number, answer="accept", annotator=None, **fields):
+    return (
+        {"text": f"task {number}", "_input_hash": number, "answer": answer} | ({"_annotator_id": annotator} if annotator else {}) | fields
+    )
+
+
+SHAPES = [
+    studio(1, ["assault"]),
+    {"id": 1, "text": "a", "labels": "assault", "annotator": 1, "annotation_id": 1, "lead_time": 1},
+    prodigy(1, accept=["assault"], options=[{"id": "assault", "text": "Assault"}], _task_hash=1),
+    prodigy(1, label="assault", _task_hash=1),
+    {"id": "1", "fields": {"text": "a"}, "responses": {"kind": [{"value": ["assault"], "status": "submitted"}]}, "metadata": {}},
+    {"id": "1", "text": "a", "kind.responses": ["assault"], "kind.responses.status": ["submitted"]},
+    {"id": 1, "text": "a", "label": ["assault"], "Comments": []},
+]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.floats() | st.sampled_from(["assault", "accept", "text", "choices", ""]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["value", "choices", "result", "id"]), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+def damaged(tree):
+    """Rows like this one, with anything in the place of one of its values, however deep."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    options = [ANYTHING, st.just(tree)]
+    for key, value in inner:
+        kept = dict(tree) if isinstance(tree, dict) else dict(enumerate(tree))
+        changed = damaged(value).map(lambda new, key=key, kept=kept: kept | {key: new})
+        options.append(changed if isinstance(tree, dict) else changed.map(lambda parts: list(parts.values())))
+    return st.one_of(options)
+
+
+class TestExports:
+    @pytest.fixture
+    def read(self, jsonl):
+        """``read(rows)`` returns the labels of an export, by text, and what is told about it."""
+
+        def load_rows(*rows, columns=None):
+            corpus = load(jsonl("export.jsonl", list(rows)), columns=columns)
+            split = corpus.splits["all"]
+            return dict(zip(split["text"], labels_of(corpus), strict=True)), " ".join(corpus.notes)
+
+        return load_rows
+
+    def test_label_studio(self, read):
+        labels, told = read(
+            studio(1, ["Assault", "Street Harassment"]),
+            studio(2, []),
+            studio(3, None),
+            studio(4, predictions=[{"result": [{"type": "choices", "value": {"choices": ["assault"]}}]}], drafts=[{"result": []}]),
+            studio(5, ["assault"], None),
+        )
+        assert labels == {"task 1": ["assault", "street_harassment"], "task 2": [], "task 5": ["assault"]}
+        assert "an export of Label Studio (JSON): 3 posts, labels from 'kind'" in told
+        assert "not taken for labels: 1 prediction, 1 draft, 2 cancelled annotations" in told
+        assert "2 posts left out, because nobody finished labelling" in told
+
+    def test_fields_of_a_task_are_those_of_its_data(self, jsonl):
+        (record,) = load(jsonl("tasks.jsonl", [studio(7, ["assault"], created_at="2024-01-01")])).splits["all"]
+        assert record == {
+            "id": "7",
+            "text": "task 7",
+            "labels": ["assault"],
+            "author": "ann",
+            "created_at": "2017-10-16",
+            "source": None,
+        }
+
+    def test_label_studio_with_several_questions(self, read):
+        task = studio(1, ["assault"])
+        task["annotations"][0]["result"].append({"from_name": "sure", "type": "choices", "value": {"choices": ["very"]}})
+        task["annotations"][0]["result"].append({"from_name": "note", "type": "textarea", "value": {"text": ["why"]}})
+        with pytest.raises(InputError, match=r"several questions.*--set data.columns.labels=kind or --set data.columns.labels=sure"):
+            read(task)
+        assert read(task, columns=Columns(labels="kind"))[0] == {"task 1": ["assault"]}
+
+    def test_label_studio_with_spans_alone(self, read, refused):
+        task = studio(1, ["assault"])
+        task["annotations"][0]["result"][0] |= {"type": "labels", "value": {"start": 0, "end": 4, "labels": ["assault"]}}
+        with refused("export.jsonl: an export of Label Studio (JSON) without labels of whole posts"):
+            read(task)
+
+    def test_majority_of_annotators(self, read):
+        labels, told = read(
+            studio(1, ["assault"], ["assault", "street_harassment"], []),
+            studio(2, ["assault"], ["solidarity_support"]),
+            studio(3, ["assault"]),
+        )
+        assert labels == {"task 1": ["assault"], "task 2": [], "task 3": ["assault"]}
+        assert "several annotators on 2 posts: a label counts if more than half of those asked gave it, which dropped 3 labels" in told
+
+    @given(st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=5))
+    def test_majority(self, ballots):
+        kept, dropped = majority([(names, None) for names in ballots])
+        assert set(kept) == {name for name in NAMES if sum(name in names for names in ballots) > len(ballots) / 2}
+        assert dropped == len(set().union(*ballots)) - len(kept)
+
+    def test_label_studio_flat(self, read):
+        meta = {"annotator": 1, "annotation_id": 1, "lead_time": 3.1, "created_at": "2024-01-01"}
+        labels, told = read(
+            {"id": 1, "text": "a", "kind": "Assault", **meta},
+            {"id": 1, "text": "a", "kind": {"choices": ["Assault", "Street Harassment"]}, **meta, "annotator": 2},
+            {"id": 2, "text": "b", **meta},  # JSON-MIN leaves out a question without an answer
+            {"id": 3, "text": "c", "kind": None, **meta},
+        )
+        assert labels == {"a": ["assault"], "b": [], "c": []}
+        assert "Label Studio (JSON-MIN or CSV): 3 posts, labels from 'kind'" in told
+        assert "several annotators on 1 post" in told
+
+    def test_date_of_an_annotation_is_not_that_of_the_post(self, jsonl):
+        row = {"id": 1, "text": "a", "labels": "assault", "annotator": 1, "annotation_id": 1, "lead_time": 3.1, "created_at": "2024-01-01"}
+        assert load(jsonl("min.jsonl", [row])).splits["all"]["created_at"] == [None]
+
+    def test_doccano(self, read):
+        labels, told = read(
+            {"id": 1, "text": "a", "label": ["assault"], "Comments": []}, {"id": 2, "data": "b", "label": [], "Comments": ["unclear"]}
+        )
+        assert labels == {"a": ["assault"], "b": []}
+        assert "an export of Doccano: 2 posts" in told
+
+    def test_a_column_named_data_beside_texts_is_not_the_text(self, read):
+        assert read({"id": 1, "text": "a", "data": "2017", "label": ["assault"]})[0] == {"a": ["assault"]}
+
+    def test_prodigy_choices(self, read):
+        options = [{"id": name, "text": name} for name in NAMES]
+        labels, told = read(
+            prodigy(1, accept=["assault"], options=options),
+            prodigy(2, accept=[], options=options),
+            prodigy(3, "reject", accept=["assault"], options=options),
+            prodigy(4, "ignore", accept=[], options=options),
+            prodigy(5, accept=["assault"], options=options, annotator="a"),
+            prodigy(5, accept=["assault", "street_harassment"], options=options, annotator="b"),
+            prodigy(5, "reject", accept=["street_harassment"], options=options, annotator="c"),
+        )
+        assert labels == {"task 1": ["assault"], "task 2": [], "task 5": ["assault"]}
+        assert "not taken for labels: 2 rejected answers, 1 ignored answer" in told
+        assert "2 posts left out" in told
+        assert "row numbers taken as ids" in told
+
+    def test_prodigy_one_label_a_row(self, read):
+        labels, told = read(
+            prodigy(1, label="assault", _task_hash=11),
+            prodigy(1, label="street_harassment", _task_hash=12),
+            prodigy(1, "reject", label="solidarity_support", _task_hash=13),
+            prodigy(2, "reject", label="assault", _task_hash=21),
+            prodigy(3, label="assault", _task_hash=31, annotator="a"),
+            prodigy(3, "reject", label="assault", _task_hash=31, annotator="b"),
+            prodigy(3, label="street_harassment", _task_hash=32, annotator="b"),
+            prodigy(4, "reject", label="assault", _task_hash=41, annotator="a"),
+            prodigy(4, label="assault", _task_hash=41, annotator="a"),  # who changed their mind
+        )
+        assert labels == {"task 1": ["assault", "street_harassment"], "task 3": ["street_harassment"], "task 4": ["assault"]}
+        assert "not taken for labels: 4 rejected answers" in told
+        assert "1 post left out" in told
+        assert "several annotators on 1 post: " in told
+
+    def test_labels_of_prodigy_may_be_the_texts_of_choices(self, read):
+        options = [{"id": number, "text": TITLES[name]} for number, name in enumerate(NAMES)]
+        assert read(prodigy(1, accept=[2, 3], options=options))[0] == {"task 1": ["assault", "solidarity_support"]}
+
+    def test_prodigy_with_spans_alone(self, read, refused):
+        with refused("an export of Prodigy without labels of whole posts"):
+            read(prodigy(1, spans=[], _task_hash=1))
+
+    def test_argilla_records(self, read):
+        record = {"metadata": {"author": "ann"}, "suggestions": {"kind": {"value": ["assault"], "agent": "model"}}, "vectors": {}}
+        labels, told = read(
+            {"id": "1", "fields": {"text": "a"}, "responses": {"kind": [{"value": ["assault"], "user_id": "u"}]}, **record},
+            {"id": "2", "fields": {"text": "b"}, "responses": {"kind": [{"value": ["assault"], "status": "discarded"}]}, **record},
+            {"id": "3", "fields": {"text": "c"}, "responses": {}, **record},
+            {
+                "id": "4",
+                "fields": {"text": "d"},
+                "responses": {"kind": [{"value": [], "status": "submitted"}, {"value": ["spam"], "status": "draft"}]},
+                **record,
+            },
+        )
+        assert labels == {"a": ["assault"], "d": []}
+        assert "an export of Argilla: 2 posts, labels from 'kind'" in told
+        assert "not taken for labels: 1 discarded response, 1 draft response" in told
+        assert "2 posts left out" in told
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"fields": {"text": "a"}, "responses": [{"values": {"kind": {"value": "assault"}}, "status": "submitted", "user_id": "u"}]},
+            {"text": "a", "kind.responses": ["assault"], "kind.responses.status": ["submitted"], "kind.suggestion": "spam"},
+            {"text": "a", "kind": [{"value": "assault", "status": "submitted", "user_id": "u"}], "kind-suggestion": "spam"},
+        ],
+    )
+    def test_argilla_in_its_other_forms(self, read, row):
+        labels, told = read({"id": "1", **row})
+        assert labels == {"a": ["assault"]}
+        assert "an export of Argilla" in told
+
+    def test_an_export_of_which_nothing_is_labelled(self, read, refused):
+        with refused("an export of Label Studio (JSON) in which no post has finished labels"):
+            read(studio(1, None), studio(2))
+
+    def test_unknown_labels_of_an_export(self, read, refused):
+        with refused("export.jsonl, row 2: unknown label 'asault'; did you mean 'assault'?"):
+            read(studio(1, ["assault"]), studio(2, ["asault"]))
+
+    @pytest.mark.parametrize("form", [pd.DataFrame, datasets.Dataset.from_list])
+    def test_in_memory(self, form):
+        rows = [prodigy(1, accept=["assault"], _task_hash=1), prodigy(2, "reject", accept=["assault"], _task_hash=2)]
+        corpus = load("none", posts=form(rows))
+        assert labels_of(corpus) == [["assault"]]
+        assert "an export of Prodigy" in corpus.notes[0]
+
+    @given(rows=st.lists(st.sampled_from(SHAPES).flatmap(damaged).filter(lambda row: isinstance(row, dict)), min_size=1, max_size=3))
+    @settings(max_examples=100)
+    def test_whatever_a_damaged_export_holds_is_read_or_refused(self, rows):
+        reader, refused = Reader(LABELS, Columns(), ()), ""
+        try:
+            reader.table([Row(number, fields) for number, fields in enumerate(rows, 1)], "export", "export")
+        except InputError as error:
+            refused = str(error)
+        assert "\n" not in refused
+
+    def test_ordinary_columns_are_no_export(self, jsonl):
+        rows = [{"id": "1", "text": "a", "labels": ["assault"], "data": "x", "annotator": 3, "answer": "accept", "responses": "many"}]
+        assert load(jsonl("posts.jsonl", rows)).notes == []
