@@ -44,6 +44,9 @@ class Overlap:
         Repeated posts whose labels differ from those of the first post with that text.
     leaked_texts, leaked_authors : int
         Posts whose normalised text, or whose author, also occurs in another split.
+    leaked_nearly : int
+        Posts of which another split holds a near-duplicate, but not the same normalised text: one of the two was passed on as a
+        retweet or a quote, with a link or a hashtag, or with a small change (see `pipeline.corpora.near.near_duplicates`).
     dropped : int
         Posts dropped from train for any of these reasons.
     """
@@ -51,6 +54,7 @@ class Overlap:
     repeated: int
     conflicting: int
     leaked_texts: int
+    leaked_nearly: int
     leaked_authors: int
     dropped: int
 
@@ -148,7 +152,7 @@ class Corpus:
         return TrainingPosts(texts, groups, self.targets("train", self.labels), self.targets("train", self.auxiliary))
 
     def without_overlap(self) -> "Corpus":
-        """Return the corpus without train posts that repeat an earlier one or share text or author with another split."""
+        """Return the corpus without train posts that repeat an earlier one or overlap another split."""
         if not self.overlapping.any():
             return self
         train = self.splits["train"].select(np.flatnonzero(~self.overlapping)).flatten_indices()

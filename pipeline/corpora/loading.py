@@ -1,13 +1,12 @@
 """Loads sources as one checked corpus, split by author and without overlap."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
 
 import datasets
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
 from models.config import LabelSet
@@ -15,7 +14,8 @@ from models.errors import InputError
 from models.targets import author_numbers
 from models.text import normalise
 from pipeline.config import Config, Data, Split
-from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, digest_of, to_table
+from pipeline.corpora.corpus import SPLITS, Corpus, Record, digest_of, to_table
+from pipeline.corpora.overlap import find_overlap
 from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import Posts, records_in_memory, records_of
 
@@ -39,25 +39,6 @@ def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dic
         taken[name] = [records[index] for index in rest[np.sort(away)].tolist()]
         rest = rest[np.sort(keep)]
     return {"train": [records[index] for index in rest.tolist()]} | dict(reversed(taken.items()))
-
-
-def _overlap(splits: dict[str, list[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
-    """Count train posts that repeat another one or overlap the other splits, and mark them."""
-    held_out = [record for name, records in splits.items() if name != "train" for record in records]
-    texts = {normalise(record.text) for record in held_out}
-    authors = {record.author for record in held_out if record.author}
-    first: dict[str, list[str]] = {}
-    counts: Counter[str] = Counter()
-    overlapping = []
-    for record in splits["train"]:
-        key = normalise(record.text)
-        repeated, leaked, shared = key in first, key in texts, record.author in authors
-        counts.update(repeated=repeated, leaked_texts=leaked, leaked_authors=shared)
-        counts.update(conflicting=repeated and first[key] != record.labels)
-        first.setdefault(key, record.labels)
-        overlapping.append(repeated or leaked or shared)
-    found = Overlap(counts["repeated"], counts["conflicting"], counts["leaked_texts"], counts["leaked_authors"], dropped=0)
-    return found, np.array(overlapping, bool)
 
 
 def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
@@ -134,7 +115,7 @@ def load_corpus(
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
-    overlap, overlapping = _overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
+    overlap, overlapping = find_overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
     files = [] if posts is not None else [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
     kept = splits | {"train": list(compress(splits["train"], ~overlapping))} if overlap else splits
     unlabelled = to_table(_unlabelled(files, reader, kept), further)

@@ -22,7 +22,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _AT_ONCE = 50_000  # pairs to verify at a time, which bounds the memory
 
 # A text that stands whole in another one is quoted there, if it has this many words, or is this share of the other one.
-_QUOTED, _MOSTLY = 8, 0.6
+_QUOTED, _MOSTLY = 12, 0.7
 _START, _WHOLE = 5, 60  # words by which such a text is looked up, and words of it that must stand there
 
 Pairs = NDArray[np.int64]  # shape (n_pairs, 2), the smaller index first
@@ -146,7 +146,7 @@ def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collectio
     """Find pairs of posts of which one nearly repeats the other.
 
     Two posts do if they share four in five of the runs of five characters in their words, or if one stands whole in the other and
-    has at least eight words or is three fifths of it. Posts of fewer than five words are left out.
+    has at least twelve words or is seven tenths of it. Posts of fewer than five words are left out.
 
     Parameters
     ----------

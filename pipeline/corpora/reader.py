@@ -10,6 +10,7 @@ from typing import Any
 
 from models.config import LabelSet
 from models.errors import InputError
+from models.targets import known_author
 from pipeline.config import Columns
 from pipeline.corpora.corpus import Record
 from pipeline.records import BrokenRow, Row, read_rows
@@ -44,6 +45,11 @@ def _optional(fields: dict[str, Any], column: str | None) -> str | None:
     value = fields.get(column) if column else None
     missing = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
     return None if missing else str(value)
+
+
+def _author(fields: dict[str, Any], column: str | None) -> str | None:
+    author = known_author(fields.get(column)) if column else None
+    return None if author is None else str(author)
 
 
 class Reader:
@@ -125,7 +131,7 @@ class Reader:
             identifier,
             text,
             self._known(fields, place) if self.labelled else [],
-            _optional(fields, columns.author),
+            _author(fields, columns.author),
             _optional(fields, columns.created_at),
             _optional(fields, columns.source),
             {name: _optional(fields, name) for name in self.further},

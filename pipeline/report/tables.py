@@ -232,12 +232,12 @@ def corpus_table(corpus: "Corpus") -> Table:
 def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
     notes = []
-    if corpus.overlap and (corpus.overlap.repeated or corpus.overlap.leaked_texts or corpus.overlap.leaked_authors):
-        found = corpus.overlap
+    found = corpus.overlap
+    if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
             f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
-            f"{found.leaked_texts:,} are also in another split, {found.leaked_authors:,} are by an author in another split; "
-            f"{found.dropped:,} dropped"
+            f"{found.leaked_texts:,} are also in another split, {found.leaked_nearly:,} nearly so (as a retweet or quote, with a link, "
+            f"a hashtag or a small change), {found.leaked_authors:,} are by an author in another split; {found.dropped:,} dropped"
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")
