@@ -12,13 +12,14 @@ from pipeline.checks.label_errors import check_labels
 from pipeline.checks.repeats import check_splits
 from pipeline.config import Config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_corpus
+from pipeline.dates import month_of
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
 from pipeline.evaluation.contest import check_comparable, make_champion, open_contest, same_champion
 from pipeline.evaluation.prevalence import Scores, estimate_prevalence, read_scores
 from pipeline.evaluation.promotion import check_floors, decide_promotion, decision_of
 from pipeline.evaluation.results import Behaviour, DataChecks, Gate, Prevalence, Results
-from pipeline.evaluation.slices import drawn_at_random, month_of
+from pipeline.evaluation.slices import drawn_at_random
 from pipeline.evaluation.split import FILES, Evaluation, check_positives, evaluate_split, headline, write_evaluation
 from pipeline.report import figures
 from pipeline.report.page import render_page

@@ -93,7 +93,7 @@ class Corpus:
     ----------
     splits : datasets.DatasetDict
         Those of ``train``, ``validation`` and ``test`` that exist, or only ``all``. The columns are the fields of `Record`, with
-        those in ``further`` as columns of their own.
+        those in ``further`` as columns of their own. ``created_at`` is in ISO 8601.
     labels : list of str
         The label set's names, in order.
     auxiliary : list of str
@@ -102,6 +102,8 @@ class Corpus:
         How often each label occurs that the label set lists as ignored.
     passed_over : list of str
         Files and data set splits in the sources that are not named after train, validation or test.
+    dates : list of str
+        What a user should know about the column of dates, from `pipeline.dates.Dates.notes`.
     overlap : Overlap or None
         None if there is no train split.
     overlapping : ndarray of bool, shape (n_train_posts,)
@@ -118,6 +120,7 @@ class Corpus:
     auxiliary: list[str]
     ignored: dict[str, int]
     passed_over: list[str]
+    dates: list[str]
     overlap: Overlap | None
     overlapping: NDArray[np.bool_]
     sha256: str

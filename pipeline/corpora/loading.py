@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipeline.corpora.corpus import SPLITS, Corpus, Record, digest_of, to_table
 from pipeline.corpora.overlap import find_overlap
 from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import Posts, records_in_memory, records_of
+from pipeline.dates import Dates
 
 _UNLABELLED = "unlabelled="
 
@@ -71,6 +73,13 @@ def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list
     return loaded
 
 
+def _dated(loaded: dict[str | None, list[Record]], dates: Dates) -> dict[str | None, list[Record]]:
+    """Replace the dates of all records by dates in ISO 8601."""
+    found = [dates.read(record.created_at) for records in loaded.values() for record in records]
+    settled = iter(dates.settled(found))
+    return {split: [replace(record, created_at=next(settled)) for record in records] for split, records in loaded.items()}
+
+
 def load_corpus(
     data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = (), posts: Posts | None = None
 ) -> Corpus:
@@ -110,7 +119,8 @@ def load_corpus(
     {'train': 1500, 'validation': 213, 'test': 426}
     """
     reader, passed_over = Reader(labels, data.columns, further), list[str]()
-    loaded = _by_split(data, reader, posts, passed_over)
+    dates = Dates(data.columns.created_at or "created_at")
+    loaded = _dated(_by_split(data, reader, posts, passed_over), dates)
     if None in loaded:
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
@@ -127,6 +137,7 @@ def load_corpus(
         auxiliary=labels.auxiliary,
         ignored=dict(reader.ignored),
         passed_over=passed_over,
+        dates=dates.notes(),
         overlap=overlap,
         overlapping=overlapping,
         sha256=digest_of(tables, unlabelled),

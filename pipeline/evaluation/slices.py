@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
 import emoji
 import numpy as np
@@ -14,6 +13,7 @@ from models.text import URL, normalise
 from pipeline.config import Evaluation as Wanted
 from pipeline.config import Natural
 from pipeline.corpora import Corpus
+from pipeline.dates import month_of
 from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
 from pipeline.evaluation.results import LabelIntervals, MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
 from pipeline.evaluation.split import Evaluation
@@ -23,24 +23,6 @@ NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
 _MOST_VALUES = 40  # shown per column
 _RARE, _LONGEST = 10, 40  # posts, characters: values that are rarer or longer are not shown
-
-
-def month_of(created_at: str | None) -> str | None:
-    """Return the month of a date in ISO 8601 or Twitter's format, such as ``2017-10``; None for anything else.
-
-    Examples
-    --------
-    >>> month_of("Sun Oct 15 20:21:49 +0000 2017")
-    '2017-10'
-    """
-    if created_at is None:
-        return None
-    for parse in (datetime.fromisoformat, lambda text: datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y")):
-        try:
-            return parse(created_at).strftime("%Y-%m")
-        except ValueError:
-            continue
-    return None
 
 
 def _length(text: str) -> str:

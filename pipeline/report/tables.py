@@ -241,6 +241,7 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")
+    notes += corpus.dates
     notes += [f"ignored label {name}: {count:,} times" for name, count in corpus.ignored.items()]
     notes += [f"skipped, not named after a split: {path}" for path in corpus.passed_over]
     return notes
