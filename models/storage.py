@@ -17,6 +17,9 @@ from models.folders import new_folder
 FORMAT_VERSION = 1
 RELEASED = Path(__file__).resolve().parent / "released"  # the model released with this version
 DESCRIPTION, WEIGHTS, VOCABULARY = FILES = "model.json", "weights.safetensors", "vocabulary.json"
+# A training run leaves this beside the model. It is not part of the model: it tells which posts were used, and must not travel with it.
+FINGERPRINTS = "fingerprints.json"
+RUN_FILES = (*FILES, FINGERPRINTS)
 
 
 def _encode(tree: Any) -> bytes:
@@ -55,7 +58,9 @@ def encode_model(
 
 
 def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> str:
-    """Write a model directory completely or not at all, and return the model's digest; an earlier model in the folder is replaced.
+    """Write a model directory completely or not at all, and return the model's digest.
+
+    An earlier model in the folder is replaced, and the fingerprints of its training posts are removed.
 
     Parameters
     ----------
@@ -70,7 +75,7 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
         When `folder` exists and is not a model directory, or cannot be written.
     """
     digest, files = encode_model(description, arrays, vocabulary)
-    with new_folder(folder, FILES) as fresh:
+    with new_folder(folder, RUN_FILES) as fresh:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
     return digest

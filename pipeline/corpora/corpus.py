@@ -13,6 +13,7 @@ from models.fitting import TrainingTokens
 from models.targets import author_numbers
 from models.text import normalise
 from models.tokens import PostTokenizer
+from pipeline.config import Split
 
 SPLITS = ("train", "validation", "test")
 _STRING = datasets.Value("string")
@@ -102,8 +103,10 @@ class Corpus:
         How often each label occurs that the label set lists as ignored.
     passed_over : list of str
         Files and data set splits in the sources that are not named after train, validation or test.
-    dates : list of str
-        What a user should know about the column of dates, from `pipeline.dates.Dates.notes`.
+    notes : list of str
+        What a user should know about how the data was read, one line each.
+    cut : Split or None
+        The shares by which the posts were divided into splits; None if the data came with splits or was not divided.
     overlap : Overlap or None
         None if there is no train split.
     overlapping : ndarray of bool, shape (n_train_posts,)
@@ -120,7 +123,8 @@ class Corpus:
     auxiliary: list[str]
     ignored: dict[str, int]
     passed_over: list[str]
-    dates: list[str]
+    notes: list[str]
+    cut: Split | None
     overlap: Overlap | None
     overlapping: NDArray[np.bool_]
     sha256: str

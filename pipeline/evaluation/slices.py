@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import emoji
 import numpy as np
@@ -58,7 +59,7 @@ def _of_column(corpus: Corpus, split: str, name: str, key: str) -> list[str | No
     return values
 
 
-def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDArray[np.bool_]:
+def drawn_at_random(corpus: Corpus, split: str, natural: Natural | Literal["all"] | None) -> NDArray[np.bool_]:
     """Return which posts were drawn at random.
 
     Parameters
@@ -67,8 +68,8 @@ def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDAr
         Loaded with ``natural.column`` as a further column.
     split : str
         Split whose posts are meant.
-    natural : Natural or None
-        Column and values that mark posts drawn at random; None if all posts were.
+    natural : Natural, "all" or None
+        Column and values that mark posts drawn at random. If all posts were, or nobody said which were, all are taken for it.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDAr
     InputError
         If the column has no values, or none that mark a post as drawn at random.
     """
-    if natural is None:
+    if not isinstance(natural, Natural):
         return np.ones(corpus.splits[split].num_rows, bool)
     drawn = np.array([value in natural.values for value in _of_column(corpus, split, natural.column, "natural")])
     if not drawn.any():
@@ -114,7 +115,7 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     """
     rows = corpus.splits[split]
     columns: dict[str, list[str | None]] = {}
-    if wanted.natural:
+    if isinstance(wanted.natural, Natural):
         random = drawn_at_random(corpus, split, wanted.natural)
         columns["drawn"] = ["at random" if each else "enriched" for each in random]
     columns |= {"source": _common(rows["source"]), "month": _common([month_of(date) for date in rows["created_at"]])}

@@ -103,6 +103,8 @@ def overall_table(rows: Mapping[str, Metrics], intervals: Intervals | None = Non
 def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | None = None) -> list[Table]:
     """Make tables of metrics: per label, then overall beside the baselines, with and without repeated texts.
 
+    If it is known which posts the model was trained on, there is also a row without those.
+
     Parameters
     ----------
     metrics : SplitMetrics
@@ -111,7 +113,11 @@ def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | Non
     intervals : Intervals, optional
         Intervals to show below the metrics.
     """
-    rows: dict[str, Metrics] = {"model": metrics, "all zero": metrics.baselines.all_zero, "prior": metrics.baselines.prior}
+    baselines = metrics.baselines
+    rows: dict[str, Metrics] = {"model": metrics}
+    if isinstance(metrics, Results) and metrics.seen_in_training and (unseen := metrics.seen_in_training.without):
+        rows |= {"model, not seen in training": unseen}
+    rows |= {"all zero": baselines.all_zero, "every label": baselines.all_one, "prior": baselines.prior}
     if new := metrics.new_texts_only:
         rows |= {"model, texts in no other split": new, "all zero, texts in no other split": new.baselines.all_zero}
     return [label_table(metrics, title, intervals), overall_table(rows, intervals)]
@@ -173,7 +179,9 @@ def prevalence_table(prevalence: Prevalence) -> Table:
     """Make a table of the share of each label among unlabelled posts, overall and by month."""
     total = prevalence.total
     title = f"Share of each label among {total.posts:,} unlabelled posts, estimated with {total.labelled:,} labelled ones"
-    table = Table(title=title, title_justify="left")
+    doubt = "These hold only if the labelled posts were drawn at random from the same posts; if so, set evaluation.natural=all."
+    drawn = prevalence.at_random
+    table = Table(title=f"{title}{' drawn at random' if drawn else ''}", title_justify="left", caption=None if drawn else doubt)
     for name in ("", "label", "estimate", "interval", "counted", "labelled positives"):
         table.add_column(name, justify="left" if name in {"", "label"} else "right")
     for period, estimates in {"all": total, **(prevalence.months or {})}.items():
@@ -216,6 +224,22 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
     return tables
 
 
+def evaluation_notes(results: Results) -> list[str]:
+    """Return what a user should know about the evaluated posts, one line each: how they were read, and whether the model saw them."""
+    seen, posts = results.seen_in_training, f"{results.posts:,} posts"
+    if seen is None:
+        why = "this model has no fingerprints of its training posts, so those among the evaluated posts cannot be told apart"
+        found = f"not known how many of the {posts} were seen in training: {why}"
+    elif not seen.posts:
+        found = f"none of the {posts} was seen in training"
+    elif seen.without is None:
+        found = f"all {posts} were seen in training, so these metrics say nothing about new posts; evaluate on others"
+    else:
+        better = f"without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"
+        found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) were seen in training; {better}"
+    return [*results.notes, found]
+
+
 def corpus_table(corpus: "Corpus") -> Table:
     """Make a table of posts and positives per split."""
     table = Table(title="Corpus", title_justify="left")
@@ -231,7 +255,7 @@ def corpus_table(corpus: "Corpus") -> Table:
 
 def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
-    notes = []
+    notes = list(corpus.notes)
     found = corpus.overlap
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
@@ -241,7 +265,6 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")
-    notes += corpus.dates
     notes += [f"ignored label {name}: {count:,} times" for name, count in corpus.ignored.items()]
     notes += [f"skipped, not named after a split: {path}" for path in corpus.passed_over]
     return notes

@@ -1,0 +1,34 @@
+"""Finds out how many of the evaluated posts a model was trained on, and measures it without them."""
+
+from models import Classifier
+from pipeline.corpora import Corpus
+from pipeline.evaluation.results import Seen
+from pipeline.evaluation.split import Evaluation, metrics_of
+from pipeline.fingerprints import Fingerprints
+
+
+def measure_unseen(model: Classifier, evaluation: Evaluation, corpus: Corpus, split: str, trained_on: Fingerprints) -> Seen:
+    """Count the evaluated posts that the model was trained on, and measure it without them.
+
+    Parameters
+    ----------
+    model : Classifier
+        Model that was evaluated.
+    evaluation : Evaluation
+        From `evaluate_split`.
+    corpus : Corpus
+        Has the evaluated posts.
+    split : str
+        Split of the corpus that was evaluated.
+    trained_on : Fingerprints
+        Those of the model.
+
+    Returns
+    -------
+    Seen
+    """
+    seen = trained_on.know(corpus.splits[split]["text"])
+    new = ~seen
+    some = seen.any() and new.any()
+    without = metrics_of(model, evaluation.Y[new], evaluation.probabilities[new], evaluation.decided[new]) if some else None
+    return Seen(posts=int(seen.sum()), share=float(seen.mean()), without=without)
