@@ -48,9 +48,10 @@ class Fingerprints:
         texts = [text for rows in (corpus.splits["train"], corpus.unlabelled) for text in rows["text"]]
         return cls(model, frozenset(filter(None, (fingerprint(wording(text)) for text in texts))))
 
-    def know(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Return which posts are among those trained on, shape (n_posts,)."""
-        return np.array([fingerprint(wording(text)) in self.hashes for text in texts], bool)
+    def know(self, texts: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which posts are among those trained on, and which are too short to tell, each of shape (n_posts,)."""
+        found = [fingerprint(wording(text)) for text in texts]
+        return np.array([each in self.hashes for each in found], bool), np.array([each is None for each in found], bool)
 
     def write(self, folder: Path) -> Path:
         """Write ``fingerprints.json`` to a folder, for its owner alone, and return its path.

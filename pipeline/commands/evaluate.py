@@ -23,7 +23,8 @@ def _show(results: "Results", title: str, out: Path) -> None:
 
     console = terminal.output()
     console.print(*evaluation_tables(results, escape(title)), sep="\n")
-    for note in evaluation_notes(results):
+    *read, seen = evaluation_notes(results)
+    for note in (*(f"data     {note}" for note in read), f"seen     {seen}"):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 

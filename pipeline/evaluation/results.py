@@ -30,11 +30,13 @@ class SplitMetrics(MeasuredMetrics):
 class Seen(Result):
     """Evaluated posts that the model was trained on: their number and share, and the metrics of the others.
 
-    A post counts if the same words, at least five, were in the training posts. `without` is None if no post was seen, or all were.
+    A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell.
+    `without` is None if no post was seen, or all that are long enough were.
     """
 
     posts: int
     share: float
+    short: int
     without: MeasuredMetrics | None
 
 

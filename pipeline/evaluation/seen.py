@@ -27,8 +27,7 @@ def measure_unseen(model: Classifier, evaluation: Evaluation, corpus: Corpus, sp
     -------
     Seen
     """
-    seen = trained_on.know(corpus.splits[split]["text"])
-    new = ~seen
-    some = seen.any() and new.any()
-    without = metrics_of(model, evaluation.Y[new], evaluation.probabilities[new], evaluation.decided[new]) if some else None
-    return Seen(posts=int(seen.sum()), share=float(seen.mean()), without=without)
+    seen, short = trained_on.know(corpus.splits[split]["text"])
+    some, rest = seen.any() and not (seen | short).all(), ~seen
+    without = metrics_of(model, evaluation.Y[rest], evaluation.probabilities[rest], evaluation.decided[rest]) if some else None
+    return Seen(posts=int(seen.sum()), short=int(short.sum()), share=float(seen.mean()), without=without)

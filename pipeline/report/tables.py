@@ -228,16 +228,14 @@ def evaluation_notes(results: Results) -> list[str]:
     """Return what a user should know about the evaluated posts, one line each: how they were read, and whether the model saw them."""
     seen, posts = results.seen_in_training, f"{results.posts:,} posts"
     if seen is None:
-        why = "this model has no fingerprints of its training posts, so those among the evaluated posts cannot be told apart"
-        found = f"not known how many of the {posts} were seen in training: {why}"
-    elif not seen.posts:
-        found = f"none of the {posts} was seen in training"
-    elif seen.without is None:
-        found = f"all {posts} were seen in training, so these metrics say nothing about new posts; evaluate on others"
-    else:
-        better = f"without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"
-        found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) were seen in training; {better}"
-    return [*results.notes, found]
+        return [*results.notes, f"unknown: this model has no fingerprints of its training posts; some of the {posts} may be among them"]
+    short = f", and {seen.short:,} are too short to tell" if seen.short else ""
+    if not seen.posts:
+        return [*results.notes, f"none of the {posts} was seen in training{short}"]
+    found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) were seen in training{short}; "
+    if seen.without is None:
+        return [*results.notes, f"{found}the metrics say nothing about new posts: evaluate on others"]
+    return [*results.notes, f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"]
 
 
 def corpus_table(corpus: "Corpus") -> Table:
