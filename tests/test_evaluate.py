@@ -170,7 +170,10 @@ def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked)
     printed = call("--model", tracked.out, "--data", tracked.data / "test.jsonl", "--scores", "scores", "--out", "out", *quick)
     assert "all posts, 80 posts" in printed, "a file without splits is evaluated whole"
     metrics = read_metrics(Path("out"))
-    assert list(metrics["prevalence"]) == ["total"]
+    assert list(metrics["prevalence"]) == ["total", "at_random"]
+    assert not metrics["prevalence"]["at_random"], "nobody said so"
+    assert "set evaluation.natural=all" in printed
+    assert "none of the 80 posts was seen in training" in printed
     assert metrics["behaviour"] is None
 
 

@@ -130,9 +130,11 @@ def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(
     assert found.read_bytes() == (connected.out / "fingerprints.json").read_bytes()
     for path in (found, connected.out / "fingerprints.json"):
         assert path.stat().st_mode & 0o777 == 0o600
-    everywhere = [path.parent for path in (connected.folder / "mlruns").rglob("fingerprints.json")]
-    assert {path.parent.name for path in everywhere} == {connected.first.run_id, connected.again.run_id}
-    assert not [path for path in everywhere if "models" in path.parts]
+    everywhere = {path.parent.parent.name for path in (connected.folder / "mlruns").rglob("fingerprints.json")}
+    assert everywhere >= {connected.first.run_id, connected.again.run_id}
+    models = [path for path in (connected.folder / "mlruns").rglob("model.json")]
+    assert models
+    assert not [path for model in models for path in model.parent.iterdir() if path.name not in FILES]
 
 
 def test_a_model_that_nobody_trained_here_has_no_fingerprints(connected):

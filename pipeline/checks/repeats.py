@@ -62,7 +62,7 @@ class _Found:
             by_text[post.text].append(number)
         groups = list(by_text.values())
         first = [{posts[number].split: number for number in reversed(group)} for group in groups]
-        wordings = [wording(text) for text in by_text]
+        wordings = [wording(text, normalised=True) for text in by_text]
         short = [count_words(words) < SHORT for words in wordings]
         return cls(posts, groups, short, near_duplicates(wordings, first), first)
 

@@ -119,8 +119,9 @@ def _quotations(wordings: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
         if len(whole[looked_for]) < _MOST:
             whole[looked_for].append(number)
     for number, words in enumerate(wordings):
-        for place in range(min(len(words), 10 * _WHOLE) - _START + 1):
-            for length in starts.get(tuple(words[place : place + _START]), ()):
+        searched = words[: 10 * _WHOLE]
+        for place, start in enumerate(zip(*(searched[begin:] for begin in range(_START)), strict=False)):
+            for length in starts.get(start, ()):
                 quoted = whole.get(tuple(words[place : place + length]), ()) if place + length <= len(words) else ()
                 yield from ((other, number) for other in quoted if other != number and len(wordings[other]) <= len(words))
 

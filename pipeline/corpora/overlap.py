@@ -17,7 +17,7 @@ def _nearly_held_out(train: Sequence[str], held_out: set[str]) -> set[str]:
     texts = [*dict.fromkeys(train), *(held_out - set(train))]
     where = [["held out"] if text in held_out else ["train"] for text in texts]
     leaked = set()
-    for one, other, _ in near_duplicates([wording(text) for text in texts], where) if held_out else []:
+    for one, other, _ in near_duplicates([wording(text, normalised=True) for text in texts], where) if held_out else []:
         if where[one] != where[other]:
             leaked.add(texts[one if where[one] == ["train"] else other])
     return leaked
