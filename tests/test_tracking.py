@@ -132,7 +132,7 @@ def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(
         assert path.stat().st_mode & 0o777 == 0o600
     everywhere = {path.parent.parent.name for path in (connected.folder / "mlruns").rglob("fingerprints.json")}
     assert everywhere >= {connected.first.run_id, connected.again.run_id}
-    models = [path for path in (connected.folder / "mlruns").rglob("model.json")]
+    models = list((connected.folder / "mlruns").rglob("model.json"))
     assert models
     assert not [path for model in models for path in model.parent.iterdir() if path.name not in FILES]
 
