@@ -315,6 +315,19 @@ def test_a_model_that_is_worse_is_not_promoted_and_the_run_says_why(contest, tra
     assert kept["promotion"] == metrics["promotion"]
 
 
+def test_a_model_is_not_promoted_on_posts_that_it_was_trained_on(contest, tracked, weak):
+    contest.set_registered_model_alias("disclosure", "champion", "3")
+    gates = settings([*NO_FLOORS, *tracked.quick])
+    result = invoke(
+        "--model", "models:/disclosure/2", "--promote", "disclosure", "--data", tracked.data / "train.jsonl", "--out", "out", *gates
+    )
+    assert result.exit_code == 3
+    assert champion(contest) == "3"
+    failed = [gate for gate in read_metrics(Path("out"))["promotion"]["gates"] if not gate["passed"]]
+    assert [gate["gate"] for gate in failed] == ["at most 1.0% of the posts seen in training"]
+    assert "were seen in training" in " ".join(result.stdout.split())
+
+
 def test_a_model_that_passes_becomes_champion(contest, tracked, weak):
     contest.set_registered_model_alias("disclosure", "champion", "3")
     gates = [*NO_FLOORS, *tracked.quick]

@@ -11,7 +11,8 @@ from models.config import Label, LabelSet
 from models.targets import author_numbers, known_author
 from pipeline.checks import check_splits
 from pipeline.config import Data
-from pipeline.corpora import load_corpus
+from pipeline.config_files import load_config
+from pipeline.corpora import load_corpus, load_training_corpus
 from pipeline.report import corpus_notes
 
 LABELS = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")])
@@ -65,6 +66,13 @@ def test_a_leak_can_stay_and_a_near_repeat_within_train_does(tmp_path):
 def test_a_post_that_is_equal_is_not_counted_as_near_too(tmp_path):
     corpus = load(tmp_path, train=texts(POSTS[0].upper(), f"{POSTS[0]} #MeToo"), test=texts(POSTS[0]))
     assert (corpus.overlap.leaked_texts, corpus.overlap.leaked_nearly, corpus.overlap.dropped) == (1, 1, 2)
+
+
+def test_when_all_train_posts_are_leaks_the_error_says_so(tmp_path, refused):
+    load(tmp_path, train=texts(*(f"RT @a: {post}" for post in POSTS)), test=texts(*POSTS))
+    config = load_config((), (), [str(tmp_path)])
+    with refused("all 50 train posts were dropped", "data.drop_overlap=false"):
+        load_training_corpus(config)
 
 
 def test_what_everybody_writes_is_no_leak(tmp_path):

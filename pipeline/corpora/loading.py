@@ -164,5 +164,9 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
     """
     corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
+        dropped = corpus.overlap.dropped if corpus.overlap else 0
+        if dropped:
+            why = "because each repeats a post of another split, exactly or nearly, or shares its author"
+            raise InputError(f"all {dropped:,} train posts were dropped, {why}; add others, or set data.drop_overlap=false")
         raise InputError("the data has no train posts; add some, as in --data train=FILE")
     return corpus
