@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,22 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
         for name, content in files.items():
             (fresh / name).write_bytes(content)
     return digest
+
+
+def copy_model(folder: Path, into: Path) -> Path:
+    """Copy a model, but nothing else that lies in its folder, such as a run's fingerprints; return the copy.
+
+    Parameters
+    ----------
+    folder : Path
+        A model directory.
+    into : Path
+        Folder to make; missing folders above it are made, too.
+    """
+    into.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(folder / name, into / name)
+    return into
 
 
 def read_description(folder: Path) -> tuple[str, dict[str, Any]]:

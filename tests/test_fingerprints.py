@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -16,6 +17,7 @@ from pipeline.corpora import load_corpus
 from pipeline.evaluating import evaluate
 from pipeline.fingerprints import Fingerprints, read_fingerprints
 from pipeline.report.tables import evaluation_notes, metrics_tables
+from pipeline.scoring.spark import _ship_model
 from pipeline.training import train
 
 pytest_plugins = ["tracked_run"]
@@ -173,3 +175,17 @@ def test_the_split_of_an_undivided_file_is_that_of_training(here, tracked):
     results = evaluate(trained.model, others, here / "out", split="test", trained_on=here / "model")
     assert results.notes == ["data.split is not as in training (validation 0, test 0.4), so the splits are others, too"]
     assert results.seen_in_training.posts > 10
+
+
+def test_spark_s_executors_get_the_model_alone(tracked, tmp_path):
+    class Context:
+        """What of a SparkContext is needed to send a model."""
+
+        listArchives = ()  # noqa: N815  # as Spark calls it
+
+        def addArchive(self, path):  # noqa: N802
+            shutil.copy(path, tmp_path / "sent.zip")
+
+    assert (tracked.out / FINGERPRINTS).exists()
+    _ship_model(Context(), tracked.out, DIGEST)
+    assert sorted(ZipFile(tmp_path / "sent.zip").namelist()) == sorted(FILES)

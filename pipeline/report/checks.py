@@ -39,7 +39,7 @@ def checks_tables(found: SplitChecks, labels: LabelChecks | None) -> list[Table]
     tables = [_table(title, ("split", "posts", f"under {SHORT} words", "by authors of other splits"), rows)]
 
     repeats = [(row.split, row.other, row.exact, row.near) for row in found.duplicates]
-    title = f"Repeats (near: similarity of at least {found.near_from}, for posts of {SHORT} words or more)"
+    title = f"Repeats (near: similarity of at least {found.near_from}, or one quotes the other, for posts of {SHORT} words or more)"
     tables.append(_table(title, ("posts in", "repeating one in", "exact", "near"), repeats, names=2))
 
     disputed = [(label, each.exact, each.near) for label, each in conflicts.labels.items()]

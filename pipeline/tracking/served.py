@@ -1,6 +1,5 @@
 """Logs, registers and finds model directories as MLflow models."""
 
-import shutil
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from mlflow.types.schema import AnyType, Array
 from models import serving
 from models.config import ROOT
 from models.errors import InputError
-from models.storage import FILES, FINGERPRINTS
+from models.storage import FINGERPRINTS, copy_model
 from pipeline.config import Tracking
 from pipeline.package_copy import copy_code
 from pipeline.tracking.registry import CHAMPION
@@ -61,15 +60,6 @@ def _signature(labels: Sequence[str]) -> ModelSignature:
     return ModelSignature(inputs, Schema([*outputs, ColSpec("string", "error", required=False)]))
 
 
-def _model_alone(folder: Path, into: Path) -> Path:
-    """Copy a model directory without what a run keeps beside the model: whoever gets the model must not learn whose posts made it."""
-    copy = into / "model" / folder.resolve().name
-    copy.mkdir(parents=True)
-    for name in FILES:
-        shutil.copyfile(folder / name, copy / name)
-    return copy
-
-
 def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | None) -> tuple[str, str | None]:
     """Log a model directory as a pyfunc that is loaded by code, without pickle.
 
@@ -98,7 +88,7 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
         logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module=serving.__name__,
-            data_path=str(_model_alone(folder, Path(code))),
+            data_path=str(copy_model(folder, Path(code) / "model" / folder.resolve().name)),
             code_paths=[str(copy_code(ROOT / "models", Path(code)))],
             signature=_signature(labels),
             input_example=pd.DataFrame({"text": [_EXAMPLE]}),
