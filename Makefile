@@ -83,7 +83,7 @@ released: $(DEV) | corpora ## Train, evaluate and document the released model ag
 	$(BIN)/python evaluate.py --model $(RELEASED) --config configs/experiments/metoo2017.yaml --data $(CORPORA)/metoo2017 --out $(RELEASED)-test
 	$(BIN)/python score.py $(CORPORA)/offdomain/tweets.jsonl --model $(RELEASED) --start-over --out $(RELEASED)-tweets
 	grep '"labels": \[\]' $(CORPORA)/offdomain/hard.jsonl | $(BIN)/python score.py - --model $(RELEASED) --start-over --out $(RELEASED)-hard
-	mkdir -p models/released && cp $(RELEASED)/* models/released/
+	mkdir -p models/released && cp $(addprefix $(RELEASED)/,model.json vocabulary.json weights.safetensors) models/released/
 	$(BIN)/python -m pipeline.commands.card --model models/released --evaluation $(RELEASED)-test \
 	  --ordinary 'ordinary tweets=$(RELEASED)-tweets' --ordinary 'tweets that hold trigger words=$(RELEASED)-hard'
 

@@ -1,6 +1,6 @@
 """Read words as they were meant: elongated, spelled with digits, symbols, asterisks or single letters, or written together.
 
-What is read, for words between spaces:
+What is read:
 
 ==========================  ==========================================================================
 ``groooped``, ``soooo``     a letter three times or more in a row: the commonest known word
@@ -12,7 +12,6 @@ What is read, for words between spaces:
 ``me_too``, ``me|too``      other characters for spaces
 ``dont``, ``didn;t``        a missing or wrong apostrophe
 ``graped``, ``sa'd``        `lexicon/algospeak.csv`, with the source of each line
-``#TimesUp``                hashtags of several words: the words beside the tag, divided by capitals or by known words
 ==========================  ==========================================================================
 """
 
@@ -23,7 +22,7 @@ from functools import cache
 from itertools import combinations, product
 from pathlib import Path
 
-from models.masks import EMAIL, PHONE, URL, USER, mask_handles, mask_links
+from models.masks import USER
 from models.words import masked_words, ranks, words_in
 
 _SUBSTITUTES = {
@@ -38,9 +37,9 @@ _SEPARATORS = re.compile(r"[-.*|!+~/\\'_]+")
 _MOST_READINGS = 64
 _LONGEST = 24  # letters of a word that may be spelled oddly
 
-_THRICE = re.compile(r"(.)\1\1")
-_STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
-_STRETCHED_ANYTHING = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
+THRICE = re.compile(r"(.)\1\1")
+_STRETCHED_LETTERS = re.compile(r"([^\W\d_])\1{2,}")
+STRETCHED = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
 _SHORTENED = 50  # a word with one letter less must be this many times as common ("too", not "to")
 
 _NEGATED = "are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|would|ai"
@@ -58,32 +57,12 @@ _LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?: [^\W\d_]){2,}(?![^\s.,!
 _SINGLES = re.compile(r"[a-z]([-.|*~/\\+•·_])[a-z](?:\1[a-z])+\1?")
 _JOINED = re.compile(r"[^\W\d_]+([.~+\\•·])[^\W\d_]+(?:\1[^\W\d_]+)+")
 _BETWEEN = re.compile(r"[.~+\\•·]+")
-_RUN = re.compile(rf"[\w{_SYMBOLS}'’\-]+")
-_SENTENCE = re.compile(r"\w[^\w\s]_|_[^\w\s]")
-_EDGES = ".,!?;:\"'()[]{}…"
-
-# What most chunks are; the others take ten times as long.
-_ORDINARY = re.compile(r"""(["'(]?)([A-Za-z]+(?:'[A-Za-z]+)?|\d+)([.,!?;:)"']{0,3})""")
-_COMPOUND = re.compile(
-    r"""[-"'(\[.]{0,3}[a-z]{3,}(?:'[a-z]{1,2})?(?:(?:[-/,;:&="()]{1,3}|\.\.\.?)[a-z]{3,}(?:'[a-z]{1,2})?)*[-/.,!?;:)"'\]]{0,3}"""
-    r"|\(?\d{1,4}(?:[.,:/-]\d{1,4})*(?:st|nd|rd|th|s|am|pm)?[).,:;!?%/]{0,2}"
-)
-_LETTERS = re.compile("[a-z]{3,}")
-_MASKS = {URL, EMAIL, USER, PHONE}
-_ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+", re.ASCII)
-_ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
-_ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
-_TAG = re.compile(r"#(\w+)")
-_TAG_AND_WORDS = re.compile(r"#(\w+)((?: [\w']+)+)")
-_CAPITALS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
-_WHOLE_TAGS = {"metoo"}
-_BESIDE = re.compile("\x00([^\x00]*)\x00")
-_MARK = "\x00"
-_ROUNDS = 8  # maximum number of times that a chunk is read again
+RUN = re.compile(rf"[\w{_SYMBOLS}'’\-]+")
+EDGES = ".,!?;:\"'()[]{}…"
 
 
 @cache
-def _spelled() -> dict[str, str]:
+def listed_spellings() -> dict[str, str]:
     """Return the spellings that stand for other words as a whole: algospeak, and "x" for vowels in words that people mask."""
     table = {}
     for word in reversed(masked_words()):
@@ -130,7 +109,7 @@ def _masked_by_length() -> dict[int, tuple[str, ...]]:
     return {length: tuple(word for word in masked_words() if len(word) == length) for length in map(len, masked_words())}
 
 
-def _unmask(run: str) -> str | None:
+def unmask(run: str) -> str | None:
     """Return the masked word that a run of letters and wildcards hides."""
     for word in _masked_by_length().get(len(run), ()):
         if all(
@@ -158,9 +137,9 @@ def spelled(run: str) -> str | None:
     if len(run) > _LONGEST:
         return None
     if not _SUBSTITUTED.fullmatch(run):
-        return _unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
+        return unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
     if "*" in run:
-        return _unmask(run) if run[0] != "*" and run.rstrip("*") not in ranks() else None
+        return unmask(run) if run[0] != "*" and run.rstrip("*") not in ranks() else None
     readings = list(_readings(run))
     if masked := next((word for word in masked_words() if word in readings), None):
         return masked
@@ -171,7 +150,7 @@ def spelled(run: str) -> str | None:
 
 def _shorten(word: str) -> str:
     """Return the known word that was stretched, or the word with letters three times in a row at most."""
-    runs = list(_STRETCHED.finditer(word))
+    runs = list(_STRETCHED_LETTERS.finditer(word))
     if runs and len(runs) <= 4 and runs[0][0] != word and len(word) <= 200:
         best, least = "", float("inf")
         for lengths in product((2, 1), repeat=len(runs)):
@@ -185,10 +164,11 @@ def _shorten(word: str) -> str:
                 best, least = short, cost
         if best:
             return best
-    return _STRETCHED_ANYTHING.sub(r"\1\1\1", word)
+    return STRETCHED.sub(r"\1\1\1", word)
 
 
-def _with_apostrophe(word: str) -> str:
+def with_apostrophe(word: str) -> str:
+    """Return a word with the apostrophe that was left out beyond doubt ("dont"), or else the word itself."""
     found = _NO_APOSTROPHE.fullmatch(word)
     if not found:
         return word
@@ -201,20 +181,20 @@ def _with_apostrophe(word: str) -> str:
     return f"{have}'ve" if have else f"{found['s']}'s"
 
 
-def _read_word(word: str) -> str:
+def read_word(word: str) -> str:
     """Return what letters without anything between them mean."""
-    if _THRICE.search(word):
+    if THRICE.search(word):
         word = _shorten(word)
-    return _with_apostrophe(_spelled().get(word, word))
+    return with_apostrophe(listed_spellings().get(word, word))
 
 
 def _read_run(found: re.Match[str]) -> str:
     run = found[0]
     word = run.strip("-!|+'’")
     if not word or word.isalpha():
-        return run.replace(word, _read_word(word)) if word else run
+        return run.replace(word, read_word(word)) if word else run
     if "'" in word or "’" in word:
-        return run.replace(word, _spelled().get(word, word))
+        return run.replace(word, listed_spellings().get(word, word))
     return run.replace(word, spelled(word) or spelled(word.rstrip("$")) or word) if not word.isdigit() else run
 
 
@@ -223,8 +203,8 @@ def _parted(core: str) -> str | None:
     if "_" in core or "|" in core:
         parts = [part for part in re.split(r"[_|]+", core) if part]
         if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
-            return " ".join(map(_read_piece, parts))
-    return " ".join(filter(None, map(_read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None
+            return " ".join(map(read_piece, parts))
+    return " ".join(filter(None, map(read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None
 
 
 def _with_right_apostrophe(core: str) -> str | None:
@@ -234,19 +214,19 @@ def _with_right_apostrophe(core: str) -> str | None:
 
 # Each returns what a piece means if it is of its kind, or else None. The order matters: "r_a_p_e" is one word, "me_too" is two.
 _READERS: tuple[Callable[[str], str | None], ...] = (
-    lambda core: _read_word(core) if core.isalpha() else None,
-    lambda core: _spelled().get(core),
+    lambda core: read_word(core) if core.isalpha() else None,
+    lambda core: listed_spellings().get(core),
     _with_right_apostrophe,
     lambda core: (_together("".join(filter(str.isalpha, core))) or core) if _SINGLES.fullmatch(core) else None,
     _parted,
-    lambda core: _unmask(core) if "." in core else None,
-    lambda core: _RUN.sub(_read_run, core),
+    lambda core: unmask(core) if "." in core else None,
+    lambda core: RUN.sub(_read_run, core),
 )
 
 
-def _read_piece(piece: str) -> str:
+def read_piece(piece: str) -> str:
     """Read a piece of text without spaces, links, handles and hashtags."""
-    core = piece.strip(_EDGES)
+    core = piece.strip(EDGES)
     if not core or core == USER:
         return piece
     before, after = piece[: piece.index(core)], piece[piece.index(core) + len(core) :]
@@ -271,108 +251,6 @@ def _together(letters: str) -> str | None:
     return " ".join(words_in(letters)) if len(letters) > 5 else None
 
 
-def _beside(found: re.Match[str]) -> str:
-    """Return a hashtag with the words that it holds, marked as such."""
-    tag = found[1]
-    lower = tag.lower()
-    if any(map(str.isdigit, lower)) and (word := spelled(lower)):
-        return f"#{word}"
-    if lower.strip("_") in _WHOLE_TAGS or not tag.isascii() or _THRICE.search(lower):
-        return f"#{lower}"
-    parts = [part.lower() for part in _CAPITALS.findall(tag)]
-    if len(parts) < 2 or "".join(parts) != lower.replace("_", ""):
-        parts = [lower] if lower in ranks() or not lower.isalpha() else list(words_in(lower))
-    words = " ".join(map(_with_apostrophe, parts))
-    several = words and words != lower and lower.replace("_", "").isalpha()
-    return f"#{lower} {_MARK}{words}{_MARK} " if several else f"#{lower}"
-
-
-def read_chunk(chunk: str) -> str:
-    """Normalise a piece of a post that stands between spaces: mask its links and handles, lower-case it and read its words.
-
-    Parameters
-    ----------
-    chunk : str
-        Characters without white space.
-
-    Returns
-    -------
-    str
-        The words, which may be several or none; words beside a hashtag are marked for `join_chunks`.
-    """
-    if ordinary := _ORDINARY.fullmatch(chunk):
-        before, word, after = ordinary.groups()
-        word = word.lower()
-        return before + (_read_word(word) if word.isalpha() else _spelled().get(word, word)) + after
-    if _ONLY_LINK.fullmatch(chunk):
-        return URL
-    if handle := _ONLY_HANDLE.fullmatch(chunk):
-        return f"{handle[1]} {USER} {handle[2]}".strip()
-    if tag := _ONLY_TAG.fullmatch(chunk):
-        return " ".join(f"{_beside(tag)}{tag[2]}".split())
-    lower = chunk.lower()
-    if (
-        _COMPOUND.fullmatch(lower)
-        and all(_read_word(part) == part for part in _LETTERS.findall(lower))
-        and not _unmask(lower.strip(_EDGES))
-    ):
-        return lower
-    read = _read_once(chunk)
-    for _ in range(_ROUNDS):
-        if lower == read:
-            break
-        pieces = (
-            piece if piece in _MASKS or "#" in piece or _MARK in piece or piece.isalpha() else _read_once(piece) for piece in read.split()
-        )
-        lower, read = read, " ".join(filter(None, pieces))
-    return read
-
-
-def _read_once(chunk: str) -> str:
-    text = mask_links(chunk)
-    if "_" in text and "@" not in text and _SENTENCE.search(text):
-        text = text.replace("_", " ")
-    if text[0] == "#" and (word := _read_piece(text[1:].lower())).strip(_EDGES).isalpha() and not _TAG.fullmatch(text):
-        text = f"#{word}"
-    if "#" in text:
-        text = _TAG.sub(_beside, text)
-    text = text.lower()
-    if "@" in text:  # a letter, or the beginning of a handle
-        text = _RUN.sub(lambda run: (spelled(run[0]) if "@" in run[0] else None) or run[0], text)
-    text = mask_handles(text)
-    pieces = [piece if piece[0] in "#<@\x00" or _MARK in piece else _read_piece(piece) for piece in text.split()]
-    return " ".join(_STRETCHED_ANYTHING.sub(r"\1\1\1", " ".join(pieces)).split())
-
-
-def place_hashtag_words(text: str) -> str:
-    """Put the words of a hashtag that `read_chunk` has marked beside it, unless they follow it anyway."""
-    if _MARK in text:
-        text = " ".join(_BESIDE.sub(lambda found: "" if _follows(text, found) else found[1], text).split())
-    return text
-
-
-def without_hashtag_words(text: str) -> str:
-    """Return a normalised text without the words that `place_hashtag_words` puts beside hashtags.
-
-    Examples
-    --------
-    >>> without_hashtag_words("#ibelieveyou i believe you all")
-    '#ibelieveyou all'
-    """
-    return _TAG_AND_WORDS.sub(_only_tag, text)
-
-
-def _only_tag(found: re.Match[str]) -> str:
-    tag, words = found[1].replace("_", ""), found[2].split()
-    for count in range(1, len(words) + 1):
-        together = "".join(words[:count]).replace("'", "")
-        if together == tag:
-            return " ".join([f"#{found[1]}", *words[count:]])
-        if len(together) > len(tag):
-            break
-    return found[0]
-
-
 def read_across(text: str) -> str:
     """Read what stands apart: letters of one word, apostrophes, and algospeak of several words.
 
@@ -394,16 +272,3 @@ def _bring_together(found: re.Match[str]) -> str:
     if found["verb"]:
         return f"{found['verb']}n't"
     return f"{found['i']}'{found['m']}" if found["i"] else f"{found['you']}'{found['re']}"
-
-
-def _follows(text: str, beside: re.Match[str]) -> bool:
-    """Return whether the words of a hashtag stand after it already, however they are divided."""
-    at = beside.end()
-    for letter in beside[1]:
-        if letter not in " '":
-            while text[at : at + 1] in {" ", "'"}:
-                at += 1
-            if text[at : at + 1] != letter:
-                return False
-            at += 1
-    return not text[at : at + 1].isalnum()

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from models.folders import new_folder
 FORMAT_VERSION = 1
 RELEASED = Path(__file__).resolve().parent / "released"  # the model released with this version
 DESCRIPTION, WEIGHTS, VOCABULARY = FILES = "model.json", "weights.safetensors", "vocabulary.json"
+# A training run leaves this beside the model. It is not part of the model: it tells which posts were used, and must not travel with it.
+FINGERPRINTS = "fingerprints.json"
+RUN_FILES = (*FILES, FINGERPRINTS)
 
 
 def _encode(tree: Any) -> bytes:
@@ -56,7 +60,9 @@ def encode_model(
 
 
 def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> str:
-    """Write a model directory completely or not at all, and return the model's digest; an earlier model in the folder is replaced.
+    """Write a model directory completely or not at all, and return the model's digest.
+
+    An earlier model in the folder is replaced, and the fingerprints of its training posts are removed.
 
     Parameters
     ----------
@@ -71,10 +77,26 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
         When `folder` exists and is not a model directory, or cannot be written.
     """
     digest, files = encode_model(description, arrays, vocabulary)
-    with new_folder(folder, FILES) as fresh:
+    with new_folder(folder, RUN_FILES) as fresh:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
     return digest
+
+
+def copy_model(folder: Path, into: Path) -> Path:
+    """Copy a model, but nothing else that lies in its folder, such as a run's fingerprints; return the copy.
+
+    Parameters
+    ----------
+    folder : Path
+        A model directory.
+    into : Path
+        Folder to make; missing folders above it are made, too.
+    """
+    into.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(folder / name, into / name)
+    return into
 
 
 def read_description(folder: Path) -> tuple[str, dict[str, Any]]:

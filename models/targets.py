@@ -1,12 +1,20 @@
 """Convert texts, labels and authors from common formats into the arrays that fitting takes."""
 
+import math
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from models.arrays import Int64s, Labels
 from models.errors import InputError
+
+# What exports write where a post has no author, without brackets, dots and dashes around it.
+_NOBODY = frozenset(["", "deleted", "removed", "na", "n/a", "n.a", "nan", "nat", "none", "null", "nil", "unknown", "anonymous"])
+_WHOLE_NUMBER = re.compile(r"(?<=\d)\.0+$")
 
 
 def check_texts(texts: Iterable[Any]) -> list[str]:
@@ -126,11 +134,38 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     return list(names), values.astype(np.int8)
 
 
-def _is_missing(author: Any) -> bool:
+def known_author(author: Any) -> Any:
+    """Return a post's author in one spelling, or None if the value names nobody.
+
+    Case, white space and a leading ``@`` do not matter, nor whether a number was read as a text or as a float. Exports write
+    ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
+
+    Parameters
+    ----------
+    author : hashable or None
+        Author as the data names it: a name or a number, or None, NaN or ``pandas.NA``.
+
+    Returns
+    -------
+    hashable or None
+        A string for a name or a number; other values are returned unchanged.
+
+    Examples
+    --------
+    >>> [known_author(author) for author in ("@User1", "user1 ", 1000.0, "1000", "[deleted]", "N/A")]
+    ['user1', 'user1', '1000', '1000', None, None]
+    """
     try:
-        return author is None or bool(author != author)  # noqa: PLR0124  # true of NaN
+        if author is None or author != author:  # noqa: PLR0124  # true of NaN
+            return None
     except TypeError:  # pandas.NA is neither true nor false
-        return True
+        return None
+    if isinstance(author, int | float | Decimal | np.integer | np.floating) and math.isfinite(author):
+        return str(int(author)) if author == int(author) else str(author)
+    if not isinstance(author, str):
+        return author
+    name = _WHOLE_NUMBER.sub("", unicodedata.normalize("NFKC", author).casefold().strip().lstrip("@").strip())
+    return None if name.strip("[]()<>{}'\". -") in _NOBODY else name
 
 
 def author_numbers(groups: Iterable[Any] | None, posts: int) -> Int64s:
@@ -139,7 +174,7 @@ def author_numbers(groups: Iterable[Any] | None, posts: int) -> Int64s:
     Parameters
     ----------
     groups : iterable of hashable or None, length n_posts, optional
-        Author of each post, or None, NaN or ``pandas.NA`` if it is unknown. By default, all are unknown.
+        Author of each post, in any spelling that `known_author` understands. By default, all are unknown.
     posts : int
         Number of posts.
 
@@ -156,6 +191,7 @@ def author_numbers(groups: Iterable[Any] | None, posts: int) -> Int64s:
     authors = [None] * posts if groups is None else list(groups)
     if len(authors) != posts:
         raise InputError(f"groups must name one author per post, but got {len(authors)} authors for {posts} posts")
-    keys = [(number, None) if _is_missing(author) else (-1, author) for number, author in enumerate(authors)]
+    known = map(known_author, authors)
+    keys = [(number, None) if author is None else (-1, author) for number, author in enumerate(known)]
     index: dict[tuple[int, Any], int] = {}
     return np.array([index.setdefault(key, len(index)) for key in keys], np.int64)

@@ -9,10 +9,12 @@ from itertools import groupby
 
 import emoji
 
+from models.chunks import read_chunk
+from models.hashtags import place_hashtag_words
 from models.letters import read_look_alikes, read_styled_letters
 from models.markup import maybe_markup, strip_markup
 from models.masks import EMAIL, PHONE, PLACEHOLDER, URL, USER, mask_phones, without_edge_masks
-from models.spelling import place_hashtag_words, read_across, read_chunk
+from models.spelling import read_across
 
 __all__ = ["EMAIL", "EMOJI", "MAX_CHARS", "NORMALISER", "PHONE", "PLACEHOLDER", "URL", "USER", "normalise", "without_edge_masks"]
 
@@ -128,7 +130,7 @@ def normalise(text: str) -> str:
     5. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
        digits ``<phone>`` (`models.masks`).
     6. The text is lower-cased, and white space becomes single spaces.
-    7. Words are read as they were meant, and the words of a hashtag are put beside it (`models.spelling`).
+    7. Words are read as they were meant (`models.spelling`), and the words of a hashtag are put beside it (`models.hashtags`).
 
     These steps repeat until nothing changes. Text that still changes after eight rounds was made to confuse; it is reduced to ASCII
     without ampersands and tags.

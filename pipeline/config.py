@@ -70,7 +70,7 @@ class Evaluation(Section):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     slices: list[str] = Field(default_factory=list)
     min_positives: Annotated[int, Field(ge=1)] = 10
-    natural: Natural | None = None
+    natural: Natural | Literal["all"] | None = None
     behaviour: str | None = "data/behaviour/cases.csv"
     recall: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] = 0.9
     guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
@@ -84,13 +84,14 @@ class Evaluation(Section):
     @property
     def columns(self) -> list[str]:
         """Columns of the data that evaluation needs besides those of a record."""
-        return list(dict.fromkeys([*self.slices, *([self.natural.column] if self.natural else [])]))
+        return list(dict.fromkeys([*self.slices, *([self.natural.column] if isinstance(self.natural, Natural) else [])]))
 
 
 class Promotion(Section):
     """What a model must achieve before evaluate.py makes it the champion."""
 
     max_ece: Annotated[float, Field(gt=0, le=1)] = 0.05
+    max_seen: Annotated[float, Field(ge=0, le=1)] = 0.01
     behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.3
     behaviour_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=lambda: {"help_and_resources": 0.1})
 

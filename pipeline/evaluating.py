@@ -1,17 +1,20 @@
 """Evaluate a model as a config describes: results, report and MLflow run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from models import Classifier
 from models.errors import InputError
 from models.explanation import explain, strongest_features
 from models.folders import check_output
+from models.storage import FINGERPRINTS
 from pipeline import __version__
 from pipeline.checks.label_errors import check_labels
 from pipeline.checks.repeats import check_splits
-from pipeline.config import Config
+from pipeline.config import Config, Data, Split
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_corpus
+from pipeline.dates import month_of
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case, load_cases, run_cases
 from pipeline.evaluation.contest import check_comparable, make_champion, open_contest, same_champion
@@ -19,7 +22,9 @@ from pipeline.evaluation.measuring import FILES, MeasuredSplit, check_positives,
 from pipeline.evaluation.prevalence import Scores, estimate_prevalence, read_scores
 from pipeline.evaluation.promotion import check_floors, decide_promotion, decision_of
 from pipeline.evaluation.results import Behaviour, DataChecks, Gate, Prevalence, Results
-from pipeline.evaluation.slices import drawn_at_random, month_of
+from pipeline.evaluation.seen import measure_unseen
+from pipeline.evaluation.slices import drawn_at_random
+from pipeline.fingerprints import Fingerprints, read_fingerprints
 from pipeline.report import figures
 from pipeline.report.page import render_page
 
@@ -63,14 +68,35 @@ def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, eva
     return DataChecks(**found, **dict(check_labels(corpus, {split: probabilities})))
 
 
+def _as_trained(model: Classifier, data: Data) -> tuple[Data, list[str]]:
+    """Return the config's data section with the shares by which the training posts were divided, unless the config sets others."""
+    shares = getattr(model, "description_", {}).get("training_data", {}).get("split")
+    if not shares or Split(**shares) == data.split:
+        return data, []
+    said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+    if data.split != Split():
+        return data, [f"data.split is not as in training ({said}), so the splits are others, too"]
+    return data.model_copy(update={"split": Split(**shares)}), [f"divided as in training: {said}"]
+
+
+def _trained_on(model: Classifier, folder: Path | None) -> Fingerprints | None:
+    """Find the fingerprints of the model's training posts, in its folder or in MLflow."""
+    from pipeline import tracking
+
+    beside = read_fingerprints(folder / FINGERPRINTS, model.digest_) if folder else None
+    logged = None if beside else tracking.find_fingerprints(model.digest_)
+    return read_fingerprints(logged, model.digest_) if logged else beside
+
+
 def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: MeasuredSplit, model: Classifier, scores: Scores) -> Prevalence:
     wanted = config.evaluation
     sample = drawn_at_random(corpus, split, wanted.natural)
     months = [month_of(date) for date, drawn in zip(corpus.splits[split]["created_at"], sample, strict=True) if drawn]
-    return estimate_prevalence(
+    found = estimate_prevalence(
         *(evaluation.Y[sample], evaluation.probabilities[sample], scores.probabilities, model.labels, model.thresholds_.tolist()),
         *(wanted.confidence, wanted.min_positives, months, scores.months),
     )
+    return found.model_copy(update={"at_random": wanted.natural is not None})
 
 
 def _log(evaluation: MeasuredSplit, results: Results, model: Classifier, corpus: Corpus, config: Config) -> None:
@@ -98,6 +124,7 @@ def _measure(
     cases: list[Case],
     against: Classifier | None,
     scores: Scores | None,
+    trained_on: Fingerprints | None,
     progress: Callable[[str], None],
 ) -> Results:
     progress("drawing bootstrap samples")
@@ -114,11 +141,12 @@ def _measure(
         **dict(analysis),
         model=model.digest_,
         evaluated=evaluation.title,
+        seen_in_training=measure_unseen(model, evaluation, corpus, split, trained_on) if trained_on else None,
         behaviour=behaviour,
         data=data,
         features=features,
         prevalence=_prevalence(corpus, config, split, evaluation, model, scores) if scores else None,
-        notes=corpus.notes,
+        notes=[*corpus.notes, *(scores.notes if scores else [])],
     )
 
 
@@ -144,6 +172,7 @@ def evaluate(
     posts: Posts | None = None,
     split: str | None = None,
     against: Classifier | None = None,
+    trained_on: Path | None = None,
     scores: Path | None = None,
     promote: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
@@ -163,9 +192,12 @@ def evaluate(
         Labelled posts in memory to evaluate on instead of ``data.sources``.
     split : str, optional
         The split to evaluate, by default test. Data without splits is evaluated whole by default; if `split` is given, it is divided
-        as training divides it, with the model's seed and the config's ``data.split``.
+        as training divided it: with the model's seed and shares, unless the config's ``data.split`` sets others.
     against : Classifier, optional
         A model with the same labels to compare with.
+    trained_on : Path, optional
+        Output folder of the training, whose fingerprints tell which of the posts the model was trained on. If it has none, those that
+        the training logged in MLflow are used.
     scores : Path, optional
         Output folder of score.py for unlabelled posts and this model, from which each label's share among them is estimated.
     promote : str, optional
@@ -196,9 +228,11 @@ def evaluate(
     if promote is not None:
         check_floors(config.promotion, (case.functionality for case in cases))
     # If the data has no splits, a named split is the one that training with the model's seed makes.
-    data = config.data.model_copy(update={"drop_overlap": False})
+    data, shares = _as_trained(model, config.data.model_copy(update={"drop_overlap": False}))
     further = config.evaluation.columns
     as_it_came = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
+    if as_it_came.cut:
+        as_it_came = replace(as_it_came, notes=[*as_it_came.notes, *shares])
     config = config if posts is None else config.reading(IN_MEMORY)
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
     chosen = _choose(corpus, split)
@@ -214,10 +248,10 @@ def evaluate(
 
     tracking.connect(config.tracking)
     contest = open_contest(promote, model, config.tracking) if promote is not None else None
-    champion = contest.champion if contest else against
+    champion, known = contest.champion if contest else against, _trained_on(model, trained_on)
     progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
     evaluation = evaluate_split(model, corpus, chosen)
-    results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, progress)
+    results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, progress)
 
     def write(found: Results) -> None:
         write_evaluation(evaluation, model, found, render_page(_about(model, config, corpus, evaluation), found), out)

@@ -55,13 +55,14 @@ class Metrics(Result):
 
 
 class Baselines(Result):
-    """Metrics of two classifiers that ignore the text.
+    """Metrics of three classifiers that ignore the text.
 
-    `all_zero` always returns probability 0 and no label. `prior` returns each label's share in the training posts, and gives the label
-    if that is 0.5 or more.
+    `all_zero` always returns probability 0 and no label. `all_one` returns probability 1 and gives every label to every post. `prior`
+    returns each label's share in the training posts, and gives the label if that is 0.5 or more.
     """
 
     all_zero: Metrics
+    all_one: Metrics
     prior: Metrics
 
 
@@ -212,7 +213,7 @@ def compute_metrics(
 
 
 def compute_baselines(Y: Labels, prior: NDArray[np.float64], labels: Sequence[str]) -> Baselines:
-    """Compute the metrics of two classifiers that ignore the text.
+    """Compute the metrics of three classifiers that ignore the text.
 
     Parameters
     ----------
@@ -232,7 +233,7 @@ def compute_baselines(Y: Labels, prior: NDArray[np.float64], labels: Sequence[st
         probabilities = np.broadcast_to(shares, Y.shape).astype(np.float32)
         return compute_metrics(Y, probabilities, probabilities >= 0.5, labels, [0.5] * len(labels))
 
-    return Baselines(all_zero=guessing(np.zeros(len(labels))), prior=guessing(prior))
+    return Baselines(all_zero=guessing(np.zeros(len(labels))), all_one=guessing(np.ones(len(labels))), prior=guessing(prior))
 
 
 def flatten_metrics(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

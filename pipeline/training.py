@@ -7,10 +7,11 @@ from typing import Any
 
 from models import Classifier, lessons
 from models.folders import check_output
-from models.storage import FILES
+from models.storage import RUN_FILES
 from pipeline.config import Config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
 from pipeline.evaluation import MeasuredSplit, evaluate_probabilities, evaluate_split
+from pipeline.fingerprints import Fingerprints
 from pipeline.report import figures
 
 
@@ -77,6 +78,7 @@ def _notes(config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[st
             "posts": corpus.splits["train"].num_rows,
             "unlabelled": corpus.unlabelled.num_rows,
             **({"lessons": lessons.sha256(network.lessons)} if network else {}),
+            **({"split": corpus.cut.model_dump()} if corpus.cut else {}),
             "overlap": corpus.overlap and asdict(corpus.overlap),
             "ignored": corpus.ignored,
         },
@@ -99,7 +101,8 @@ def train(
     config : Config
         The result of `pipeline.config_files.load_config`.
     out : Path or str
-        The model directory to write; an earlier model in it is replaced.
+        The model directory to write; an earlier model in it is replaced. The fingerprints of the training posts lie beside the model
+        (see `pipeline.fingerprints.Fingerprints`).
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Labelled posts in memory to train on instead of ``data.sources``.
     register : str, optional
@@ -119,7 +122,7 @@ def train(
     """
     out = Path(out)
     progress("reading the data")
-    check_output(out, FILES)
+    check_output(out, RUN_FILES)
     corpus = load_training_corpus(config, posts)
     config = config if posts is None else config.reading(IN_MEMORY)
     progress("starting MLflow")
@@ -130,11 +133,13 @@ def train(
     progress("evaluating")
     evaluation = _evaluate(config, corpus, model)
     digest = model.save(out, _notes(config, corpus, evaluation))
+    fingerprints = Fingerprints.of_training(digest, corpus).write(out)
     progress("tracking")
     curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
     with tracking.run(f"train {config.labels.name} {config.model.type}", digest, out) as run_id:
         tracking.log_config(config)
         tracking.log_corpus(corpus, config.data.sources, "training")
+        tracking.log_file(fingerprints)
         model_id, version = tracking.log_model(out, model.labels, digest, register)
         tracking.log_metrics(evaluation.metrics.model_dump(), curves, evaluation.title, model_id)
     return Trained(model, evaluation, corpus, run_id, version)

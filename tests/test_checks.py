@@ -17,10 +17,10 @@ from rich.console import Console
 from models.config import Label, LabelSet
 from pipeline import terminal
 from pipeline.checks import check_labels, check_splits, write_checks
-from pipeline.checks import repeats as repeated
 from pipeline.checks.findings import ExactConflicts, NearConflicts, SharedAuthors
 from pipeline.config import Data
 from pipeline.corpora import load_corpus
+from pipeline.corpora.near import near_duplicates
 from pipeline.report.checks import check_terminal, checks_tables, show_texts
 
 LABELS = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])
@@ -92,10 +92,10 @@ class TestRepeats:
         one = sentence(seed)
         other = [*one[:place], "changed", *one[place + 1 :]]
         texts = [" ".join(one), " ".join(sentence(seed + 1)), " ".join(other)]
-        ((i, j, similarity),) = repeated._near(texts, [{"all"}] * 3)
+        ((i, j, similarity),) = near_duplicates([text.split() for text in texts], [["all"]] * 3)
         assert (i, j) == (0, 2)
         assert 0.8 <= similarity < 1
-        assert repeated._near(texts[::-1], [{"all"}] * 3) == [(0, 2, similarity)]
+        assert near_duplicates([text.split() for text in texts[::-1]], [["all"]] * 3) == [(0, 2, similarity)]
 
     def test_near_duplicates_are_those_that_comparing_all_finds(self):
         rng = random.Random(0)
@@ -110,7 +110,7 @@ class TestRepeats:
         jaccard = {(i, j): len(runs[i] & runs[j]) / len(runs[i] | runs[j]) for i, j in combinations(range(len(texts)), 2)}
         wanted = {pair: value for pair, value in jaccard.items() if value >= 0.8}
         assert len(wanted) > 100
-        assert {(i, j): value for i, j, value in repeated._near(texts, [{"all"}] * len(texts))} == wanted
+        assert {(i, j): value for i, j, value in near_duplicates([text.split() for text in texts], [["all"]] * len(texts))} == wanted
 
     def test_handles_links_punctuation_and_emoji_do_not_tell_posts_apart(self, corpus):
         text = "my boss would not stop asking me out"

@@ -294,14 +294,14 @@ class TestSplits:
 
     def test_overlap_is_counted_and_dropped_from_train(self, overlapping):
         corpus = load(overlapping)
-        assert corpus.overlap == Overlap(repeated=2, conflicting=1, leaked_texts=2, leaked_authors=2, dropped=4)
+        assert corpus.overlap == Overlap(repeated=2, conflicting=1, leaked_texts=2, leaked_nearly=0, leaked_authors=2, dropped=4)
         assert corpus.splits["train"]["id"] == ["p0", "p5"]
         assert corpus.splits["test"]["id"] == ["p10", "p11"]
         assert corpus.is_new("test").all()
 
     def test_overlap_can_stay(self, overlapping):
         corpus = load(overlapping, drop_overlap=False)
-        assert corpus.overlap == Overlap(repeated=2, conflicting=1, leaked_texts=2, leaked_authors=2, dropped=0)
+        assert corpus.overlap == Overlap(repeated=2, conflicting=1, leaked_texts=2, leaked_nearly=0, leaked_authors=2, dropped=0)
         assert sizes(corpus)["train"] == 6
         assert corpus.overlapping.tolist() == [False, True, True, True, True, False]
         assert corpus.is_new("test").tolist() == [True, False]
@@ -393,7 +393,7 @@ class TestUnlabelled:
         corpus = load(*sources, drop_overlap=drop_overlap)
         assert corpus.unlabelled["id"] == ["u7", "u8"]
         assert sizes(corpus)["train"] == 3
-        assert corpus.overlap == Overlap(repeated=0, conflicting=0, leaked_texts=0, leaked_authors=0, dropped=0)
+        assert corpus.overlap == Overlap(repeated=0, conflicting=0, leaked_texts=0, leaked_nearly=0, leaked_authors=0, dropped=0)
 
     def test_files_are_read_in_order_and_repeat_each_other_once(self, jsonl, labelled):
         first, second = jsonl("b.jsonl", [bare(0), bare(1)]), jsonl("a.jsonl", [bare(2, text="unlabelled post number 0"), bare(3)])

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 PER_LABEL = ["precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold", "support"]
 OVERALL = ["macro_f1", "micro_f1", "mean_average_precision", "exact_match", "one_minus_hamming_loss", "example_jaccard"]
-RESULTS = ["sample", "intervals", "reliability", "thresholds", "slices", "behaviour", "data", "features"]
+RESULTS = ["seen_in_training", "sample", "intervals", "reliability", "thresholds", "slices", "behaviour", "data", "features"]
 FILES = ["metrics.json", "predictions.parquet", "report.html"]
 SAFECITY = ROOT / "configs" / "experiments" / "safecity.yaml"
 CANARY = "zyxcanary"
@@ -175,7 +175,10 @@ def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked)
         == 1
     )
     metrics = read_metrics(Path("out"))
-    assert list(metrics["prevalence"]) == ["total"]
+    assert list(metrics["prevalence"]) == ["total", "at_random"]
+    assert not metrics["prevalence"]["at_random"], "nobody said so"
+    assert "set evaluation.natural=all" in printed
+    assert "none of the 80 posts was seen in training" in printed
     assert metrics["behaviour"] is None
 
 
@@ -315,6 +318,19 @@ def test_a_model_that_is_worse_is_not_promoted_and_the_run_says_why(contest, tra
     assert "assault: average_precision not worse" in printed
     kept = mlflow.artifacts.load_dict(f"{last_run().info.artifact_uri}/evaluation/metrics.json")
     assert kept["promotion"] == metrics["promotion"]
+
+
+def test_a_model_is_not_promoted_on_posts_that_it_was_trained_on(contest, tracked, weak):
+    contest.set_registered_model_alias("disclosure", "champion", "3")
+    gates = settings([*NO_FLOORS, *tracked.quick])
+    result = invoke(
+        "--model", "models:/disclosure/2", "--promote", "disclosure", "--data", tracked.data / "train.jsonl", "--out", "out", *gates
+    )
+    assert result.exit_code == 3
+    assert champion(contest) == "3"
+    failed = [gate for gate in read_metrics(Path("out"))["promotion"]["gates"] if not gate["passed"]]
+    assert [gate["gate"] for gate in failed] == ["at most 1.0% of the posts seen in training"]
+    assert "were seen in training" in " ".join(result.stdout.split())
 
 
 def test_a_model_that_passes_becomes_champion(contest, tracked, weak):

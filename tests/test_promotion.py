@@ -16,6 +16,7 @@ from pipeline.evaluation.results import (
     LabelDifferences,
     LabelIntervals,
     Results,
+    Seen,
 )
 from pipeline.metrics import LabelMetrics, compute_metrics
 
@@ -51,6 +52,7 @@ def good():
     return Results.model_construct(
         labels={"alpha": LabelMetrics.model_construct(ece=0.03), "beta": LabelMetrics.model_construct(ece=0.09)},
         intervals=all_fields(Intervals, (0, 1), labels={label: all_fields(LabelIntervals, (0, 1), ece=ece) for label, ece in eces.items()}),
+        seen_in_training=Seen(posts=1, share=0.01, short=0, without=None),
         behaviour=Behaviour(cases=27, passed=18, rate=18 / 27, passed_by_silence=0, functionalities=functionalities),
         comparison=Comparison.model_construct(differences=differences),
     )
@@ -80,6 +82,7 @@ def test_a_model_that_passes_every_gate_is_promoted(good):
         "beta: f1 not worse",
         "beta: average_precision not worse",
         OVERALL,
+        "at most 1.0% of the posts seen in training",
         "alpha: ece at most 0.05",
         "beta: ece at most 0.05",
         "negation: at least 80% of cases",
@@ -157,6 +160,21 @@ def test_an_exception_replaces_the_floor_both_ways(good):
     assert list(failed(results)) == ["negation: at least 80% of cases"]
     assert failed(results, Promotion(behaviour_floors={"negation": 0.1})) == {}
     assert list(failed(results, Promotion(behaviour_floor=0.9, behaviour_floors={"negation": 0.1}))) == ["sarcasm: at least 90% of cases"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "most", "found"),
+    [
+        (Seen(posts=12, share=0.0101, short=0, without=None), 0.01, "12 posts (1.0%)"),
+        (Seen(posts=1500, share=1, short=0, without=None), 0.01, "1,500 posts (100.0%)"),
+        (Seen(posts=1, share=0.001, short=0, without=None), 0, "1 posts (0.1%)"),
+        (None, 0.01, "unknown: the model has no fingerprints of its training posts; train it again with this release"),
+    ],
+)
+def test_posts_seen_in_training_refuse_unless_any_may_be(good, seen, most, found):
+    results = changed(good, "seen_in_training", seen)
+    assert failed(results, WANTED.model_copy(update={"max_seen": most})) == {f"at most {most:.1%} of the posts seen in training": found}
+    assert failed(results, WANTED.model_copy(update={"max_seen": 1})) == {}
 
 
 def test_without_a_champion_nothing_is_compared(good):

@@ -9,7 +9,7 @@ from pipeline.corpora import load_corpus
 from pipeline.evaluation import MeasuredSplit
 from pipeline.evaluation.bootstrap import intervals, metrics_by_round, resample
 from pipeline.evaluation.results import MeasuredSliceLabel, SmallSliceLabel, SplitMetrics
-from pipeline.evaluation.slices import compute_slices, drawn_at_random, month_of, slice_columns
+from pipeline.evaluation.slices import compute_slices, drawn_at_random, slice_columns
 from pipeline.metrics import compute_baselines, compute_metrics
 
 LABELS = ["alpha", "beta"]
@@ -62,22 +62,6 @@ def test_posts_with_a_link(of_texts):
 
 def test_posts_with_an_emoji(of_texts):
     assert of_texts("thank you ❤️", "family 👩‍👩‍👧", "words :) <3")["emoji"] == ["with emoji", "with emoji", "without emoji"]
-
-
-@pytest.mark.parametrize(
-    ("date", "month"),
-    [
-        ("2017-10-15T20:21:49Z", "2017-10"),
-        ("2017-10-15 20:21:49+02:00", "2017-10"),
-        ("2017-10-15", "2017-10"),
-        ("Sun Oct 15 20:21:49 +0000 2017", "2017-10"),
-        ("last October", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_month_of_a_date(date, month):
-    assert month_of(date) == month
 
 
 def test_source_and_month_are_sliced_by_only_where_there_are_any(load):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from models.storage import FILES
 from models.text import normalise
 from pipeline import tracking
 from pipeline.config import Tracking
@@ -119,8 +120,25 @@ def test_model_artifact_is_code_and_directory_without_pickle(connected):
     assert not [name for name in files if "__pycache__" in name or name.endswith((".pkl", ".pickle", ".joblib", ".pyc"))]
     assert not [name for name in files if (folder / name).read_bytes()[:1] == b"\x80"], "how a pickle begins"
     assert not [name for name in files if name.startswith("code/") and name.endswith((".safetensors", ".json"))], "another model"
-    for path in connected.out.iterdir():
-        assert (folder / "data" / "model" / path.name).read_bytes() == path.read_bytes()
+    assert sorted(path.name for path in (folder / "data" / "model").iterdir()) == sorted(FILES), "the model, and not whose posts made it"
+    for name in FILES:
+        assert (folder / "data" / "model" / name).read_bytes() == (connected.out / name).read_bytes()
+
+
+def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(connected):
+    found = tracking.find_fingerprints(connected.first.model.digest_)
+    assert found.read_bytes() == (connected.out / "fingerprints.json").read_bytes()
+    for path in (found, connected.out / "fingerprints.json"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    everywhere = {path.parent.parent.name for path in (connected.folder / "mlruns").rglob("fingerprints.json")}
+    assert everywhere >= {connected.first.run_id, connected.again.run_id}
+    models = list((connected.folder / "mlruns").rglob("model.json"))
+    assert models
+    assert not [path for model in models for path in model.parent.iterdir() if path.name not in FILES]
+
+
+def test_a_model_that_nobody_trained_here_has_no_fingerprints(connected):
+    assert tracking.find_fingerprints("0" * 64) is None
 
 
 def test_no_text_or_author_reaches_the_store(connected):

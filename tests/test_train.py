@@ -61,7 +61,7 @@ def here(tmp_path, monkeypatch):
 
 def test_same_seed_and_data_give_the_same_bytes(tracked):
     files = sorted(path.name for path in tracked.out.iterdir())
-    assert files == ["model.json", "vocabulary.json", "weights.safetensors"]
+    assert files == ["fingerprints.json", "model.json", "vocabulary.json", "weights.safetensors"]
     for name in files:
         assert (tracked.out / name).read_bytes() == (tracked.out_again / name).read_bytes()
 

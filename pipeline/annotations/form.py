@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models.config import ROOT
 from models.errors import InputError
-from models.spelling import without_hashtag_words
+from models.hashtags import without_hashtag_words
 from models.text import EMAIL, PHONE, URL, USER, normalise
 from pipeline.annotations.first_form import normalise_1
 from pipeline.records import BrokenRow, Row, name_of, read_rows

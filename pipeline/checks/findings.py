@@ -59,7 +59,7 @@ class SharedAuthors(Result):
 
 
 class Pair(Result):
-    """Two posts with the same or nearly the same text; `conflict` says whether their labels differ."""
+    """Two posts with the same or nearly the same text; `conflict` says whether their labels differ, unless one only quotes the other."""
 
     kind: Literal["exact", "near"]
     similarity: float
@@ -95,8 +95,9 @@ class Suspect(Result):
 class SplitChecks(Result):
     """Repeated posts, authors in several splits, and labels that contradict each other.
 
-    `near_from` is the minimum similarity of near-duplicates. `pairs` are worth looking at: each post with the first post of its
-    text in every split, and such first posts of nearly equal texts. Pairs across splits come first, then the most similar.
+    `near_from` is the minimum similarity of near-duplicates, except where one stands whole in the other. `pairs` are worth looking at:
+    each post with the first post of its text in every split, and such first posts of nearly equal texts. Pairs across splits come
+    first, then the most similar.
     """
 
     near_from: float

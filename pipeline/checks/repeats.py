@@ -1,15 +1,12 @@
 """Finds repeated posts, authors in several splits, and labels that contradict each other."""
 
-import re
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain, product
 from typing import Literal, Self
 
-from models.text import EMAIL, PHONE, URL, USER, normalise
+from models.text import normalise
 from pipeline.checks.findings import (
     Conflicts,
     ExactConflicts,
@@ -22,17 +19,8 @@ from pipeline.checks.findings import (
     SplitCounts,
 )
 from pipeline.corpora import Corpus
-
-NEAR = 0.8  # minimum Jaccard similarity of near-duplicates' shingles
-MIN_WORDS = 5  # shorter posts are compared exactly only: many people write "me too"
-_SHINGLE = 5  # characters
-# Bands and rows of the index. It misses one in 4,500 pairs with a similarity of 0.8. False candidates cost little: each is verified.
-_BANDS, _ROWS = 16, 4
-
-_MOST = 10  # near-duplicates per split that a text is paired with, so that a thousand variants of one text do not make a million pairs
-
-_MASKED = re.compile("|".join((URL, EMAIL, USER, PHONE)))
-_WORD = re.compile(r"\w+")
+from pipeline.corpora.near import NEAR, near_duplicates
+from pipeline.corpora.wording import SHORT, count_words, wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,56 +41,17 @@ def _posts(corpus: Corpus) -> list[_Post]:
     ]
 
 
-def _words(text: str) -> list[str]:
-    """Return the words of a normalised text, without punctuation, emoji, links, handles and phone numbers."""
-    return _WORD.findall(_MASKED.sub(" ", text).casefold())
-
-
-@lru_cache(maxsize=4096)
-def _shingles(words: str) -> frozenset[bytes]:
-    """Return all runs of five characters: unlike word triples, enough of these survive when one word in twenty is changed."""
-    return frozenset(words[start : start + _SHINGLE].encode() for start in range(max(1, len(words) - _SHINGLE + 1)))
-
-
-def _similarity(one: str, other: str) -> float:
-    """Return the Jaccard similarity of two posts' shingles."""
-    shared = len(_shingles(one) & _shingles(other))
-    return shared / (len(_shingles(one)) + len(_shingles(other)) - shared)
-
-
-def _near(texts: Sequence[str], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
-    """Find pairs of near-duplicate texts, as indices i < j and their similarity, given the splits that each text is in.
-
-    Candidates come from MinHash signatures in a banded index (Leskovec, Rajaraman & Ullman, Mining of Massive Datasets,
-    3.4; datasketch); the similarity is exact. Each text is paired with its first ten near-duplicates in every split.
-    """
-    from datasketch import MinHash, MinHashLSH
-
-    joined = {number: " ".join(words) for number, text in enumerate(texts) if len(words := _words(text)) >= MIN_WORDS}
-    signatures = MinHash.bulk(map(_shingles, joined.values()), num_perm=_BANDS * _ROWS, seed=0, hashfunc=zlib.crc32)
-    index = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
-    for number, signature in zip(joined, signatures, strict=True):
-        index.insert(number, signature, check_duplication=False)
-    pairs: dict[tuple[int, int], float] = {}
-    for number, signature in zip(joined, signatures, strict=True):
-        taken: Counter[str] = Counter()
-        for other in sorted(index.query(signature)):
-            if other == number or all(taken[split] >= _MOST for split in where[other]):
-                continue
-            pair = min(number, other), max(number, other)
-            similarity = pairs.get(pair) or _similarity(joined[number], joined[other])
-            if similarity >= NEAR:
-                pairs[pair] = similarity
-                taken.update(where[other])
-    return [(i, j, similarity) for (i, j), similarity in sorted(pairs.items())]
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Posts grouped by text: `groups` lists the posts of each text, `near` pairs of groups, `first` each group's first post by split."""
+    """Posts grouped by text.
+
+    `groups` lists the posts of each text, `short` which texts have too few words to look for near-duplicates, `near` pairs of
+    groups, and `first` each group's first post by split.
+    """
 
     posts: list[_Post]
     groups: list[list[int]]
+    short: list[bool]
     near: list[tuple[int, int, float]]
     first: list[dict[str, int]]
 
@@ -113,7 +62,9 @@ class _Found:
             by_text[post.text].append(number)
         groups = list(by_text.values())
         first = [{posts[number].split: number for number in reversed(group)} for group in groups]
-        return cls(posts, groups, _near(list(by_text), first), first)
+        wordings = [wording(text, normalised=True) for text in by_text]
+        short = [count_words(words) < SHORT for words in wordings]
+        return cls(posts, groups, short, near_duplicates(wordings, first), first)
 
 
 def _repeats(found: _Found, splits: Sequence[str]) -> list[Repeats]:
@@ -142,7 +93,8 @@ def _conflicts(found: _Found, names: Sequence[str]) -> Conflicts:
     """Count texts with several sets of labels, and pairs of nearly equal texts with different sets."""
     given = [{found.posts[number].labels for number in group} for group in found.groups]
     texts = [number for number, sets in enumerate(given) if len(sets) > 1]
-    pairs = [(one, other) for one, other, _ in found.near if given[one] != given[other]]
+    # What stands whole in a longer text need not have its labels.
+    pairs = [(one, other) for one, other, similarity in found.near if similarity >= NEAR and given[one] != given[other]]
     exact, near = [given[number] for number in texts], [given[one] | given[other] for one, other in pairs]
 
     def posts(numbers: Iterable[int]) -> int:
@@ -179,7 +131,7 @@ def _pair(one: _Post, other: _Post, similarity: float, kind: Literal["exact", "n
         other_split=other.split,
         other_id=other.id,
         other_labels=sorted(other.labels),
-        conflict=one.labels != other.labels,
+        conflict=similarity >= NEAR and one.labels != other.labels,
     )
 
 
@@ -200,8 +152,9 @@ def check_splits(corpus: Corpus) -> SplitChecks:
     """Look for repeated posts, authors in several splits, and labels that contradict each other.
 
     Texts are equal if they are the same after `normalise`. They are near-duplicates if they share four in five of the runs of
-    five characters in their words (ignoring punctuation, emoji, links and handles). Posts of fewer than five words are
-    compared exactly only. A text with more than ten near-duplicates in a split is paired with the first ten.
+    five characters in their words, or if one stands whole in the other (see `pipeline.corpora.near.near_duplicates`); what is added
+    when a post is passed on does not count (see `pipeline.corpora.wording.wording`). Posts of fewer than five words are compared
+    exactly only. A text with more than ten near-duplicates in a split is paired with the first ten.
 
     Parameters
     ----------
@@ -214,7 +167,7 @@ def check_splits(corpus: Corpus) -> SplitChecks:
     """
     posts, splits = _posts(corpus), list(corpus.splits)
     found = _Found.among(posts)
-    short = Counter(post.split for post in posts if len(_words(post.text)) < MIN_WORDS)
+    short = Counter(posts[number].split for group, few in zip(found.groups, found.short, strict=True) if few for number in group)
     return SplitChecks(
         near_from=NEAR,
         splits={split: SplitCounts(posts=rows.num_rows, short=short[split]) for split, rows in corpus.splits.items()},

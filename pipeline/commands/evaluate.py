@@ -19,12 +19,15 @@ def _show(results: "Results", title: str, out: Path) -> None:
     from rich.markup import escape
 
     from pipeline.evaluation import REPORT_FILE
-    from pipeline.report import evaluation_tables
+    from pipeline.report import evaluation_notes, evaluation_tables
 
     console = terminal.output()
     for note in results.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(*evaluation_tables(results, escape(title)), sep="\n")
+    *read, seen = evaluation_notes(results)
+    for note in (*(f"data     {note}" for note in read), f"seen     {seen}"):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 
 
@@ -61,7 +64,10 @@ def main(
         loaded = load_model(model, tracking)
         other = load_model(against, tracking) if against is not None else None
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
-        results = evaluate(loaded, resolved, out, split=split, against=other, scores=scores, promote=promote, progress=progress)
+        folder = Path(model) if Path(model).is_dir() else None
+        results = evaluate(
+            loaded, resolved, out, split=split, against=other, trained_on=folder, scores=scores, promote=promote, progress=progress
+        )
     _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     from pipeline.evaluation.measuring import ALL_POSTS
 

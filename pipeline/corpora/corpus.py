@@ -13,6 +13,7 @@ from models.fitting import TrainingTokens
 from models.targets import author_numbers
 from models.text import normalise
 from models.tokens import PostTokenizer
+from pipeline.config import Split
 
 SPLITS = ("train", "validation", "test")
 _STRING = datasets.Value("string")
@@ -44,6 +45,9 @@ class Overlap:
         Repeated posts whose labels differ from those of the first post with that text.
     leaked_texts, leaked_authors : int
         Posts whose normalised text, or whose author, also occurs in another split.
+    leaked_nearly : int
+        Posts of which another split holds a near-duplicate, but not the same normalised text: one of the two was passed on as a
+        retweet or a quote, with a link or a hashtag, or with a small change (see `pipeline.corpora.near.near_duplicates`).
     dropped : int
         Posts dropped from train for any of these reasons.
     """
@@ -51,6 +55,7 @@ class Overlap:
     repeated: int
     conflicting: int
     leaked_texts: int
+    leaked_nearly: int
     leaked_authors: int
     dropped: int
 
@@ -89,7 +94,7 @@ class Corpus:
     ----------
     splits : datasets.DatasetDict
         Those of ``train``, ``validation`` and ``test`` that exist, or only ``all``. The columns are the fields of `Record`, with
-        those in ``further`` as columns of their own.
+        those in ``further`` as columns of their own. ``created_at`` is in ISO 8601.
     labels : list of str
         The label set's names, in order.
     auxiliary : list of str
@@ -99,7 +104,9 @@ class Corpus:
     passed_over : list of str
         Files and data set splits in the sources that are not named after train, validation or test.
     notes : list of str
-        For each source that is not as the config says, what in it was taken for what.
+        How the data was read, one line each: what was taken for what, and what could not be read.
+    cut : Split or None
+        The shares by which the posts were divided into splits; None if the data came with splits or was not divided.
     overlap : Overlap or None
         None if there is no train split.
     overlapping : ndarray of bool, shape (n_train_posts,)
@@ -117,6 +124,7 @@ class Corpus:
     ignored: dict[str, int]
     passed_over: list[str]
     notes: list[str]
+    cut: Split | None
     overlap: Overlap | None
     overlapping: NDArray[np.bool_]
     sha256: str
@@ -151,7 +159,7 @@ class Corpus:
         return TrainingPosts(texts, groups, self.targets("train", self.labels), self.targets("train", self.auxiliary))
 
     def without_overlap(self) -> "Corpus":
-        """Return the corpus without train posts that repeat an earlier one or share text or author with another split."""
+        """Return the corpus without train posts that repeat an earlier one or overlap another split."""
         if not self.overlapping.any():
             return self
         train = self.splits["train"].select(np.flatnonzero(~self.overlapping)).flatten_indices()

@@ -1,13 +1,13 @@
 """Loads sources as one checked corpus, split by author and without overlap."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
 import datasets
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit
 
 from models.config import LabelSet
@@ -15,9 +15,11 @@ from models.errors import InputError
 from models.targets import author_numbers
 from models.text import normalise
 from pipeline.config import Config, Data, Split
-from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record, corpus_digest, to_table
+from pipeline.corpora.corpus import SPLITS, Corpus, Record, corpus_digest, to_table
+from pipeline.corpora.overlap import find_overlap
 from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import Posts, records_in_memory, records_of
+from pipeline.dates import Dates
 
 _UNLABELLED = "unlabelled="
 
@@ -39,25 +41,6 @@ def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dic
         taken[name] = [records[index] for index in rest[np.sort(away)].tolist()]
         rest = rest[np.sort(keep)]
     return {"train": [records[index] for index in rest.tolist()]} | dict(reversed(taken.items()))
-
-
-def _overlap(splits: dict[str, list[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
-    """Count train posts that repeat another one or overlap the other splits, and mark them."""
-    held_out = [record for name, records in splits.items() if name != "train" for record in records]
-    texts = {normalise(record.text) for record in held_out}
-    authors = {record.author for record in held_out if record.author}
-    first: dict[str, list[str]] = {}
-    counts: Counter[str] = Counter()
-    overlapping = []
-    for record in splits["train"]:
-        key = normalise(record.text)
-        repeated, leaked, shared = key in first, key in texts, record.author in authors
-        counts.update(repeated=repeated, leaked_texts=leaked, leaked_authors=shared)
-        counts.update(conflicting=repeated and first[key] != record.labels)
-        first.setdefault(key, record.labels)
-        overlapping.append(repeated or leaked or shared)
-    found = Overlap(counts["repeated"], counts["conflicting"], counts["leaked_texts"], counts["leaked_authors"], dropped=0)
-    return found, np.array(overlapping, bool)
 
 
 def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
@@ -88,6 +71,13 @@ def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list
     if None in loaded and len(loaded) > 1:
         raise InputError("some sources have splits and some do not; assign the latter to a split, as in train=FILE")
     return loaded
+
+
+def _dated(loaded: dict[str | None, list[Record]], dates: Dates) -> dict[str | None, list[Record]]:
+    """Replace the dates of all records by dates in ISO 8601."""
+    found = [dates.read(record.created_at) for records in loaded.values() for record in records]
+    settled = iter(dates.settled(found))
+    return {split: [replace(record, created_at=next(settled)) for record in records] for split, records in loaded.items()}
 
 
 def load_corpus(
@@ -129,12 +119,13 @@ def load_corpus(
     {'train': 1500, 'validation': 213, 'test': 426}
     """
     reader, passed_over = Reader(labels, data.columns, further), list[str]()
-    loaded = _by_split(data, reader, posts, passed_over)
+    dates = Dates(data.columns.created_at or "created_at")
+    loaded = _dated(_by_split(data, reader, posts, passed_over), dates)
     if None in loaded:
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
-    overlap, overlapping = _overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
+    overlap, overlapping = find_overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
     files = [] if posts is not None else [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
     kept = splits | {"train": list(compress(splits["train"], ~overlapping))} if overlap else splits
     unlabelled = to_table(_unlabelled(files, reader, kept), further)
@@ -146,7 +137,8 @@ def load_corpus(
         auxiliary=labels.auxiliary,
         ignored=dict(reader.ignored),
         passed_over=passed_over,
-        notes=reader.notes,
+        notes=[*reader.notes, *dates.notes()],
+        cut=data.split if None in loaded and cut else None,
         overlap=overlap,
         overlapping=overlapping,
         sha256=corpus_digest(tables, unlabelled),
@@ -172,5 +164,9 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
     """
     corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
+        dropped = corpus.overlap.dropped if corpus.overlap else 0
+        if dropped:
+            why = "because each repeats a post of another split, exactly or nearly, or shares its author"
+            raise InputError(f"all {dropped:,} train posts were dropped, {why}; add others, or set data.drop_overlap=false")
         raise InputError("the data has no train posts; add some, as in --data train=FILE")
     return corpus

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.config import LabelSet
 from models.errors import InputError
+from models.targets import known_author
 from pipeline.config import Columns
 from pipeline.corpora.class_names import features_of, with_class_names
 from pipeline.corpora.corpus import Record
@@ -32,6 +33,11 @@ def _id_of(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, str | int) and value != "" else None
+
+
+def _author(fields: dict[str, Any], column: str | None) -> str | None:
+    author = known_author(fields.get(column)) if column else None
+    return None if author is None else str(author)
 
 
 class Reader:
@@ -142,7 +148,7 @@ class Reader:
             str(identifier),
             str(text),
             [name for name in self.cells.known if name in labels],
-            _optional(fields, columns.author),
+            _author(fields, columns.author),
             _optional(fields, columns.created_at),
             _optional(fields, columns.source),
             {name: _optional(fields, name) for name in self.further},

@@ -44,7 +44,8 @@ class MeasuredSplit:
     metrics: SplitMetrics
 
 
-def _metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> MeasuredMetrics:
+def metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> MeasuredMetrics:
+    """Compute the metrics of a model's answers, and those of baselines; arguments as in `Evaluation`."""
     metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
     return MeasuredMetrics(**dict(metrics), baselines=compute_baselines(Y, model.prior_, model.labels))
 
@@ -72,8 +73,8 @@ def evaluate_probabilities(
     Y = corpus.targets(split, model.labels)
     decided = model.decide(probabilities)
     repeats = new is not None and new.any() and not new.all()
-    of_new = _metrics_of(model, Y[new], probabilities[new], decided[new]) if repeats else None
-    metrics = SplitMetrics(**dict(_metrics_of(model, Y, probabilities, decided)), new_texts_only=of_new)
+    of_new = metrics_of(model, Y[new], probabilities[new], decided[new]) if repeats else None
+    metrics = SplitMetrics(**dict(metrics_of(model, Y, probabilities, decided)), new_texts_only=of_new)
     return MeasuredSplit(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from models.arrays import Float64s, Labels, Probabilities
 from models.calibration import decide
 from models.errors import InputError
+from pipeline.dates import Dates, Found, only_months
 from pipeline.evaluation.results import LabelPrevalence, PeriodPrevalence, Prevalence
-from pipeline.evaluation.slices import month_of
 from pipeline.metrics import wilson_interval
 from pipeline.result_base import Interval
 from pipeline.scoring.output import MANIFEST
@@ -179,10 +179,13 @@ class Scores:
         Probability of each label.
     months : list of str or None, length n_posts, or None
         Month of each post, such as ``2017-10``; None for a post without a valid date. None instead of a list if no file has dates.
+    notes : list of str
+        What a user should know about the dates, from `Dates.notes`.
     """
 
     probabilities: Probabilities
     months: list[str | None] | None
+    notes: list[str]
 
 
 def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str = "created_at") -> Scores:
@@ -209,15 +212,15 @@ def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str 
         If there are no scores, some are missing, or they are by another model.
     """
     probabilities: list[Probabilities] = []
-    months: list[str | None] = []
-    known: dict[str | None, str | None] = {}  # share one string per month, instead of one per post
+    column, found = Dates(f"{date} of the scores"), list[Found]()
+    known: dict[Found, Found] = {}  # share one string per month, instead of one per post
     dated = False
     for part in _parts(Path(path)):
         for scores, dates in _batches(part, digest, labels, date):
-            found = [month_of(text) for text in dates] if dates is not None else [None] * len(scores)
-            months += [known.setdefault(month, month) for month in found]
+            read = [only_months(column.read(None if value is None else str(value))) for value in dates or [None] * len(scores)]
+            found += [known.setdefault(month, month) for month in read]
             probabilities.append(scores)
             dated |= dates is not None
-    if not months:
+    if not found:
         raise InputError(f"{path}: has no scored posts; score some first")
-    return Scores(np.concatenate(probabilities), months if dated else None)
+    return Scores(np.concatenate(probabilities), column.settled(found) if dated else None, column.notes())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from models.errors import InputError
 from pipeline.config import Promotion
-from pipeline.evaluation.results import Behaviour, Decision, Difference, Differences, Gate, Results
+from pipeline.evaluation.results import Behaviour, Decision, Difference, Differences, Gate, Results, Seen
 
 
 def _signed(compared: Difference) -> str:
@@ -47,6 +47,14 @@ def _behaves(behaviour: Behaviour, wanted: Promotion) -> Iterator[Gate]:
             yield Gate(gate=f"{name}: at least {floor:.0%} of cases", passed=floor == 0, found="no case about the model's labels")
 
 
+def _is_new(seen: Seen | None, wanted: Promotion) -> Gate:
+    found = "unknown: the model has no fingerprints of its training posts; train it again with this release"
+    if seen:
+        found = f"{seen.posts:,} posts ({seen.share:.1%})"
+    passed = wanted.max_seen == 1 or (seen is not None and seen.share <= wanted.max_seen)
+    return Gate(gate=f"at most {wanted.max_seen:.1%} of the posts seen in training", passed=passed, found=found)
+
+
 def check_floors(wanted: Promotion, functionalities: Iterable[str]) -> None:
     """Check that there are behavioural cases, and that no floor names a misspelt functionality.
 
@@ -80,11 +88,11 @@ def decision_of(gates: Sequence[Gate]) -> Decision:
 def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     """Decide whether to promote a model, and list the reasons.
 
-    A model is promoted if it passes four kinds of gates. On no label is its F1 or average precision worse than the champion's
+    A model is promoted if it passes five kinds of gates. On no label is its F1 or average precision worse than the champion's
     (the interval of the difference lies below zero). Its macro-F1 or mean average precision is better, and neither is worse.
-    No label's calibration error exceeds the config's limit by more than chance. And it passes the config's share of cases
-    in every behavioural functionality. Without a champion, only the last two apply. A gate that cannot be computed fails, and so does
-    one for behaviour that no case asks about.
+    It was trained on no more of the evaluated posts than the config allows. No label's calibration error exceeds the config's limit
+    by more than chance. And it passes the config's share of cases in every behavioural functionality. Without a champion, only the
+    last three apply. A gate that cannot be computed fails, and so does one for behaviour that no case asks about.
 
     Parameters
     ----------
@@ -98,6 +106,7 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     Decision
     """
     gates = list(_against_champion(results.comparison.differences)) if results.comparison else []
+    gates += [_is_new(results.seen_in_training, wanted)]
     gates += _calibrated(results, wanted)
     gates += _behaves(results.behaviour, wanted) if results.behaviour else []
     return decision_of(gates)

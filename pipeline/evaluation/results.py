@@ -27,6 +27,19 @@ class SplitMetrics(MeasuredMetrics):
     new_texts_only: MeasuredMetrics | None = None
 
 
+class Seen(Result):
+    """Evaluated posts that the model was trained on: their number and share, and the metrics of the others.
+
+    A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell.
+    `without` is None if no post was seen, or all that are long enough were.
+    """
+
+    posts: int
+    share: float
+    short: int
+    without: MeasuredMetrics | None
+
+
 class LabelIntervals(Result):
     """Intervals of a label's metrics."""
 
@@ -264,11 +277,16 @@ class PeriodPrevalence(Result):
 
 
 class Prevalence(Result):
-    """Shares of labels among all unlabelled posts and, if dates are known, by month."""
+    """Shares of labels among all unlabelled posts and, if dates are known, by month.
+
+    `at_random` says whether the user said (``evaluation.natural``) that the labelled posts were drawn at random. Otherwise the estimates
+    hold only if they were.
+    """
 
     absent: ClassVar[frozenset[str]] = frozenset({"months"})
 
     total: PeriodPrevalence
+    at_random: bool = False
     months: dict[str, PeriodPrevalence] | None = None
 
 
@@ -301,8 +319,8 @@ class Analysis(Result):
 class Results(SplitMetrics):
     """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
 
-    `model` is a digest; `evaluated` says which posts. `comparison`, `prevalence` and `promotion` are there only if asked for. `notes`
-    tell what was taken for what in sources that are not as the config says.
+    `model` is a digest; `evaluated` says which posts. `seen_in_training` is None if it is not known what the model was trained on.
+    `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` tell how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})
@@ -315,6 +333,7 @@ class Results(SplitMetrics):
     thresholds: dict[str, LabelThresholds]
     slices: list[Slice]
     comparison: Comparison | None = None
+    seen_in_training: Seen | None = None
     behaviour: Behaviour | None
     data: DataChecks
     features: dict[str, StrongestFeatures]

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from typing import Literal
 
 import emoji
 import numpy as np
@@ -14,6 +14,7 @@ from models.text import URL, normalise
 from pipeline.config import Evaluation as Wanted
 from pipeline.config import Natural
 from pipeline.corpora import Corpus
+from pipeline.dates import month_of
 from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
 from pipeline.evaluation.measuring import MeasuredSplit
 from pipeline.evaluation.results import LabelIntervals, MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
@@ -23,24 +24,6 @@ NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
 _MOST_VALUES = 40  # shown per column
 _RARE, _LONGEST = 10, 40  # posts, characters: values that are rarer or longer are not shown
-
-
-def month_of(created_at: str | None) -> str | None:
-    """Return the month of a date in ISO 8601 or Twitter's format, such as ``2017-10``; None for anything else.
-
-    Examples
-    --------
-    >>> month_of("Sun Oct 15 20:21:49 +0000 2017")
-    '2017-10'
-    """
-    if created_at is None:
-        return None
-    for parse in (datetime.fromisoformat, lambda text: datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y")):
-        try:
-            return parse(created_at).strftime("%Y-%m")
-        except ValueError:
-            continue
-    return None
 
 
 def _length(text: str) -> str:
@@ -76,7 +59,7 @@ def _of_column(corpus: Corpus, split: str, name: str, key: str) -> list[str | No
     return values
 
 
-def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDArray[np.bool_]:
+def drawn_at_random(corpus: Corpus, split: str, natural: Natural | Literal["all"] | None) -> NDArray[np.bool_]:
     """Return which posts were drawn at random.
 
     Parameters
@@ -85,8 +68,8 @@ def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDAr
         Loaded with ``natural.column`` as a further column.
     split : str
         Split whose posts are meant.
-    natural : Natural or None
-        Column and values that mark posts drawn at random; None if all posts were.
+    natural : Natural, "all" or None
+        Column and values that mark posts drawn at random. If all posts were, or nobody said which were, all are taken for it.
 
     Returns
     -------
@@ -97,7 +80,7 @@ def drawn_at_random(corpus: Corpus, split: str, natural: Natural | None) -> NDAr
     InputError
         If the column has no values, or none that mark a post as drawn at random.
     """
-    if natural is None:
+    if not isinstance(natural, Natural):
         return np.ones(corpus.splits[split].num_rows, bool)
     drawn = np.array([value in natural.values for value in _of_column(corpus, split, natural.column, "natural")])
     if not drawn.any():
@@ -132,7 +115,7 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     """
     rows = corpus.splits[split]
     columns: dict[str, list[str | None]] = {}
-    if wanted.natural:
+    if isinstance(wanted.natural, Natural):
         random = drawn_at_random(corpus, split, wanted.natural)
         columns["drawn"] = ["at random" if each else "enriched" for each in random]
     columns |= {"source": _common(rows["source"]), "month": _common([month_of(date) for date in rows["created_at"]])}

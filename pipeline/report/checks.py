@@ -9,8 +9,8 @@ from rich.table import Table
 from models.errors import InputError
 from models.text import normalise
 from pipeline.checks.findings import LabelChecks, SplitChecks
-from pipeline.checks.repeats import MIN_WORDS
 from pipeline.corpora import Corpus
+from pipeline.corpora.wording import SHORT
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str | int | None]], names: int = 1) -> Table:
@@ -36,10 +36,10 @@ def checks_tables(found: SplitChecks, labels: LabelChecks | None) -> list[Table]
     authors, conflicts = found.authors, found.conflicts
     title = f"Splits ({authors.in_several_splits:,} of {authors.known:,} known authors are in several)"
     rows = [(name, split.posts, split.short, authors.posts[name]) for name, split in found.splits.items()]
-    tables = [_table(title, ("split", "posts", f"under {MIN_WORDS} words", "by authors of other splits"), rows)]
+    tables = [_table(title, ("split", "posts", f"under {SHORT} words", "by authors of other splits"), rows)]
 
     repeats = [(row.split, row.other, row.exact, row.near) for row in found.duplicates]
-    title = f"Repeats (near: similarity of at least {found.near_from}, for posts of {MIN_WORDS} words or more)"
+    title = f"Repeats (near: similarity of at least {found.near_from}, or one quotes the other, for posts of {SHORT} words or more)"
     tables.append(_table(title, ("posts in", "repeating one in", "exact", "near"), repeats, names=2))
 
     disputed = [(label, each.exact, each.near) for label, each in conflicts.labels.items()]

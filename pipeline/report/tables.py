@@ -103,6 +103,8 @@ def overall_table(rows: Mapping[str, Metrics], intervals: Intervals | None = Non
 def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | None = None) -> list[Table]:
     """Make tables of metrics: per label, then overall beside the baselines, with and without repeated texts.
 
+    If it is known which posts the model was trained on, there is also a row without those.
+
     Parameters
     ----------
     metrics : SplitMetrics
@@ -111,7 +113,11 @@ def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | Non
     intervals : Intervals, optional
         Intervals to show below the metrics.
     """
-    rows: dict[str, Metrics] = {"model": metrics, "all zero": metrics.baselines.all_zero, "prior": metrics.baselines.prior}
+    baselines = metrics.baselines
+    rows: dict[str, Metrics] = {"model": metrics}
+    if isinstance(metrics, Results) and metrics.seen_in_training and (unseen := metrics.seen_in_training.without):
+        rows |= {"model, not seen in training": unseen}
+    rows |= {"all zero": baselines.all_zero, "every label": baselines.all_one, "prior": baselines.prior}
     if new := metrics.new_texts_only:
         rows |= {"model, texts in no other split": new, "all zero, texts in no other split": new.baselines.all_zero}
     return [label_table(metrics, title, intervals), overall_table(rows, intervals)]
@@ -173,7 +179,9 @@ def prevalence_table(prevalence: Prevalence) -> Table:
     """Make a table of the share of each label among unlabelled posts, overall and by month."""
     total = prevalence.total
     title = f"Share of each label among {total.posts:,} unlabelled posts, estimated with {total.labelled:,} labelled ones"
-    table = Table(title=title, title_justify="left")
+    doubt = "These hold only if the labelled posts were drawn at random from the same posts; if so, set evaluation.natural=all."
+    drawn = prevalence.at_random
+    table = Table(title=f"{title}{' drawn at random' if drawn else ''}", title_justify="left", caption=None if drawn else doubt)
     for name in ("", "label", "estimate", "interval", "counted", "labelled positives"):
         table.add_column(name, justify="left" if name in {"", "label"} else "right")
     for period, estimates in {"all": total, **(prevalence.months or {})}.items():
@@ -216,6 +224,20 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
     return tables
 
 
+def evaluation_notes(results: Results) -> list[str]:
+    """Return what a user should know about the evaluated posts, one line each: how they were read, and whether the model saw them."""
+    seen, posts = results.seen_in_training, f"{results.posts:,} posts"
+    if seen is None:
+        return [*results.notes, f"unknown: this model has no fingerprints of its training posts; some of the {posts} may be among them"]
+    short = f", and {seen.short:,} are too short to tell" if seen.short else ""
+    if not seen.posts:
+        return [*results.notes, f"none of the {posts} was seen in training{short}"]
+    found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) were seen in training{short}; "
+    if seen.without is None:
+        return [*results.notes, f"{found}the metrics say nothing about new posts: evaluate on others"]
+    return [*results.notes, f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"]
+
+
 def corpus_table(corpus: "Corpus") -> Table:
     """Make a table of posts and positives per split."""
     table = Table(title="Corpus", title_justify="left")
@@ -232,12 +254,12 @@ def corpus_table(corpus: "Corpus") -> Table:
 def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
     notes = list(corpus.notes)
-    if corpus.overlap and (corpus.overlap.repeated or corpus.overlap.leaked_texts or corpus.overlap.leaked_authors):
-        found = corpus.overlap
+    found = corpus.overlap
+    if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
             f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
-            f"{found.leaked_texts:,} are also in another split, {found.leaked_authors:,} are by an author in another split; "
-            f"{found.dropped:,} dropped"
+            f"{found.leaked_texts:,} are also in another split, {found.leaked_nearly:,} nearly so (as a retweet or quote, with a link, "
+            f"a hashtag or a small change), {found.leaked_authors:,} are by an author in another split; {found.dropped:,} dropped"
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")

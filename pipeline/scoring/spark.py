@@ -22,6 +22,7 @@ import models
 import pipeline
 from models import Classifier
 from models.errors import InputError
+from models.storage import copy_model
 from pipeline.package_copy import copy_code
 from pipeline.predictions import prediction_table
 from pipeline.scoring.distinct import DistinctScorer
@@ -184,7 +185,8 @@ def _ship_model(context: "SparkContext", folder: Path, digest: str) -> str:
     """Send a model directory to the executors, once per context, and return the name of the archive there."""
     name = f"model-{digest}"
     if not any(archive.endswith(f"/{name}.zip") for archive in context.listArchives):
-        context.addArchive(shutil.make_archive(str(_scratch(context) / name), "zip", folder))
+        scratch = _scratch(context)
+        context.addArchive(shutil.make_archive(str(scratch / name), "zip", copy_model(folder, scratch / "model")))
     return f"{name}.zip"
 
 

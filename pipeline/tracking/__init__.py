@@ -11,8 +11,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
 from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, set_champion
-from pipeline.tracking.runs import log_config, log_corpus, log_folder, log_metrics, run
-from pipeline.tracking.served import fetch_model, find_model, log_model
+from pipeline.tracking.runs import log_config, log_corpus, log_file, log_folder, log_metrics, run
+from pipeline.tracking.served import fetch_model, find_fingerprints, find_model, log_model
 from pipeline.tracking.store import DEFAULT_URI, connect, store_uri
 from pipeline.tracking.sweeps import SweepRun
 
@@ -24,10 +24,12 @@ __all__ = [
     "connect",
     "fetch_model",
     "find_champion",
+    "find_fingerprints",
     "find_model",
     "find_version",
     "log_config",
     "log_corpus",
+    "log_file",
     "log_folder",
     "log_metrics",
     "log_model",

@@ -131,6 +131,11 @@ def log_metrics(metrics: Mapping[str, Any], figures: Mapping[str, "Figure"], eva
         mlflow.log_figure(figure, name)
 
 
+def log_file(path: Path) -> None:
+    """Log a file."""
+    mlflow.log_artifact(str(path))
+
+
 def log_folder(folder: Path, name: str) -> None:
     """Log the files of a folder.
 

@@ -15,6 +15,7 @@ from mlflow.types.schema import AnyType, Array
 from models import serving
 from models.config import ROOT
 from models.errors import InputError
+from models.storage import FINGERPRINTS, copy_model
 from pipeline.config import Tracking
 from pipeline.package_copy import copy_code
 from pipeline.tracking.registry import CHAMPION
@@ -34,6 +35,24 @@ def find_model(digest: str) -> str | None:
     return str(found[0].model_id) if found else None
 
 
+def find_fingerprints(digest: str) -> Path | None:
+    """Find the fingerprints that a run which trained the model with this digest logged, in any experiment.
+
+    Returns
+    -------
+    Path or None
+        Local file, downloaded if need be; None if no run has them.
+    """
+    experiments = [str(experiment.experiment_id) for experiment in mlflow.search_experiments()]
+    logged = mlflow.search_logged_models(experiments, f"tags.model_digest = '{digest}'", output_format="list")
+    for run_id in dict.fromkeys(model.source_run_id for model in logged if model.source_run_id):
+        try:
+            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=FINGERPRINTS))
+        except Exception:  # noqa: S112  # stores raise whatever their drivers raise if a run has no such file
+            continue
+    return None
+
+
 def _signature(labels: Sequence[str]) -> ModelSignature:
     outputs = [*(ColSpec("float", f"prob_{label}") for label in labels), ColSpec(Array(DataType.string), "labels")]
     # Not "string": MLflow's server would turn a null into the text "None" and score it.
@@ -47,7 +66,7 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
     Parameters
     ----------
     folder : Path
-        Model directory, which is logged unchanged.
+        Model directory, whose model is logged unchanged.
     labels : sequence of str
         The model's labels, for the signature.
     digest : str
@@ -69,7 +88,7 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
         logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module=serving.__name__,
-            data_path=str(folder),
+            data_path=str(copy_model(folder, Path(code) / "model" / folder.resolve().name)),
             code_paths=[str(copy_code(ROOT / "models", Path(code)))],
             signature=_signature(labels),
             input_example=pd.DataFrame({"text": [_EXAMPLE]}),

@@ -1,0 +1,56 @@
+"""Finds train posts that repeat another one, or that stand in another split, too."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.text import normalise
+from pipeline.corpora.corpus import Overlap, Record
+from pipeline.corpora.near import near_duplicates
+from pipeline.corpora.wording import wording
+
+
+def _nearly_held_out(train: Sequence[str], held_out: set[str]) -> set[str]:
+    """Return the train texts that nearly repeat a text of another split; both are normalised."""
+    texts = [*dict.fromkeys(train), *(held_out - set(train))]
+    where = [["held out"] if text in held_out else ["train"] for text in texts]
+    leaked = set()
+    for one, other, _ in near_duplicates([wording(text, normalised=True) for text in texts], where) if held_out else []:
+        if where[one] != where[other]:
+            leaked.add(texts[one if where[one] == ["train"] else other])
+    return leaked
+
+
+def find_overlap(splits: Mapping[str, Sequence[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
+    """Count the train posts that repeat another one or overlap the other splits, and mark them.
+
+    Parameters
+    ----------
+    splits : mapping of str to sequence of Record
+        Posts by split, among which is ``train``.
+
+    Returns
+    -------
+    overlap : Overlap
+        Counts; none is dropped yet.
+    overlapping : ndarray of bool, shape (n_train_posts,)
+    """
+    held_out = [record for name, records in splits.items() if name != "train" for record in records]
+    texts = {normalise(record.text) for record in held_out}
+    authors = {record.author for record in held_out if record.author}
+    keys = [normalise(record.text) for record in splits["train"]]
+    nearly = _nearly_held_out(keys, texts)
+    first: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    overlapping = []
+    for record, key in zip(splits["train"], keys, strict=True):
+        repeated, shared = key in first, record.author in authors
+        leaked, near = key in texts, key in nearly and key not in texts
+        counts.update(repeated=repeated, leaked_texts=leaked, leaked_nearly=near, leaked_authors=shared)
+        counts.update(conflicting=repeated and first[key] != record.labels)
+        first.setdefault(key, record.labels)
+        overlapping.append(repeated or leaked or near or shared)
+    names = ("repeated", "conflicting", "leaked_texts", "leaked_nearly", "leaked_authors")
+    return Overlap(**{name: counts[name] for name in names}, dropped=0), np.array(overlapping, bool)
