@@ -8,7 +8,7 @@ from mlflow.entities import LoggedModelStatus
 
 from models.errors import InputError
 from pipeline.config import mask_password
-from pipeline.tracking.store import reason_of
+from pipeline.tracking.errors import reason_of
 
 CHAMPION = "champion"
 

@@ -22,8 +22,8 @@ from pipeline.config import Config
 from pipeline.config_files import flatten
 from pipeline.corpora import IN_MEMORY, SPLITS, Corpus
 from pipeline.metrics import flatten_metrics
+from pipeline.tracking.errors import reason_of
 from pipeline.tracking.served import SERVED_WITH
-from pipeline.tracking.store import reason_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

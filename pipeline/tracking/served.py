@@ -17,8 +17,9 @@ from models.config import ROOT
 from models.errors import InputError
 from pipeline.config import Tracking
 from pipeline.package_copy import copy_code
+from pipeline.tracking.errors import reason_of
 from pipeline.tracking.registry import CHAMPION
-from pipeline.tracking.store import connect, reason_of
+from pipeline.tracking.store import connect
 
 SERVED_WITH = (
     *("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "safetensors", "pydantic"),

@@ -8,13 +8,11 @@ import mlflow
 from models.errors import InputError
 from pipeline import terminal
 from pipeline.config import Tracking, mask_password
+from pipeline.tracking.creation import make_store, sqlite_file
+from pipeline.tracking.errors import how_to_mend, reason_of
+from pipeline.tracking.experiments import choose_experiment
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-
-
-def reason_of(error: Exception) -> str:
-    """Return the first line of an error message from a store's driver, without passwords."""
-    return mask_password(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def store_uri(tracking: Tracking) -> str:
@@ -26,6 +24,11 @@ def where_to_look(tracking: Tracking) -> str:
     """Return how to open the UI: a command or, if the store is a server, its address."""
     uri = mask_password(store_uri(tracking))
     return f"open {uri}" if uri.startswith("http") else f"{terminal.runnable('mlflow')} ui --backend-store-uri {uri}"
+
+
+def _be_quiet() -> None:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def connect(tracking: Tracking, register: str | None = None) -> str:
@@ -41,17 +44,41 @@ def connect(tracking: Tracking, register: str | None = None) -> str:
     Raises
     ------
     InputError
-        If the store or the name cannot be used.
+        If the store, the experiment or the name cannot be used.
     """
     if register is not None and (not register.strip() or set("/:") & set(register)):
         raise InputError(f"--register {register}: a model's name must not be empty or contain '/' or ':'; choose another")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    _be_quiet()
     uri = store_uri(tracking)
     shown = mask_password(uri)
     try:
+        make_store(uri)
         mlflow.set_tracking_uri(uri)
-        mlflow.set_experiment(tracking.experiment)
+        choose_experiment(tracking)
+    except InputError:
+        raise
     except Exception as error:  # stores raise whatever their drivers raise
-        raise InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); set tracking.uri or MLFLOW_TRACKING_URI") from None
+        raise InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); {how_to_mend(shown, str(error))}") from None
+    return shown
+
+
+def open_store(tracking: Tracking) -> str:
+    """Connect MLflow to a store to read from it, without creating anything, and return its URI without its password.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        Names the store.
+
+    Raises
+    ------
+    InputError
+        If the store is a file that does not exist.
+    """
+    _be_quiet()
+    uri = store_uri(tracking)
+    shown, path = mask_password(uri), sqlite_file(uri)
+    if path and not path.exists():
+        raise InputError(f"MLflow store {shown}: no such file; go to the folder in which you trained, or set MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
     return shown

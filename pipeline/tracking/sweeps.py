@@ -11,8 +11,8 @@ from models.errors import InputError
 from pipeline.config import Config
 from pipeline.corpora import Corpus
 from pipeline.sweep.trials import Trial, ranked
+from pipeline.tracking.errors import reason_of
 from pipeline.tracking.runs import log_config, log_corpus
-from pipeline.tracking.store import reason_of
 
 _WHO = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
 
