@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -49,15 +50,44 @@ def test_parameters_are_the_resolved_config(tracked, run):
 
 
 def test_metrics_are_those_of_the_evaluation(tracked, run):
-    assert run.data.metrics == pytest.approx(flatten_metrics(tracked.first.evaluation.metrics.model_dump()))
+    metrics = tracked.first.evaluation.metrics.model_dump()
+    baselines = metrics.pop("baselines")
+    assert run.data.metrics == pytest.approx(tracking.metric_names(flatten_metrics(metrics), "validation"))
+    assert {"validation/macro_f1", "validation/posts", "labels/assault/f1", "labels/assault/support"} <= set(run.data.metrics)
     assert run.data.tags["evaluated"] == "validation"
+    assert json.loads((artifacts(tracked.first.run_id) / "baselines.json").read_text()) == baselines
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "name"),
+    [("test", "test/posts"), ("all posts", "all_posts/posts"), ("held-out folds of train", "held_out/posts")],
+)
+def test_metrics_over_all_labels_are_grouped_by_the_posts_they_were_measured_on(evaluated, name):
+    found = tracking.metric_names({"posts": 2.0, "behaviour.passed": 0.5, "new_texts_only.posts": 1.0}, evaluated)
+    assert found == {name: 2.0, "behaviour/passed": 0.5, "new_texts_only/posts": 1.0}
 
 
 def test_logged_model_has_the_metrics_too(tracked, connected):
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
     assert model.source_run_id == tracked.again.run_id, "the newest of two models with the same bytes"
     metrics = {metric.key: metric.value for metric in model.metrics if metric.run_id == tracked.again.run_id}
-    assert metrics["macro_f1"] == pytest.approx(tracked.again.evaluation.metrics.macro_f1)
+    assert metrics["validation/macro_f1"] == pytest.approx(tracked.again.evaluation.metrics.macro_f1)
+    assert {metric.dataset_name for metric in model.metrics} == {str(tracked.data)}
+
+
+def test_run_says_what_it_is_and_how_long_it_took(tracked, run):
+    assert re.fullmatch(rf"train default blend · {tracked.data.name} · 20\d\d-\d\d-\d\d \d\d:\d\d", run.info.run_name)
+    note = run.data.tags["mlflow.note.content"]
+    metrics = tracked.first.evaluation.metrics
+    assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in note
+    assert f"| assault | {metrics.labels['assault'].support} | {metrics.labels['assault'].precision:.3f} |" in note
+    assert run.data.tags["model_digest"] == tracked.first.model.digest_
+    (child,) = [mlflow.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
+    assert run.info.start_time < child.creation_timestamp - 300, "the run begins before training, not when the model is logged"
+
+
+def test_experiment_opens_as_model_training(tracked, connected):
+    assert mlflow.get_experiment_by_name("first").tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_data_set_has_source_digest_and_counts(tracked, run):
@@ -141,6 +171,16 @@ def test_no_text_or_author_reaches_the_store(connected):
 def test_first_version_becomes_champion_and_the_second_does_not(connected):
     assert (connected.first.version, connected.again.version) == ("1", "2")
     assert mlflow.MlflowClient().get_registered_model("disclosure").aliases == {"champion": 1}
+
+
+def test_version_says_what_it_is_and_how_good(connected):
+    version = mlflow.MlflowClient().get_model_version("disclosure", "2")
+    metrics = connected.again.evaluation.metrics
+    assert version.tags["macro_f1"] == f"{metrics.macro_f1:.4f}"
+    assert version.model_id == tracking.find_model(connected.again.model.digest_)
+    assert f"Model `{connected.again.model.digest_[:12]}`: **blend**, labels `default`, trained on" in version.description
+    assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in version.description
+    assert "champion" in mlflow.MlflowClient().get_registered_model("disclosure").description
 
 
 @pytest.mark.parametrize("location", ["models:/disclosure@champion", "models:/disclosure/1", "runs:/{run}/model"])
@@ -243,35 +283,41 @@ def test_name_that_mlflow_does_not_take_is_said_at_once(tracked, name, refused):
 
 def test_store_that_fails_within_a_run_names_what_is_kept(tracked, tmp_path, refused):
     tracking.connect(Tracking(uri=tracked.store_copy(tmp_path)))
-    run = tracking.run("name", "digest", Path("runs/model"))
+    run = tracking.run("name", Path("runs/model"))
     run.__enter__()
     (tmp_path / "mlflow.db").write_bytes(b"no longer a database" * 1000)
     with refused("runs/model is written", "failed"):
         run.__exit__(None, None, None)
 
 
-def test_run_that_fails_is_marked_failed(connected, refused):
-    with refused("disk full"), tracking.run("name", "digest", Path("runs/model")) as run_id:
+@pytest.mark.parametrize(("raised", "status"), [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_run_whose_work_fails_is_marked_so_and_the_error_is_its_own(connected, raised, status):
+    with pytest.raises(raised, match="disk full"), tracking.run("name", Path("runs/model")) as run_id:
+        raise raised("disk full")
+    assert mlflow.get_run(run_id).info.status == status
+
+
+def test_storing_that_fails_names_what_is_kept(refused):
+    with refused("runs/model is written", "disk full"), tracking.storing(Path("runs/model")):
         raise OSError("disk full")
-    assert mlflow.get_run(run_id).info.status == "FAILED"
 
 
 def test_run_within_a_run_of_the_notebook(connected):
-    with mlflow.start_run() as outer, tracking.run("name", "digest", Path("runs/model")) as run_id:
+    with mlflow.start_run() as outer, tracking.run("name", Path("runs/model")) as run_id:
         pass
     assert mlflow.get_run(run_id).data.tags["mlflow.parentRunId"] == outer.info.run_id
 
 
 def test_long_values_are_cut_not_refused(connected):
     config = load_config((), (), ["x" * 10_000])
-    with tracking.run("name", "digest", Path("runs/model")) as run_id:
+    with tracking.run("name", Path("runs/model")) as run_id:
         tracking.log_config(config)
     assert mlflow.get_run(run_id).data.params["data.sources"].startswith("['xxx")
 
 
 def test_password_of_the_store_is_not_logged(connected):
     config = load_config((), (), tracking={"uri": "postgresql://me:secret@host/db", "experiment": "first"})
-    with tracking.run("name", "digest", Path("runs/model")) as run_id:
+    with tracking.run("name", Path("runs/model")) as run_id:
         tracking.log_config(config)
     assert mlflow.get_run(run_id).data.params["tracking.uri"] == "postgresql://me:***@host/db"
     assert "secret" not in (artifacts(run_id) / "config.yaml").read_text()

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 
 from pipeline import terminal
-from pipeline.commands import card, evaluate, score, serve, teach, train
+from pipeline.commands import card, evaluate, register, score, serve, teach, train, ui
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.main,
     "train": train.main,
     "evaluate": evaluate.main,
+    "register": register.main,
     "serve": serve.main,
+    "ui": ui.main,
     "teach": teach.main,
     "card": card.main,
 }

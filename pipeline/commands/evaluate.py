@@ -59,7 +59,9 @@ def main(
         loaded = load_model(model, tracking)
         other = load_model(against, tracking) if against is not None else None
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
-        results = evaluate(loaded, resolved, out, split=split, against=other, scores=scores, promote=promote, progress=progress)
+        results = evaluate(
+            *(loaded, resolved, out), split=split, against=other, scores=scores, promote=promote, name=model, progress=progress
+        )
     _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     if results.promotion and not results.promotion.promoted:
         raise typer.Exit(terminal.NOT_PROMOTED)

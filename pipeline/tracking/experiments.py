@@ -77,3 +77,8 @@ def choose_experiment(tracking: Tracking) -> None:
     if _KIND not in found.tags:
         mlflow.set_experiment_tag(_KIND, _MODEL_TRAINING)
     _check_continued(found)
+
+
+def experiment_of(run_id: str) -> str:
+    """Return the name of a run's experiment."""
+    return str(mlflow.get_experiment(mlflow.get_run(run_id).info.experiment_id).name)
