@@ -76,7 +76,7 @@ def test_logged_model_has_the_metrics_too(tracked, connected):
 
 
 def test_run_says_what_it_is_and_how_long_it_took(tracked, run):
-    assert re.fullmatch(rf"train default blend · {tracked.data.name} · 20\d\d-\d\d-\d\d \d\d:\d\d", run.info.run_name)
+    assert re.fullmatch(rf"train metoo blend · {tracked.data.name} · 20\d\d-\d\d-\d\d \d\d:\d\d", run.info.run_name)
     note = run.data.tags["mlflow.note.content"]
     metrics = tracked.first.evaluation.metrics
     assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in note
@@ -177,8 +177,9 @@ def test_version_says_what_it_is_and_how_good(connected):
     version = mlflow.MlflowClient().get_model_version("disclosure", "2")
     metrics = connected.again.evaluation.metrics
     assert version.tags["macro_f1"] == f"{metrics.macro_f1:.4f}"
-    assert version.model_id == tracking.find_model(connected.again.model.digest_)
-    assert f"Model `{connected.again.model.digest_[:12]}`: **blend**, labels `default`, trained on" in version.description
+    assert version.source == f"models:/{tracking.find_model(connected.again.model.digest_)}"
+    assert version.run_id == connected.again.run_id
+    assert f"Model `{connected.again.model.digest_[:12]}`: **blend**, labels `metoo`, trained on" in version.description
     assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in version.description
     assert "champion" in mlflow.MlflowClient().get_registered_model("disclosure").description
 

@@ -1,6 +1,7 @@
 """Logs a run: its config, corpus, metrics and files."""
 
 import json
+import os
 import platform
 import re
 import warnings
@@ -50,7 +51,9 @@ def storing(kept: Path) -> Iterator[None]:
 
 @contextmanager
 def run(name: str, kept: Path) -> Iterator[str]:
-    """Open a run for as long as the work takes, and yield its id; if the work fails, so does the run.
+    """Open a run for as long as the work takes, and yield its id.
+
+    If the work fails, so does the run; if it cannot begin because of the user's input, no run remains.
 
     Parameters
     ----------
@@ -64,6 +67,7 @@ def run(name: str, kept: Path) -> Iterator[str]:
     InputError
         If the store fails.
     """
+    continued = "MLFLOW_RUN_ID" in os.environ  # until MLflow has opened the run
     try:
         # Nested, because a notebook may have a run open.
         active = mlflow.start_run(run_name=f"{name} · {datetime.now():%Y-%m-%d %H:%M}", nested=True)
@@ -74,6 +78,8 @@ def run(name: str, kept: Path) -> Iterator[str]:
     except BaseException as error:
         with suppress(Exception):  # so that the first error is the one that is reported
             mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
+            if isinstance(error, InputError) and error.__cause__ is None and not continued:  # with a cause, it is from `storing`
+                mlflow.delete_run(active.info.run_id)
         raise
     with storing(kept):
         mlflow.end_run()
