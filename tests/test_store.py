@@ -68,7 +68,7 @@ def test_processes_that_make_a_store_together_all_track(here, uris):
     commands = [[sys.executable, "-c", TOGETHER, uri.format(folder=here), f"ready-{k}"] for k, uri in enumerate(uris)]
     for done in start_together(here, commands):
         assert done.returncode == 0, done.stderr
-    tracking.connect(Tracking())
+    tracking.connect(Tracking(uri=f"sqlite:///{here}/mlflow.db"))
     runs = mlflow.search_runs(experiment_names=["disclosure"], output_format="list")
     assert [run.info.status for run in runs] == ["FINISHED"] * len(uris)
     assert not list(here.glob("mlflow.db?*")), "no lock and no half-made store stay behind"
@@ -82,7 +82,7 @@ def test_trainings_that_start_together_on_a_fresh_store_all_track(tracked, here,
     commands = [[sys.executable, str(ROOT / "train.py"), *options, "--out", f"model-{k}", "--seed", str(k)] for k in range(trainings)]
     for done in start_together(here, commands):
         assert done.returncode == 0, done.stderr
-    tracking.connect(Tracking())
+    tracking.connect(Tracking(uri=f"sqlite:///{here}/mlflow.db"))
     runs = mlflow.search_runs(experiment_names=["disclosure"], output_format="list")
     assert [run.info.status for run in runs] == ["FINISHED"] * trainings
     versions = mlflow.MlflowClient().search_model_versions("name = 'together'")
