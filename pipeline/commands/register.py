@@ -15,8 +15,8 @@ def main(
 ) -> None:
     """Register a model that was trained before.
 
-    It becomes a version with a description, its metrics and its card. The first version of a name becomes champion; later ones need
-    evaluate.py --promote. The store is that of MLFLOW_TRACKING_URI, or else sqlite:///mlflow.db.
+    It becomes a version with a description, its metrics and its card. The first version of a name becomes champion; later ones must be
+    promoted by evaluate.py. The store is that of MLFLOW_TRACKING_URI, or else sqlite:///mlflow.db.
     """
     with terminal.steps() as progress:
         progress("registering")
