@@ -59,8 +59,9 @@ def main(
         loaded = load_model(model, tracking)
         other = load_model(against, tracking) if against is not None else None
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
+        name = model if ":/" in model else "/".join(Path(model).parts[-2:])
         results = evaluate(
-            *(loaded, resolved, out), split=split, against=other, scores=scores, promote=promote, name=model, progress=progress
+            *(loaded, resolved, out), split=split, against=other, scores=scores, promote=promote, name=name, progress=progress
         )
     _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     if results.promotion and not results.promotion.promoted:

@@ -36,7 +36,8 @@ def _dry_run(config: Config) -> None:
 
 def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> str:
     """Return what tells this training from others of the same data: the configs laid over the default, and single settings."""
-    ours = [setting for setting in settings if not setting.startswith(("tracking", "data"))]  # a URI may hold a password
+    # Without the section, so that more of them fit. A URI may hold a password.
+    ours = [".".join(setting.split(".")[1:]) or setting for setting in settings if not setting.startswith(("tracking", "data"))]
     seeds = [] if seed is None else [f"seed={seed}"]
     return textwrap.shorten(" ".join(["+".join(path.stem for path in config) or "default", *ours, *seeds]), 60, placeholder=" …")
 

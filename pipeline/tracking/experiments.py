@@ -10,7 +10,7 @@ from pipeline.config import Tracking
 from pipeline.tracking.errors import reason_of
 
 DEFAULT_EXPERIMENT = "disclosure"
-_KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"  # the view that MLflow's UI opens
+_KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"  # what MLflow's UI shows of it
 
 
 def _of_environment() -> Experiment | None:
@@ -49,8 +49,8 @@ def _check_continued(experiment: Experiment) -> None:
         raise InputError(f"MLFLOW_RUN_ID={run_id}: {reason}; unset it, and a new run is made")
 
 
-def choose_experiment(tracking: Tracking) -> None:
-    """Make an experiment the active one, and create it if need be.
+def choose_experiment(tracking: Tracking) -> str:
+    """Make an experiment the active one, create it if need be, and return its id.
 
     It is the config's, or else the one that ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME`` names, or else ``disclosure``.
 
@@ -77,6 +77,7 @@ def choose_experiment(tracking: Tracking) -> None:
     if _KIND not in found.tags:
         mlflow.set_experiment_tag(_KIND, _MODEL_TRAINING)
     _check_continued(found)
+    return str(found.experiment_id)
 
 
 def experiment_of(run_id: str) -> str:

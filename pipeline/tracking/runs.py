@@ -193,7 +193,9 @@ def log_metrics(
         Logged model that the metrics are also logged for, if any.
     """
     mlflow.set_tag("evaluated", evaluated)
-    tree = {key: value for key, value in metrics.items() if key not in {"baselines", "new_texts_only"}}
+    apart = ("baselines", "new_texts_only", "labels", "posts")
+    tree = {key: value for key, value in metrics.items() if key not in apart}  # first, because MLflow's charts begin with these
+    tree |= {"labels": metrics["labels"], "posts": metrics["posts"]}
     if new := metrics.get("new_texts_only"):
         tree["new_texts_only"] = {key: value for key, value in new.items() if key not in {"baselines", "labels"}}
     mlflow.log_metrics(metric_names(flatten_metrics(tree), evaluated), dataset=dataset, model_id=model_id)

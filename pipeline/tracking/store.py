@@ -32,7 +32,7 @@ def _be_quiet() -> None:
 
 
 def connect(tracking: Tracking, register: str | None = None) -> str:
-    """Connect MLflow to the store and the experiment, and return the store's URI without its password.
+    """Connect MLflow to the store and the experiment, and return the experiment's id.
 
     Parameters
     ----------
@@ -54,12 +54,11 @@ def connect(tracking: Tracking, register: str | None = None) -> str:
     try:
         make_store(uri)
         mlflow.set_tracking_uri(uri)
-        choose_experiment(tracking)
+        return choose_experiment(tracking)
     except InputError:
         raise
     except Exception as error:  # stores raise whatever their drivers raise
         raise InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); {how_to_mend(shown, str(error))}") from None
-    return shown
 
 
 def open_store(tracking: Tracking) -> str:
