@@ -67,7 +67,8 @@ def register(folder: Path, name: str, tracked: Tracking) -> Registered:
     digest, description, _, _ = read_model(folder)  # verifies all files
     from pipeline import tracking
 
-    tracking.connect(tracked, name)
+    tracking.check_name(name, "--name")
+    tracking.connect(tracked)
     try:
         already = tracking.find_version(name, digest)
     except InputError:

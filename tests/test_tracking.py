@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import time
@@ -12,15 +13,19 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from models.text import normalise
-from pipeline import tracking
+from pipeline import terminal, tracking
+from pipeline.commands import score
 from pipeline.config import Tracking
 from pipeline.config_files import flatten, load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluating import evaluate
 from pipeline.metrics import flatten_metrics
+from pipeline.registering import register as register_folder
 from pipeline.tracking.serve import serve
+from pipeline.tracking.ui import show
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -344,3 +349,71 @@ def test_where_to_look():
 
 def test_mlflow_tells_nobody_about_us():
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_ui_of_a_server_is_named_and_no_other_is_started(capsys):
+    show(Tracking(uri="https://me:secret@mlflow.example.org/"), "127.0.0.1", 5000)
+    assert "open https://me:***@mlflow.example.org/#/experiments?" in capsys.readouterr().out
+
+
+def test_ui_is_started_on_the_store_without_telemetry(own_store, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    show(Tracking(), "127.0.0.1", port)
+    ((_, command, environment),) = started
+    assert command[1:] == ["-m", "mlflow", "ui", "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], *command[6:]]
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    experiment = mlflow.get_experiment_by_name("disclosure").experiment_id
+    assert f"open http://127.0.0.1:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning" in capsys.readouterr().out
+
+
+def test_serving_sends_no_telemetry(own_store, monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    serve(Tracking(), None, "127.0.0.1", 0, 1)
+    ((_, command, environment),) = started
+    assert command[3:6] == ["models", "serve", "--model-uri"]
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_model_trained_before_is_registered_with_its_card(tracked, own_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(tracked.out, tmp_path / "mine")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# The card\n" + "long " * 2000 + "\nline\n" * 500)
+    tracked_in = Tracking(uri=os.environ["MLFLOW_TRACKING_URI"])
+    found = register_folder(folder, "later", tracked_in)
+    assert (found.version, found.new, found.champion) == ("1", True, True)
+    version = own_store.get_model_version("later", "1")
+    assert version.source == f"models:/{tracking.find_model(tracked.first.model.digest_)}", "what is logged is not logged again"
+    assert "| assault |" in version.description
+    assert "# The card" in version.description
+    assert "license: mit" not in version.description
+    assert len(version.description) <= 5000
+    again = register_folder(folder, "later", tracked_in)
+    assert (again.version, again.new) == ("1", False)
+
+
+def test_model_that_the_store_does_not_hold_is_logged_when_it_is_registered(tracked, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/other.db"
+    assert register_folder(tracked.out, "later", Tracking(uri=uri)).champion
+    found = tracking.fetch_model("models:/later@champion", Tracking(uri=uri))
+    assert (found / "model.json").read_bytes() == (tracked.out / "model.json").read_bytes()
+    with refused("--name a/b"):
+        register_folder(tracked.out, "a/b", Tracking(uri=uri))
+    with refused(f"{tmp_path}: is not a model directory"):
+        register_folder(tmp_path, "later", Tracking(uri=uri))
+
+
+def test_a_registered_model_scores_files(tracked, own_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("posts.jsonl").write_text('{"id": "1", "text": "I believe you."}\n')
+    for location in ("models:/disclosure@champion", "models:/disclosure/1", f"runs:/{tracked.first.run_id}/model"):
+        out = f"scores-{location.split(':')[0]}-{location[-1]}"
+        done = CliRunner().invoke(terminal.command_line(score.main), ["posts.jsonl", "--model", location, "--out", out, "--workers", "1"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(Path(out, "manifest.json").read_text())["model"] == tracked.first.model.digest_
+    done = CliRunner().invoke(terminal.command_line(score.main), ["posts.jsonl", "--model", "models:/nobody@champion"])
+    assert "models:/nobody@champion: not found in MLflow store" in str(done.exception)

@@ -14,7 +14,7 @@ from pipeline.tracking.experiments import experiment_of
 from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, register_version, set_champion
 from pipeline.tracking.runs import describe, link_model, log_config, log_corpus, log_folder, log_metrics, metric_names, run, storing
 from pipeline.tracking.served import fetch_model, find_model, log_model
-from pipeline.tracking.store import DEFAULT_URI, connect, open_store, store_uri, where_to_look
+from pipeline.tracking.store import DEFAULT_URI, check_name, connect, open_store, store_uri, where_to_look
 from pipeline.tracking.sweeps import SweepRun
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_URI",
     "SweepRun",
     "check_champion",
+    "check_name",
     "connect",
     "describe",
     "experiment_of",

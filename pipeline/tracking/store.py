@@ -31,6 +31,24 @@ def _be_quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def check_name(name: str, option: str) -> None:
+    """Check the name of a registered model.
+
+    Parameters
+    ----------
+    name : str
+    option : str
+        The option that gave it, for the message.
+
+    Raises
+    ------
+    InputError
+        If MLflow does not take it.
+    """
+    if not name.strip() or set("/:") & set(name):
+        raise InputError(f"{option} {name}: a model's name must not be empty or contain '/' or ':'; choose another")
+
+
 def connect(tracking: Tracking, register: str | None = None) -> str:
     """Connect MLflow to the store and the experiment, and return the experiment's id.
 
@@ -46,8 +64,8 @@ def connect(tracking: Tracking, register: str | None = None) -> str:
     InputError
         If the store, the experiment or the name cannot be used.
     """
-    if register is not None and (not register.strip() or set("/:") & set(register)):
-        raise InputError(f"--register {register}: a model's name must not be empty or contain '/' or ':'; choose another")
+    if register is not None:
+        check_name(register, "--register")
     _be_quiet()
     uri = store_uri(tracking)
     shown = mask_password(uri)
