@@ -60,8 +60,9 @@ docs: $(DEV) ## Build docs/_build/html, failing on broken links or references, a
 	$(BIN)/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --nitpicky --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html
 	$(BIN)/pytest --quiet tests/test_docstrings.py $(ARGS)
 
-ui: $(DEFAULT) ## Start MLflow's UI to look at the runs.
-	$(BIN)/mlflow ui --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} --host 127.0.0.1 $(ARGS)
+ui: PORT = 5000
+ui: $(DEFAULT) ## Start MLflow's UI to look at the runs, or name the server that holds them; set PORT=5000.
+	$(BIN)/python -m pipeline.commands.ui --port $(PORT) $(ARGS)
 
 serve: $(DEFAULT) ## Serve the champion, or else the newest model, over HTTP; set PORT=5001, and pass options with ARGS="--name NAME".
 	$(BIN)/python -m pipeline.commands.serve --port $(PORT) $(ARGS)

@@ -106,10 +106,10 @@ def measure(
             versus = compare(metrics, by_round, *first, CONFIDENCE) if first else None
             first = first or (metrics, by_round)
             tracking.connect(config.tracking)
-            with tracking.run(f"ablation: {variant.name}", corpus.sha256, Path("mlflow.db")):
+            with tracking.run(f"ablation {variant.name}", Path("mlflow.db")):
                 tracking.log_config(config)
-                tracking.log_corpus(corpus, config.data.sources, "training")
-                tracking.log_metrics(metrics.model_dump(), {}, "held-out folds of train", None)
+                dataset = tracking.log_corpus(corpus, config.data.sources, "training")
+                tracking.log_metrics(metrics.model_dump(), {}, "held-out folds of train", dataset, None)
             table.add_row(*_row(variant.name, metrics, within, versus))
             terminal.output().print(table)
 

@@ -47,8 +47,8 @@ class ServedClassifier:
         -------
         DataFrame, shape (n_posts, n_labels + 2)
             One column ``prob_<label>`` per label, ``labels`` (the labels given) and ``error``. A text that is not a non-empty string,
-            or is longer than `MAX_CHARS`, does not make the batch fail: its probabilities are None, it has no labels, and ``error``
-            holds the reason. None becomes null in JSON, which has no NaN.
+            or is longer than `MAX_CHARS`, does not make the batch fail: its probabilities are missing, it has no labels, and ``error``
+            holds the reason. What is missing becomes null in JSON and in Spark.
         """
         import pandas as pd
 
@@ -63,8 +63,9 @@ class ServedClassifier:
         decided = self.classifier.decide(probabilities) & good[:, None]
         frame = pd.DataFrame(probabilities, texts.index, [f"prob_{label}" for label in labels])
         if not good.all():
-            frame = frame.astype(object)
-            frame.loc[~good] = None
+            # Not object: MLflow's spark_udf leaves out columns that are not numbers. Not NaN: JSON has none.
+            frame = frame.astype("Float32")
+            frame.loc[~good] = pd.NA
         frame["labels"] = [[label for label, given in zip(labels, row, strict=True) if given] for row in decided]
         frame["error"] = pd.Series(errors, texts.index, dtype=object)
         return frame

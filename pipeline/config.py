@@ -100,7 +100,7 @@ class Tracking(Section):
     """Where MLflow stores the runs."""
 
     uri: str | None = None
-    experiment: str = "disclosure"
+    experiment: str | None = None
 
 
 class Config(ModelConfig):

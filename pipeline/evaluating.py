@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from models import Classifier
@@ -26,7 +27,16 @@ from pipeline.evaluation.seen import measure_unseen
 from pipeline.evaluation.slices import drawn_at_random
 from pipeline.fingerprints import Fingerprints, read_fingerprints
 from pipeline.report import figures
+from pipeline.report.note import evaluation_note, short_name
 from pipeline.report.page import render_page
+
+
+def _load(model: Classifier, config: Config, posts: Posts | None, split: str | None) -> Corpus:
+    """Load the posts; if they have no splits, a named split is the one that training with the model's seed and shares makes."""
+    data, shares = _as_trained(model, config.data.model_copy(update={"drop_overlap": False}))
+    further = config.evaluation.columns
+    found = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
+    return replace(found, notes=[*found.notes, *shares]) if found.cut else found
 
 
 def _choose(corpus: Corpus, split: str | None) -> str:
@@ -105,8 +115,9 @@ def _log(evaluation: MeasuredSplit, results: Results, model: Classifier, corpus:
 
     curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
     tracking.log_config(config.model_copy(update=dict(model.config)))  # the model's own part of the config
-    tracking.log_corpus(corpus, config.data.sources, "evaluation")
-    tracking.log_metrics(headline(results), curves, evaluation.title, tracking.find_model(model.digest_))
+    dataset, model_id = tracking.log_corpus(corpus, config.data.sources, "evaluation"), tracking.find_model(model.digest_)
+    tracking.link_model(model_id)
+    tracking.log_metrics(headline(results), curves, evaluation.title, dataset, model_id)
 
 
 def _with_gates(results: Results, *gates: Gate) -> Results:
@@ -150,9 +161,11 @@ def _measure(
     )
 
 
-def _about(model: Classifier, config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, str]:
+def _about(called: str, model: Classifier, config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, str]:
     """Return what the report says about its origin."""
     return {
+        "model": called,
+        "date": f"{date.today():%-d %B %Y}",
         "evaluated": evaluation.title,
         "data": ", ".join(config.data.sources),
         **({"data read as": " | ".join(corpus.notes)} if corpus.notes else {}),
@@ -175,6 +188,7 @@ def evaluate(
     trained_on: Path | None = None,
     scores: Path | None = None,
     promote: str | None = None,
+    name: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Results:
     """Evaluate a model, write the results and a report, and log them as a run that is linked to the model.
@@ -202,6 +216,8 @@ def evaluate(
         Output folder of score.py for unlabelled posts and this model, from which each label's share among them is estimated.
     promote : str, optional
         Name of a registered model. This model is compared with its champion, and becomes the champion if it is good enough.
+    name : str, optional
+        What the model is called in the report and in MLflow's UI; by default its type and the beginning of its digest.
     progress : callable, optional
         Called with the name of each step.
 
@@ -227,12 +243,7 @@ def evaluate(
     cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []
     if promote is not None:
         check_floors(config.promotion, (case.functionality for case in cases))
-    # If the data has no splits, a named split is the one that training with the model's seed makes.
-    data, shares = _as_trained(model, config.data.model_copy(update={"drop_overlap": False}))
-    further = config.evaluation.columns
-    as_it_came = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
-    if as_it_came.cut:
-        as_it_came = replace(as_it_came, notes=[*as_it_came.notes, *shares])
+    as_it_came = _load(model, config, posts, split)
     config = config if posts is None else config.reading(IN_MEMORY)
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
     chosen = _choose(corpus, split)
@@ -241,34 +252,38 @@ def evaluate(
             "--promote cannot use the split train, which models are trained on; use test, or posts that are new to both models"
         )
     check_positives(corpus, chosen)
-    date = config.data.columns.created_at or "created_at"
-    unlabelled = read_scores(scores, model.digest_, model.labels, date) if scores else None
+    dates = config.data.columns.created_at or "created_at"
+    unlabelled = read_scores(scores, model.digest_, model.labels, dates) if scores else None
     progress("starting MLflow")
     from pipeline import tracking  # this import takes seconds, so we report errors in the data first
 
     tracking.connect(config.tracking)
     contest = open_contest(promote, model, config.tracking) if promote is not None else None
     champion, known = contest.champion if contest else against, _trained_on(model, trained_on)
-    progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
-    evaluation = evaluate_split(model, corpus, chosen)
-    results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, progress)
+    called = name or f"{model.config.model.type} {model.digest_[:8]}"
+    with tracking.run(f"evaluate {called} · {short_name(config.data.sources)} {chosen}", out) as run_id:
+        progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
+        evaluation = evaluate_split(model, corpus, chosen)
+        results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, progress)
 
-    def write(found: Results) -> None:
-        write_evaluation(evaluation, model, found, render_page(_about(model, config, corpus, evaluation), found), out)
+        def write(found: Results) -> None:
+            about = _about(called, model, config, corpus, evaluation)
+            write_evaluation(evaluation, model, found, render_page(about, found), out)
 
-    progress("writing the report")
-    good = results
-    if contest:
-        good = _with_gates(results, *decide_promotion(results, config.promotion).gates, same_champion(contest))
-    to_promote = contest if good.promotion and good.promotion.promoted else None
-    # Until the model is the champion, no file says that it was promoted.
-    results = _with_gates(good, make_champion(to_promote, None)) if to_promote else good
-    write(results)
-    progress("tracking")
-    with tracking.run(f"evaluate {evaluation.title}", model.digest_, out) as run_id:
-        _log(evaluation, results, model, corpus, config)
-        if to_promote:
-            results = _with_gates(good, make_champion(to_promote, run_id))
-            write(results)
-        tracking.log_folder(out, "evaluation")
+        progress("writing the report")
+        good = results
+        if contest:
+            good = _with_gates(results, *decide_promotion(results, config.promotion).gates, same_champion(contest))
+        to_promote = contest if good.promotion and good.promotion.promoted else None
+        # Until the model is the champion, no file says that it was promoted.
+        results = _with_gates(good, make_champion(to_promote, None)) if to_promote else good
+        write(results)
+        progress("tracking")
+        with tracking.storing(out):
+            _log(evaluation, results, model, corpus, config)
+            if to_promote:
+                results = _with_gates(good, make_champion(to_promote, run_id))
+                write(results)
+            tracking.describe(evaluation_note(called, config.data.sources, results), model.digest_)
+            tracking.log_folder(out, "evaluation")
     return results

@@ -1,4 +1,4 @@
-"""Load a model from a directory or from MLflow."""
+"""Find a model in a directory or in MLflow."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from models import Classifier
 from pipeline.config import Tracking
 
 
-def load_model(location: str, tracking: Tracking) -> Classifier:
-    """Load a model from a directory, or from MLflow by ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID/model``.
+def model_folder(location: str, tracking: Tracking) -> Path:
+    """Return the directory of a model that is a directory, or ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID/model``.
 
     Parameters
     ----------
@@ -19,10 +19,28 @@ def load_model(location: str, tracking: Tracking) -> Classifier:
     Raises
     ------
     InputError
-        When there is no such model, or it is damaged.
+        When MLflow has no such model.
     """
     if location.startswith(("models:/", "runs:/")):
         from pipeline.tracking import fetch_model
 
-        return Classifier.load(fetch_model(location, tracking))
-    return Classifier.load(Path(location))
+        return fetch_model(location, tracking)
+    return Path(location)
+
+
+def load_model(location: str, tracking: Tracking) -> Classifier:
+    """Load a model from a directory or from MLflow.
+
+    Parameters
+    ----------
+    location : str
+        As for `model_folder`.
+    tracking : Tracking
+        The MLflow store to use.
+
+    Raises
+    ------
+    InputError
+        When there is no such model, or it is damaged.
+    """
+    return Classifier.load(model_folder(location, tracking))

@@ -12,7 +12,9 @@ from pipeline.config import Config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
 from pipeline.evaluation import MeasuredSplit, evaluate_probabilities, evaluate_split
 from pipeline.fingerprints import Fingerprints
+from pipeline.registering import register_logged
 from pipeline.report import figures
+from pipeline.report.note import short_name, training_note
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,28 @@ def _notes(config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[st
     }
 
 
+def _log(config: Config, corpus: Corpus, model: Classifier, evaluation: MeasuredSplit, out: Path, register: str | None) -> str | None:
+    """Log a training to the current run, and return the model's version if it is registered."""
+    from pipeline import tracking
+
+    digest, metrics, posts = model.digest_, evaluation.metrics, corpus.splits["train"].num_rows
+    about = (config.model.type, config.labels.name, config.data.sources, posts, metrics, evaluation.title, digest)
+    tracking.describe(training_note(*about), digest)
+    tracking.log_config(config)
+    dataset = tracking.log_corpus(corpus, config.data.sources, "training")
+    model_id = tracking.log_model(out, model.labels, digest)
+    curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
+    tracking.log_metrics(metrics.model_dump(), curves, evaluation.title, dataset, model_id)
+    return register_logged(out, model_id, register) if register is not None else None
+
+
 def train(
     config: Config,
     out: Path | str,
     *,
     posts: Posts | None = None,
     register: str | None = None,
+    name: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Trained:
     """Train a model, evaluate it, save it and log the run.
@@ -107,6 +125,8 @@ def train(
         Labelled posts in memory to train on instead of ``data.sources``.
     register : str, optional
         Name under which to register the model in MLflow.
+    name : str, optional
+        What the run is called in MLflow's UI, before the data and the time; by default the label set and the kind of model.
     progress : callable, optional
         Called with the name of each step.
 
@@ -129,17 +149,15 @@ def train(
     from pipeline import tracking  # this import takes seconds, so we report errors in the data first
 
     tracking.connect(config.tracking, register)
-    model = fit(config, corpus, progress)
-    progress("evaluating")
-    evaluation = _evaluate(config, corpus, model)
-    digest = model.save(out, _notes(config, corpus, evaluation))
-    fingerprints = Fingerprints.of_training(digest, corpus).write(out)
-    progress("tracking")
-    curves = figures(evaluation.Y, evaluation.probabilities, model.labels)
-    with tracking.run(f"train {config.labels.name} {config.model.type}", digest, out) as run_id:
-        tracking.log_config(config)
-        tracking.log_corpus(corpus, config.data.sources, "training")
-        tracking.log_file(fingerprints)
-        model_id, version = tracking.log_model(out, model.labels, digest, register)
-        tracking.log_metrics(evaluation.metrics.model_dump(), curves, evaluation.title, model_id)
+    called = name or f"{config.labels.name} {config.model.type}"
+    with tracking.run(f"train {called} · {short_name(config.data.sources)}", out) as run_id:
+        model = fit(config, corpus, progress)
+        progress("evaluating")
+        evaluation = _evaluate(config, corpus, model)
+        digest = model.save(out, _notes(config, corpus, evaluation))
+        fingerprints = Fingerprints.of_training(digest, corpus).write(out)
+        progress("tracking")
+        with tracking.storing(out):
+            tracking.log_file(fingerprints)
+            version = _log(config, corpus, model, evaluation, out, register)
     return Trained(model, evaluation, corpus, run_id, version)

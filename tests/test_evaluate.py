@@ -211,12 +211,15 @@ def test_run_is_tied_to_the_model_of_another_experiment(evaluated, tracked):
     run = evaluated.run
     assert run.data.tags["model_digest"] == tracked.first.model.digest_
     assert run.data.tags["evaluated"] == "test"
-    assert run.data.metrics["macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
-    assert run.data.metrics["behaviour.passed"] == pytest.approx(evaluated.metrics["behaviour"]["rate"])
+    assert run.data.metrics["test/macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
+    assert run.data.metrics["behaviour/passed"] == pytest.approx(evaluated.metrics["behaviour"]["rate"])
     tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
     tied = {metric.key: metric.value for metric in model.metrics if metric.run_id == run.info.run_id}
-    assert tied["macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
+    assert [link.model_id for link in mlflow.get_run(run.info.run_id).inputs.model_inputs] == [model.model_id]
+    assert run.info.run_name.startswith(f"evaluate {tracked.out} · data test · ")
+    assert f"Macro-F1 **{evaluated.metrics['macro_f1']:.3f} [" in run.data.tags["mlflow.note.content"]
+    assert tied["test/macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
     files = {path.path for path in mlflow.MlflowClient().list_artifacts(run.info.run_id, "evaluation")}
     assert files == {f"evaluation/{name}" for name in FILES}
 
@@ -444,11 +447,11 @@ def test_what_cannot_be_promoted_is_said_before_anything_is_written(contest, tra
     arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
     with refused("--promote disclosure", "version 1", "is the champion already"):
         call(*arguments, "--promote", "disclosure")
-    with refused("nobody", tracked.first.model.digest_[:12], "no model has that name", "--register nobody"):
+    with refused("nobody", tracked.first.model.digest_[:12], "no model has that name", "register DIR --name nobody"):
         call(*arguments, "--promote", "nobody")
     contest.create_registered_model("another")
     contest.create_model_version("another", "folder", tags={"model_digest": "0123"})
-    with refused("another", "its versions are 1", "--register another"):
+    with refused("another", "its versions are 1", "register DIR --name another"):
         call(*arguments, "--promote", "another")
     with refused("--against and --promote", "give one of them"):
         call(*arguments, "--promote", "disclosure", "--against", weak / "model")

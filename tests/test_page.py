@@ -252,6 +252,24 @@ def test_every_failing_case_says_what_was_asked_and_given(pages, all_results):
     assert page.index("impossible") < page.index("telling words"), "what fails most comes first"
 
 
+def test_mistakes_are_counted_and_named_by_id_without_text(pages, all_results):
+    found = all_results["full"].mistakes
+    page = words(pages["full"]).split("Right and wrong decisions of each label")[1]
+    alpha = found.labels["alpha"]
+    cells = (alpha.true_positives, alpha.false_negatives, alpha.false_positives, alpha.true_negatives)
+    assert f"alpha {' '.join(map(str, cells))} beta" in page
+    assert f"alpha {found.together['alpha']['alpha']} ({found.given_together['alpha']['alpha']})" in page
+    for post in [*alpha.wrongly_given, *alpha.missed]:
+        assert f"{post.id} {post.probability:.3f}" in page
+
+
+def test_title_says_which_model_on_which_data_and_when(all_results):
+    about = {"model": "runs/model", "date": "1 May 2026", "evaluated": "test", "data": "data/starter"}
+    page = render_page(about, all_results["full"])
+    assert "<title>runs/model · data/starter test · 1 May 2026 · evaluation</title>" in page
+    assert "Evaluation of runs/model 120 posts of data/starter (test), 1 May 2026" in words(page)
+
+
 def test_gates_that_failed_come_first(pages, all_results):
     gates = all_results["full"].promotion.gates
     failed = [gate.gate for gate in gates if not gate.passed]
@@ -450,6 +468,14 @@ def test_print_shows_what_is_folded_on_screen_on_white(visit):
     assert page.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
     scrolled, seen = page.evaluate(WIDTHS)
     assert scrolled == seen
+
+
+@pytest.mark.slow
+def test_verdict_is_on_the_first_screen_of_a_phone(visit):
+    page = visit("full", width=390)
+    for said in (page.get_by_text("Not promoted."), page.locator(".lead")):
+        box = said.bounding_box()
+        assert box["y"] + box["height"] < 400, "well within the 844 pixels of a phone"
 
 
 @pytest.mark.slow

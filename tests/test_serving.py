@@ -255,7 +255,11 @@ def test_good_batch_has_float32_columns_and_keeps_the_index(served):
 def test_unusable_text_fails_alone(served, bad):
     frame = served.predict(pd.DataFrame({"text": [TEXTS[0], bad, TEXTS[1]]}))
     assert frame["error"].tolist() == [None, ERROR, None]
-    assert frame.loc[1, [f"prob_{label}" for label in served.classifier.labels]].tolist() == [None] * len(served.classifier.labels)
+    assert frame.loc[1, [f"prob_{label}" for label in served.classifier.labels]].isna().all()
+    assert frame[f"prob_{served.classifier.labels[0]}"].to_numpy(dtype=float, na_value=np.nan)[[0, 2]] == pytest.approx(
+        served.classifier.predict_proba(TEXTS[:2])[:, 0], abs=1e-6
+    )
+    assert strict(json.dumps(frame.to_dict("records")))[1][f"prob_{served.classifier.labels[0]}"] is None
     assert frame.loc[1, "labels"] == []
     good = served.predict(pd.DataFrame({"text": TEXTS[:2]}))
     assert frame.drop(index=1)["labels"].tolist() == good["labels"].tolist()

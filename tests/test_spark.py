@@ -425,3 +425,28 @@ def test_csv_with_a_quote_left_open_fails_the_job(spark, folder, refused, tmp_pa
     with refused("open.csv: a quote is never closed"):
         score_with_spark([tmp_path / "open.csv"], folder, tmp_path / "out", master="local[2]")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:::mlflow", "ignore::FutureWarning", "ignore::ResourceWarning")
+def test_null_in_mlflows_own_udf_is_a_null_row_and_not_the_end_of_the_job(spark, model, folder, tmp_path, monkeypatch):
+    import mlflow
+
+    from pipeline import tracking
+    from pipeline.config import Tracking
+
+    monkeypatch.chdir(tmp_path)
+    tracking.connect(Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    with tracking.run("udf", folder):
+        uri = f"models:/{tracking.log_model(folder, model.labels, 'digest')}"
+    frame = spark.createDataFrame([("zaxa ba lu",), (None,), ("wiku",)], "text string").coalesce(1)
+    scored = mlflow.pyfunc.spark_udf(spark, uri)("text").alias("scored")
+    (good, null, _) = [row["scored"].asDict() for row in frame.select(scored).collect()]
+    wanted = model.predict_proba(["zaxa ba lu"])[0].tolist()
+    assert [good["prob_alpha"], good["prob_beta"]] == pytest.approx(wanted, abs=1e-6)
+    assert (null["prob_alpha"], null["prob_beta"], null["labels"]) == (None, None, [])
+    assert null["error"] == "text must be a non-empty string"
+    numbers = mlflow.pyfunc.spark_udf(spark, uri, result_type="array<double>")
+    (good, null, _) = [row["scored"] for row in frame.select(numbers("text").alias("scored")).collect()]
+    assert good == pytest.approx(wanted, abs=1e-6)
+    assert all(value is None or np.isnan(value) for value in null)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import socket
 import sys
 import time
@@ -11,16 +13,20 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from models.storage import FILES
 from models.text import normalise
-from pipeline import tracking
+from pipeline import terminal, tracking
+from pipeline.commands import score
 from pipeline.config import Tracking
 from pipeline.config_files import flatten, load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluating import evaluate
 from pipeline.metrics import flatten_metrics
+from pipeline.registering import register as register_folder
 from pipeline.tracking.serve import serve
+from pipeline.tracking.ui import show
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -50,15 +56,44 @@ def test_parameters_are_the_resolved_config(tracked, run):
 
 
 def test_metrics_are_those_of_the_evaluation(tracked, run):
-    assert run.data.metrics == pytest.approx(flatten_metrics(tracked.first.evaluation.metrics.model_dump()))
+    metrics = tracked.first.evaluation.metrics.model_dump()
+    baselines = metrics.pop("baselines")
+    assert run.data.metrics == pytest.approx(tracking.metric_names(flatten_metrics(metrics), "validation"))
+    assert {"validation/macro_f1", "validation/posts", "labels/assault/f1", "labels/assault/support"} <= set(run.data.metrics)
     assert run.data.tags["evaluated"] == "validation"
+    assert json.loads((artifacts(tracked.first.run_id) / "baselines.json").read_text()) == baselines
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "name"),
+    [("test", "test/posts"), ("all posts", "all_posts/posts"), ("held-out folds of train", "held_out/posts")],
+)
+def test_metrics_over_all_labels_are_grouped_by_the_posts_they_were_measured_on(evaluated, name):
+    found = tracking.metric_names({"posts": 2.0, "behaviour.passed": 0.5, "new_texts_only.posts": 1.0}, evaluated)
+    assert found == {name: 2.0, "behaviour/passed": 0.5, "new_texts_only/posts": 1.0}
 
 
 def test_logged_model_has_the_metrics_too(tracked, connected):
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
     assert model.source_run_id == tracked.again.run_id, "the newest of two models with the same bytes"
     metrics = {metric.key: metric.value for metric in model.metrics if metric.run_id == tracked.again.run_id}
-    assert metrics["macro_f1"] == pytest.approx(tracked.again.evaluation.metrics.macro_f1)
+    assert metrics["validation/macro_f1"] == pytest.approx(tracked.again.evaluation.metrics.macro_f1)
+    assert {metric.dataset_name for metric in model.metrics} == {str(tracked.data)}
+
+
+def test_run_says_what_it_is_and_how_long_it_took(tracked, run):
+    assert re.fullmatch(rf"train metoo blend · {tracked.data.name} · 20\d\d-\d\d-\d\d \d\d:\d\d", run.info.run_name)
+    note = run.data.tags["mlflow.note.content"]
+    metrics = tracked.first.evaluation.metrics
+    assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in note
+    assert f"| assault | {metrics.labels['assault'].support} | {metrics.labels['assault'].precision:.3f} |" in note
+    assert run.data.tags["model_digest"] == tracked.first.model.digest_
+    (child,) = [mlflow.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
+    assert run.info.start_time < child.creation_timestamp - 300, "the run begins before training, not when the model is logged"
+
+
+def test_experiment_opens_as_model_training(tracked, connected):
+    assert mlflow.get_experiment_by_name("first").tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_data_set_has_source_digest_and_counts(tracked, run):
@@ -161,6 +196,17 @@ def test_first_version_becomes_champion_and_the_second_does_not(connected):
     assert mlflow.MlflowClient().get_registered_model("disclosure").aliases == {"champion": 1}
 
 
+def test_version_says_what_it_is_and_how_good(connected):
+    version = mlflow.MlflowClient().get_model_version("disclosure", "2")
+    metrics = connected.again.evaluation.metrics
+    assert version.tags["macro_f1"] == f"{metrics.macro_f1:.4f}"
+    assert version.source == f"models:/{tracking.find_model(connected.again.model.digest_)}"
+    assert version.run_id == connected.again.run_id
+    assert f"Model `{connected.again.model.digest_[:12]}`: **blend**, labels `metoo`, trained on" in version.description
+    assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in version.description
+    assert "champion" in mlflow.MlflowClient().get_registered_model("disclosure").description
+
+
 @pytest.mark.parametrize("location", ["models:/disclosure@champion", "models:/disclosure/1", "runs:/{run}/model"])
 def test_model_directory_is_found(tracked, location):
     found = tracking.fetch_model(location.format(run=tracked.first.run_id), tracked.config.tracking)
@@ -261,35 +307,41 @@ def test_name_that_mlflow_does_not_take_is_said_at_once(tracked, name, refused):
 
 def test_store_that_fails_within_a_run_names_what_is_kept(tracked, tmp_path, refused):
     tracking.connect(Tracking(uri=tracked.store_copy(tmp_path)))
-    run = tracking.run("name", "digest", Path("runs/model"))
+    run = tracking.run("name", Path("runs/model"))
     run.__enter__()
     (tmp_path / "mlflow.db").write_bytes(b"no longer a database" * 1000)
     with refused("runs/model is written", "failed"):
         run.__exit__(None, None, None)
 
 
-def test_run_that_fails_is_marked_failed(connected, refused):
-    with refused("disk full"), tracking.run("name", "digest", Path("runs/model")) as run_id:
+@pytest.mark.parametrize(("raised", "status"), [(OSError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_run_whose_work_fails_is_marked_so_and_the_error_is_its_own(connected, raised, status):
+    with pytest.raises(raised, match="disk full"), tracking.run("name", Path("runs/model")) as run_id:
+        raise raised("disk full")
+    assert mlflow.get_run(run_id).info.status == status
+
+
+def test_storing_that_fails_names_what_is_kept(refused):
+    with refused("runs/model is written", "disk full"), tracking.storing(Path("runs/model")):
         raise OSError("disk full")
-    assert mlflow.get_run(run_id).info.status == "FAILED"
 
 
 def test_run_within_a_run_of_the_notebook(connected):
-    with mlflow.start_run() as outer, tracking.run("name", "digest", Path("runs/model")) as run_id:
+    with mlflow.start_run() as outer, tracking.run("name", Path("runs/model")) as run_id:
         pass
     assert mlflow.get_run(run_id).data.tags["mlflow.parentRunId"] == outer.info.run_id
 
 
 def test_long_values_are_cut_not_refused(connected):
     config = load_config((), (), ["x" * 10_000])
-    with tracking.run("name", "digest", Path("runs/model")) as run_id:
+    with tracking.run("name", Path("runs/model")) as run_id:
         tracking.log_config(config)
     assert mlflow.get_run(run_id).data.params["data.sources"].startswith("['xxx")
 
 
 def test_password_of_the_store_is_not_logged(connected):
     config = load_config((), (), tracking={"uri": "postgresql://me:secret@host/db", "experiment": "first"})
-    with tracking.run("name", "digest", Path("runs/model")) as run_id:
+    with tracking.run("name", Path("runs/model")) as run_id:
         tracking.log_config(config)
     assert mlflow.get_run(run_id).data.params["tracking.uri"] == "postgresql://me:***@host/db"
     assert "secret" not in (artifacts(run_id) / "config.yaml").read_text()
@@ -310,3 +362,71 @@ def test_store_is_the_configs_then_the_environments_then_a_file_here(monkeypatch
 
 def test_mlflow_tells_nobody_about_us():
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_ui_of_a_server_is_named_and_no_other_is_started(capsys):
+    show(Tracking(uri="https://me:secret@mlflow.example.org/"), "127.0.0.1", 5000)
+    assert "open https://me:***@mlflow.example.org/#/experiments?" in capsys.readouterr().out
+
+
+def test_ui_is_started_on_the_store_without_telemetry(own_store, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    show(Tracking(), "127.0.0.1", port)
+    ((_, command, environment),) = started
+    assert command[1:] == ["-m", "mlflow", "ui", "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], *command[6:]]
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    experiment = mlflow.get_experiment_by_name("disclosure").experiment_id
+    assert f"open http://127.0.0.1:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning" in capsys.readouterr().out
+
+
+def test_serving_sends_no_telemetry(own_store, monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    serve(Tracking(), None, "127.0.0.1", 0, 1)
+    ((_, command, environment),) = started
+    assert command[3:6] == ["models", "serve", "--model-uri"]
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_model_trained_before_is_registered_with_its_card(tracked, own_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(tracked.out, tmp_path / "mine")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# The card\n" + "long " * 2000 + "\nline\n" * 500)
+    tracked_in = Tracking(uri=os.environ["MLFLOW_TRACKING_URI"])
+    found = register_folder(folder, "later", tracked_in)
+    assert (found.version, found.new, found.champion) == ("1", True, True)
+    version = own_store.get_model_version("later", "1")
+    assert version.source == f"models:/{tracking.find_model(tracked.first.model.digest_)}", "what is logged is not logged again"
+    assert "| assault |" in version.description
+    assert "# The card" in version.description
+    assert "license: mit" not in version.description
+    assert len(version.description) <= 5000
+    again = register_folder(folder, "later", tracked_in)
+    assert (again.version, again.new) == ("1", False)
+
+
+def test_model_that_the_store_does_not_hold_is_logged_when_it_is_registered(tracked, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/other.db"
+    assert register_folder(tracked.out, "later", Tracking(uri=uri)).champion
+    found = tracking.fetch_model("models:/later@champion", Tracking(uri=uri))
+    assert (found / "model.json").read_bytes() == (tracked.out / "model.json").read_bytes()
+    with refused("--name a/b"):
+        register_folder(tracked.out, "a/b", Tracking(uri=uri))
+    with refused(f"{tmp_path}: is not a model directory"):
+        register_folder(tmp_path, "later", Tracking(uri=uri))
+
+
+def test_a_registered_model_scores_files(tracked, own_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("posts.jsonl").write_text('{"id": "1", "text": "I believe you."}\n')
+    for location in ("models:/disclosure@champion", "models:/disclosure/1", f"runs:/{tracked.first.run_id}/model"):
+        out = f"scores-{location.split(':')[0]}-{location[-1]}"
+        done = CliRunner().invoke(terminal.command_line(score.main), ["posts.jsonl", "--model", location, "--out", out, "--workers", "1"])
+        assert done.exit_code == 0, done.output
+        assert json.loads(Path(out, "manifest.json").read_text())["model"] == tracked.first.model.digest_
+    done = CliRunner().invoke(terminal.command_line(score.main), ["posts.jsonl", "--model", "models:/nobody@champion"])
+    assert "models:/nobody@champion: not found in MLflow store" in str(done.exception)

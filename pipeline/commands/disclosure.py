@@ -1,13 +1,15 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import terminal
-from pipeline.commands import annotations, card, evaluate, score, serve, teach, train
+from pipeline.commands import annotations, card, evaluate, register, score, serve, teach, train, ui
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
     "train": train.main,
     "evaluate": evaluate.main,
+    "register": register.main,
     "serve": serve.main,
+    "ui": ui.main,
     "teach": teach.main,
     "card": card.main,
     "annotations": annotations.COMMANDS,

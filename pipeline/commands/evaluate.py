@@ -65,8 +65,16 @@ def main(
         other = load_model(against, tracking) if against is not None else None
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
         folder = Path(model) if Path(model).is_dir() else None
+        name = model if ":/" in model else "/".join(Path(model).parts[-2:])
         results = evaluate(
-            loaded, resolved, out, split=split, against=other, trained_on=folder, scores=scores, promote=promote, progress=progress
+            *(loaded, resolved, out),
+            split=split,
+            against=other,
+            trained_on=folder,
+            scores=scores,
+            promote=promote,
+            name=name,
+            progress=progress,
         )
     _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     from pipeline.evaluation.measuring import ALL_POSTS

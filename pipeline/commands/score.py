@@ -42,6 +42,16 @@ def _released(*, quiet: bool) -> Path:
     return folder
 
 
+def _folder(model: str | None, *, quiet: bool) -> Path:
+    """Return the directory of a model, which may be in MLflow, or of the released one."""
+    if model is None:
+        return _released(quiet=quiet)
+    from pipeline.config import Tracking
+    from pipeline.model_location import model_folder
+
+    return model_folder(model, Tracking())
+
+
 def _thresholds(settings: Sequence[str]) -> dict[str, float]:
     thresholds: dict[str, float] = {}
     for setting in settings:
@@ -146,7 +156,7 @@ def main(
         typer.Argument(metavar="INPUT...", help="Files, folders or globs; - reads JSONL from stdin."),
     ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="Model directory; default: released model.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Directory or models:/NAME@ALIAS; default: released model.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = DEFAULT_OUT,
     id_column: Annotated[str, typer.Option(help="Column with the post's id; none: number the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
@@ -177,7 +187,7 @@ def main(
     if text is not None:
         if keep or explain or abstain or format_ != "parquet":
             raise InputError("--text prints its answer here; --keep, --explain, --abstain and --format are for files, so leave them out")
-        _score_text(text, model or _released(quiet=True), _thresholds(threshold), as_json=as_json)
+        _score_text(text, _folder(model, quiet=True), _thresholds(threshold), as_json=as_json)
         return
     identifier = None if id_column.lower() == "none" else id_column
     options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
@@ -187,12 +197,12 @@ def main(
             raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
         from pipeline.scoring.spark_files import score_with_spark
 
-        summary = score_with_spark(inputs, model or _released(quiet=as_json), out, options, master=master, tell=notes)
+        summary = score_with_spark(inputs, _folder(model, quiet=as_json), out, options, master=master, tell=notes)
     else:
         from pipeline.scoring import score_files
 
         gc.set_threshold(GC_THRESHOLD)
-        folder = model or _released(quiet=as_json)
+        folder = _folder(model, quiet=as_json)
         with terminal.job_progress(as_json=as_json) as progress:
             summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress, tell=notes)
     notes.close(summary)

@@ -1,7 +1,8 @@
 """The command line of ``train.py``: train, sweep, check data, or show what a run would train on."""
 
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,15 +34,24 @@ def _dry_run(config: Config) -> None:
     _say(corpus_notes(corpus))
 
 
-def _train(config: Config, out: Path, register: str | None) -> None:
+def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> str:
+    """Return what tells this training from others of the same data: the configs laid over the default, and single settings."""
+    # Without the section, so that more of them fit. A URI may hold a password.
+    ours = [".".join(setting.split(".")[1:]) or setting for setting in settings if not setting.startswith(("tracking", "data"))]
+    seeds = [] if seed is None else [f"seed={seed}"]
+    return textwrap.shorten(" ".join(["+".join(path.stem for path in config) or "default", *ours, *seeds]), 60, placeholder=" …")
+
+
+def _train(config: Config, out: Path, register: str | None, name: str) -> None:
     with terminal.steps() as progress:
         progress("starting")
         from pipeline.training import train
 
-        trained = train(config, out, register=register, progress=progress)
+        trained = train(config, out, register=register, name=name, progress=progress)
     from rich.markup import escape
 
     from pipeline.report import corpus_notes, metrics_tables
+    from pipeline.tracking import experiment_of
 
     _say(corpus_notes(trained.corpus))
     title = escape(f"Trained on {', '.join(config.data.sources)}; {trained.evaluation.title}")
@@ -49,7 +59,7 @@ def _train(config: Config, out: Path, register: str | None) -> None:
     registered = f", registered as {register} version {trained.version}" if register else ""
     lines = [
         f"model    {out}  ({trained.model.digest_[:12]})",
-        f"run      {trained.run_id} in experiment {config.tracking.experiment!r}{registered}",
+        f"run      {trained.run_id} in experiment {experiment_of(trained.run_id)!r}{registered}",
         f"next     {_next(config)} --model {out} --out scores",
         f"         {where_to_look(config.tracking)}",
     ]
@@ -93,12 +103,13 @@ def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
             print(f"finished trials are kept in {out}; run the same command again to continue from there", file=sys.stderr)
         raise
     from pipeline.report import corpus_notes
+    from pipeline.tracking import experiment_of
 
     _say([*corpus_notes(swept.corpus), *failures(swept.trials)])
     terminal.output().print(trials_table(swept.trials, wanted.metric))
     lines = [
         f"best     {swept.best}",
-        f"run      {swept.run_id} in experiment {config.tracking.experiment!r}",
+        f"run      {swept.run_id} in experiment {experiment_of(swept.run_id)!r}",
         f"next     {terminal.runnable('python')} train.py --config {swept.best}    (a sweep trains no model)",
         f"         {where_to_look(config.tracking)}",
     ]
@@ -172,4 +183,4 @@ def main(
     elif dry_run:
         _dry_run(resolved)
     else:
-        _train(resolved, out or OUT, register)
+        _train(resolved, out or OUT, register, _name(config, set_, seed))

@@ -5,6 +5,7 @@ from pipeline.config import Evaluation as Wanted
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
 from pipeline.evaluation.measuring import MeasuredSplit, evaluate_split
+from pipeline.evaluation.mistakes import count_mistakes
 from pipeline.evaluation.results import Analysis, Comparison, Sample
 from pipeline.evaluation.slices import compute_slices, drawn_at_random, slice_columns
 from pipeline.evaluation.threshold_costs import compute_thresholds
@@ -14,7 +15,7 @@ from pipeline.metrics import reliability_intervals
 def analyse(
     evaluation: MeasuredSplit, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
 ) -> Analysis:
-    """Compute intervals, calibration, thresholds and slices of an evaluation, and compare the model with another.
+    """Compute intervals, calibration, thresholds, mistakes and slices of an evaluation, and compare the model with another.
 
     Parameters
     ----------
@@ -61,6 +62,7 @@ def analyse(
             for k, label in enumerate(model.labels)
         },
         thresholds=compute_thresholds(evaluation.Y, evaluation.probabilities, model.labels, model.thresholds_.tolist(), wanted, at_random),
+        mistakes=count_mistakes(evaluation.Y, evaluation.probabilities, evaluation.decided, model.labels, evaluation.ids),
         slices=compute_slices(evaluation, model.labels, columns, counts, wanted),
         comparison=comparison,
     )

@@ -101,15 +101,14 @@ def headline(results: Results) -> dict[str, Any]:
     """Return the part of an evaluation that a run logs as metrics; the rest is in the files that it logs.
 
     These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of behavioural cases
-    passed (overall and by functionality), and the estimated shares of labels.
+    passed, and the estimated shares of labels.
     """
     logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):
         if bounds := getattr(results.intervals, name):
             logged[f"{name}_low"], logged[f"{name}_high"] = bounds
-    if behaviour := results.behaviour:
-        rates = {name: found.rate for name, found in behaviour.functionalities.items()}
-        logged["behaviour"] = {"passed": behaviour.rate, **rates}
+    if results.behaviour:
+        logged["behaviour"] = {"passed": results.behaviour.rate}
     if prevalence := results.prevalence:
         logged["prevalence"] = {label: found.estimate for label, found in prevalence.total.labels.items()}
     return logged

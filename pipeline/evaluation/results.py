@@ -159,6 +159,37 @@ class LabelThresholds(Result):
     guarantee: Guarantee
 
 
+class Mistake(Result):
+    """A post that the model decided wrongly, by id, and the probability it gave."""
+
+    id: str
+    probability: float
+
+
+class LabelMistakes(Result):
+    """Right and wrong decisions of a label, and the wrong ones that the model was most sure of: given wrongly, or missed."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+    wrongly_given: list[Mistake]
+    missed: list[Mistake]
+
+
+class Mistakes(Result):
+    """Right and wrong decisions by label, and which labels go together.
+
+    `given_to` counts, for each true label, the posts that were given each label; "no label" is the posts without one. `together` counts
+    the posts that have both of two labels, and `given_together` those that were given both.
+    """
+
+    labels: dict[str, LabelMistakes]
+    given_to: dict[str, dict[str, int]]
+    together: dict[str, dict[str, int]]
+    given_together: dict[str, dict[str, int]]
+
+
 class SliceIntervals(Result):
     """Intervals of a label's metrics on a slice."""
 
@@ -312,6 +343,7 @@ class Analysis(Result):
     intervals: Intervals
     reliability: dict[str, list[ReliabilityBin]]
     thresholds: dict[str, LabelThresholds]
+    mistakes: Mistakes
     slices: list[Slice]
     comparison: Comparison | None = None
 
@@ -331,6 +363,7 @@ class Results(SplitMetrics):
     intervals: Intervals
     reliability: dict[str, list[ReliabilityBin]]
     thresholds: dict[str, LabelThresholds]
+    mistakes: Mistakes
     slices: list[Slice]
     comparison: Comparison | None = None
     seen_in_training: Seen | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from models.errors import InputError
 from pipeline.config import Config
 from pipeline.corpora import Corpus, load_training_corpus
+from pipeline.report.note import short_name
 from pipeline.sweep.folder import BEST, check_folder, write_results
 from pipeline.sweep.space import Sweep
 from pipeline.sweep.study import open_study
@@ -79,7 +80,8 @@ def sweep(
     from pipeline import tracking  # takes seconds, so errors in the data are raised first
 
     tracking.connect(config.tracking)
-    with open_study(wanted, config, corpus, out, progress) as study, tracking.SweepRun(f"sweep {origin}", study.digest, out) as run:
+    name = f"sweep {Path(origin).stem} · {short_name(config.data.sources)}"
+    with open_study(wanted, config, corpus, out, progress) as study, tracking.SweepRun(name, study.digest, out) as run:
         run.log_setting(config, corpus)
         for trial in chain(study.done, study.run()):
             run.log_trial(trial)

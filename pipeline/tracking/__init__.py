@@ -10,10 +10,22 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 
-from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, set_champion
-from pipeline.tracking.runs import log_config, log_corpus, log_file, log_folder, log_metrics, run
+from pipeline.tracking.experiments import experiment_of
+from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, register_version, set_champion
+from pipeline.tracking.runs import (
+    describe,
+    link_model,
+    log_config,
+    log_corpus,
+    log_file,
+    log_folder,
+    log_metrics,
+    metric_names,
+    run,
+    storing,
+)
 from pipeline.tracking.served import fetch_model, find_fingerprints, find_model, log_model
-from pipeline.tracking.store import DEFAULT_URI, connect, store_uri
+from pipeline.tracking.store import DEFAULT_URI, check_name, connect, open_store, store_uri
 from pipeline.tracking.sweeps import SweepRun
 
 __all__ = [
@@ -21,20 +33,28 @@ __all__ = [
     "DEFAULT_URI",
     "SweepRun",
     "check_champion",
+    "check_name",
     "connect",
+    "describe",
+    "experiment_of",
     "fetch_model",
     "find_champion",
     "find_fingerprints",
     "find_model",
     "find_version",
+    "link_model",
     "log_config",
     "log_corpus",
     "log_file",
     "log_folder",
     "log_metrics",
     "log_model",
+    "metric_names",
     "model_to_serve",
+    "open_store",
+    "register_version",
     "run",
     "set_champion",
     "store_uri",
+    "storing",
 ]

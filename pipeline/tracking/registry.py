@@ -1,16 +1,30 @@
 """Looks up the versions of a registered model and its champion."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 
 import mlflow
 from mlflow.entities import LoggedModelStatus
 
 from models.errors import InputError
 from pipeline.config import mask_password
-from pipeline.tracking.store import reason_of
+from pipeline.tracking.errors import reason_of
 
 CHAMPION = "champion"
+_ABOUT = (
+    "A classifier of posts about sexual harassment and assault. The version with the alias `champion` is the one that is served, "
+    "and that newer ones must beat (`evaluate.py --promote`). Each version's description says what it is and how good it is."
+)
+_LONGEST = 5000  # characters of a description that every store takes
+
+
+def _cut(text: str) -> str:
+    """Cut a description after a whole line if it is too long."""
+    if len(text) <= _LONGEST:
+        return text
+    end = "\n\n(The rest is in the model's `README.md`, among its artifacts.)"
+    return text[: _LONGEST - len(end)].rpartition("\n")[0] + end
 
 
 @contextmanager
@@ -44,8 +58,43 @@ def find_version(name: str, digest: str) -> str:
     if not found:
         numbers = ", ".join(str(number) for number in sorted(int(version.version) for version in versions))
         held = f"its versions are {numbers}" if numbers else "no model has that name"
-        raise InputError(f"{name}: the model {digest[:12]} is not one of its versions ({held}); train with --register {name}")
+        raise InputError(
+            f"{name}: the model {digest[:12]} is not one of its versions ({held}); register it: disclosure register DIR --name {name}"
+        )
     return str(max(found))
+
+
+def register_version(name: str, model_id: str, digest: str, about: str, metrics: Mapping[str, float]) -> str:
+    """Make a logged model a version of a registered one, and return the version; only the first gets the alias ``champion``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the registered model, which is created if need be.
+    model_id : str
+        Id of the logged model.
+    digest : str
+        Digest of the model.
+    about : str
+        The version's description, in Markdown.
+    metrics : mapping of str to float
+        A few metrics to show as tags.
+
+    Raises
+    ------
+    InputError
+        If the registry cannot be used.
+    """
+    client = mlflow.MlflowClient()
+    tags = {"model_digest": digest, **{key: f"{value:.4f}" for key, value in metrics.items()}}
+    with _registry():
+        with redirect_stderr(StringIO()):  # MLflow prints what it does
+            registered = str(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
+        client.update_model_version(name, registered, _cut(about))
+        if registered == "1":
+            client.set_registered_model_alias(name, CHAMPION, registered)
+            client.update_registered_model(name, _ABOUT)
+    return registered
 
 
 def find_champion(name: str) -> str | None:

@@ -8,15 +8,33 @@ from pathlib import Path
 from models.errors import InputError
 from pipeline.config import Tracking
 from pipeline.tracking.registry import model_to_serve
-from pipeline.tracking.store import connect, store_uri
+from pipeline.tracking.store import open_store, store_uri
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int, target: str) -> None:
+    """Raise an error if a server cannot listen here, for the make target of this name."""
     try:
         socket.create_server((host, port)).close()
     except OSError:
-        message = f"{host}:{port}: in use, or not an address of this machine; choose another, such as: make serve PORT=5002"
+        message = f"{host}:{port}: in use, or not an address of this machine; choose another, such as: make {target} PORT={port + 1}"
         raise InputError(message) from None
+
+
+def run_mlflow(tracking: Tracking, *command: str) -> None:
+    """Replace this process by a command of MLflow on a store, without telemetry.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        Names the store.
+    command : str
+        The command and its options.
+    """
+    # MLflow finds uvicorn by PATH, and would use an old mlruns/ as the store if the URI were not set. The environment holds what
+    # pipeline/tracking/__init__.py has set.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store_uri(tracking)}
+    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *command], environment)  # noqa: S606  # no shell
 
 
 def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int) -> None:
@@ -40,12 +58,11 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     InputError
         If there is no such model, or the port is taken.
     """
-    _check_free(host, port)
-    connect(tracking)
+    check_free(host, port, "serve")
+    open_store(tracking)
     uri = model_to_serve(name)
     print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
-    # MLflow finds uvicorn by PATH, and would use an old mlruns/ as the store if the URI were not set.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store_uri(tracking)}
-    options = ["--model-uri", uri, "--env-manager", "local", "--host", host, "--port", str(port), "--workers", str(workers)]
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "models", "serve", *options], environment)  # noqa: S606  # no shell
+    run_mlflow(
+        *(tracking, "models", "serve", "--model-uri", uri, "--env-manager", "local"),
+        *("--host", host, "--port", str(port), "--workers", str(workers)),
+    )

@@ -18,8 +18,8 @@ from models.errors import InputError
 from models.storage import FINGERPRINTS, copy_model
 from pipeline.config import Tracking
 from pipeline.package_copy import copy_code
-from pipeline.tracking.registry import CHAMPION
-from pipeline.tracking.store import connect, reason_of
+from pipeline.tracking.errors import reason_of
+from pipeline.tracking.store import open_store
 
 SERVED_WITH = (
     *("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "safetensors", "pydantic"),
@@ -60,8 +60,8 @@ def _signature(labels: Sequence[str]) -> ModelSignature:
     return ModelSignature(inputs, Schema([*outputs, ColSpec("string", "error", required=False)]))
 
 
-def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | None) -> tuple[str, str | None]:
-    """Log a model directory as a pyfunc that is loaded by code, without pickle.
+def log_model(folder: Path, labels: Sequence[str], digest: str) -> str:
+    """Log a model directory as a pyfunc that is loaded by code, without pickle, and return the logged model's id.
 
     Parameters
     ----------
@@ -71,19 +71,9 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
         The model's labels, for the signature.
     digest : str
         Digest of the model.
-    register : str or None
-        Name to register the model under, if any; only the first version gets the alias ``champion``.
-
-    Returns
-    -------
-    model_id : str
-        Id of the logged model.
-    version : str or None
-        Version of the registered model; None if it was not registered.
     """
     import pandas as pd
 
-    # MLflow prints to stderr when it registers a model.
     with TemporaryDirectory() as code, redirect_stderr(StringIO()):
         logged = mlflow.pyfunc.log_model(
             name="model",
@@ -93,15 +83,9 @@ def log_model(folder: Path, labels: Sequence[str], digest: str, register: str | 
             signature=_signature(labels),
             input_example=pd.DataFrame({"text": [_EXAMPLE]}),
             pip_requirements=[f"{name}=={version(name)}" for name in SERVED_WITH],
-            registered_model_name=register,
             tags={"model_digest": digest},
         )
-    if register is None:
-        return str(logged.model_id), None
-    registered = str(logged.registered_model_version)
-    if registered == "1":
-        mlflow.MlflowClient().set_registered_model_alias(register, CHAMPION, registered)
-    return str(logged.model_id), registered
+    return str(logged.model_id)
 
 
 def fetch_model(uri: str, tracking: Tracking) -> Path:
@@ -124,7 +108,7 @@ def fetch_model(uri: str, tracking: Tracking) -> Path:
     InputError
         If there is no such model, or it was not logged by this pipeline.
     """
-    store = connect(tracking)
+    store = open_store(tracking)
     try:
         location = Path(mlflow.artifacts.download_artifacts(uri))
     except Exception as error:  # stores raise whatever their drivers raise

@@ -7,13 +7,11 @@ import mlflow
 
 from models.errors import InputError
 from pipeline.config import Tracking, mask_password
+from pipeline.tracking.creation import make_store, sqlite_file
+from pipeline.tracking.errors import how_to_mend, reason_of
+from pipeline.tracking.experiments import choose_experiment
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-
-
-def reason_of(error: Exception) -> str:
-    """Return the first line of an error message from a store's driver, without passwords."""
-    return mask_password(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def store_uri(tracking: Tracking) -> str:
@@ -21,8 +19,31 @@ def store_uri(tracking: Tracking) -> str:
     return tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
+def _be_quiet() -> None:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def check_name(name: str, option: str) -> None:
+    """Check the name of a registered model.
+
+    Parameters
+    ----------
+    name : str
+    option : str
+        The option that gave it, for the message.
+
+    Raises
+    ------
+    InputError
+        If MLflow does not take it.
+    """
+    if not name.strip() or set("/:") & set(name):
+        raise InputError(f"{option} {name}: a model's name must not be empty or contain '/' or ':'; choose another")
+
+
 def connect(tracking: Tracking, register: str | None = None) -> str:
-    """Connect MLflow to the store and the experiment, and return the store's URI without its password.
+    """Connect MLflow to the store and the experiment, and return the experiment's id.
 
     Parameters
     ----------
@@ -34,17 +55,40 @@ def connect(tracking: Tracking, register: str | None = None) -> str:
     Raises
     ------
     InputError
-        If the store or the name cannot be used.
+        If the store, the experiment or the name cannot be used.
     """
-    if register is not None and (not register.strip() or set("/:") & set(register)):
-        raise InputError(f"--register {register}: a model's name must not be empty or contain '/' or ':'; choose another")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    if register is not None:
+        check_name(register, "--register")
+    _be_quiet()
     uri = store_uri(tracking)
     shown = mask_password(uri)
     try:
+        make_store(uri)
         mlflow.set_tracking_uri(uri)
-        mlflow.set_experiment(tracking.experiment)
+        return choose_experiment(tracking)
+    except InputError:
+        raise
     except Exception as error:  # stores raise whatever their drivers raise
-        raise InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); set tracking.uri or MLFLOW_TRACKING_URI") from None
+        raise InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); {how_to_mend(shown, str(error))}") from None
+
+
+def open_store(tracking: Tracking) -> str:
+    """Connect MLflow to a store to read from it, without creating anything, and return its URI without its password.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        Names the store.
+
+    Raises
+    ------
+    InputError
+        If the store is a file that does not exist.
+    """
+    _be_quiet()
+    uri = store_uri(tracking)
+    shown, path = mask_password(uri), sqlite_file(uri)
+    if path and not path.exists():
+        raise InputError(f"MLflow store {shown}: no such file; go to the folder in which you trained, or set MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
     return shown

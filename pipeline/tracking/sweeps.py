@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import mlflow
@@ -11,10 +12,19 @@ from models.errors import InputError
 from pipeline.config import Config
 from pipeline.corpora import Corpus
 from pipeline.sweep.trials import Trial, ranked
-from pipeline.tracking.runs import log_config, log_corpus
-from pipeline.tracking.store import reason_of
+from pipeline.tracking.errors import reason_of
+from pipeline.tracking.runs import log_config, log_corpus, metric_names
 
+_HELD_OUT = "held-out folds of train"
 _WHO = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")
+
+
+def _note(best: Trial, trials: int, metric: str) -> str:
+    rows = "\n".join(f"| `{key}` | {value} |" for key, value in best.values.items())
+    return (
+        f"The best of {trials} configs is trial {best.number}, with {metric} **{best.value:.4f}** on {_HELD_OUT}. "
+        f"This run's metrics are those of that trial; `best.yaml`, among the artifacts, trains it.\n\n| key | value |\n|---|---|\n{rows}"
+    )
 
 
 class SweepRun:
@@ -23,7 +33,7 @@ class SweepRun:
     Parameters
     ----------
     name : str
-        Name of the run in the UI.
+        Name of the run in the UI, to which the time is added.
     digest : str
         Digest of the sweep.
     kept : Path
@@ -48,7 +58,8 @@ class SweepRun:
             if found:
                 self._run = mlflow.start_run(run_id=found[0].info.run_id, nested=True)
             else:
-                self._run = mlflow.start_run(run_name=self._name, tags={"sweep_digest": self._digest}, nested=True)
+                name = f"{self._name} · {datetime.now():%Y-%m-%d %H:%M}"
+                self._run = mlflow.start_run(run_name=name, tags={"sweep_digest": self._digest}, nested=True)
             self.run_id = str(self._run.info.run_id)
             experiment, within = str(self._run.info.experiment_id), f"tags.`mlflow.parentRunId` = '{self.run_id}'"
             self._logged = set()
@@ -81,7 +92,7 @@ class SweepRun:
         with self._storing():
             log_corpus(corpus, config.data.sources, "training")
             log_config(config)
-            mlflow.set_tag("evaluated", "held-out folds of train")  # last, so that an interrupted call is repeated
+            mlflow.set_tag("evaluated", _HELD_OUT)  # last, so that an interrupted call is repeated
 
     def log_trial(self, trial: Trial) -> None:
         """Log a trial as a nested run with its own start and end, unless an earlier run did."""
@@ -94,7 +105,7 @@ class SweepRun:
         started, ended = (int(time.timestamp() * 1000) for time in (trial.started, trial.ended))
         with self._storing():
             child = self._client.create_run(self._run.info.experiment_id, started, tags, f"trial {trial.number}").info.run_id
-            metrics = [Metric(key, value, ended, 0) for key, value in trial.metrics.items()]
+            metrics = [Metric(key, value, ended, 0) for key, value in metric_names(trial.metrics, _HELD_OUT).items()]
             self._client.log_batch(child, metrics, [Param(key, str(value)) for key, value in trial.values.items()])
             self._client.set_terminated(child, "FAILED" if trial.reason else "FINISHED", ended)
 
@@ -113,6 +124,7 @@ class SweepRun:
         best = ranked(trials)[0]
         with self._storing():
             mlflow.set_tags({"best_trial": best.number, "metric": metric})
-            mlflow.log_metrics({f"best.{key}": value for key, value in best.metrics.items()} | {"trials": float(len(trials))})
+            mlflow.log_metrics(metric_names(best.metrics, _HELD_OUT) | {"trials": float(len(trials))})
+            mlflow.set_tag("mlflow.note.content", _note(best, len(trials), metric))
             for path in files:
                 mlflow.log_artifact(str(path))

@@ -1,0 +1,35 @@
+"""Starts MLflow's UI on a store, or names the server that is the store."""
+
+from pipeline.config import Tracking, mask_password
+from pipeline.tracking.serve import check_free, run_mlflow
+from pipeline.tracking.store import connect, store_uri
+
+# MLflow 3.17 shows its pages for language-model applications first, unless the address asks for those for training.
+_TRAINING = "workflowType=machine_learning"
+
+
+def show(tracking: Tracking, host: str, port: int) -> None:
+    """Replace this process by MLflow's UI; if the store is a server, say where its UI is instead.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        Names the store.
+    host : str
+        Address to listen on.
+    port : int
+        Port to listen on.
+
+    Raises
+    ------
+    InputError
+        If the store cannot be used, or the port is taken.
+    """
+    uri = store_uri(tracking)
+    if uri.startswith(("http://", "https://")):
+        print(f"the runs are on a server; open {mask_password(uri).rstrip('/')}/#/experiments?{_TRAINING}")
+        return
+    check_free(host, port, "ui")
+    experiment = connect(tracking)  # makes the store's file, if there is none
+    print(f"MLflow's UI on {mask_password(uri)}: open http://{host}:{port}/#/experiments/{experiment}/runs?{_TRAINING}", flush=True)
+    run_mlflow(tracking, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port))
