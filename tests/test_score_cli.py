@@ -224,6 +224,7 @@ def test_a_stream_may_begin_with_a_notice_and_be_an_array(folder, cli, tmp_path,
         assert (done.code, done.out.splitlines()[1]) == (0, "  rejected, is a notice (delete), not a post: 1")
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_of_a_path_gets_no_traceback(folder, tmp_path):
     for arguments, code in (["posts.jsonl", "--out", tmp_path / "out_\xe9"], 0), (["caf\xe9.jsonl"], 2):
         command = [sys.executable, ROOT / "score.py", "--model", "runs/model", *arguments]
