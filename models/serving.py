@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.classifier import Classifier
-from models.text import MAX_CHARS
+from models.text import MAX_CHARS, is_blank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _error(text: object) -> str | None:
     """Return why a text cannot be scored, or None if it can."""
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or is_blank(text):
         return "text must be a non-empty string"
     return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
 

@@ -16,7 +16,19 @@ from models.markup import maybe_markup, strip_markup
 from models.masks import EMAIL, PHONE, PLACEHOLDER, URL, USER, mask_phones, without_edge_masks
 from models.spelling import read_across
 
-__all__ = ["EMAIL", "EMOJI", "MAX_CHARS", "NORMALISER", "PHONE", "PLACEHOLDER", "URL", "USER", "normalise", "without_edge_masks"]
+__all__ = [
+    "EMAIL",
+    "EMOJI",
+    "MAX_CHARS",
+    "NORMALISER",
+    "PHONE",
+    "PLACEHOLDER",
+    "URL",
+    "USER",
+    "is_blank",
+    "normalise",
+    "without_edge_masks",
+]
 
 NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a model says by which one it was trained
 
@@ -30,14 +42,16 @@ _MOJIBAKE = re.compile("[\x80-\x9f]|[^\x00-\x7f]{2}|[\u0152\u0153\u00c2\u00c3]")
 _STRAIGHT = (
     dict.fromkeys("`\u00b4\u02bb\u02bc‘’‚‛′‹›", "'") | dict.fromkeys("“”„‟«»″〝〞", '"') | dict.fromkeys("\u2010\u2011‒–—―\u2212", "-")
 )
-_BLANK = "\u2800"  # a Braille cell without dots
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
 # Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
+_BLANK = "\u2800"  # a Braille cell without dots
+_INVISIBLE = (
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
     "\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
-    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_HIDDEN = re.compile(f"[{_INVISIBLE}]")
+_SEEN = re.compile(f"[^\\s{_BLANK}{_INVISIBLE}]")
 _MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")  # more in a row than stream-safe text has (UAX #15)
 
 
@@ -161,3 +175,16 @@ def normalise(text: str) -> str:
         if _is_plain(text):
             return text
     return _finish(text.encode("ascii", "ignore").decode().translate({ord(mark): None for mark in "&<"}))
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a raw post can be seen, so that there is nothing to score.
+
+    Examples
+    --------
+    >>> is_blank(chr(0x200B)), is_blank("<p></p>"), is_blank(".")
+    (True, True, False)
+    """
+    if _SEEN.search(text) and not text.lstrip().startswith("<"):
+        return False
+    return not normalise(text)

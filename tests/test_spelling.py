@@ -13,9 +13,11 @@ from models.letters import read_look_alikes
 from models.markup import strip_markup
 from models.masks import without_edge_masks
 from models.spelling import algospeak, spelled
-from models.text import normalise
+from models.text import is_blank, normalise
 from models.tokens import PostTokenizer
 from models.words import masked_words, ranks, words_in
+from pipeline.scoring import Options
+from pipeline.scoring.posts import refusal
 
 STARTER = [json.loads(line)["text"] for line in (ROOT / "data/starter/test.jsonl").read_text("utf-8").splitlines()]
 
@@ -186,6 +188,17 @@ def test_words_that_spacy_takes_for_contractions_stay_whole(chunk):
 )
 def test_text_of_which_nothing_is_seen_is_empty(raw):
     assert normalise(raw) == ""
+    assert is_blank(raw)
+    assert refusal("1", raw, Options()) == "text is empty"
+
+
+@given(st.text(max_size=20))
+@settings(max_examples=300, deadline=None)
+def test_a_blank_text_is_one_of_which_nothing_is_left(raw):
+    if is_blank(raw):
+        assert normalise(raw) == ""
+    elif not raw.lstrip().startswith("<"):
+        assert normalise(raw) or not raw.isascii()
 
 
 @given(st.text("<>/abp scriptyle!-=\"'#@ \n", max_size=60))

@@ -126,8 +126,9 @@ def _score_text(text: str, folder: Path, thresholds: dict[str, float], *, as_jso
 
     from models import Classifier
     from models.explanation import explain
+    from models.text import is_blank
 
-    if not text.strip():
+    if is_blank(text):
         raise InputError("--text must not be empty; give a sentence in quotes")
     model = Classifier.load(folder)
     (probabilities,), (words,) = model.predict_proba([text]), explain(model, [text])

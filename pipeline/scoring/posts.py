@@ -6,6 +6,7 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from models.text import is_blank
 from pipeline.records import BrokenRow, Row
 from pipeline.scoring.options import Options
 
@@ -51,7 +52,7 @@ def refusal(identifier: object, text: object, options: Options) -> str | None:
         if options.over_long == "reject":
             return f"text is longer than {options.max_chars} characters"
         text = text[: options.max_chars]
-    return "text is empty" if not text or text.isspace() else None
+    return "text is empty" if is_blank(text) else None
 
 
 def _written(value: Any) -> str:
