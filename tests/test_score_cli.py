@@ -115,7 +115,7 @@ USES = r"model    released with version [\d.]+ \({}\), trained mostly on English
 
 @pytest.mark.slow
 def test_without_a_model_named_it_is_the_released_one_and_that_is_said_once(tmp_path):
-    inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
+    inputs = [write(tmp_path / f"{name}.jsonl", [post | {"id": f"{name}{post['id']}"} for post in POSTS]) for name in "ab"]
     done = run(*inputs, "--workers", 2, cwd=tmp_path)  # far from the code
     digest, description = read_description(RELEASED)
     assert done.code == 0
