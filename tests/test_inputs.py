@@ -142,6 +142,10 @@ def test_link_to_a_folder_that_it_is_in_is_refused(place, refused):
     (folder / "in/deep/up").symlink_to("../../in")
     with refused("in/deep/up: links to", "a folder that it is in; remove the link"):
         found("in")
+    (folder / "in/deep/up").unlink()
+    (folder / "in/above").symlink_to("..")
+    with refused("in/above: links to"):
+        found("in")
 
 
 def check(folder, *names, out="out", columns=COLUMNS):

@@ -115,7 +115,7 @@ USES = r"model    released with version [\d.]+ \({}\), trained mostly on English
 
 @pytest.mark.slow
 def test_without_a_model_named_it_is_the_released_one_and_that_is_said_once(tmp_path):
-    inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
+    inputs = [write(tmp_path / f"{name}.jsonl", [post | {"id": f"{name}{post['id']}"} for post in POSTS]) for name in "ab"]
     done = run(*inputs, "--workers", 2, cwd=tmp_path)  # far from the code
     digest, description = read_description(RELEASED)
     assert done.code == 0
@@ -224,6 +224,7 @@ def test_a_stream_may_begin_with_a_notice_and_be_an_array(folder, cli, tmp_path,
         assert (done.code, done.out.splitlines()[1]) == (0, "  rejected, is a notice (delete), not a post: 1")
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_of_a_path_gets_no_traceback(folder, tmp_path):
     for arguments, code in (["posts.jsonl", "--out", tmp_path / "out_\xe9"], 0), (["caf\xe9.jsonl"], 2):
         command = [sys.executable, ROOT / "score.py", "--model", "runs/model", *arguments]

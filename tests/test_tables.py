@@ -206,3 +206,8 @@ def test_tables_that_cannot_be_scored(table, options, parts, released, refused):
 def test_a_folder_is_not_a_model():
     with pytest.raises(TypeError, match=r"Classifier\.load"):
         score_table(POSTS, "models/released")
+
+
+def test_rows_of_a_table_without_ids_are_numbered(model):
+    posts = POSTS.assign(text=["zaxa", None, "wiku"])
+    assert score_table(posts, model, Options(id_column=None))["id"].tolist() == ["1", "2", "3"]

@@ -13,8 +13,9 @@ from pipeline.scoring.options import Options
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
 
 
-def _walk(folder: Path, above: Sequence[Path], seen: set[Path]) -> Iterator[Path]:
+def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[Path]:
     """Yield the files below a folder; folders that links lead to are read once, and not at all if they are read anyway."""
+    here = folder.resolve()
     for path in sorted(folder.iterdir()):
         if is_litter(path.name) or path.name.startswith("_"):
             continue
@@ -23,17 +24,17 @@ def _walk(folder: Path, above: Sequence[Path], seen: set[Path]) -> Iterator[Path
             continue
         place = path.resolve()
         if path.is_symlink():
-            if place in above:
+            if here.is_relative_to(place):
                 raise InputError(f"{path}: links to {place}, a folder that it is in; remove the link, or name the files with a glob")
-            if place.is_relative_to(above[0]) or place in seen:
+            if place.is_relative_to(root) or place in seen:
                 continue
         seen.add(place)
-        yield from _walk(path, [*above, place], seen)
+        yield from _walk(path, root, seen)
 
 
 def _in_folder(folder: Path) -> list[Path]:
     """List the files in a folder, at any depth, except hidden ones, litter and those whose names begin with an underscore."""
-    found = list(_walk(folder, [folder.resolve()], set()))
+    found = list(_walk(folder, folder.resolve(), set()))
     if not found:
         raise InputError(f"{folder}: has no files; give a folder with {FILES} files")
     if others := [path for path in found if not name_of(path)]:

@@ -87,7 +87,8 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     probabilities = {f"prob_{label}": "float32" for label in model.labels}
     frame = pd.DataFrame(rows, columns=schema.names, dtype=object).astype(probabilities)
     frame = frame.where(frame.notna(), None)
-    frame["id"] = pd.Series(_strings(posts[options.id_column], str), dtype=object)
+    numbers = range(1, len(frame) + 1)
+    frame["id"] = pd.Series(_strings(numbers if options.id_column is None else posts[options.id_column], str), dtype=object)
     for name in options.keep:
         frame[name] = pd.Series(_strings(posts[name], as_string), dtype=object)
     return frame.set_axis(posts.index) if isinstance(posts, pd.DataFrame) else frame
