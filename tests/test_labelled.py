@@ -220,6 +220,11 @@ class TestColumns:
         assert (record["id"], record["author"], record["created_at"]) == ("7", "ann", "2017-10-16")
         assert "'Text' taken as the text" in corpus.notes[0]
 
+    def test_a_slice_by_a_column_in_another_case_shows_nobody(self, table, refused):
+        path = table(["id", "text", "labels", "Author"], [("7", "one", "assault", "ann")])
+        with refused(f"{path}: evaluation.slices: column 'Author' would reveal"):
+            load_corpus(Data(sources=[str(path)]), LABELS, seed=0, cut=False, further=["Author"])
+
     def test_another_column_of_ids_is_named(self, table):
         (note,) = load(table(["tweet_id", "text", "labels"], [("7", "one", "assault")])).notes
         assert "row numbers taken as ids (or take another column: --set data.columns.id=tweet_id)" in note

@@ -110,6 +110,8 @@ class Reader:
             export = recognise(sound, question, self.cells) if isinstance(question, str) else None
             posts = export.posts if export else [Post(row.number, row.fields, []) for row in sound]
             columns, taken = lay_out(self.columns, [post.fields for post in posts], self.cells, self.labelled and not export)
+            if shown := [name for name in (columns.id, columns.text, columns.author) if name in self.further]:
+                raise InputError(f"evaluation.slices: column {shown[0]!r} would reveal in the report who wrote what; choose another column")
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
         labelling = Labelling(self.labels, self.cells, columns.labels, problems)
