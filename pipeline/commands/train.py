@@ -36,10 +36,10 @@ def _dry_run(config: Config) -> None:
 
 def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> str:
     """Return what tells this training from others of the same data: the configs laid over the default, and single settings."""
-    # Without the section, so that more of them fit. A URI may hold a password.
+    # Without the section, and the last setting first, because MLflow's list of runs shows only the beginning. A URI may hold a password.
     ours = [".".join(setting.split(".")[1:]) or setting for setting in settings if not setting.startswith(("tracking", "data"))]
-    seeds = [] if seed is None else [f"seed={seed}"]
-    return textwrap.shorten(" ".join(["+".join(path.stem for path in config) or "default", *ours, *seeds]), 60, placeholder=" …")
+    parts = [*(path.stem for path in config), *([] if seed is None else [f"seed={seed}"]), *reversed(ours)]
+    return textwrap.shorten(" ".join(parts or ["default"]), 60, placeholder=" …")
 
 
 def _train(config: Config, out: Path, register: str | None, name: str) -> None:
