@@ -70,7 +70,7 @@ class Evaluation(Section):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     slices: list[str] = Field(default_factory=list)
     min_positives: Annotated[int, Field(ge=1)] = 10
-    natural: Natural | Literal["all"] | None = None
+    natural: Literal["all"] | Natural | None = None
     behaviour: str | None = "data/behaviour/cases.csv"
     recall: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] = 0.9
     guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.9

@@ -118,7 +118,7 @@ def _assign(config: dict[str, Any], setting: str) -> dict[str, Any]:
 
 
 # The branches of unions, which pydantic adds to the location of an error.
-_BRANCH = re.compile(r"str|constrained-float|dict\[.+\]|range|choices")
+_BRANCH = re.compile(r"str|constrained-float|dict\[.+\]|literal\[.+\]|Natural|range|choices")
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from models import Classifier
 from models.errors import InputError
@@ -93,9 +94,11 @@ def _trained_on(model: Classifier, folder: Path | None) -> Fingerprints | None:
     """Find the fingerprints of the model's training posts, in its folder or in MLflow."""
     from pipeline import tracking
 
-    beside = read_fingerprints(folder / FINGERPRINTS, model.digest_) if folder else None
-    logged = None if beside else tracking.find_fingerprints(model.digest_)
-    return read_fingerprints(logged, model.digest_) if logged else beside
+    if folder and (beside := read_fingerprints(folder / FINGERPRINTS, model.digest_)):
+        return beside
+    with TemporaryDirectory() as scratch:
+        logged = tracking.find_fingerprints(model.digest_, Path(scratch))
+        return read_fingerprints(logged, model.digest_) if logged else None
 
 
 def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: MeasuredSplit, model: Classifier, scores: Scores) -> Prevalence:

@@ -87,18 +87,23 @@ def read_fingerprints(path: Path, model: str) -> Fingerprints | None:
     Returns
     -------
     Fingerprints or None
-        None if the file is missing, or is of another model or of another version of the fingerprints.
+        None if the file is missing, belongs to somebody else, or is of another model or another version of the fingerprints.
 
     Raises
     ------
     InputError
-        If the file is damaged or cannot be read.
+        If the file is damaged.
     """
     if not path.is_file():
         return None
     try:
         tree = json.loads(path.read_bytes())
+    except PermissionError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        raise InputError(f"{path}: damaged; train the model again, or delete the file to do without it") from None
+    try:
         form, digest, hashes = tree["form"], tree["model"], frozenset(map(str, tree["fingerprints"]))
-    except (OSError, ValueError, TypeError, LookupError):
-        raise InputError(f"{path}: damaged, or cannot be read; train the model again, or delete the file to do without it") from None
+    except (TypeError, LookupError):
+        raise InputError(f"{path}: damaged; train the model again, or delete the file to do without it") from None
     return Fingerprints(digest, hashes) if (form, digest) == (FORM, model) else None

@@ -212,6 +212,7 @@ def test_run_is_tied_to_the_model_of_another_experiment(evaluated, tracked):
     assert run.data.tags["model_digest"] == tracked.first.model.digest_
     assert run.data.tags["evaluated"] == "test"
     assert run.data.metrics["test/macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
+    assert run.data.metrics["test/seen_in_training"] == 0
     assert run.data.metrics["behaviour/passed"] == pytest.approx(evaluated.metrics["behaviour"]["rate"])
     tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))

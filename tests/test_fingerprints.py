@@ -157,7 +157,7 @@ def test_a_model_without_fingerprints_says_that_it_does_not_know(here, tracked):
     uri = f"sqlite:///{here}/mlflow.db"
     results = evaluated(tracked, here, *posts_of(tracked.data / "test.jsonl"), model=Classifier.load(folder), trained_on=folder, uri=uri)
     assert results.seen_in_training is None
-    assert evaluation_notes(results)[-1].startswith("unknown: this model has no fingerprints of its training posts")
+    assert evaluation_notes(results)[-1].startswith("unknown: no fingerprints of this model's training posts were found")
     assert "It is not known which of these posts" in (here / "out" / "report.html").read_text()
 
 

@@ -160,8 +160,9 @@ def test_model_artifact_is_code_and_directory_without_pickle(connected):
         assert (folder / "data" / "model" / name).read_bytes() == (connected.out / name).read_bytes()
 
 
-def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(connected):
-    found = tracking.find_fingerprints(connected.first.model.digest_)
+def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(connected, tmp_path):
+    found = tracking.find_fingerprints(connected.first.model.digest_, tmp_path)
+    assert found.parent == tmp_path
     assert found.read_bytes() == (connected.out / "fingerprints.json").read_bytes()
     for path in (found, connected.out / "fingerprints.json"):
         assert path.stat().st_mode & 0o777 == 0o600
@@ -172,8 +173,8 @@ def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(
     assert not [path for model in models for path in model.parent.iterdir() if path.name not in FILES]
 
 
-def test_a_model_that_nobody_trained_here_has_no_fingerprints(connected):
-    assert tracking.find_fingerprints("0" * 64) is None
+def test_a_model_that_nobody_trained_here_has_no_fingerprints(connected, tmp_path):
+    assert tracking.find_fingerprints("0" * 64, tmp_path) is None
 
 
 def test_no_text_or_author_reaches_the_store(connected):

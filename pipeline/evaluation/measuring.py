@@ -100,13 +100,15 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> MeasuredSpl
 def headline(results: Results) -> dict[str, Any]:
     """Return the part of an evaluation that a run logs as metrics; the rest is in the files that it logs.
 
-    These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of behavioural cases
-    passed, and the estimated shares of labels.
+    These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of posts seen in training, the
+    share of behavioural cases passed, and the estimated shares of labels.
     """
     logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):
         if bounds := getattr(results.intervals, name):
             logged[f"{name}_low"], logged[f"{name}_high"] = bounds
+    if seen := results.seen_in_training:
+        logged["seen_in_training"] = seen.share
     if results.behaviour:
         logged["behaviour"] = {"passed": results.behaviour.rate}
     if prevalence := results.prevalence:

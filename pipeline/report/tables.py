@@ -228,7 +228,10 @@ def evaluation_notes(results: Results) -> list[str]:
     """Return what a user should know about the evaluated posts, one line each: how they were read, and whether the model saw them."""
     seen, posts = results.seen_in_training, f"{results.posts:,} posts"
     if seen is None:
-        return [*results.notes, f"unknown: this model has no fingerprints of its training posts; some of the {posts} may be among them"]
+        return [
+            *results.notes,
+            f"unknown: no fingerprints of this model's training posts were found; some of the {posts} may be among them",
+        ]
     short = f", and {seen.short:,} are too short to tell" if seen.short else ""
     if not seen.posts:
         return [*results.notes, f"none of the {posts} was seen in training{short}"]

@@ -35,19 +35,26 @@ def find_model(digest: str) -> str | None:
     return str(found[0].model_id) if found else None
 
 
-def find_fingerprints(digest: str) -> Path | None:
+def find_fingerprints(digest: str, into: Path) -> Path | None:
     """Find the fingerprints that a run which trained the model with this digest logged, in any experiment.
+
+    Parameters
+    ----------
+    digest : str
+        Digest of the model.
+    into : Path
+        Folder to copy them to; it should be deleted afterwards.
 
     Returns
     -------
     Path or None
-        Local file, downloaded if need be; None if no run has them.
+        The copy; None if no run has them.
     """
     experiments = [str(experiment.experiment_id) for experiment in mlflow.search_experiments()]
     logged = mlflow.search_logged_models(experiments, f"tags.model_digest = '{digest}'", output_format="list")
     for run_id in dict.fromkeys(model.source_run_id for model in logged if model.source_run_id):
         try:
-            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=FINGERPRINTS))
+            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=FINGERPRINTS, dst_path=str(into)))
         except Exception:  # noqa: S112  # stores raise whatever their drivers raise if a run has no such file
             continue
     return None
