@@ -92,8 +92,8 @@ def read_styled_letters(text: str) -> str:
 
     Examples
     --------
-    >>> read_styled_letters("\\u202eoot em\\u202c 🅃🄾🄾 \U0001f1fa\U0001f1f8")
-    'me too too \U0001f1fa\U0001f1f8'
+    >>> read_styled_letters(chr(0x202E) + "oot em" + chr(0x202C) + " ᴛᴏᴏ"), read_styled_letters("🇺🇸 🇹🇴🇴")
+    ('me too too', '🇺🇸 too')
     """
     if "\u202e" in text:
         text = _OVERRIDE.sub(lambda found: found[1][::-1], text)

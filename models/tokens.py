@@ -150,8 +150,8 @@ class PostTokenizer:
 
     Examples
     --------
-    >>> PostTokenizer()(["i didn't sleep <url>"]).to_lists()
-    [['i', 'did', "n't", 'sleep', '<url>']]
+    >>> PostTokenizer()(["@user i didn't sleep <url>"]).to_lists()
+    [['i', 'did', "n't", 'sleep']]
     """
 
     def __init__(self, pipeline: str = "blank", attribute: Attribute = "ORTH", max_strings: int = 100_000) -> None:

@@ -213,7 +213,7 @@ def test_damaged_answers_and_a_folder_that_cannot_be_written_are_told(files, ref
 def test_no_train_posts_are_refused(files, refused):
     (files.folder / "test.jsonl").write_text((files.folder / "train.jsonl").read_text().replace('"p', '"t'))
     (files.folder / "train.jsonl").write_text((files.folder / "train.jsonl").read_text().splitlines()[0])  # in test, too: dropped
-    with refused("no train posts", "--data train=FILE"):
+    with refused("all 1 train posts were dropped", "data.drop_overlap=false"):
         call(files, "--data", f"test={files.folder / 'test.jsonl'}")
 
 

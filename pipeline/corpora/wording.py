@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from models.hashtags import without_hashtag_words
 from models.text import EMAIL, PHONE, URL, USER, normalise
 
 # The published annotations have a form of their own (`pipeline.annotations.form`), which is as it is for good.
@@ -45,7 +46,8 @@ def wording(text: str, *, normalised: bool = False) -> list[str]:
     >>> wording("RT @someone: “My boss would not STOP.” #MeToo https://example.org/a")
     ['my', 'boss', 'would', 'not', 'stop']
     """
-    bare = _MASKED.sub(" ", _PASSED_ON.sub(" ", text if normalised else normalise(text))).casefold()
+    text = without_hashtag_words(text if normalised else normalise(text))
+    bare = _MASKED.sub(" ", _PASSED_ON.sub(" ", text)).casefold()
     plain = bare.isascii()
     found = _WORD.findall(bare if plain else _without_marks(bare))
     first, last = (0, len(found))
