@@ -37,7 +37,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 PER_LABEL = ["precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold", "support"]
 OVERALL = ["macro_f1", "micro_f1", "mean_average_precision", "exact_match", "one_minus_hamming_loss", "example_jaccard"]
+<<<<<<< HEAD
 RESULTS = ["seen_in_training", "sample", "intervals", "reliability", "thresholds", "slices", "behaviour", "data", "features"]
+=======
+RESULTS = ["sample", "intervals", "reliability", "thresholds", "mistakes", "slices", "behaviour", "data", "features"]
+>>>>>>> mlflow
 FILES = ["metrics.json", "predictions.parquet", "report.html"]
 SAFECITY = ROOT / "configs" / "experiments" / "safecity.yaml"
 CANARY = "zyxcanary"
@@ -218,7 +222,7 @@ def test_run_is_tied_to_the_model_of_another_experiment(evaluated, tracked):
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
     tied = {metric.key: metric.value for metric in model.metrics if metric.run_id == run.info.run_id}
     assert [link.model_id for link in mlflow.get_run(run.info.run_id).inputs.model_inputs] == [model.model_id]
-    assert run.info.run_name.startswith(f"evaluate {tracked.out} · data test · ")
+    assert run.info.run_name.startswith(f"evaluate {tracked.out.parent.name}/{tracked.out.name} · data test · ")
     assert f"Macro-F1 **{evaluated.metrics['macro_f1']:.3f} [" in run.data.tags["mlflow.note.content"]
     assert tied["test/macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
     files = {path.path for path in mlflow.MlflowClient().list_artifacts(run.info.run_id, "evaluation")}

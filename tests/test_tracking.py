@@ -203,7 +203,8 @@ def test_version_says_what_it_is_and_how_good(connected):
     assert version.tags["macro_f1"] == f"{metrics.macro_f1:.4f}"
     assert version.source == f"models:/{tracking.find_model(connected.again.model.digest_)}"
     assert version.run_id == connected.again.run_id
-    assert f"Model `{connected.again.model.digest_[:12]}`: **blend**, labels `metoo`, trained on" in version.description
+    assert version.description.startswith("**blend**, trained on ")
+    assert f"labels `metoo`; model `{connected.again.model.digest_[:12]}`." in version.description
     assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in version.description
     assert "champion" in mlflow.MlflowClient().get_registered_model("disclosure").description
 

@@ -133,7 +133,7 @@ def version_note(digest: str, description: Mapping[str, Any], card: str | None) 
     """
     config, learned = description["config"], description.get("training_data", {})
     posts = f", trained on {learned['posts']:,} posts" if "posts" in learned else ""
-    lines = [f"Model `{digest[:12]}`: **{config['model']['type']}**, labels `{config['labels']['name']}`{posts}."]
+    lines = [f"**{config['model']['type']}**{posts}, labels `{config['labels']['name']}`; model `{digest[:12]}`."]
     measured = dict(description.get("metrics", {}))
     evaluated = measured.pop("evaluated", None)
     with suppress(ValidationError):  # an earlier release may have measured other things
