@@ -68,19 +68,8 @@ def analysed(corpus):
 
 def test_everything_is_there_and_can_be_written_as_json(analysed):
     results = analysed()
-<<<<<<< HEAD
-    assert [name for name, value in results if value is not None] == [
-        "sample",
-        "intervals",
-        "reliability",
-        "thresholds",
-        "mistakes",
-        "slices",
-    ]
-=======
     wanted = ["sample", "intervals", "reliability", "thresholds", "mistakes", "slices"]
     assert [name for name, value in results if value is not None] == wanted
->>>>>>> mlflow
     assert results.sample == Sample(authors=100, rounds=200, confidence=0.95)
     assert list(results.reliability) == list(results.thresholds) == list(results.intervals.labels) == LABELS
     assert {part.column for part in results.slices} == {"length", "hashtag", "link", "emoji", "teller"}

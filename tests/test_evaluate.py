@@ -37,11 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 PER_LABEL = ["precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold", "support"]
 OVERALL = ["macro_f1", "micro_f1", "mean_average_precision", "exact_match", "one_minus_hamming_loss", "example_jaccard"]
-<<<<<<< HEAD
-RESULTS = ["seen_in_training", "sample", "intervals", "reliability", "thresholds", "slices", "behaviour", "data", "features"]
-=======
-RESULTS = ["sample", "intervals", "reliability", "thresholds", "mistakes", "slices", "behaviour", "data", "features"]
->>>>>>> mlflow
+RESULTS = ["seen_in_training", "sample", "intervals", "reliability", "thresholds", "mistakes", "slices", "behaviour", "data", "features"]
 FILES = ["metrics.json", "predictions.parquet", "report.html"]
 SAFECITY = ROOT / "configs" / "experiments" / "safecity.yaml"
 CANARY = "zyxcanary"
