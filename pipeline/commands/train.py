@@ -68,10 +68,13 @@ def _train(config: Config, out: Path, register: str | None, name: str) -> None:
 
 def where_to_look(tracking: Tracking) -> str:
     """Return how to open the UI: a command or, if the store is a server, its address."""
-    from pipeline.tracking import store_uri
+    from pipeline.tracking import DEFAULT_URI, store_uri
 
     uri = mask_password(store_uri(tracking))
-    return f"open {uri}" if uri.startswith("http") else f"{terminal.runnable('mlflow')} ui --backend-store-uri {uri}"
+    if uri.startswith("http"):
+        return f"open {uri}"
+    show = f"{terminal.runnable('disclosure')} ui"
+    return show if uri == DEFAULT_URI else f"MLFLOW_TRACKING_URI={uri} {show}"
 
 
 def _next(config: Config) -> str:
