@@ -153,6 +153,7 @@ class Deadly:
     """A model that one text is the end of."""
 
     labels = ["alpha", "beta"]
+    thresholds_ = np.array([0.1, 0.1])
 
     def __init__(self, digest: str) -> None:
         self.digest_ = digest
@@ -163,9 +164,6 @@ class Deadly:
         if any(SECRET in text for text in texts):
             raise RuntimeError(texts)
         return np.full((len(texts), 2), 0.5, np.float32)
-
-    def decide(self, probabilities):
-        return probabilities > 0
 
 
 class DeadlyWriter(PartWriter):

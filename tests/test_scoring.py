@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from models import Classifier
 from models.errors import InputError
 from models.explanation import reasons
-from models.text import normalise
+from models.text import is_blank, normalise
 from pipeline.errors import IncompleteError
 from pipeline.records import parquet
 from pipeline.scoring import Options, Progress, Summary, score_files, shards
@@ -38,6 +38,7 @@ class Fake:
     """Long posts and loud posts; remembers what it was asked."""
 
     labels = ["long", "loud"]
+    thresholds_ = np.array([0.5, 0.5])
 
     def __init__(self, digest: str = "d1" * 32) -> None:
         self.digest_ = digest
@@ -47,9 +48,6 @@ class Fake:
         assert len(set(texts)) == len(texts) > 0  # each distinct text once
         self.asked += texts
         return np.array([[min(len(text) / 100, 1), "loud" in text] for text in texts], np.float32)
-
-    def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        return probabilities >= 0.5
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -305,7 +303,7 @@ def is_post(row: object) -> bool:
         return False
     identifier, text = row
     known = bool(identifier) if isinstance(identifier, str) else isinstance(identifier, int) and not isinstance(identifier, bool)
-    return known and isinstance(text, str) and bool(text.strip())
+    return known and isinstance(text, str) and not is_blank(text)
 
 
 @settings(max_examples=40)
