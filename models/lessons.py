@@ -155,7 +155,7 @@ class Lessons:
         from safetensors.numpy import save
 
         arrays = {"answers": self.answers, "composed": self.composed}
-        # We keep the exact probabilities, because others would compose other posts than the teachers answered for.
+        # We keep the exact probabilities, because rounded ones would compose posts that the teachers did not answer for.
         arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
         try:
@@ -228,7 +228,7 @@ class Lessons:
         Raises
         ------
         InputError
-            When this release composes other posts than the one that made the lessons.
+            When the posts that this release composes differ from those that the lessons were made for.
         """
         return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
 

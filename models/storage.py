@@ -112,7 +112,7 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        When the directory is missing, its ``model.json`` was changed or has not what a `Description` has, or the format version differs.
+        When the directory is missing, its ``model.json`` was changed or lacks what a `Description` needs, or the format version differs.
     """
     from pydantic import ValidationError
 

@@ -35,8 +35,9 @@ def _dry_run(config: Config) -> None:
 
 
 def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> str:
-    """Return what tells this training from others of the same data: the configs laid over the default, and single settings."""
-    # Without the section, and the last setting first, because MLflow's list of runs shows only the beginning. A URI may hold a password.
+    """Return what distinguishes this training from others on the same data: the configs laid over the default, and single settings."""
+    # Settings are named without their section, the last one first, because MLflow's list of runs shows only the beginning of a name. Those
+    # of tracking are left out, because a URI may hold a password.
     ours = [".".join(setting.split(".")[1:]) or setting for setting in settings if not setting.startswith(("tracking", "data"))]
     parts = [*(path.stem for path in config), *([] if seed is None else [f"seed={seed}"]), *reversed(ours)]
     return textwrap.shorten(" ".join(parts or ["default"]), 60, placeholder=" …")
@@ -75,7 +76,7 @@ def where_to_look(tracking: Tracking) -> str:
 
 
 def _next(config: Config) -> str:
-    """Return the beginning of the command that scores posts like those of training, from the folder that we are in."""
+    """Return the beginning of the command that scores posts like those of training, to be run in the current folder."""
     here = Path("score.py").is_file()
     program = f"{terminal.runnable('python')} score.py" if here else f"{terminal.runnable('disclosure')} score"
     columns, ours = config.data.columns, Columns()
@@ -167,7 +168,7 @@ def main(
     """Train, evaluate and track a disclosure classifier.
 
     Data is a file, a folder, a saved data set or hub:NAME; train=FILE and the like give it a role. Exports of Label Studio, Doccano,
-    Prodigy and Argilla are recognised; one line says what was taken for what. --sweep compares configs by
+    Prodigy and Argilla are recognised; one line says how the data was read. --sweep compares configs by
     cross-validation, writes the best one to runs/sweep and keeps no model. --check-data looks for duplicates, authors in several splits,
     conflicting labels and likely label errors, and writes them to runs/checks; --show-texts adds the posts, on a terminal only.
     """
