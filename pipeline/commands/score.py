@@ -213,7 +213,7 @@ def main(
         _show(summary, out)
     share = summary.rejected / max(summary.read, 1)
     if share > max_reject_rate:
-        reasons = "the column error" if engine == "spark" else f"{out}/rejects.jsonl"
+        reasons = "the column 'error'" if engine == "spark" else f"{out}/rejects.jsonl"
         message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {max_reject_rate}: see {reasons}"
         print(f"error: {message}", file=sys.stderr)
         raise typer.Exit(terminal.TOO_MANY_REJECTS)
