@@ -47,7 +47,7 @@ _OPEN = ("features.min_authors=1", "features.private=keep", "features.char_min_d
 VARIANTS = [
     Variant("linear, any vocabulary", ("model.network=null", *_OPEN)),
     Variant("linear, vocabulary that may be published", ("model.network=null",)),
-    Variant("and a network taught labels alone", parts=(True, False, False)),
+    Variant("and a network that learns from the labels alone", parts=(True, False, False)),
     Variant("and answers for unlabelled posts", parts=(True, True, False)),
     Variant("and answers for composed posts: the released model"),
 ]

@@ -44,7 +44,7 @@ def check_output(folder: Path, files: Sequence[str]) -> None:
     Parameters
     ----------
     folder : Path
-        It may be missing, empty, or an earlier output that holds no other files than these.
+        It may be missing, empty, or an earlier output that holds only these files.
     files : sequence of str
         Names of the files that an output may hold; every output has the first one. Without names, no earlier output is replaced.
 

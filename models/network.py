@@ -2,7 +2,7 @@
 
 A word's vector is the sum of the vector of the word itself and those of its character n-grams. A filter looks at `width` consecutive
 words and keeps its greatest response in the post. Hidden units combine these responses, so that "boss", for example, can count only
-where a post tells of harm; the targets are linear in the hidden units that are above zero. Only the targets have an intercept, so that a
+where a post reports harm; the targets are linear in the hidden units that are above zero. Only the targets have an intercept, so that a
 score is its intercept plus a sum over words, and that sum explains the score. What a word adds to every filter at every position is one row
 of a table, computed once per distinct word. Scoring a post costs one sum of table rows per word, and one small matrix product.
 """

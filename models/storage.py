@@ -19,7 +19,8 @@ from models.folders import new_folder
 FORMAT_VERSION = 1
 RELEASED = Path(__file__).resolve().parent / "released"  # the model released with this version
 DESCRIPTION, WEIGHTS, VOCABULARY = FILES = "model.json", "weights.safetensors", "vocabulary.json"
-# A training run leaves this beside the model. It is not part of the model: it tells which posts were used, and must not travel with it.
+# A training run leaves this beside the model. It is not part of the model: it reveals which posts were used, and must not be copied with
+# the model.
 FINGERPRINTS = "fingerprints.json"
 RUN_FILES = (*FILES, FINGERPRINTS)
 

@@ -62,7 +62,7 @@ class Fingerprints:
             If it cannot be written.
         """
         path = folder / FINGERPRINTS
-        tree = {"form": FORM, "model": self.model, "fingerprints": sorted(self.hashes)}  # sorted, so that the order tells nothing
+        tree = {"form": FORM, "model": self.model, "fingerprints": sorted(self.hashes)}  # sorted, so that the order reveals nothing
         new = path.with_name(f".{path.name}")
         try:
             new.unlink(missing_ok=True)

@@ -163,13 +163,13 @@ def main(
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
-    abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range for review.")] = None,
+    abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range of probability for review.")] = None,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
-    explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most per label.")] = False,
-    max_chars: Annotated[int, typer.Option(min=1, help="Longest text.")] = MAX_CHARS,
+    explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
+    max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters of a text.")] = MAX_CHARS,
     over_long: Annotated[OverLong, typer.Option(help="What to do with texts that are longer.")] = "reject",
-    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share is rejected.")] = 0.5,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.", show_default="the cores")] = CORES,
+    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share of the posts is rejected.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="the cores")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",

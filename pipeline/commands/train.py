@@ -163,7 +163,7 @@ def main(
     sweep_: Annotated[Path | None, typer.Option("--sweep", metavar="FILE", help="Instead, search for the best config of a sweep.")] = None,
     check_data_: Annotated[bool, typer.Option("--check-data", help="Instead, look for problems in the data.")] = False,
     show_texts: Annotated[int | None, typer.Option("--show-texts", metavar="N", min=1, help="Show N posts per kind of problem.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check config and data, print both, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the config and the data, print both, and stop.")] = False,
 ) -> None:
     """Train, evaluate and track a disclosure classifier.
 

@@ -67,7 +67,7 @@ def open_contest(name: str, model: Classifier, tracked: Tracking) -> Contest:
     Raises
     ------
     InputError
-        If the model is not a version of it, is the champion already, or has other labels than the champion.
+        If the model is not a version of `name`, is the champion already, or does not have the champion's labels.
     """
     from pipeline import tracking
 

@@ -88,7 +88,7 @@ def _failing(error: OSError) -> Iterator[bytes]:
 def as_utf8(chunks: Iterator[bytes], path: Path, tell: Callable[[str], None]) -> Iterator[bytes]:
     """Turn the chunks of a file into UTF-8, without a byte order mark at the beginning.
 
-    If there is no mark, the encoding is chosen at the first byte that is not ASCII, since up to there all encodings look alike. If the text
+    If there is no mark, the encoding is chosen at the first byte that is not ASCII, since all encodings look alike before it. If the text
     looks like damaged UTF-8, the damage stays as it is. (charset-normalizer takes short English texts in Windows-1252 for Eastern European
     ones.)
 

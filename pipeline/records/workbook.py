@@ -28,7 +28,7 @@ def workbook_lines(path: Path) -> Iterator[bytes]:
     Raises
     ------
     InputError
-        When a column's name occurs twice; `DamagedError` when it is no workbook.
+        When a column's name occurs twice; `DamagedError` when the file is not a workbook.
     """
     import python_calamine
 
