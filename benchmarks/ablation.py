@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Measures what each part of the released model adds, on author-disjoint folds of train; test is not read. See benchmarks/README.md."""
+"""Measures what each part of the released model adds, on author-disjoint folds of train; the test split is not read.
+
+See benchmarks/README.md.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -33,7 +36,7 @@ ROUNDS, CONFIDENCE = 1000, 0.95
 
 @dataclass(frozen=True)
 class Variant:
-    """A config, and from which parts of the lessons its network learns (see `models.lessons.Lesson.sizes`)."""
+    """A config, and the parts of the lessons that its network learns from (see `models.lessons.Lesson.sizes`)."""
 
     name: str
     settings: tuple[str, ...] = ()
@@ -44,14 +47,14 @@ _OPEN = ("features.min_authors=1", "features.private=keep", "features.char_min_d
 VARIANTS = [
     Variant("linear, any vocabulary", ("model.network=null", *_OPEN)),
     Variant("linear, vocabulary that may be published", ("model.network=null",)),
-    Variant("and a network taught labels alone", parts=(True, False, False)),
+    Variant("and a network that learns from the labels alone", parts=(True, False, False)),
     Variant("and answers for unlabelled posts", parts=(True, True, False)),
     Variant("and answers for composed posts: the released model"),
 ]
 
 
 def _part_of(lessons: Iterator[Lesson | None], parts: tuple[bool, bool, bool]) -> Iterator[Lesson | None]:
-    """Yield lessons without their labelled, unlabelled or composed posts, unless `parts` includes these."""
+    """Yield lessons with only those kinds of posts (labelled, unlabelled, composed) that `parts` marks as wanted."""
     for lesson in lessons:
         if lesson is None:
             yield None
@@ -79,7 +82,7 @@ def _row(name: str, metrics: Metrics, within: Intervals, versus: Differences | N
 
 def measure(
     data: Annotated[
-        list[str], typer.Option(help="Training data, as for train.py; such as the corpora of models/released; may be repeated.")
+        list[str], typer.Option(help="Training data, as for train.py, such as the corpora of models/released; may be repeated.")
     ],
 ) -> None:
     """Measure each variant, compare it with the first, and track it as an MLflow run."""

@@ -30,10 +30,10 @@ from pipeline.evaluation.threshold_costs import compute_thresholds
 from pipeline.metrics import Metrics, compute_metrics, wilson_interval
 
 LABEL, THRESHOLD = "alpha", 0.5
-POPULATION = 300_000  # authors whose metrics count as the truth; with a tenth of them, the error would cost a point of the rates
-RESAMPLES = 1000  # the default of an evaluation; 200 would also cost about a point
+POPULATION = 300_000  # authors whose metrics count as the truth; a tenth as many would put the rates off by a point
+RESAMPLES = 1000  # the default of an evaluation; 200 would put the rates off by about a point, too
 CONFIDENCE = 0.95
-CHANCE = 0.001  # probability on either side that chance alone takes a rate out of its range
+CHANCE = 0.001  # probability, on either side, that a rate leaves its range by chance alone
 
 
 class Posts(NamedTuple):
@@ -46,7 +46,7 @@ class Posts(NamedTuple):
 
 @dataclass(frozen=True)
 class Rate:
-    """In how many of `runs` samples a statement held."""
+    """The number of samples, out of `runs`, in which a statement held."""
 
     of: str
     by: str
@@ -56,7 +56,7 @@ class Rate:
 
     @property
     def by_chance(self) -> tuple[float, float]:
-        """Range of the rate if the nominal one is right, except one time in a thousand on either side."""
+        """The range in which the rate lies if the nominal one is right, except one time in a thousand on either side."""
         low, high = binom.ppf([CHANCE, 1 - CHANCE], self.runs, self.nominal) / self.runs
         return float(low), float(high)
 
@@ -66,7 +66,7 @@ class Rate:
 
 
 def posts_by(authors: int, rng: Generator) -> Posts:
-    """Draw one to eight posts per author, whose posts all have the label or not, and are all easy or hard for the model.
+    """Draw one to eight posts per author; an author's posts all have the label or all lack it, and are all easy or all hard.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def posts_by(authors: int, rng: Generator) -> Posts:
 
 
 def calibrated_posts(authors: int, rng: Generator) -> Posts:
-    """Draw one post per author, with a label drawn from its probability.
+    """Draw one post per author; whether it has the label is drawn from its probability.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def calibrated_posts(authors: int, rng: Generator) -> Posts:
 
 
 def overrated_posts(posts: int, share: float, rng: Generator) -> Posts:
-    """Draw posts, each by another author, with this share of a label that the model finds too often.
+    """Draw posts, each by a different author, for a label that the model finds too often.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def overrated_posts(posts: int, share: float, rng: Generator) -> Posts:
 
 
 def hard_posts(posts: int, rng: Generator) -> Posts:
-    """Draw posts, each by another author; a tenth have the label, and some of these are hard to recognise.
+    """Draw posts, each by a different author; a tenth of them have the label, and some of these are hard to recognise.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def prevalence(share: float, confidence: float, labelled: int, unlabelled: int, 
         few, many = overrated_posts(labelled, share, rng), overrated_posts(unlabelled, share, rng)
         found = estimate_prevalence(few.Y, few.probabilities, many.probabilities, [LABEL], [THRESHOLD], confidence, 1).total.labels[LABEL]
         alone, counted = found.labelled_interval or (0.0, 1.0), wilson_interval(found.counted * unlabelled, unlabelled, confidence)
-        powered = found.interval or alone  # of a rare label, the sample may not have a single labelled post
+        powered = found.interval or alone  # if a label is rare, no labelled post of the sample may have it
         for by, (low, high) in zip(held, (powered, alone, counted), strict=True):
             held[by] += low <= share <= high
     for by, count in held.items():
@@ -203,7 +203,7 @@ def guarantee(recall: float, confidence: float, sample: int, runs: int, rng: Gen
     Parameters
     ----------
     recall : float
-        Recall to guarantee; 1 minus it must be one of the evaluation's rows of cost, as for 0.9.
+        Recall to guarantee. The evaluation must have a row of costs for the share that is then missed, as it has for 1 - 0.9.
     confidence : float
         Confidence of the guarantee.
     sample : int
@@ -228,7 +228,7 @@ def guarantee(recall: float, confidence: float, sample: int, runs: int, rng: Gen
 
 
 def simulate(runs: int, seed: int, progress: Callable[[str], None]) -> list[Rate]:
-    """Measure all rates, of each method and the naive one it replaces.
+    """Measure the rates of each method, and of the naive one that it replaces.
 
     Parameters
     ----------

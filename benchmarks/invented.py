@@ -29,7 +29,7 @@ from pipeline.training import fit
 
 INVENTED = ROOT / "data" / "invented"
 CASES = ROOT / "data" / "behaviour" / "cases.csv"
-SIZES = (0, 2_000, 5_000, 10_000, 100_000)  # invented posts, or as many as there are
+SIZES = (0, 2_000, 5_000, 10_000, 100_000)  # numbers of invented posts to train on; the last takes all that there are
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model did on posts that it had not seen: metrics on two test splits, cases passed, and shares flagged by mistake."""
+    """Results of one model on posts that it had not seen: metrics on two test splits, cases passed, and shares flagged by mistake."""
 
     trained_on: int
     invented: Metrics

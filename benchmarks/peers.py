@@ -366,7 +366,7 @@ def _turns(stream: Sequence[str], size: int) -> list[Sequence[str]]:
 def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | None]:
     """Measure posts per second from raw text to probabilities and, in alternate turns, of the bare spaCy tokenizer.
 
-    Measured on one core after a warm-up, best of three turns; if the model asks for it, also on all cores.
+    Speed is measured on one core after a warm-up, and the best of three turns counts; some models are also measured on all cores.
     """
     if not trained.per_turn:
         return {"posts_per_second": None, "tokenizer_posts_per_second": None}
@@ -375,7 +375,7 @@ def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | 
         raise InputError(
             f"{len(stream) + len(warm_up)} distinct posts in --stream are too few to measure speed; give at least {WARM_UP + TURNS}"
         )
-    # The same steps in all turns, so that both cache as many words.
+    # All turns take the same steps, so that both cache equally many words.
     steps = {"posts_per_second": trained.model.predict_proba, "tokenizer_posts_per_second": _bare_tokenizer()}
     best = dict.fromkeys(steps, 0.0)
     turns = list(zip(_turns(stream, trained.per_turn), _turns(stream, TOKENIZER_POSTS), strict=True))
@@ -389,7 +389,7 @@ def measure_speed(trained: Trained, stream: Sequence[str]) -> dict[str, float | 
 
 
 def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
-    """Measure metrics on test with intervals over authors, passed behavioural cases, and flagged ordinary posts."""
+    """Measure metrics on test, with intervals over authors, and count behavioural cases passed and ordinary posts flagged."""
     evaluation = posts.config.evaluation
     probabilities = model.predict_proba(posts.test_texts)
     decided = model.decide(probabilities)

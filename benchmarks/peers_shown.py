@@ -94,7 +94,8 @@ def _draw(axes: "Axes", shown: Sequence[Mapping[str, Any]], metric: str) -> None
         ours = found["title"].startswith("ours")
         colour = "tab:red" if ours else "tab:blue"
         axes.errorbar(faster, quality, [[max(0, quality - low)], [max(0, high - quality)]], fmt="o", color=colour, elinewidth=0.8)
-        # Beyond a third of the logarithmic axis, names of others are to the left, because the fast ones are close together.
+        # Beyond a third of the logarithmic axis, names other than ours stand left of their points, because the fast ones are close
+        # together.
         left = not ours and faster**3 > points[0][0] ** 2 * points[-1][0]
         axes.annotate(found["title"], (faster, quality), (-5 if left else 5, 4), textcoords="offset points", ha="right" if left else "left")
     axes.margins(x=0.15)

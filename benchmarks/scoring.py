@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures posts per second of scoring jobs, from file to file, compared with the bare tokenizer and the obvious alternative.
 
-All in one run on one machine; see benchmarks/README.md.
+Everything is measured in one run on one machine; see benchmarks/README.md.
 """
 
 import json
@@ -43,7 +43,7 @@ BARS |= {"jsonl 1 / lemmas": 40.0, "repeated / distinct": 2.0}
 
 
 def repeated_stream(posts: Sequence[str], count: int, seed: int) -> list[str]:
-    """Draw a stream in which 69 % of the records repeat one of the same day, as in the real one; some posts repeat far more often.
+    """Draw a stream in which 69 % of the records repeat one of the same day, as in the real one; some posts recur more than others.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def measure_memory(posts: Sequence[str], model: Path, seed: int) -> dict[str, Any]:
-    """Measure peak memory of two workers over posts and over ten times as many; each post has a word that no other has.
+    """Measure the peak memory of two workers that score posts, and then ten times as many; each post has a word that no other has.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures what higher thresholds cost and spare the released model, on author-disjoint folds of train; the test split is not read.
+"""Measures what higher thresholds cost the released model and what they spare it, on author-disjoint folds of train.
 
-See benchmarks/README.md.
+The test split is not read. See benchmarks/README.md.
 """
 
 import sys

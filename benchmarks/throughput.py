@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures posts per second of tokenising, of our path from text to probabilities, and of the same model in plain scikit-learn.
 
-All in one process, one thread and one run; see benchmarks/README.md.
+Everything is measured in one process, one thread and one run; see benchmarks/README.md.
 """
 
 import os

@@ -28,7 +28,7 @@ highlight_language = "none"
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
-# Types are in the docstrings, where they have shapes; those of other libraries are no links.
+# Docstrings name the types, with shapes where there are any; types of other libraries are not linked.
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"

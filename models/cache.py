@@ -7,7 +7,7 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Value]):
-    """Remember the results for the last `limit` / 2 distinct strings at least, and for `limit` at most.
+    """Remember the results for at least the last `limit` / 2 distinct strings, and for at most `limit`.
 
     Results are kept in two generations. When the new generation is full, it becomes the old one, and results of the previous old
     one are dropped unless they were looked up again in the meantime.

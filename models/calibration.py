@@ -120,7 +120,7 @@ class Stacked:
             gradient[:, one] += middle[:, other, None] * weights
             gradient[:, other] += middle[:, one, None] * weights  # a square adds to the same entry twice
         moved = scores - origin
-        within = np.divide(clipped - start, moved, out=np.zeros_like(moved), where=moved != 0)  # share of the move within the range
+        within = np.divide(clipped - start, moved, out=np.zeros_like(moved), where=moved != 0)  # share of the way inside the range
         gradient *= (within / self.scale)[:, :, None]
         return gradient
 

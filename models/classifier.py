@@ -72,7 +72,7 @@ class Classifier(Estimator):
     classes_ : ndarray of str, shape (n_labels,)
         Names of the labels, in the order used in every output.
     thresholds_ : ndarray of float64, shape (n_labels,)
-        Probability from which on each label is given.
+        Lowest probability at which each label is given.
     prior_ : ndarray of float64, shape (n_labels,)
         Share of the training posts that have each label.
     held_out_ : ndarray of float32, shape (n_train_posts, n_labels)
@@ -215,7 +215,7 @@ class Classifier(Estimator):
         return found
 
     def _keep(self, found: CrossValidation, posts: TrainingTokens) -> None:
-        """Replace what was known of an earlier fit."""
+        """Replace the results of an earlier fit."""
         for name in ("_config", "scorers_", "digest_", "description_"):
             self.__dict__.pop(name, None)
         self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds

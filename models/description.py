@@ -1,10 +1,10 @@
-"""What a model's ``model.json`` must say, typed."""
+"""The typed form of what a model's ``model.json`` must say."""
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class _Lenient(BaseModel):
-    model_config = ConfigDict(frozen=True)  # other keys are not ours to judge
+    model_config = ConfigDict(frozen=True)  # other keys are allowed and not looked at
 
 
 class _Label(_Lenient):
@@ -20,7 +20,7 @@ class _Config(_Lenient):
 
 
 class Description(_Lenient):
-    """What every ``model.json`` says: the config, of which only the labels are looked at here, and two numbers for each label.
+    """What every ``model.json`` says: the config, of which only the labels are checked here, and two numbers for each label.
 
     Attributes
     ----------

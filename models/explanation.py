@@ -71,10 +71,11 @@ def _summed(words: TokenBatch, tokens: TokenBatch, values: NDArray[np.float64]) 
 def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
     """Divide the log odds of posts among their words.
 
-    A feature contributes its value, times the sum over targets of its weight for the target times the target's weight for the label
-    (see `models.calibration.Calibrator.weights`). `models.features.TfidfFeatures.by_word` divides this among the words. If there is a
-    network, a word's part in its scores is added (see `models.network.ConvolutionalScorer.by_word`). The contributions of a post's
-    words sum to the difference between its log odds and those of an empty post.
+    To get a feature's contribution, multiply its weight for each target by the target's weight for the label (see
+    `models.calibration.Calibrator.weights`), sum over the targets, and multiply by the feature's value.
+    `models.features.TfidfFeatures.by_word` divides this among the words. If there is a network, a word's part in its scores is added (see
+    `models.network.ConvolutionalScorer.by_word`). The contributions of a post's words sum to the difference between its log odds and those
+    of an empty post.
 
     Parameters
     ----------
@@ -82,6 +83,11 @@ def contributions(model: "Classifier", tokens: TokenBatch) -> Contributions:
         A fitted classifier.
     tokens : TokenBatch
         Posts tokenised by ``model.tokenizer``.
+
+    Returns
+    -------
+    Contributions
+        The distinct words of each post, and what each adds to the log odds of each label.
     """
     words, parts = model.scorers_.features.by_word(tokens)
     moved = parts @ model.scorers_.linear.coef_.astype(np.float64)

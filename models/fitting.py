@@ -72,7 +72,7 @@ class CrossValidation:
     calibrator : Calibrator
         Fitted on all held-out scores.
     thresholds : ndarray of float64, shape (n_labels,)
-        Probability from which on each label is given.
+        Lowest probability at which each label is given.
     targets : ndarray of 0 and 1, shape (n_labelled, n_targets)
         Everything the scorers learn: the labels and what `make_targets` adds.
     lesson : Lesson or None

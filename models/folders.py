@@ -30,7 +30,7 @@ def _litter(folder: Path) -> list[Path]:
 
 
 def _is_output(folder: Path, files: Sequence[str]) -> bool:
-    """Return whether a folder is empty, or is an earlier output made of these files, apart from litter."""
+    """Return whether a folder, apart from litter, is empty or is an earlier output made of these files."""
     litter = _litter(folder)
     found = [path for path in folder.iterdir() if path not in litter]
     if not files:
@@ -44,9 +44,9 @@ def check_output(folder: Path, files: Sequence[str]) -> None:
     Parameters
     ----------
     folder : Path
-        It may be missing, empty, or an earlier output that holds no other files than these.
+        It may be missing, empty, or an earlier output that holds only these files.
     files : sequence of str
-        Names of the files of such an output; every output has the first. If there are no names, nothing is replaced.
+        Names of the files that an output may hold; every output has the first one. Without names, no earlier output is replaced.
 
     Raises
     ------

@@ -66,12 +66,12 @@ def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed
 
     _check_learnable(Y, groups, names, folds)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # it warns of classes smaller than the folds, which do no harm
+    with warnings.catch_warnings():  # it warns of classes with fewer posts than folds, which do no harm
         warnings.simplefilter("ignore", UserWarning)
         found = list(splitter.split(Y, _rarest(Y), groups))
     for name, y in zip(names, Y.T, strict=True):
         if not _varies(y, found):
-            raise InputError(f"label {name!r}: too few authors wrote nearly all posts with or without it; label posts by more authors")
+            raise InputError(f"label {name!r}: too few authors wrote nearly all posts with it, or without it; label posts by more authors")
     return found
 
 

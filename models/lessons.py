@@ -155,7 +155,7 @@ class Lessons:
         from safetensors.numpy import save
 
         arrays = {"answers": self.answers, "composed": self.composed}
-        # We keep the exact probabilities, because others would compose other posts than the teachers answered for.
+        # We keep the exact probabilities, because rounded ones would compose posts that the teachers did not answer for.
         arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
         try:
@@ -228,7 +228,7 @@ class Lessons:
         Raises
         ------
         InputError
-            When this release composes other posts than the one that made the lessons.
+            When the posts that this release composes differ from those that the lessons were made for.
         """
         return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
 
@@ -243,7 +243,7 @@ class Lessons:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [posts_digest(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
-            raise InputError(f"this release, or this NumPy, composes other posts than those that the lessons were made for; {_MAKE}")
+            raise InputError(f"with this release, or this NumPy, composed posts are not those that the lessons are for; {_MAKE}")
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())

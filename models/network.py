@@ -2,8 +2,8 @@
 
 A word's vector is the sum of the vector of the word itself and those of its character n-grams. A filter looks at `width` consecutive
 words and keeps its greatest response in the post. Hidden units combine these responses, so that "boss", for example, can count only
-where a post tells of harm; the targets are linear in the hidden units that are above zero. Only the targets have an intercept, so
-that a score is its intercept plus a sum over words, which explains it. What a word adds to every filter at every position is one row
+where a post reports harm; the targets are linear in the hidden units that are above zero. Only the targets have an intercept, so that a
+score is its intercept plus a sum over words, and that sum explains the score. What a word adds to every filter at every position is one row
 of a table, computed once per distinct word. Scoring a post costs one sum of table rows per word, and one small matrix product.
 """
 
@@ -167,7 +167,7 @@ class ConvolutionalScorer:
         padded = np.where(rng.random(padded.shape) < _DROPPED_WORDS, nothing, padded)
         types, places = np.unique(padded, return_inverse=True)
         types = types[types != nothing]
-        places = places.reshape(padded.shape)  # indices of types; len(types) means no word, whose table row is zero
+        places = places.reshape(padded.shape)  # indices of types; len(types) stands for no word, and its row of the table is zero
         features = words[types]
         embedded = features @ vectors
         kept = _kept(embedded.shape, _DROPPED_DIMENSIONS, rng)
@@ -178,7 +178,7 @@ class ConvolutionalScorer:
         responses = table[seen[0], 0]
         for number in range(1, self.width):
             responses += table[seen[number], number]
-        responses[behind] = 0  # filters are not centred beyond a post's end, neither here nor in scoring
+        responses[behind] = 0  # no filter is centred beyond a post's end, here or in scoring
         best = responses.argmax(axis=1)  # where each filter responds most, shape (n_posts, filters)
         greatest = np.maximum(np.take_along_axis(responses, best[:, None], axis=1)[:, 0], 0)
         heard = _kept(greatest.shape, _DROPPED_RESPONSES, rng)
@@ -244,7 +244,7 @@ class ConvolutionalScorer:
             last = int(np.searchsorted(posts.offsets, posts.offsets[first] + _CHUNK))
             last = min(max(last, first + 1), len(posts))
             lengths = np.diff(posts.offsets[first : last + 1])
-            # Between posts, and in place of empty ones, there are as many places without a word as a filter reaches to one side.
+            # Between posts, and in place of empty ones, there are as many places without a word as a filter reaches to either side.
             margin = self.width // 2
             starts = np.cumsum(lengths + margin) - lengths
             spread = np.zeros(int((lengths + margin).sum()) + margin, np.int64)

@@ -106,7 +106,7 @@ class WordCounter:
         return columns, adjacent[found >= 0], self.pair_column[found[found >= 0]]
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
-        """How often each post holds each n-gram, shape (n_posts, n_ngrams)."""
+        """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
         rows = post_of_token(tokens)
         columns, begin, pair_columns = self._find(tokens, rows)
         shape = (len(tokens), len(self.vocabulary))
@@ -210,7 +210,7 @@ class CharacterCounter:
         return sparse.csr_matrix((np.ones(len(every), np.float32), every, np.concatenate([[0], ends])), shape=shape)
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
-        """How often each post holds each n-gram, shape (n_posts, n_ngrams)."""
+        """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
         posts = sparse.csr_matrix(
             (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
         )

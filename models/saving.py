@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 _CALIBRATION = "calibration."
-_OWN = ("config", "normaliser", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds beside the notes
+_OWN = ("config", "normaliser", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds besides the notes
 
 
 def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
@@ -43,7 +43,7 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 
 def encode(model: "Classifier") -> tuple[str, dict[str, bytes]]:
-    """Return the digest and the files of a fitted model, as it was saved or loaded, if it was."""
+    """Return the digest and the files of a fitted model; if it was saved or loaded, they are the same as then."""
     description, arrays, vocabulary = _parts(model)
     written = getattr(model, "description_", description)
     return encode_model({name: value for name, value in written.items() if name not in ("files", "format_version")}, arrays, vocabulary)

@@ -63,7 +63,7 @@ class ServedClassifier:
         decided = self.classifier.decide(probabilities) & good[:, None]
         frame = pd.DataFrame(probabilities, texts.index, [f"prob_{label}" for label in labels])
         if not good.all():
-            # Not object: MLflow's spark_udf leaves out columns that are not numbers. Not NaN: JSON has none.
+            # The type must not be object, because MLflow's spark_udf leaves out columns that are not numbers; and JSON has no NaN.
             frame = frame.astype("Float32")
             frame.loc[~good] = pd.NA
         frame["labels"] = [[label for label, given in zip(labels, row, strict=True) if given] for row in decided]

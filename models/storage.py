@@ -19,7 +19,8 @@ from models.folders import new_folder
 FORMAT_VERSION = 1
 RELEASED = Path(__file__).resolve().parent / "released"  # the model released with this version
 DESCRIPTION, WEIGHTS, VOCABULARY = FILES = "model.json", "weights.safetensors", "vocabulary.json"
-# A training run leaves this beside the model. It is not part of the model: it tells which posts were used, and must not travel with it.
+# A training run leaves this beside the model. It is not part of the model: it reveals which posts were used, and must not be copied with
+# the model.
 FINGERPRINTS = "fingerprints.json"
 RUN_FILES = (*FILES, FINGERPRINTS)
 
@@ -112,7 +113,7 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        When the directory is missing, its ``model.json`` was changed or has not what a `Description` has, or the format version differs.
+        When the directory is missing, its ``model.json`` was changed or lacks what a `Description` needs, or the format version differs.
     """
     from pydantic import ValidationError
 

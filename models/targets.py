@@ -70,7 +70,7 @@ def _from_names(rows: Sequence[Any], names: Sequence[str] | None) -> tuple[list[
 
 
 def _from_frame(frame: Any, names: Sequence[str] | None) -> tuple[Sequence[str] | None, Any]:
-    if all(isinstance(column, int | np.integer) for column in frame.columns):  # they name no labels
+    if all(isinstance(column, int | np.integer) for column in frame.columns):  # numbers do not name labels
         return names, frame.to_numpy()
     columns = {str(column): column for column in frame.columns}
     names = list(columns if names is None else names)
@@ -85,8 +85,8 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     Parameters
     ----------
     Y : DataFrame, array, sparse matrix, or sequence of collections of str
-        Either one column of 0 and 1 per label, which a DataFrame names unless its columns are numbers, or the names of each post's
-        labels, for example as a list, a pandas Series or an array of lists.
+        Either one column of 0 and 1 per label, or the names of each post's labels, for example as a list, a pandas Series or an array of
+        lists. The columns of a DataFrame are the labels' names, unless they are numbers.
     names : sequence of str, optional
         The labels, in the order to return them. By default, they are taken from `Y`: the columns of a DataFrame, the names found in
         lists, sorted, or else ``label_0``, ``label_1`` and so on.
@@ -137,8 +137,8 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
 def known_author(author: Any) -> Any:
     """Return a post's author in one spelling, or None if the value names nobody.
 
-    Case, white space and a leading ``@`` do not matter, nor whether a number was read as a text or as a float. Exports write
-    ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
+    Case, white space and a leading ``@`` do not matter, and neither does it matter whether a number was read as text or as a float. Exports
+    write ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
 
     Parameters
     ----------

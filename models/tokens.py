@@ -98,9 +98,9 @@ _PIECE = re.compile(rf"\S{{1,{_LONGEST_CHUNK}}}")
 
 
 def _is_ambiguous(word: str) -> bool:
-    """Return whether an exception of spaCy's splits what is also a word of its own, once it is lower-cased ("ID", "Wed", "wont").
+    """Return whether one of spaCy's exceptions splits what, in lower case, is also a word of its own ("ID", "Wed", "wont").
 
-    `models.spelling` has put back the apostrophe where one is missing beyond doubt ("dont").
+    Where an apostrophe is clearly missing ("dont"), `models.spelling` has put it back already.
     """
     return word.isalpha() and word not in {"cannot", "gonna", "gotta"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TypeAlias
 
-# A date in ISO 8601, or the two dates that a text stands for if its first number is the month, or the day.
+# A date in ISO 8601, or two of them: what the text means if its first number is the month, and if it is the day.
 Found: TypeAlias = str | tuple[str, str] | None
 
 _EPOCH = re.compile(r"(\d{9,10}|\d{13})(?:\.\d+)?")  # seconds or milliseconds since 1970
@@ -14,7 +14,7 @@ _MONTH = re.compile(r"\d{4}-\d{2}")
 _TIME = r"(?:[ ,T]+\d{1,2}[:.]\d{2}.*)?"
 _YEAR_FIRST = re.compile(rf"(\d{{4}})[/.-](\d{{1,2}})[/.-](\d{{1,2}}){_TIME}")
 _YEAR_LAST = re.compile(rf"(\d{{1,2}})[/.-](\d{{1,2}})[/.-](\d{{4}}|\d{{2}}){_TIME}")
-# Whatever names its month and has a year of four digits and a day, such as RFC 2822 and Twitter's own format.
+# Any format that names the month and has a day and a year of four digits, such as RFC 2822 and Twitter's own.
 _IN_WORDS = re.compile(r"(?=.*\b\d{4}\b)(?=.*\b\d{1,2}(?:st|nd|rd|th)?\b)(?=.*[A-Za-z]{3})[\w\s,.:+()/-]{8,60}")
 
 
@@ -59,7 +59,8 @@ class Dates:
     """A column of dates, and what was found in it.
 
     A date such as 10/11/2017 may be the 11th of October or the 10th of November. The column decides: if some of its dates, such as
-    10/15/2017, allow only one order, all have that order. If there are none, or some for either order, such a date is left out.
+    10/15/2017, allow only one order, all have that order. If no date decides, or some allow only one order and some only the other, such a
+    date is left out.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class Dates:
     >>> dates.settled([dates.read(text) for text in ("10/15/2017", "10/11/2017", "1508098909", "Sun Oct 15 20:21:49 +0000 2017")])
     ['2017-10-15', '2017-10-11', '2017-10-15T20:21:49+00:00', '2017-10-15T20:21:49']
     >>> dates.notes()
-    ['created_at: dates such as 10/11/2017 are read as month/day/year, as the whole column must be: 1 of them allow nothing else']
+    ["created_at: dates such as 10/11/2017 are read as month/day/year, because 1 of the column's dates can be read in no other way"]
     """
 
     name: str
@@ -93,7 +94,7 @@ class Dates:
         Returns
         -------
         str, (str, str) or None
-            To be passed to `settled` when the whole column was read; a string is a date in ISO 8601.
+            A value to pass to `settled` once the whole column has been read; a string is a date in ISO 8601.
         """
         if text is None:
             return None
@@ -107,7 +108,7 @@ class Dates:
 
     @property
     def order(self) -> str | None:
-        """The order of day and month, or None if the column does not tell."""
+        """The order of day and month, or None if the column does not show it."""
         possible = [order for order, dates in self.orders.items() if dates]
         return possible[0] if len(possible) == 1 else None
 
@@ -131,10 +132,11 @@ class Dates:
             remedy = "write 2017-10-15 or 2017-10-15T20:21:49+00:00"
             notes.append(f"{self.name}: {self.unread:,} of {self.given:,} dates cannot be read and are left out; {remedy}")
         if self.open and self.order:
-            certain = f"as the whole column must be: {self.orders[self.order]:,} of them allow nothing else"
+            certain = f"because {self.orders[self.order]:,} of the column's dates can be read in no other way"
             notes.append(f"{self.name}: dates such as 10/11/2017 are read as {self.order}, {certain}")
         elif self.open:
-            why = "some dates of the column are month/day, others day/month" if any(self.orders.values()) else "no date of the column tells"
+            mixed = "some dates in the column are month/day, others day/month"
+            why = mixed if any(self.orders.values()) else "no date in the column shows which"
             reads = f"{self.open:,} dates such as 10/11/2017 are left out, because they may be month/day or day/month, and {why}"
             notes.append(f"{self.name}: {reads}; write 2017-10-11")
         return notes

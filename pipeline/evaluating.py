@@ -33,7 +33,7 @@ from pipeline.report.page import render_page
 
 
 def _load(model: Classifier, config: Config, posts: Posts | None, split: str | None) -> Corpus:
-    """Load the posts; if they have no splits, a named split is the one that training with the model's seed and shares makes."""
+    """Load the posts; if they have no splits, divide them for a named split as training does, with the model's seed and shares."""
     data, shares = _as_trained(model, config.data.model_copy(update={"drop_overlap": False}))
     further = config.evaluation.columns
     found = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
@@ -74,7 +74,7 @@ def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
 
 def _data(model: Classifier, as_it_came: Corpus, corpus: Corpus, split: str, evaluation: MeasuredSplit) -> DataChecks:
     """Find leaks between the original splits, and likely label errors in the evaluated split."""
-    probabilities = evaluation.probabilities[:, [model.labels.index(label) for label in corpus.labels]]  # a config may differ in order
+    probabilities = evaluation.probabilities[:, [model.labels.index(label) for label in corpus.labels]]  # configs may differ in their order
     found = {name: value for name, value in check_splits(as_it_came) if name != "pairs"}
     return DataChecks(**found, **dict(check_labels(corpus, {split: probabilities})))
 
@@ -86,7 +86,7 @@ def _as_trained(model: Classifier, data: Data) -> tuple[Data, list[str]]:
         return data, []
     said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
     if data.split != Split():
-        return data, [f"data.split is not as in training ({said}), so the splits are others, too"]
+        return data, [f"data.split is not as in training ({said}), so the splits differ, too"]
     return data.model_copy(update={"split": Split(**shares)}), [f"divided as in training: {said}"]
 
 
@@ -147,7 +147,7 @@ def _measure(
     behaviour = _behaviour(model, cases) if cases else None
     progress("looking for leaks and label errors")
     data = _data(model, as_it_came, corpus, split, evaluation)
-    counted = "posts" in model.description_.get("training_data", {})  # not in a model saved without train.py
+    counted = "posts" in model.description_.get("training_data", {})  # missing from a model saved without train.py
     features = {label: strongest_features(model, label) for label in model.labels} if counted else {}
     progress("estimating shares")
     return Results(
@@ -278,7 +278,7 @@ def evaluate(
         if contest:
             good = _with_gates(results, *decide_promotion(results, config.promotion).gates, same_champion(contest))
         to_promote = contest if good.promotion and good.promotion.promoted else None
-        # Until the model is the champion, no file says that it was promoted.
+        # No file says that the model was promoted before it is the champion.
         results = _with_gates(good, make_champion(to_promote, None)) if to_promote else good
         write(results)
         progress("tracking")

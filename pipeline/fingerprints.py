@@ -1,4 +1,4 @@
-"""Fingerprints of the posts that a model was trained on, by which its run knows them again."""
+"""Fingerprints of the posts that a model was trained on, by which an evaluation recognises them."""
 
 import json
 import os
@@ -19,9 +19,9 @@ from pipeline.corpora.wording import FORM, fingerprint, wording
 class Fingerprints:
     """What a run keeps of the posts that its model was trained on: a hash of each post's words, and nothing else.
 
-    Whoever has a post can find out by them that it was used in training. So they lie in the run's folder, readable by its owner
-    alone, and in its run in MLflow, but never in a model that is registered, served or published. Posts of fewer than five words
-    have none: too many people write the same.
+    Whoever has a post can find out from them that it was used in training. They are therefore kept in the run's folder, readable by its
+    owner alone, and in the run in MLflow, but never in a model that is registered, served or published. Posts of fewer than five words have
+    no fingerprint, because too many people write the same.
 
     Attributes
     ----------
@@ -43,13 +43,13 @@ class Fingerprints:
         model : str
             Digest of the model.
         corpus : Corpus
-            The corpus that it was trained on.
+            The corpus that the model was trained on.
         """
         texts = [text for rows in (corpus.splits["train"], corpus.unlabelled) for text in rows["text"]]
         return cls(model, frozenset(filter(None, (fingerprint(wording(text)) for text in texts))))
 
     def know(self, texts: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which posts are among those trained on, and which are too short to tell, each of shape (n_posts,)."""
+        """Return which posts the model was trained on, and which are too short to tell, each of shape (n_posts,)."""
         found = [fingerprint(wording(text)) for text in texts]
         return np.array([each in self.hashes for each in found], bool), np.array([each is None for each in found], bool)
 
@@ -62,7 +62,7 @@ class Fingerprints:
             If it cannot be written.
         """
         path = folder / FINGERPRINTS
-        tree = {"form": FORM, "model": self.model, "fingerprints": sorted(self.hashes)}  # sorted, so that the order tells nothing
+        tree = {"form": FORM, "model": self.model, "fingerprints": sorted(self.hashes)}  # sorted, so that the order reveals nothing
         new = path.with_name(f".{path.name}")
         try:
             new.unlink(missing_ok=True)

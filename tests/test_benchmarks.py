@@ -215,7 +215,7 @@ def test_ablation_measures_each_variant_beside_the_first(files, monkeypatch, cap
     ablation.measure(files.options[3::2])
     printed = capsys.readouterr().out.rpartition("held-out folds")[2]
     first, second = cells(printed)
-    assert [first[0], second[0]] == ["linear, any vocabulary", "and a network taught labels alone"]
+    assert [first[0], second[0]] == ["linear, any vocabulary", "and a network that learns from the labels alone"]
     assert (first[2], first[4]) == ("", "")
     for row, macro_f1, versus in ((first, 1, None), (second, 1, 2), (second, 3, 4)):
         assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", row[macro_f1])

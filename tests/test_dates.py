@@ -72,10 +72,14 @@ def test_one_date_that_allows_only_one_order_decides_for_the_whole_column():
     assert read("10/11/2017", "10/15/2017", "11/10/2017 08:00")[0] == ["2017-10-11", "2017-10-15", "2017-11-10"]
     found, notes = read("10/11/2017", "15/10/2017", "11/10/2017 08:00")
     assert found == ["2017-11-10", "2017-10-15", "2017-10-11"]
-    assert notes == ["when: dates such as 10/11/2017 are read as day/month/year, as the whole column must be: 1 of them allow nothing else"]
+    assert notes == [
+        "when: dates such as 10/11/2017 are read as day/month/year, because 1 of the column's dates can be read in no other way"
+    ]
 
 
-@pytest.mark.parametrize(("others", "why"), [(["2017-10-15"], "no date of the column tells"), (["10/15/2017", "15/10/2017"], "some dates")])
+@pytest.mark.parametrize(
+    ("others", "why"), [(["2017-10-15"], "no date in the column shows which"), (["10/15/2017", "15/10/2017"], "some dates")]
+)
 def test_nothing_is_guessed_where_the_column_does_not_tell(others, why):
     found, notes = read("10/11/2017", *others, "12/11/2017")
     assert found == [None, *(["2017-10-15"] * len(others)), None]

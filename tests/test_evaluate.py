@@ -219,7 +219,7 @@ def test_run_is_tied_to_the_model_of_another_experiment(evaluated, tracked):
     tied = {metric.key: metric.value for metric in model.metrics if metric.run_id == run.info.run_id}
     assert [link.model_id for link in mlflow.get_run(run.info.run_id).inputs.model_inputs] == [model.model_id]
     assert run.info.run_name.startswith(f"evaluate {tracked.out.parent.name}/{tracked.out.name} · data test · ")
-    assert f"Macro-F1 **{evaluated.metrics['macro_f1']:.3f} [" in run.data.tags["mlflow.note.content"]
+    assert f"Macro-F1 is **{evaluated.metrics['macro_f1']:.3f} [" in run.data.tags["mlflow.note.content"]
     assert tied["test/macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
     files = {path.path for path in mlflow.MlflowClient().list_artifacts(run.info.run_id, "evaluation")}
     assert files == {f"evaluation/{name}" for name in FILES}

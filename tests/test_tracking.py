@@ -85,7 +85,7 @@ def test_run_says_what_it_is_and_how_long_it_took(tracked, run):
     assert re.fullmatch(rf"train metoo blend · {tracked.data.name} · 20\d\d-\d\d-\d\d \d\d:\d\d", run.info.run_name)
     note = run.data.tags["mlflow.note.content"]
     metrics = tracked.first.evaluation.metrics
-    assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in note
+    assert f"Macro-F1 is **{metrics.macro_f1:.3f}**" in note
     assert f"| assault | {metrics.labels['assault'].support} | {metrics.labels['assault'].precision:.3f} |" in note
     assert run.data.tags["model_digest"] == tracked.first.model.digest_
     (child,) = [mlflow.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
@@ -205,7 +205,7 @@ def test_version_says_what_it_is_and_how_good(connected):
     assert version.run_id == connected.again.run_id
     assert version.description.startswith("**blend**, trained on ")
     assert f"labels `metoo`; model `{connected.again.model.digest_[:12]}`." in version.description
-    assert f"Macro-F1 **{metrics.macro_f1:.3f}**" in version.description
+    assert f"Macro-F1 is **{metrics.macro_f1:.3f}**" in version.description
     assert "champion" in mlflow.MlflowClient().get_registered_model("disclosure").description
 
 

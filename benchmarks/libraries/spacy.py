@@ -1,6 +1,7 @@
 """spaCy's text categoriser, trained by the loop of ``spacy train`` with its defaults.
 
-Adam, batches compounding from 100 to 1,000 words, dropout 0.1; the best checkpoint by macro AUC on posts of authors held out of train.
+It uses Adam, dropout of 0.1 and batches that grow from 100 to 1,000 words, and keeps the checkpoint with the best macro AUC on posts by
+authors held out of train.
 """
 
 import io
@@ -72,7 +73,7 @@ class _TextCategoriser(Peer):
 
 
 class BagOfWords(_TextCategoriser):
-    """Words, the quickstart's choice for efficiency. Word pairs took three times as long and did worse on folds."""
+    """A bag of words, which spaCy's quickstart chooses for efficiency. Word pairs took three times as long and did worse on folds."""
 
     title = "spaCy textcat, bag"
     buckets = 262_144

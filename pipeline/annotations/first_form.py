@@ -1,6 +1,6 @@
 """The normaliser of the first form of annotations (``hash_v1``), as it was when they were made.
 
-Nothing else uses it, and it must never change: whoever holds annotations of that form can still join them.
+Nothing else uses it, and it must never change, so that whoever holds annotations of that form can still join them.
 """
 
 import html

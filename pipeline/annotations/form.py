@@ -42,7 +42,7 @@ class Annotation:
     experiencer, source, stratum, unsure : str or None
         As in the corpus; `experiencer` is None for a text of fewer than `SHORT` words.
     author : str or None
-        A number shared by the posts of one author; None if the author has only one post, or the text fewer than `SHORT` words.
+        A number shared by the posts of one author; None if the author has only one post, or the text has fewer than `SHORT` words.
     cut : str or None
         Number of letters and digits in a post that seems cut off (see `LONG`): longer copies of it begin with these.
     form : int

@@ -30,14 +30,14 @@ def _texts(path: Path, column: str) -> Iterator[str]:
 
 
 def _beginning(text: str, key: str, length: int, form: int) -> str | None:
-    """Return the beginning of a post with `length` letters and digits, and "…" after it, if its fingerprint is `key`."""
+    """Return the beginning of a post, `length` letters and digits long and followed by "…", if its fingerprint is `key`."""
     end = bisect_left(range(len(text)), length, key=lambda end: sum(map(len, canonical_words(text[:end], form))))
     part = text[:end] + "…"
     return part if fingerprint(canonical_words(part, form)) == key else None
 
 
 def _match(text: str, wanted: Mapping[str, Annotation], lengths: Sequence[int], forms: Sequence[int]) -> tuple[str, str] | None:
-    """Find the annotation of a post, and as much of the post as was annotated; `lengths` of cut-off posts are descending."""
+    """Find the annotation of a post, and as much of the post as was annotated; `lengths`, those of cut-off posts, are descending."""
     if len(text) > MAX_CHARS:  # no post is that long, and normalising it would be slow
         return None
     for form in forms:

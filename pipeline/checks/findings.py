@@ -1,4 +1,7 @@
-"""Results of checks of a corpus: counts, pairs and suspects, with ids and labels but never a text or an author."""
+"""What checking a corpus finds: counts, pairs of repeated posts, and labels likely to be wrong.
+
+The results hold ids and labels, but never a text or an author.
+"""
 
 from typing import Literal
 
@@ -51,7 +54,7 @@ class Conflicts(Result):
 
 
 class SharedAuthors(Result):
-    """Number of known authors and of those in several splits, and the latter's posts by split."""
+    """Number of known authors, number of those who are in several splits, and how many posts of the latter are in each split."""
 
     known: int
     in_several_splits: int
@@ -73,7 +76,7 @@ class Pair(Result):
 
 
 class LabelErrors(Result):
-    """Posts of a split that have a label, and how many values are likely wrong, which is None if every post has the same value."""
+    """Number of posts in a split that have a label, and of values that are likely wrong; None if every post has the same value."""
 
     posts: int
     given: int
@@ -95,9 +98,9 @@ class Suspect(Result):
 class SplitChecks(Result):
     """Repeated posts, authors in several splits, and labels that contradict each other.
 
-    `near_from` is the minimum similarity of near-duplicates, except where one stands whole in the other. `pairs` are worth looking at:
-    each post with the first post of its text in every split, and such first posts of nearly equal texts. Pairs across splits come
-    first, then the most similar.
+    `near_from` is the minimum similarity of near-duplicates, except where one contains the whole of the other. `pairs` lists the pairs that
+    are worth looking at: each post is paired with the first post in every split that has the same text, and the first posts of nearly equal
+    texts are paired with each other. Pairs across splits come first, then the most similar.
     """
 
     near_from: float

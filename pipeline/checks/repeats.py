@@ -45,8 +45,8 @@ def _posts(corpus: Corpus) -> list[_Post]:
 class _Found:
     """Posts grouped by text.
 
-    `groups` lists the posts of each text, `short` which texts have too few words to look for near-duplicates, `near` pairs of
-    groups, and `first` each group's first post by split.
+    `groups` lists the posts of each text, and `short` tells which texts have too few words to look for near-duplicates. `near` lists pairs
+    of groups whose texts are nearly equal, and `first` holds each group's first post in each split.
     """
 
     posts: list[_Post]
@@ -93,7 +93,7 @@ def _conflicts(found: _Found, names: Sequence[str]) -> Conflicts:
     """Count texts with several sets of labels, and pairs of nearly equal texts with different sets."""
     given = [{found.posts[number].labels for number in group} for group in found.groups]
     texts = [number for number, sets in enumerate(given) if len(sets) > 1]
-    # What stands whole in a longer text need not have its labels.
+    # A text that is quoted in a longer one need not have the same labels.
     pairs = [(one, other) for one, other, similarity in found.near if similarity >= NEAR and given[one] != given[other]]
     exact, near = [given[number] for number in texts], [given[one] | given[other] for one, other in pairs]
 
@@ -151,10 +151,10 @@ def _pairs(found: _Found) -> list[Pair]:
 def check_splits(corpus: Corpus) -> SplitChecks:
     """Look for repeated posts, authors in several splits, and labels that contradict each other.
 
-    Texts are equal if they are the same after `normalise`. They are near-duplicates if they share four in five of the runs of
-    five characters in their words, or if one stands whole in the other (see `pipeline.corpora.near.near_duplicates`); what is added
-    when a post is passed on does not count (see `pipeline.corpora.wording.wording`). Posts of fewer than five words are compared
-    exactly only. A text with more than ten near-duplicates in a split is paired with the first ten.
+    Texts are equal if they are the same after `normalise`. They are near-duplicates if they share four fifths of the runs of five
+    characters in their words, or if one contains the whole of the other (see `pipeline.corpora.near.near_duplicates`); what is added when a
+    post is passed on does not count (see `pipeline.corpora.wording.wording`). Posts of fewer than five words are compared exactly only. A
+    text with more than ten near-duplicates in a split is paired with the first ten.
 
     Parameters
     ----------

@@ -36,8 +36,8 @@ def main(
     data: Annotated[list[str], typer.Option(help="As in train.py. Replaces data.sources.")] = [],  # noqa: B006
     split: Annotated[str | None, typer.Option(help="Split to use; by default test, or the whole file.")] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Also compare with this model on the same posts.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="Scores of unlabelled posts: estimate label shares.")] = None,
-    promote: Annotated[str | None, typer.Option(metavar="NAME", help="Make it champion of this model if it passes.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Scores of unlabelled posts, to estimate label shares.")] = None,
+    promote: Annotated[str | None, typer.Option(metavar="NAME", help="Make it the champion of this registered model if it passes.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = OUT,
     config: Annotated[list[Path], typer.Option(help="As in train.py, for example to map columns.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006

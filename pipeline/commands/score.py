@@ -22,7 +22,7 @@ from pipeline.scoring.processes import GC_THRESHOLD
 if TYPE_CHECKING:
     from pipeline.scoring import Summary
 
-_NAMED = 3  # files of which the same is said by name
+_NAMED = 3  # how many files are named if the same is said of all
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -79,7 +79,7 @@ def _band(text: str | None) -> tuple[float, float] | None:
 
 
 class _Notes:
-    """Say on standard error what files were taken for; of files of which the same is to be said, only the first are named."""
+    """Say on standard error how files were read; if the same is said of many files, only the first few are named."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -93,7 +93,7 @@ class _Notes:
             print(f"note     {path}: {what}", file=sys.stderr)
 
     def close(self, summary: "Summary") -> None:
-        """Say of how many further files the same is true, and how many ids look wrong; the manifest has these numbers, too."""
+        """Say how many further files each note is about, and how many ids look wrong; the manifest has the numbers of ids, too."""
         if self._as_json:
             return
         for what, times in self._times.items():
@@ -159,17 +159,17 @@ def main(
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Directory or models:/NAME@ALIAS; default: released model.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = DEFAULT_OUT,
-    id_column: Annotated[str, typer.Option(help="Column with the post's id; none: number the rows.")] = "id",
+    id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
-    abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range for review.")] = None,
+    abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range of probability for review.")] = None,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
-    explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most per label.")] = False,
-    max_chars: Annotated[int, typer.Option(min=1, help="Longest text.")] = MAX_CHARS,
-    over_long: Annotated[OverLong, typer.Option(help="What to do with longer texts.")] = "reject",
-    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share is rejected.")] = 0.5,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.", show_default="the cores")] = CORES,
+    explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
+    max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters of a text.")] = MAX_CHARS,
+    over_long: Annotated[OverLong, typer.Option(help="What to do with texts that are longer.")] = "reject",
+    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share of the posts is rejected.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="the cores")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",
@@ -178,7 +178,7 @@ def main(
     """Score posts: a probability and a decision for each label.
 
     Inputs are JSON, one object a line or an array, CSV and TSV (all also .gz, .bz2, .xz or .zst), Parquet and .xlsx; delimiters and
-    encodings are recognised, and what is unusual is said. The output holds part-* files, rejects.jsonl and manifest.json: ids,
+    encodings are recognised, and anything unusual is reported. The output holds part-* files, rejects.jsonl and manifest.json: ids,
     probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or --explain writes words
     of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2 usage or input error,
     nothing done; 3 too many posts rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
@@ -213,7 +213,7 @@ def main(
         _show(summary, out)
     share = summary.rejected / max(summary.read, 1)
     if share > max_reject_rate:
-        reasons = "the column error" if engine == "spark" else f"{out}/rejects.jsonl"
+        reasons = "the column 'error'" if engine == "spark" else f"{out}/rejects.jsonl"
         message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {max_reject_rate}: see {reasons}"
         print(f"error: {message}", file=sys.stderr)
         raise typer.Exit(terminal.TOO_MANY_REJECTS)

@@ -35,8 +35,9 @@ def _dry_run(config: Config) -> None:
 
 
 def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> str:
-    """Return what tells this training from others of the same data: the configs laid over the default, and single settings."""
-    # Without the section, and the last setting first, because MLflow's list of runs shows only the beginning. A URI may hold a password.
+    """Return what distinguishes this training from others on the same data: the configs laid over the default, and single settings."""
+    # Settings are named without their section, the last one first, because MLflow's list of runs shows only the beginning of a name. Those
+    # of tracking are left out, because a URI may hold a password.
     ours = [".".join(setting.split(".")[1:]) or setting for setting in settings if not setting.startswith(("tracking", "data"))]
     parts = [*(path.stem for path in config), *([] if seed is None else [f"seed={seed}"]), *reversed(ours)]
     return textwrap.shorten(" ".join(parts or ["default"]), 60, placeholder=" …")
@@ -78,7 +79,7 @@ def where_to_look(tracking: Tracking) -> str:
 
 
 def _next(config: Config) -> str:
-    """Return the beginning of the command that scores posts like those of training, from the folder that we are in."""
+    """Return the beginning of the command that scores posts like those of training, to be run in the current folder."""
     here = Path("score.py").is_file()
     program = f"{terminal.runnable('python')} score.py" if here else f"{terminal.runnable('disclosure')} score"
     columns, ours = config.data.columns, Columns()
@@ -165,12 +166,12 @@ def main(
     sweep_: Annotated[Path | None, typer.Option("--sweep", metavar="FILE", help="Instead, search for the best config of a sweep.")] = None,
     check_data_: Annotated[bool, typer.Option("--check-data", help="Instead, look for problems in the data.")] = False,
     show_texts: Annotated[int | None, typer.Option("--show-texts", metavar="N", min=1, help="Show N posts per kind of problem.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check config and data, print both, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the config and the data, print both, and stop.")] = False,
 ) -> None:
     """Train, evaluate and track a disclosure classifier.
 
     Data is a file, a folder, a saved data set or hub:NAME; train=FILE and the like give it a role. Exports of Label Studio, Doccano,
-    Prodigy and Argilla are recognised; one line says what was taken for what. --sweep compares configs by
+    Prodigy and Argilla are recognised; one line says how the data was read. --sweep compares configs by
     cross-validation, writes the best one to runs/sweep and keeps no model. --check-data looks for duplicates, authors in several splits,
     conflicting labels and likely label errors, and writes them to runs/checks; --show-texts adds the posts, on a terminal only.
     """

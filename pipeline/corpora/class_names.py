@@ -44,12 +44,12 @@ def with_class_names(features: datasets.Features, rows: Iterable[Row | BrokenRow
 
 
 def features_of(path: Path) -> datasets.Features:
-    """Return the types of a Parquet file's columns, as `datasets` wrote them; none for other files, or if it did not write them."""
+    """Return the types of a Parquet file's columns, as `datasets` wrote them; without any for other files, or if it did not."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         schema = pq.read_schema(path) if path.is_file() and kind_of(path) == ".parquet" else pa.schema([])
-    except (pa.ArrowException, OSError):  # reading the rows will tell
+    except (pa.ArrowException, OSError):  # reading the rows will raise the error
         schema = pa.schema([])
     return datasets.Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else datasets.Features()

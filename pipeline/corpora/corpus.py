@@ -115,7 +115,7 @@ class Corpus:
         Digest of the splits' names and of the ids, texts and labels in them, in order.
     unlabelled : datasets.Dataset
         Posts without labels, to be labelled by a teacher (see `models.lessons`), with the columns of `Record`. Every text occurs
-        once and is not in any split (after `without_overlap`); posts by authors of other splits than train are excluded.
+        once and is not in any split (after `without_overlap`); posts by authors of splits other than train are excluded.
     """
 
     splits: datasets.DatasetDict

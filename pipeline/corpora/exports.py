@@ -79,7 +79,7 @@ class Export:
 
 
 def majority(votes: Iterable[tuple[Iterable[str], frozenset[str] | None]]) -> tuple[list[str], int]:
-    """Return the labels that more than half of those gave who were asked about them, and how many labels fewer gave.
+    """Return the labels given by more than half of the annotators who were asked about them, and the number of labels that fewer gave.
 
     Parameters
     ----------
@@ -111,12 +111,12 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def _key(value: Any, row: Row) -> Hashable:
-    """Return what tells a post from others; the row's number if its file does not say."""
+    """Return what distinguishes a post from others, or else the number of its row."""
     return row.number if value is None else str(value)
 
 
 def _question(export: Export, names: Iterable[str], wanted: str) -> str:
-    """Choose among the questions that annotators answered the one that asks for labels."""
+    """Choose the question that asks for labels, among those that annotators answered."""
     found = sorted(set(names))
     chosen = wanted if wanted in found else found[0] if len(found) == 1 else None
     if chosen is None:
@@ -147,7 +147,7 @@ def _label_studio(export: Export, rows: Sequence[Row], wanted: str, cells: Label
 
 
 def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:
-    """Read one row an annotation; the labels are in a column with the question's name, which JSON-MIN leaves out where it is empty."""
+    """Read one row per annotation; the labels are in the column named after the question, which JSON-MIN leaves out where it is empty."""
 
     def lists_labels(name: str) -> bool:
         read = [cells.read(row.fields.get(name)) for row in rows]
@@ -164,13 +164,13 @@ def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: str, cells: 
 
 
 def _named(choice: dict[str, Any], cells: LabelCells) -> str:
-    """Return the label that a choice of Prodigy is, by its id or else its text."""
+    """Return the label that one of Prodigy's choices stands for, by its id or else by its text."""
     names = [str(choice.get("id")), str(choice.get("text"))]
     return next(filter(cells.match, names), names[0])
 
 
 def _prodigy(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:
-    """Read one row an answer: options that were accepted, or one label that was accepted or rejected."""
+    """Read one row per answer: options that were accepted, or one label that was accepted or rejected."""
     if not any(name in row.fields for row in rows for name in ("accept", "label", "options")):
         _question(export, [], wanted)
     export.labels_from = "accepted answers"
@@ -201,7 +201,7 @@ def _prodigy(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells
 
 
 def _argilla_responses(fields: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the responses to each question, in whichever of Argilla's forms they are."""
+    """Return the responses to each question, whichever of Argilla's forms they are in."""
     responses = fields.get("responses")
     if isinstance(responses, dict):
         return {question: _dicts(given) for question, given in responses.items()}
@@ -209,7 +209,7 @@ def _argilla_responses(fields: dict[str, Any]) -> dict[str, list[dict[str, Any]]
     for response in _dicts(responses):
         for question, given in _dict(response.get("values")).items():
             found.setdefault(question, []).append({"status": response.get("status"), **_dict(given)})
-    for name, given in fields.items():  # flattened, as a data set
+    for name, given in fields.items():  # in a data set, responses are flattened
         if name.endswith(".responses"):
             pairs = zip_longest(_list(given), _list(fields.get(f"{name}.status")))
             found[name.removesuffix(".responses")] = [{"value": value, "status": status} for value, status in pairs]
@@ -252,7 +252,7 @@ def _is_argilla(fields: dict[str, Any]) -> bool:
 
 class _Tool(NamedTuple):
     name: str
-    recognises: Callable[[dict[str, Any]], bool]  # a row of it
+    recognises: Callable[[dict[str, Any]], bool]  # called with the fields of a row
     read: Callable[[Export, Sequence[Row], str, LabelCells], None]
 
 

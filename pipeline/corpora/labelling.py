@@ -13,8 +13,8 @@ from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of, is_blank
 from pipeline.corpora.layout import option
 from pipeline.corpora.problems import Problems, counted
 
-_LONGEST, _OFTEN = 40, 5  # what is longer may be a post; what occurs so often and is short is hardly one
-_SHOWN = 5  # unknown labels in a message
+_LONGEST, _OFTEN = 40, 5  # a longer text may be a post; a short one that occurs this often is hardly one
+_SHOWN = 5  # how many unknown labels a message names
 
 
 def shown_value(value: Any, times: int = 1) -> str:
@@ -33,7 +33,7 @@ def shown_value(value: Any, times: int = 1) -> str:
 
 
 class Labelling:
-    """Finds the labels of the posts of a file or data set, and counts what deserves to be told.
+    """Finds the labels of the posts of a file or data set, and counts what users should be told.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Labelling:
     columns : str or mapping of str to str
         The column that lists labels, or the column of each label; not used for posts that have votes.
     problems : Problems
-        Receives what cannot be read.
+        Collects what cannot be read.
     """
 
     def __init__(self, labels: LabelSet, cells: LabelCells, columns: str | Mapping[str, str], problems: Problems) -> None:
@@ -54,11 +54,11 @@ class Labelling:
         self._spelt: dict[str, str] = {}
 
     def of(self, post: Post) -> list[str]:
-        """Return the labels of a post, the ignored ones among them."""
+        """Return the labels of a post, including those to be ignored."""
         if post.votes:
             return self._agreed(post)
         if isinstance(self.columns, str):
-            cell = post.fields.get(self.columns)  # JSON may leave out what is null
+            cell = post.fields.get(self.columns)  # JSON may leave out a key whose value is null
             self.counts["blank"] += is_blank(cell)
             return self._listed(cell, post.number)
         flags = {label: self._flag(post, column) for label, column in self.columns.items()}
@@ -120,7 +120,7 @@ class Labelling:
         self.problems.add(rows[0], "unknown label", message, len(rows))
 
     def notes(self) -> list[str]:
-        """Return what should be told about the labels, in words."""
+        """Return what users should be told about the labels, one phrase each."""
         spelt = [f"{written!r} taken as {name}" for name, written in self._spelt.items()]
         counts = self.counts
         told = [", ".join(spelt)] if spelt else []

@@ -1,4 +1,4 @@
-"""Spellings of labels: how people write in a cell which labels a post has."""
+"""The spellings of labels: how people write, in a cell, which labels a post has."""
 
 import ast
 import json
@@ -25,7 +25,7 @@ _PREFIX = re.compile(r"(?:labels?|is|has)[_.: -]+", re.IGNORECASE)  # `pandas.ge
 
 
 def canonical(name: str) -> str:
-    """Return a name as snake_case: names that differ in case, spaces and hyphens only become equal.
+    """Return a name as snake_case, so that names that differ only in case, spaces and hyphens become equal.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def flag_of(value: Any) -> bool | None:
 
 
 def _decoded(text: str) -> Any:
-    """Return what a text in brackets stands for, as JSON, Python or NumPy write lists and mappings; any other text as it is."""
+    """Return the list or mapping that a text in brackets stands for, if JSON, Python or NumPy would write it so; otherwise the text."""
     text = text.strip()
     if len(text) < 2 or text[0] + text[-1] not in {"[]", "{}", "()"}:
         return text
@@ -130,16 +130,16 @@ class LabelCells:
         self._by_form = {form: name for name in self._listed if times[form := canonical(name)] == 1}
 
     def match(self, written: str) -> str | None:
-        """Return the label that is written so; None if there is none."""
+        """Return the label that is written this way, or None if there is none."""
         return written if written in self._listed else self._by_form.get(canonical(written))
 
     def columns(self, names: Iterable[str]) -> dict[str, str]:
-        """Return which of some columns are named after a label that is not ignored, by label."""
+        """Return, by label, the columns that are named after a label that is not ignored."""
         found = {self.match(name) or self.match(_PREFIX.sub("", name, count=1)): name for name in names}
         return {label: found[label] for label in self.known if label in found}
 
     def _parts(self, text: str) -> tuple[list[str], list[str]]:
-        """Return the labels in a text that is no list, and what is none of them."""
+        """Return the labels in a text that is not a list, and the parts that are not labels."""
         if whole := self.match(text):
             return [whole], []
         parts = [part for part in _SEPARATORS.split(text) if part.strip()]
@@ -148,11 +148,11 @@ class LabelCells:
             if all(map(self.match, split)):
                 return [name for each in split if (name := self.match(each))], []
         found = [name for part in parts if (name := self.match(part))]
-        # Without any label in it, the text may be a post, of which no piece must be shown.
+        # A text without any label in it may be a post, and no part of a post must be shown.
         return (found, [part.strip() for part in parts if not self.match(part)]) if found else ([], [text.strip()])
 
     def read(self, value: Any) -> tuple[list[str], list[Any]]:
-        """Return the labels that a cell lists, in their order there, and what it lists that is no label."""
+        """Return the labels that a cell lists, in the order of the cell, and whatever else it lists."""
         listed = list(_written(value))
         if len(listed) == 1 and isinstance(listed[0], str) and listed[0].strip().casefold() in _NOTHING and not self.match(listed[0]):
             return [], []

@@ -21,7 +21,7 @@ _SAMPLE = 200  # rows to look at for a suggestion
 
 
 class Layout(NamedTuple):
-    """Which column holds what, and in words whatever is not as the config says."""
+    """Which column holds what, and a description of whatever is not as the config says."""
 
     columns: Columns
     taken: list[str]
@@ -116,8 +116,8 @@ def _lacking(columns: Columns, found: Mapping[str, Any], names: Sequence[str], s
 def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool) -> Layout:
     """Find out which column holds what.
 
-    Columns are found by the name in the config, in any case and with spaces or hyphens for ``_``. Besides, ``label`` may stand for
-    ``labels``, the labels may be columns of their own, and without an ``id``, rows are numbered.
+    Columns are found by their names in the config, in upper or lower case, and with spaces or hyphens in place of ``_``. Moreover,
+    ``label`` may stand for ``labels``, labels may have columns of their own, and rows are numbered if there is no ``id``.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
     Raises
     ------
     InputError
-        If a column is missing. The message tells the options that would read the rows, but lacks the name of the file.
+        If a column is missing. The message gives the options with which the rows can be read, but not the name of the file.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     wanted = {key: value for key, value in columns if isinstance(value, str) and key != "labels"}
@@ -155,7 +155,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
 
 
 def labels_elsewhere(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells) -> str | None:
-    """Return the option that names another column than the config does, if that one seems to hold the labels."""
+    """Return the option that names a different column than the config does, if that column seems to hold the labels."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     found = _suggested(names, rows, cells).get("labels")
     return None if found in (None, columns.labels) else option("labels", found)

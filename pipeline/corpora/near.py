@@ -16,14 +16,14 @@ NEAR = 0.8  # minimum Jaccard similarity of near-duplicates' runs of characters
 _RUN = 5  # characters: unlike words, enough of these runs survive when one word in twenty is changed
 # Bands and rows of the index. It misses one in 4,500 pairs with a similarity of 0.8. False candidates cost little: each is verified.
 _BANDS, _ROWS = 16, 4
-_COMPARED = 3  # neighbours, and first texts of every split, that a text of a large group is compared with
+_COMPARED = 3  # how many neighbours, and how many first texts of every split, a text of a large group is compared with
 _MOST = 10  # near-duplicates per split that a text is paired with, so that a thousand variants of one text do not make a million pairs
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _AT_ONCE = 50_000  # pairs to verify at a time, which bounds the memory
 
-# A text that stands whole in another one is quoted there, if it has this many words, or is this share of the other one.
+# A text that another one contains whole counts as quoted there if it has this many words, or makes up this share of the other one.
 _QUOTED, _MOSTLY = 12, 0.7
-_START, _WHOLE = 5, 60  # words by which such a text is looked up, and words of it that must stand there
+_START, _WHOLE = 5, 60  # words by which such a text is looked up, and most words that are compared
 
 Pairs = NDArray[np.int64]  # shape (n_pairs, 2), the smaller index first
 
@@ -38,7 +38,7 @@ def _runs(outlines: Sequence[str]) -> "csr_matrix":
         hashes = (hashes + codes[place : place + len(hashes)]) * _MULTIPLIER
     ends = np.cumsum([len(outline) for outline in outlines])
     within = np.ones(len(codes), bool)
-    within[(ends[:, None] - np.arange(1, _RUN)).ravel()] = False  # runs that would reach into the next text
+    within[(ends[:, None] - np.arange(1, _RUN)).ravel()] = False  # leave out runs that would reach into the next text
     pointers = np.r_[0, ends - (_RUN - 1) * np.arange(1, len(ends) + 1)]
     columns = (hashes[within[: len(hashes)]] >> np.uint64(2)).astype(np.int64)
     runs = csr_matrix((np.ones(len(columns), np.float32), columns, pointers), (len(outlines), 2**62))
@@ -77,9 +77,9 @@ def _first_of_each_split(members: NDArray[np.int64], inside: NDArray[np.bool_]) 
 def _candidates(keys: NDArray[np.uint64], inside: NDArray[np.bool_]) -> Pairs:
     """Return pairs of texts that have the same key in a band.
 
-    If up to eleven texts have a key, each is paired with each. If there are more, which is so if a template was filled in many ways,
-    each is paired with the first of every split, and with its neighbours once those with the same key in the next band, too, stand
-    next to each other.
+    If up to eleven texts have a key, each is paired with every other. If there are more, as when a template was filled in in many ways,
+    each is paired with the first texts of every split, and with its neighbours after sorting by the key of the next band, which puts texts
+    that share that key, too, next to each other.
     """
     found = [np.zeros((0, 2), np.int64)]
     for band in range(_BANDS):
@@ -110,7 +110,7 @@ def _similarities(runs: "csr_matrix", pairs: Pairs) -> NDArray[np.float64]:
 
 
 def _quotations(wordings: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
-    """Find texts that stand whole in another one, as indices of the two."""
+    """Find texts that another one contains whole, and yield the indices of the two."""
     starts: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
     whole: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, words in enumerate(wordings):
@@ -146,8 +146,9 @@ def _wanted(pairs: Pairs, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
     """Find pairs of posts of which one nearly repeats the other.
 
-    Two posts do if they share four in five of the runs of five characters in their words, or if one stands whole in the other and
-    has at least twelve words or is seven tenths of it. Posts of fewer than five words are left out.
+    Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words, or if one contains the whole
+    of the other and the contained one has at least twelve words or makes up seven tenths of the longer one. Posts of fewer than five words
+    are left out.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Finds train posts that repeat another one, or that stand in another split, too."""
+"""Finds train posts that repeat another one, or that are also in another split."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def find_overlap(splits: Mapping[str, Sequence[Record]]) -> tuple[Overlap, NDArr
     Returns
     -------
     overlap : Overlap
-        Counts; none is dropped yet.
+        Counts; no post is dropped yet.
     overlapping : ndarray of bool, shape (n_train_posts,)
     """
     held_out = [record for name, records in splits.items() if name != "train" for record in records]

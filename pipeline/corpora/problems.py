@@ -1,10 +1,10 @@
-"""Collects all that is wrong with a file, so that one message can say it."""
+"""Collects everything that is wrong with a file, so that one message can report it all."""
 
 from dataclasses import dataclass
 
 from models.errors import InputError
 
-_SHOWN = 6  # kinds of problems in a message; whoever mends these sees the next ones
+_SHOWN = 6  # kinds of problems that a message shows; once these are mended, the next ones are shown
 
 
 def counted(number: int, noun: str) -> str:
@@ -49,7 +49,7 @@ class Problems:
         self._found.setdefault(kind, _Problem(message, row)).rows += rows
 
     def check(self) -> None:
-        """Raise an `InputError` that tells all problems, if there are any: for each kind, its first row and in how many more it occurs."""
+        """If there are problems, raise an `InputError` that lists them: for each kind, the first row, and in how many more it occurs."""
         if not self._found:
             return
         problems = sorted(self._found.values(), key=lambda problem: problem.first)

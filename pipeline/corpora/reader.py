@@ -29,7 +29,7 @@ def _optional(fields: dict[str, Any], column: str | None) -> str | None:
 
 
 def _id_of(value: Any) -> str | None:
-    """Return an id as text; None if it cannot be one. pandas makes a column of numbers with a gap one of floats."""
+    """Return an id as text, or None if it cannot be one. If a column of numbers has gaps, pandas turns all of them into floats."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, str | int) and value != "" else None
@@ -55,7 +55,7 @@ class Reader:
     Attributes
     ----------
     notes : list of str
-        For each file or data set that is not as the config says, one line that tells what was taken for what.
+        One line for each file or data set that is not as the config says, which tells how it was read.
     """
 
     def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ class Reader:
         return name if self.stems[name] == 1 else f"{name}{self.stems[name]}"
 
     def records(self, path: Path) -> list[Record]:
-        """Read the records of a file; an `InputError` tells all rows that cannot be used."""
+        """Read the records of a file; an `InputError` lists all rows that cannot be used."""
         said = list[str]()
         rows = with_class_names(features_of(path), read_rows(path, [], tell=lambda _, what: said.append(what)))
         return self.table(rows, str(path), path.stem, said)
@@ -90,7 +90,7 @@ class Reader:
         stem : str
             Name of the file or split, with which the ids begin if rows are numbered.
         said : iterable of str
-            What is already known about how the rows were read, once they are.
+            What users should be told about how the rows were read; this is only complete once all rows have been read.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Reader:
         return [record for record in made if record]
 
     def _record(self, post: Post, columns: Columns, labelling: Labelling, problems: Problems, stem: str) -> Record | None:
-        """Make a record of a post; None if it has a problem, of which the caller learns by `problems`."""
+        """Make a record of a post; if it has a problem, add that to `problems` and return None."""
         fields, number = post.fields, post.number
         missing = [column for column in (columns.id, columns.text) if column is not None and column not in fields]
         for column in missing:

@@ -71,7 +71,7 @@ def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> d
         A mapping, such as a ``DatasetDict``, has the splits as its keys.
     reader : Reader
     passed_over : list of str
-        Receives the tables of a mapping whose names are no split.
+        List to which the names of tables are appended that are not named after a split.
 
     Returns
     -------

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from models.hashtags import without_hashtag_words
 from models.text import EMAIL, PHONE, URL, USER, normalise
 
-# The published annotations have a form of their own (`pipeline.annotations.form`), which is as it is for good.
+# The published annotations have a form of their own (`pipeline.annotations.form`), which must stay as it is.
 FORM = 1  # version of `wording` and `fingerprint`: increase it when either changes, also through `normalise`
 SHORT = 5  # words: many people write the same shorter posts, such as "me too"
 

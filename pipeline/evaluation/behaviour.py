@@ -29,7 +29,7 @@ class Case:
     functionality, case_id : str
         What the case tests, and its name.
     contrast_id : str
-        The case that this one differs from in a few words; empty for none.
+        The case that this one differs from by a few words; empty if there is none.
     text : str
         The post, which is invented.
     test : {"labels", "same", "direction"}
@@ -76,7 +76,7 @@ def load_cases(path: str, labels: LabelSet) -> list[Case]:
     Parameters
     ----------
     path : str
-        CSV with the columns of `Case`, lists joined by ``;``. A path that does not exist is looked up in this repository.
+        CSV with the columns of `Case`; the items of a list are joined by ``;``. A path that does not exist is looked up in this repository.
     labels : LabelSet
         Known labels, to recognise misspelt ones; cases may also name labels of other sets.
 

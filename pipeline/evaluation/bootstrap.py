@@ -14,7 +14,7 @@ Counts = NDArray[np.uint16]
 
 _CELLS = 2_000_000  # rounds × posts in one block, to limit memory
 _OF_LABEL = "labels."
-_FEWEST = 20  # authors: resampling fewer says nothing about other authors
+_FEWEST = 20  # minimum number of authors: resampling fewer says nothing about other authors
 _UNDEFINED = 0.01  # share of rounds in which a metric may be undefined (no positives drawn); beyond that it gets no interval
 
 
@@ -36,7 +36,7 @@ def resample(groups: NDArray[np.int64], rounds: int, seed: int) -> Counts:
     Returns
     -------
     ndarray of uint16, shape (rounds, n_posts)
-        Without any rounds if the posts are by fewer than 20 authors.
+        There are no rounds if the posts are by fewer than 20 authors.
     """
     _, author = np.unique(groups, return_inverse=True)
     authors = author.max(initial=-1) + 1

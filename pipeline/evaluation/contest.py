@@ -67,7 +67,7 @@ def open_contest(name: str, model: Classifier, tracked: Tracking) -> Contest:
     Raises
     ------
     InputError
-        If the model is not a version of it, is the champion already, or has other labels than the champion.
+        If the model is not a version of `name`, is the champion already, or does not have the champion's labels.
     """
     from pipeline import tracking
 
@@ -104,7 +104,7 @@ def make_champion(contest: Contest, run_id: str | None) -> Gate:
     ----------
     contest : Contest
     run_id : str or None
-        Run to tag; None before there is one, and then nothing is done and the gate fails.
+        Run to tag. Before there is one, it is None: then nothing is done, and the gate fails.
     """
     from pipeline import tracking
 

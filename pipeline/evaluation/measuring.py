@@ -45,7 +45,7 @@ class MeasuredSplit:
 
 
 def metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> MeasuredMetrics:
-    """Compute the metrics of a model's answers, and those of baselines; arguments as in `Evaluation`."""
+    """Compute the metrics of a model's answers, and those of baselines; the arguments are as in `MeasuredSplit`."""
     metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
     return MeasuredMetrics(**dict(metrics), baselines=compute_baselines(Y, model.prior_, model.labels))
 

@@ -1,4 +1,4 @@
-"""Counts what a model gets right and wrong, and names the posts that it was most sure about and wrong."""
+"""Counts what a model gets right and wrong, and lists the wrong decisions that it was surest of."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def _surest(wrong: NDArray[np.bool_], probability: NDArray[np.float32], ids: Seq
 
 
 def _pairs(rows: NDArray[np.bool_], columns: NDArray[np.bool_], names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return in how many posts each row's name and each column's name go together."""
+    """Count, for each pair of names, the posts that have the first in `rows` and the second in `columns`."""
     counts = rows.T.astype(np.int64) @ columns.astype(np.int64)
     return {row: dict(zip(names, each, strict=True)) for row, each in zip(names, counts.tolist(), strict=True)}
 

@@ -38,11 +38,11 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
         from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
     from scipy.stats import norm
 
-    tuned = None if np.ptp(np.concatenate([p, p_unlabelled])) else 0.0  # weight of the model: none if all its probabilities are equal
+    tuned = None if np.ptp(np.concatenate([p, p_unlabelled])) else 0.0  # the model's weight: zero if all its probabilities are equal
     estimate = float(np.squeeze(ppi_mean_pointestimate(y, p, p_unlabelled, lam=tuned)))
     low, high = ppi_mean_ci(y, p, p_unlabelled, alpha=2 * norm.sf(1), lam=tuned)
-    error = float(np.squeeze(high - low)) / 2  # one standard error, which this alpha is chosen for
-    share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # labelled posts with and without the label exist, so not 0 or 1
+    error = float(np.squeeze(high - low)) / 2  # one standard error: alpha is chosen for that
+    share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # not 0 or 1: both kinds of posts exist
     effective = min(share * (1 - share) / max(error, 1e-9) ** 2, len(y) + len(p_unlabelled))
     return share, wilson_interval(share * effective, effective, confidence)
 
@@ -200,7 +200,7 @@ def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str 
     labels : sequence of str
         The model's labels; columns are returned in this order.
     date : str
-        Column with dates. It is there if score.py was told to ``--keep`` it.
+        Column with dates, which is there only if score.py was told to ``--keep`` it.
 
     Returns
     -------

@@ -75,7 +75,7 @@ class Difference(Result):
 
 
 class LabelDifferences(Result):
-    """Differences in a label's metrics; not in calibration error, which noise alone increases if probabilities vary more."""
+    """Differences in a label's metrics, except in its calibration error, which noise alone increases if probabilities vary more."""
 
     precision: Difference
     recall: Difference
@@ -113,7 +113,7 @@ class Sample(Result):
 
 
 class ThresholdRow(Result):
-    """What a threshold finds, and the share of posts to review, of all and of those drawn at random; None if undefined."""
+    """What a threshold finds, and the share to review, both of all posts and of those drawn at random; None if undefined."""
 
     threshold: float
     precision: float | None
@@ -310,7 +310,7 @@ class PeriodPrevalence(Result):
 class Prevalence(Result):
     """Shares of labels among all unlabelled posts and, if dates are known, by month.
 
-    `at_random` says whether the user said (``evaluation.natural``) that the labelled posts were drawn at random. Otherwise the estimates
+    `at_random` is True if the user stated (by ``evaluation.natural``) that the labelled posts were drawn at random. Otherwise the estimates
     hold only if they were.
     """
 
@@ -351,8 +351,8 @@ class Analysis(Result):
 class Results(SplitMetrics):
     """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
 
-    `model` is a digest; `evaluated` says which posts. `seen_in_training` is None if it is not known what the model was trained on.
-    `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` tell how the data was read.
+    `model` is a digest; `evaluated` says which posts were measured. `seen_in_training` is None if it is not known what the model was
+    trained on. `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})

@@ -21,7 +21,7 @@ def measure_unseen(model: Classifier, evaluation: MeasuredSplit, corpus: Corpus,
     split : str
         Split of the corpus that was evaluated.
     trained_on : Fingerprints
-        Those of the model.
+        Fingerprints of the model's training posts.
 
     Returns
     -------

@@ -22,8 +22,8 @@ from pipeline.metrics import LabelMetrics, compute_metrics
 
 NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
-_MOST_VALUES = 40  # shown per column
-_RARE, _LONGEST = 10, 40  # posts, characters: values that are rarer or longer are not shown
+_MOST_VALUES = 40  # values shown per column
+_RARE, _LONGEST = 10, 40  # numbers of posts and of characters: values that are rarer or longer are not shown
 
 
 def _length(text: str) -> str:
@@ -69,7 +69,8 @@ def drawn_at_random(corpus: Corpus, split: str, natural: Natural | Literal["all"
     split : str
         Split whose posts are meant.
     natural : Natural, "all" or None
-        Column and values that mark posts drawn at random. If all posts were, or nobody said which were, all are taken for it.
+        Column and values that mark posts drawn at random. With "all", and with None, which means that nobody said which, all posts count as
+        drawn at random.
 
     Returns
     -------

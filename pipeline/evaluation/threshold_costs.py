@@ -16,7 +16,7 @@ from pipeline.metrics import wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
 _CURVE = np.linspace(0, 1, 101)
-_TESTED = 500  # thresholds to try for a guarantee, at most: limits memory; recall changes by 0.2 % per step
+_TESTED = 500  # most thresholds to try for a guarantee, which limits memory; recall changes by 0.2 % per step
 
 Scores = NDArray[np.float32]
 
@@ -87,11 +87,11 @@ def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None
     from mapie.risk_control import BinaryClassificationController, BinaryRisk
 
     # Fixed sequence: thresholds are tested from the lowest up, each at the full level, until one fails. Recall never rises on
-    # the way, so a threshold that is too high can pass only if the first such one does. They may therefore come from the posts.
+    # the way, so a threshold that is too high can pass only if the first such one does. They may therefore be taken from these very posts.
     tried = np.unique(found)
     controller = BinaryClassificationController(
         lambda scores: np.column_stack([1 - scores, scores]),
-        # Like risk="recall", except that MAPIE then does not round up the number of misses that it computes from a rate.
+        # This equals risk="recall", except that MAPIE then does not round up the number of misses that it computes from a rate.
         risk=BinaryRisk(lambda y, decided: decided != y, lambda y, decided: y == 1, higher_is_better=False),
         target_level=1 - recall,
         confidence_level=confidence,

@@ -1,4 +1,4 @@
-"""Rows of CSV, with whatever delimiter."""
+"""Reads rows of CSV, whatever the delimiter."""
 
 import csv
 import io
@@ -17,8 +17,8 @@ from pipeline.records.rows import TOO_LONG, UNCLOSED, UNDECODABLE, BrokenRow, Ro
 
 _DELIMITERS = ",;\t|"
 _NAMES = {"\t": "tabs"}
-_LOOKED_AT = 20  # rows that the delimiter is chosen by
-_SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?(?P<newline>\r\n|\n|\r)', re.IGNORECASE)  # Excel's way to say it
+_LOOKED_AT = 20  # number of rows by which the delimiter is chosen
+_SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?(?P<newline>\r\n|\n|\r)', re.IGNORECASE)  # a line by which Excel names it
 _NEWLINE = re.compile(r'(?:"[^"]*"|[^"\r\n])*?(\r\n|\n|\r)')
 
 Span = tuple[str, list[str] | str]
@@ -33,7 +33,7 @@ class Dialect:
     delimiter : str
         What separates cells.
     spaced : bool
-        Whether delimiters are followed by spaces that are no part of the cells.
+        Whether delimiters are followed by spaces that are not part of the cells.
     newline : str
         ``\\n``, which may follow a ``\\r``, or a lone ``\\r``, as old programs for the Mac write it.
     """
@@ -43,7 +43,7 @@ class Dialect:
     newline: str = "\n"
 
     def described(self, expected: str) -> list[str]:
-        """Say what is unusual about it, if the delimiter `expected` would not be."""
+        """Say what is unusual about this dialect; the delimiter `expected` would not be."""
         return [
             *([f"separated by {_NAMES.get(self.delimiter, repr(self.delimiter))}"] if self.delimiter != expected else []),
             *(["without the spaces after delimiters"] if self.spaced else []),
@@ -219,5 +219,5 @@ def find_dialect(text: str, columns: Sequence[str], delimiters: str = _DELIMITER
     candidates = [Dialect(delimiter, spaced, newline) for delimiter, spaced in pairs]
     suitability = {dialect: _suitability(text, dialect, columns, whole=whole) for dialect in candidates}
     best = max(candidates, key=suitability.__getitem__)
-    cut_up = suitability[best][:2] > (0, False)  # otherwise one of the columns was found, or none
+    cut_up = suitability[best][:2] > (0, False)  # otherwise, at most one of the columns was found
     return best if cut_up else candidates[0], said.end() if said else 0

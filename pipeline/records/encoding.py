@@ -9,18 +9,18 @@ from pathlib import Path
 from models.errors import InputError
 
 CHUNK = 2**16  # bytes to read at a time
-_LOOKED_AT = 15  # chunks by which an encoding is guessed, besides the first with a byte that is not ASCII
+_LOOKED_AT = 15  # number of chunks by which an encoding is guessed, after the first one with a byte that is not ASCII
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be"}
-_MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # after UTF-32, whose mark begins like this one's
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # after UTF-32, whose mark begins the same way
 _SPOKEN = {"cp1252": "Windows-1252", "mac_roman": "Mac OS Roman"}
-# Bytes of letters and marks in Windows-1252 that occur in Western European text; others are rather a sign of damage.
+# Bytes of letters and marks in Windows-1252 that occur in Western European text; other bytes are more likely to be a sign of damage.
 _WESTERN = {*"‚„…‘’“”•–—™€ŠšŒœŽžŸ\xa0¡¢£¥§©ª«¬®°±²³´µ·¹º»¼½¾¿".encode("cp1252"), *range(0xC0, 0xFE)}
-_MOSTLY = 0.9  # of the bytes that are not ASCII, to assume Windows-1252
+_MOSTLY = 0.9  # share of the bytes that are not ASCII from which Windows-1252 is assumed
 _FOREIGN = 0.25  # if more of the letters are not ASCII, a text is in another alphabet
 
 
 def _marked(head: bytes) -> tuple[str, int]:
-    """Return the encoding that a byte order mark or the zeros beside each letter tell, otherwise "", and the mark's length."""
+    """Return the encoding that a byte order mark, or zeros beside each letter, reveal (otherwise ""), and the length of the mark."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding, len(mark)
@@ -32,7 +32,7 @@ def _marked(head: bytes) -> tuple[str, int]:
 
 
 def _guessed(sample: bytes, path: Path) -> str:
-    """Return the encoding of a sample that is not ASCII: UTF-8, with broken characters if need be, Windows-1252 or Mac OS Roman."""
+    """Return the encoding of a sample that is not ASCII: UTF-8 (perhaps with broken characters), Windows-1252 or Mac OS Roman."""
     text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(sample)
     broken = [ord(letter) - 0xDC00 for letter in re.findall("[\udc80-\udcff]", text)]
     valid = len(re.findall("[^\0-\x7f\udc80-\udcff]", text))
@@ -69,7 +69,7 @@ def read_ahead(chunks: Iterator[bytes], count: int) -> tuple[bytes, Iterator[byt
     bytes
         What was read.
     iterator of bytes
-        The further chunks, or the error that came instead of one.
+        The remaining chunks; if reading ahead failed, asking for one raises the error.
     """
     read = []
     try:
@@ -88,8 +88,9 @@ def _failing(error: OSError) -> Iterator[bytes]:
 def as_utf8(chunks: Iterator[bytes], path: Path, tell: Callable[[str], None]) -> Iterator[bytes]:
     """Turn the chunks of a file into UTF-8, without a byte order mark at the beginning.
 
-    An encoding without a mark is chosen at the first byte that is not ASCII, since up to there all are alike. If it looks like UTF-8 with
-    damage, the damage stays as it is. (charset-normalizer takes short English texts in Windows-1252 for Eastern European ones.)
+    If there is no mark, the encoding is chosen at the first byte that is not ASCII, since all encodings look alike before it. If the text
+    looks like damaged UTF-8, the damage stays as it is. (charset-normalizer takes short English texts in Windows-1252 for Eastern European
+    ones.)
 
     Parameters
     ----------
@@ -103,11 +104,11 @@ def as_utf8(chunks: Iterator[bytes], path: Path, tell: Callable[[str], None]) ->
     Raises
     ------
     InputError
-        When it is in another encoding than UTF-8, UTF-16, UTF-32, Windows-1252 and Mac OS Roman.
+        When the file is in none of UTF-8, UTF-16, UTF-32, Windows-1252 and Mac OS Roman.
     """
     head = next(chunks, b"")
     encoding, start = _marked(head)
-    while head.startswith(codecs.BOM_UTF8, start) and encoding == "utf-8":  # written twice
+    while head.startswith(codecs.BOM_UTF8, start) and encoding == "utf-8":  # some programs write the mark twice
         start += 3
     chunks = chain([head[start:]] if start else [head], chunks)
     if encoding not in ("", "utf-8"):

@@ -1,4 +1,4 @@
-"""Rows of Parquet files, and of Arrow batches."""
+"""Reads rows of Parquet files, and of Arrow batches."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,7 +56,7 @@ def _cell(scalar: Any) -> Any:
 
 
 def _without_dictionaries(kind: "pa.DataType") -> "pa.DataType":
-    """Return a type in which dictionaries, at any depth, are replaced by the type of their values: batches are kept one by one."""
+    """Return a type in which dictionaries, at any depth, are replaced by the type of their values, so that batches agree."""
     import pyarrow as pa
 
     def plain(field: "pa.Field") -> "pa.Field":

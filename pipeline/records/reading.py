@@ -13,7 +13,7 @@ from pipeline.records.parquet import batch_rows, parquet_batches
 from pipeline.records.rows import BrokenRow, Row, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
 
-_LOOKED_AT = 1_000  # rows of JSON of which one must have the columns
+_LOOKED_AT = 1_000  # among this many first rows of JSON, one must have the columns
 
 
 def with_partitions(rows: Iterable[Row | BrokenRow], path: Path) -> Iterable[Row | BrokenRow]:
@@ -49,7 +49,7 @@ def text_rows(file: TextFile, path: Path, first: int = 1) -> Iterator[Row | Brok
 
 
 def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
-    """Yield the rows of a file as `read_rows` does, but whatever columns they have, if any.
+    """Yield the rows of a file as `read_rows` does, whatever columns they have, and even if there are none.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str])
 
 
 def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:
-    """Yield rows, of which one of the first must have the columns; in JSON not just the first, which may be a notice and no post."""
+    """Yield rows, one of the first of which must have the columns; in JSON, the very first may be a notice and not a post."""
     held: list[Row | BrokenRow] = []
     found: dict[str, int] = {}  # the first row that has each column
     for row in rows:
@@ -135,7 +135,7 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable
-        Called with the path and what the file was taken for, if that is not what its name says, in UTF-8 with commas.
+        Called with the path and how the file was read, unless that is as its name says, in UTF-8 and with commas.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, AnyStr
 
 MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
-_SKIPPED = 2**16  # how much of a longer one to skip at a time
+_SKIPPED = 2**16  # how much of a longer line to skip at a time
 
 UNDECODABLE = re.compile("[\udc80-\udcff]")  # from `errors="surrogateescape"`, for bytes that are not UTF-8
 UNCLOSED = "a quote is never closed, so the rest of the file was not read"
@@ -58,7 +58,7 @@ def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:
 
 
 def shown_columns(columns: Iterable[str]) -> str:
-    """List column names for a message; whatever looks otherwise is only counted, because without a header it may be somebody's words."""
+    """List column names for a message; what does not look like a name is only counted: without a header, it may be somebody's words."""
     names = list(columns)
     shown = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", name)]
     others = len(names) - len(shown)

@@ -1,4 +1,4 @@
-"""Open files of rows as UTF-8 text, whatever they are in."""
+"""Open files of rows as UTF-8 text, whatever their format, compression and encoding."""
 
 import bz2
 import io
@@ -21,8 +21,8 @@ from pipeline.records.workbook import workbook_lines
 
 Tell = Callable[[Path, str], Any]
 
-_PIECE = 2**13  # bytes to decompress at a time, of which those before damage are lost
-_COMPRESSIONS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}  # how each begins
+_PIECE = 2**13  # bytes to decompress at a time; if some of them are damaged, those before are lost, too
+_COMPRESSIONS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}  # how such files begin
 _ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _OTHERS = {
     b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx",
@@ -31,7 +31,7 @@ _OTHERS = {
 
 
 def ignore(path: Path, what: str) -> None:
-    """Do not say what a file was taken for."""
+    """Do nothing; for callers who need not be told how a file was read."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
 
 
 def _compression(path: Path, head: bytes) -> str | None:
-    """Return how a file is compressed, by how it begins; by its name only if it does not begin like a file of rows, and so is damaged."""
+    """Return how a file is compressed, going by its beginning, or by its name if that begins like no file of rows (it is damaged)."""
     for name, magic in _COMPRESSIONS.items():
         if head.startswith(magic):
             return name
@@ -118,7 +118,7 @@ def _chunks(content: Any) -> Iterator[bytes]:
 
 
 def _interpreted(chunks: Iterator[bytes], path: Path, columns: Sequence[str], said: list[str]) -> tuple[Iterator[bytes], str, Dialect]:
-    """Return the chunks of a file in UTF-8 as JSONL or CSV, which of these, and how CSV is written; add what is unusual to `said`."""
+    """Return a file's chunks as JSONL or CSV in UTF-8, which of the two it is, and how CSV is written; add what is unusual to `said`."""
     kind, head = kind_of(path), next(chunks, b"")
     text = head.decode("utf-8", "surrogateescape")
     if is_array(text):
@@ -140,7 +140,7 @@ def _interpreted(chunks: Iterator[bytes], path: Path, columns: Sequence[str], sa
 
 @contextmanager
 def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[TextFile]:
-    """Open a file for reading that is not Parquet.
+    """Open a file that is not Parquet, for reading.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     columns : sequence of str
         Columns that it must have, if they are known: delimiters are recognised by them.
     tell : callable
-        Called with the path and what the file was taken for, if that is not what its name says, in UTF-8 with commas.
+        Called with the path and how the file was read, unless that is as its name says, in UTF-8 and with commas.
 
     Raises
     ------

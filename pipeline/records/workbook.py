@@ -1,4 +1,4 @@
-"""Rows of Excel workbooks."""
+"""Reads rows of Excel workbooks."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pipeline.records.rows import shown_columns
 
 
 def _plain(cell: Any) -> Any:
-    if isinstance(cell, float) and cell.is_integer():  # Excel has no other numbers
+    if isinstance(cell, float) and cell.is_integer():  # Excel has no numbers beyond these
         return int(cell)
     return cell.isoformat() if isinstance(cell, date | time) else cell
 
@@ -28,7 +28,7 @@ def workbook_lines(path: Path) -> Iterator[bytes]:
     Raises
     ------
     InputError
-        When a column's name occurs twice; `DamagedError` when it is no workbook.
+        When a column's name occurs twice; `DamagedError` when the file is not a workbook.
     """
     import python_calamine
 

@@ -27,8 +27,8 @@ from pipeline.result_base import Interval
 
 CARD = "README.md"
 _WEAKEST = 12  # functionalities listed
-_NEARLY_ALL = 0.95  # of the posts: a slice this large shows nothing that all posts do not
-_CONFIDENCE = 0.95  # of intervals for shares of ordinary posts, as for behavioural cases
+_NEARLY_ALL = 0.95  # share of the posts: a slice this large shows nothing that all posts do not
+_CONFIDENCE = 0.95  # confidence of intervals for shares of ordinary posts, as for behavioural cases
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _cell(text: str) -> str:
 
 
 def render_card(digest: str, description: Mapping[str, Any], size: int, results: Results, ordinary: Sequence[FalseAlarms]) -> str:
-    """Render a card: what a model is for and what not, what it learned from, how good it is and where it fails.
+    """Render a card: what a model is and is not for, what it learned from, how good it is and where it fails.
 
     Parameters
     ----------

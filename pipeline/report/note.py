@@ -57,8 +57,8 @@ def metrics_note(metrics: SplitMetrics, intervals: Intervals | None = None) -> s
     ranked = _cell(metrics.mean_average_precision, getattr(intervals, "mean_average_precision", None))
     without, silent = number(metrics.baselines.prior.macro_f1), percent(metrics.baselines.all_zero.exact_match)
     overall = (
-        f"Macro-F1 **{macro}**; without reading posts {without}. Mean average precision {ranked}. "
-        f"Every label right for {percent(metrics.exact_match)} of the posts; by giving none, {silent}."
+        f"Macro-F1 is **{macro}** ({without} without reading posts), and mean average precision is {ranked}. "
+        f"Every label is right for {percent(metrics.exact_match)} of the posts; if no label is given, for {silent}."
     )
     return "\n".join([*lines, "", overall])
 

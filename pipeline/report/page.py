@@ -203,7 +203,7 @@ def _verdicts(results: Results, differences: Differences) -> dict[Verdict, list[
 
 
 def _by_column(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
-    """Group slices by column; the column that tells posts drawn at random comes first."""
+    """Group slices by column; the column that marks posts drawn at random comes first."""
     columns: dict[str, list[Slice]] = {}
     for part in slices:
         columns.setdefault(part.column, []).append(part)

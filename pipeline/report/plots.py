@@ -1,4 +1,4 @@
-"""Draws plots for a page: small SVG with selectable text and the page's own colours, the same bytes every time."""
+"""Draws plots for a page: small SVGs with selectable text and the page's own colours, whose bytes are the same every time."""
 
 import html
 import io
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _INK, _LINE, _FIRST, _SECOND = "#010100", "#010101", "#010102", "#010103"
 _COLOURS = {_INK: "currentColor", _LINE: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
 
-_WIDTH = 340  # of every plot, in CSS pixels: fits the screen of a phone
-_LONGEST = 40  # characters of a name that are shown
+_WIDTH = 340  # width of every plot in CSS pixels, which fits the screen of a phone
+_LONGEST = 40  # most characters of a name that are shown
 
 _STYLE: dict[Any, Any] = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.titlesize": 12, "axes.labelsize": 12},
@@ -33,7 +33,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval, both None if undefined. `also` is a second value to show beside it."""
+    """A value with its interval, both None if the value is undefined; `also` is a second value to show beside the first."""
 
     name: str
     value: float | None
@@ -54,7 +54,7 @@ def _shorten(name: str) -> str:
 def _inline(svg: str, identifier: str, title: str) -> str:
     """Turn a figure saved by matplotlib into a named image inside a page."""
     body = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<defs>\s*</defs>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")  # groups' ids would repeat in every plot
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")  # the ids of groups would repeat in every plot
     body = re.sub(r' font-family: [^;"]*;| transform="rotate\(-?0 [^"]*"', "", body)  # so that the page's font is used
     for stand_in, colour in _COLOURS.items():
         body = re.sub(rf"(stroke|fill): {stand_in}", rf"\1: {colour}", body)
@@ -70,7 +70,7 @@ def _drawing(identifier: str, title: str, height: int, *, left: int = 44, top: i
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE | {"svg.hashsalt": identifier}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # browsers have the glyph
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # browsers have the glyphs that matplotlib lacks
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
         figure.subplots_adjust(left=left / _WIDTH, right=1 - 14 / _WIDTH, bottom=44 / height, top=1 - top / height)
         drawing = _Drawing(figure.add_subplot())

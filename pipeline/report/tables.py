@@ -49,7 +49,7 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
 
 
 def rounded_down(threshold: float | None) -> str:
-    """Format a threshold, rounded down to three decimals: copied into ``score.py --threshold``, it must not miss more posts."""
+    """Format a threshold, rounded down to three decimals, so that it misses no more posts if copied into ``score.py --threshold``."""
     return "–" if threshold is None else f"{math.floor(threshold * 1000) / 1000:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""What ids look like that do not name one post each."""
+"""Finds ids that do not name one post each, because they repeat or because a spreadsheet has rounded them."""
 
 import hashlib
 import heapq
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from zlib import crc32
 
 _SHOWN = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")  # how a spreadsheet shows a long number
-_KEPT = re.compile(r"\d{15}00+")  # how it keeps one: 15 digits
-_BY_CHANCE = 0.05  # at most this share of long numbers end so without a spreadsheet
+_KEPT = re.compile(r"\d{15}00+")  # how it saves one, of which it keeps 15 digits
+_BY_CHANCE = 0.05  # at most this share of long numbers end in this way by chance
 _SAMPLED = 256
 
 
 class Ids:
-    """Count the ids of a shard that occurred in it before, or look rounded, and take a sample by which shards can be compared."""
+    """Counts the ids of a shard that repeat or look rounded, and takes a sample of them by which shards can be compared."""
 
     def __init__(self) -> None:
         self._times: Counter[str] = Counter()
@@ -37,6 +37,6 @@ class Ids:
 
     @property
     def sample(self) -> list[int]:
-        """Hashes of some ids, which a quick hash chooses, so that two shards choose the same of the ids that they share."""
+        """Hashes of some ids; a quick hash chooses which, so that two shards choose the same ones among the ids that they share."""
         chosen = heapq.nsmallest(_SAMPLED, self._times, key=lambda identifier: crc32(identifier.encode()))
         return [int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=6).digest()) for identifier in chosen]

@@ -14,7 +14,7 @@ _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, i
 
 
 def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield the files below a folder; folders that links lead to are read once, and not at all if they are read anyway."""
+    """Yield the files below a folder; a folder that links lead to is read once, or not at all if it is read anyway."""
     here = folder.resolve()
     for path in sorted(folder.iterdir()):
         if is_litter(path.name) or path.name.startswith("_"):
@@ -92,9 +92,9 @@ def find_inputs(given: Sequence[str | Path]) -> list[Path]:
 
 
 def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple[dict[str, int], int, bool]:
-    """Return columns of a file with the first rows that have them, how many rows were read, and whether there are no further columns.
+    """Return the columns of a file, each with the first row that has it, the number of rows read, and whether these are all columns.
 
-    Rows of JSON are read until they had the wanted columns, in other files all have the same.
+    Rows of JSON are read until the wanted columns have been found; in other files, all rows have the same columns.
     """
     found: dict[str, int] = {}
     read = 0
@@ -127,7 +127,7 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     out : Path
         The output folder, which must not contain any of the files.
     tell : callable
-        Called with the output folder and a warning when a column to keep was not found, but may still come.
+        Called with the output folder and a warning when a column to keep was not found, but may occur further on.
 
     Raises
     ------

@@ -31,7 +31,7 @@ class Options:
     Attributes
     ----------
     id_column : str or None
-        Column of the inputs with the id. If None, a row's id is its file, as it was given, a colon and the row's number.
+        Column of the inputs with the id. If None, a row's id is made of its file, named as it was given, a colon and the row's number.
     text_column : str
         Column with the text.
     keep : tuple of str
@@ -45,7 +45,7 @@ class Options:
     abstain : (float, float) or None
         Lower and upper bound: a label whose probability is between them, inclusive, is listed in the column ``review``.
     explain : bool
-        Whether to add the column ``explanation`` with the words of the post that count most for each label given or for review.
+        Whether to add the column ``explanation`` with the words of the post that count most for each label that is given or up for review.
     thresholds : mapping of str to float
         Thresholds to use instead of the model's own, by label.
 

@@ -97,7 +97,7 @@ class Output:
     Parameters
     ----------
     folder : Path
-        The folder; it may be missing, empty or an earlier output. What file managers leave in folders is passed over, and stays.
+        The folder; it may be missing, empty or an earlier output. What file managers leave in folders is ignored and left in place.
 
     Raises
     ------

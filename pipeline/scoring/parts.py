@@ -77,7 +77,7 @@ class PartWriter:
         self.options = options
         self.output = Output(folder)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NormaliserWarning)  # `ModelFolder.read` has said it
+            warnings.simplefilter("ignore", NormaliserWarning)  # `ModelFolder.read` has warned already
             self.model = Classifier.load(source.folder)
         if self.model.digest_ != source.digest:
             raise InputError("the model was replaced while the job was running; run it again with --start-over or another --out")

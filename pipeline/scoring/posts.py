@@ -12,7 +12,7 @@ from pipeline.scoring.options import Options
 
 BATCH_POSTS = 4096
 BATCH_CHARS = 4 * 2**20
-# What stands alone in lines of Twitter's streams that are no posts.
+# The only key of an object in Twitter's streams that is not a post.
 _NOTICES = {"delete", "disconnect", "limit", "scrub_geo", "status_withheld", "user_withheld", "warning"}
 
 
@@ -102,7 +102,7 @@ def identifier_of(row: Row, options: Options, origin: str) -> Any:
 
 
 def notice(row: Row) -> str | None:
-    """Return why a row is no post at all, or None."""
+    """Return why a row is not a post at all, or None if it may be one."""
     name = next(iter(row.fields), None) if len(row.fields) == 1 else None
     return f"is a notice ({name}), not a post" if name in _NOTICES else None
 

@@ -1,4 +1,4 @@
-"""Posts to predictions, as the options ask for them."""
+"""Turns posts into predictions, as the options ask."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import Post
 
-REASONS = 5  # words a label, at most
+REASONS = 5  # maximum number of words per label
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of posts.
+    """What a model says about posts.
 
     Attributes
     ----------

@@ -108,7 +108,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An open file: its pieces (first the header of every shard, then row by row), a function from rows to bytes of it, and its form."""
+    """An open file: its pieces (the header of every shard, then each row), how many of its bytes some rows take, and its form."""
 
     pieces: Iterator[Piece]
     position: Callable[[int], int]
@@ -173,7 +173,7 @@ def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore) -
     columns : sequence of str, optional
         Columns of a Parquet file to read, by default all; in other files, the delimiter is recognised by them.
     tell : callable
-        Called with the path and what the file was taken for, if that is not what its name says, in UTF-8 with commas.
+        Called with the path and how the file was read, unless that is as its name says, in UTF-8 and with commas.
 
     Raises
     ------

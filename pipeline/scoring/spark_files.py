@@ -95,7 +95,7 @@ def _whole(rows: Iterable[Row | BrokenRow], path: Path) -> Iterator[Row | Broken
 
 
 def _read_pieces(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
-    """Read pieces of files: paths, the same as they were given, and a row group and its first row, or -1 for the whole file."""
+    """Read pieces of files, each given by its path, that path as the user wrote it, a row group (-1: the whole file) and its first row."""
     for batch in batches:
         for name, origin, group, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             path = Path(name)

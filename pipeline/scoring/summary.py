@@ -17,12 +17,12 @@ _SOFTWARE = ("numpy", "pyarrow", "scipy", "spacy")
 
 @dataclass
 class FileSummary:
-    """The summary of one file: rows read, posts scored, rows rejected, and the output files in the order of its rows."""
+    """The summary of an input file: rows read, posts scored, rows rejected, and its output files, in the order of their rows."""
 
     read: int = 0
     scored: int = 0
     rejected: int = 0
-    parts: dict[str, str] = field(default_factory=dict)  # SHA-256 by file name
+    parts: dict[str, str] = field(default_factory=dict)  # SHA-256 by name of the output file
 
 
 @dataclass
@@ -50,7 +50,8 @@ class Summary:
     files : dict of str to FileSummary
         Summary of each input file.
     repeated_ids : int
-        Number of posts whose id another post has, at least: within a shard all are counted, and in others a sample.
+        Number of posts that share an id with an earlier one. It is a lower limit: within a shard all are counted, but between shards only a
+        sample is compared.
     rounded_ids : int
         Number of posts whose id looks like a number that a spreadsheet has rounded.
     shards, kept_shards : int
@@ -116,7 +117,7 @@ class Summary:
         done : Completion
             The record of the shard.
         sampled : set of int
-            The samples of ids of the shards before, to which that of this one is added.
+            The samples of ids from earlier shards; this shard's sample is added to them.
         """
         self.shards += 1
         self.reasons.update(reason for _, reason in done.rejects)

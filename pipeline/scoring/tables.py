@@ -1,4 +1,4 @@
-"""Posts of a table in memory to a table of predictions."""
+"""Turns a table of posts in memory into a table of predictions."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.scoring.predict import predict
 
 
 def _value(value: Any) -> Any:
-    """A cell as a file would hold it: NumPy numbers as Python's, what is missing as None."""
+    """Return a cell as a file would hold it: NumPy's numbers become Python's, and a missing value becomes None."""
     if isinstance(value, np.generic):
         value = value.item()
     return None if value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value)) else value

@@ -70,7 +70,7 @@ _Wanted = Annotated[_Form, BeforeValidator(_dotted)]
 
 
 class Sweep(Section):
-    """A sweep: which metric to maximise, in which space of configs.
+    """A sweep: the metric to maximise, and the space of configs to search.
 
     `metric` is computed on held-out, author-disjoint folds of train. `space` maps dotted config keys to a `Range` or a list of
     choices.
@@ -82,7 +82,7 @@ class Sweep(Section):
     space: Annotated[dict[str, _Wanted], Field(min_length=1)]
 
     def start(self, config: Config) -> tuple[Values, Values]:
-        """Return the config's own values, by dotted key: those inside the space (choices as listed there) and those outside."""
+        """Split the config's own values, by dotted key, into those that are in the space (written as there) and those that are not."""
         inside: Values = {}
         outside: Values = {}
         for key, wanted in self.space.items():

@@ -1,4 +1,4 @@
-"""Fine-tunes teachers on all folds of train but one, and saves the probabilities they give.
+"""Fine-tunes teachers on all folds of train but one, and saves the log odds that they give.
 
 Needs the extra ``encoder``. This takes hours; a run that was stopped continues where it was.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.teaching.encoder import Encoder
 
 NEIGHBOURS = 8
-_TEMPERATURE = 0.1  # of the softmax over cosine similarities
+_TEMPERATURE = 0.1  # temperature of the softmax over cosine similarities
 
 
 def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
@@ -43,7 +43,7 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
     vectors -= vectors.mean(axis=0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)  # exclude the word itself, also if others have the same vector
+    np.fill_diagonal(similarity, -np.inf)  # exclude the word itself, even if others have the same vector
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
     values = np.take_along_axis(similarity, nearest, axis=1)
     weights = np.exp((values - values[:, :1]) / _TEMPERATURE)
@@ -124,7 +124,7 @@ def teach(
     threads: int = 1,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Lessons:
-    """Fine-tune teachers and make lessons of the probabilities they give.
+    """Fine-tune teachers and make lessons of the log odds that they give.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Makes a SQLite store's file whole or not at all, and once, however many processes start together."""
+"""Makes the file of a SQLite store, completely or not at all, and only once, however many processes start together."""
 
 from pathlib import Path
 
@@ -17,12 +17,13 @@ def sqlite_file(uri: str) -> Path | None:
 def make_store(uri: str) -> None:
     """Make the file of a SQLite store if there is none.
 
-    MLflow makes its tables in hundreds of steps. If two processes take them together, or one is stopped, what it leaves cannot be used.
+    MLflow makes its tables in hundreds of steps. If two processes take these steps at once, or one is stopped half-way, the file that is
+    left cannot be used.
 
     Parameters
     ----------
     uri : str
-        The store's URI. Stores that are no SQLite file are left to MLflow.
+        The store's URI. Stores that are not SQLite files are left to MLflow.
     """
     path = sqlite_file(uri)
     if path is None or (path.exists() and path.stat().st_size):
@@ -37,5 +38,5 @@ def make_store(uri: str) -> None:
             new.unlink(missing_ok=True)
             mlflow.MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)  # makes the tables
             new.replace(path)
-        # Whoever still waits for this lock finds the store made.
+        # Processes that still wait for this lock will find the store made.
         Path(lock.lock_file).unlink(missing_ok=True)

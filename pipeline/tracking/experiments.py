@@ -1,4 +1,4 @@
-"""Chooses the experiment, as the config or MLflow's environment variables name it, and checks the run that these continue."""
+"""Chooses the experiment that the config or MLflow's environment variables name, and checks a run that the latter name."""
 
 import os
 
@@ -10,7 +10,7 @@ from pipeline.config import Tracking
 from pipeline.tracking.errors import reason_of
 
 DEFAULT_EXPERIMENT = "disclosure"
-_KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"  # what MLflow's UI shows of it
+_KIND, _MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"  # which pages MLflow's UI shows first
 
 
 def _of_environment() -> Experiment | None:
@@ -57,7 +57,7 @@ def choose_experiment(tracking: Tracking) -> str:
     Parameters
     ----------
     tracking : Tracking
-        Names the experiment, or does not.
+        May name the experiment.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def choose_experiment(tracking: Tracking) -> str:
     name = named.name if named else tracking.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
     # By id, because MLflow does not make an experiment active that another process creates at the same moment.
     found = mlflow.set_experiment(experiment_id=mlflow.set_experiment(name).experiment_id)
-    # MLflow sets the variable for its subprocesses. Here it must go on meaning what the user wants.
+    # MLflow sets the variable for its subprocesses. Here it must keep the value that the user gave it.
     if before is None:
         os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     else:

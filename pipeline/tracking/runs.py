@@ -53,7 +53,7 @@ def storing(kept: Path) -> Iterator[None]:
 def run(name: str, kept: Path) -> Iterator[str]:
     """Open a run for as long as the work takes, and yield its id.
 
-    If the work fails, so does the run; if it cannot begin because of the user's input, no run remains.
+    If the work fails, the run is marked as failed; if it cannot begin because of the user's input, no run remains.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from pipeline.tracking.store import open_store, store_uri
 
 
 def check_free(host: str, port: int, target: str) -> None:
-    """Raise an error if a server cannot listen here, for the make target of this name."""
+    """Raise an error if a server cannot listen at this address; the message names the make target to use."""
     try:
         socket.create_server((host, port)).close()
     except OSError:
