@@ -35,6 +35,8 @@ def read_chunk(chunk: str) -> str:
     str
         The words, which may be several or none; words beside a hashtag are marked for `models.hashtags.place_hashtag_words`.
     """
+    if chunk.isalpha() and chunk.isascii():
+        return read_word(chunk.lower())
     if ordinary := _ORDINARY.fullmatch(chunk):
         before, word, after = ordinary.groups()
         word = word.lower()

@@ -55,6 +55,14 @@ def _mask_link(found: re.Match[str]) -> str:
     return f" {URL} {after} "
 
 
+def set_off_placeholders(text: str) -> str:
+    """Set off ``<url>``, ``<email>`` and ``<phone>`` by spaces."""
+    if "<" in text:
+        for placeholder in (URL, EMAIL, PHONE):
+            text = text.replace(placeholder, f" {placeholder} ")
+    return text
+
+
 def mask_links(text: str) -> str:
     """Replace links by ``<url>`` and e-mail addresses by ``<email>``, set off by spaces.
 
@@ -63,8 +71,7 @@ def mask_links(text: str) -> str:
     >>> mask_links("https://t.co/abc,he said").split()
     ['<url>', ',he', 'said']
     """
-    if "<" in text:
-        text = PLACEHOLDER.sub(r" \g<0> ", text)
+    text = set_off_placeholders(text)
     return _LINK.sub(_mask_link, text) if _MAYBE_LINK.search(text) else text
 
 

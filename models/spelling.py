@@ -43,10 +43,13 @@ STRETCHED = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
 _SHORTENED = 50  # a word with one letter less must be this many times as common ("too", not "to")
 
 _NEGATED = "are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|would|ai"
-_NO_APOSTROPHE = re.compile(
-    rf"(?P<n>{_NEGATED})nt|(?P<i>i)(?P<m>m|ve)|(?P<you>you|they)(?P<re>re|ve|ll|d)|(?P<have>we|who)ve|(?P<would>could|would|should|might|must)ve"
-    r"|(?P<s>he|she|that|what|there|where|who|how|here)s"
-)
+_BEFORE = {  # words before an apostrophe that is left out beyond doubt, by what follows it
+    **{"m": "i", "s": "he she that what there where who how here", "d": "you they", "ll": "you they", "re": "you they"},
+    "ve": "i you they we who could would should might must",
+}
+_NO_APOSTROPHE = {f"{verb}nt": f"{verb}n't" for verb in _NEGATED.split("|")} | {
+    word + end: f"{word}'{end}" for end, words in _BEFORE.items() for word in words.split()
+}
 _WRONG_APOSTROPHE = re.compile(rf"({_NEGATED}|wo)(?:n[;,\"?*^´`]+t|nt'|n''+t)|(i|you|we|they|he|she)[;\"^´`]+(m|ve|re|ll|d|s)")
 _APART = re.compile(
     rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)n ?'? t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
@@ -72,6 +75,11 @@ def listed_spellings() -> dict[str, str]:
             if len(word) > 3 and spelling not in ranks():
                 table[spelling] = word
     return table | {spelling: meaning for spelling, meaning in algospeak() if " " not in spelling}
+
+
+@cache
+def _meanings() -> dict[str, str]:
+    return listed_spellings() | _NO_APOSTROPHE
 
 
 @cache
@@ -169,23 +177,14 @@ def _shorten(word: str) -> str:
 
 def with_apostrophe(word: str) -> str:
     """Return a word with the apostrophe that was left out beyond doubt ("dont"), or else the word itself."""
-    found = _NO_APOSTROPHE.fullmatch(word)
-    if not found:
-        return word
-    if found["n"]:
-        return f"{found['n']}n't"
-    for begin, end in (("i", "m"), ("you", "re")):
-        if found[begin]:
-            return f"{found[begin]}'{found[end]}"
-    have = found["would"] or found["have"]
-    return f"{have}'ve" if have else f"{found['s']}'s"
+    return _NO_APOSTROPHE.get(word, word)
 
 
 def read_word(word: str) -> str:
     """Return what letters without anything between them mean."""
     if THRICE.search(word):
         word = _shorten(word)
-    return with_apostrophe(listed_spellings().get(word, word))
+    return _meanings().get(word, word)
 
 
 def _read_run(found: re.Match[str]) -> str:
