@@ -18,7 +18,7 @@ def with_words(found: re.Match[str]) -> str:
     """Return a hashtag, as `TAG` has found it, with the words that it holds, by its capitals or by known words, between `MARK`."""
     tag = found[1]
     lower = tag.lower()
-    if any(map(str.isdigit, lower)) and (word := spelled(lower)):
+    if not lower.isalpha() and any(map(str.isdigit, lower)) and (word := spelled(lower)):
         return f"#{word}"
     if lower.strip("_") in _WHOLE_TAGS or not tag.isascii() or THRICE.search(lower):
         return f"#{lower}"

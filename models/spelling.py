@@ -113,13 +113,15 @@ def _commonest(words: Iterator[str]) -> str | None:
 
 
 @cache
-def _masked_by_length() -> dict[int, tuple[str, ...]]:
-    return {length: tuple(word for word in masked_words() if len(word) == length) for length in map(len, masked_words())}
+def _masked(length: int, beginning: str) -> tuple[str, ...]:
+    return tuple(word for word in masked_words() if len(word) == length and word.startswith(beginning))
 
 
 def unmask(run: str) -> str | None:
     """Return the masked word that a run of letters and wildcards hides."""
-    for word in _masked_by_length().get(len(run), ()):
+    if len(run) > _LONGEST:
+        return None
+    for word in _masked(len(run), run[0] if "a" <= run[0] <= "z" else ""):
         if all(
             character == letter or character in _WILDCARDS or letter in _SUBSTITUTES.get(character, "")
             for character, letter in zip(run, word, strict=True)

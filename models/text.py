@@ -124,7 +124,7 @@ class _Chunks(dict[str, str]):
             self.clear()
             self.joining.clear()
         read = self[chunk] = read_chunk(chunk)
-        if _JOINING.search(read):
+        if not (read.isalpha() and len(read) > 2) and _JOINING.search(read):
             self.joining.add(chunk)
         return read
 
@@ -180,8 +180,9 @@ def normalise(text: str) -> str:
     '@user i believe you & stand with you <url>'
     """
     straight = text
-    for mark, plain in _USUAL_MARKS:  # almost all posts with characters beyond ASCII have these only
-        straight = straight.replace(mark, plain)
+    if not text.isascii():
+        for mark, plain in _USUAL_MARKS:  # almost all posts with characters beyond ASCII have these only
+            straight = straight.replace(mark, plain)
     if _is_plain(straight) and _is_plain(straight := _finish(straight)):
         return straight
     finished = False

@@ -58,6 +58,8 @@ def words_in(letters: str) -> tuple[str, ...]:
     least = [0.0] + [math.inf] * len(letters)  # the least cost of the letters up to each place,
     begins = [0] * (len(letters) + 1)  # and where the last of their words begins
     for start, before in enumerate(least):
+        if before == math.inf:
+            continue
         for stop in range(start + 1, len(letters) + 1):
             cost = costs.get(letters[start:stop])
             if cost is None:  # no known word begins with these letters
