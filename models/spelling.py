@@ -52,10 +52,10 @@ _NO_APOSTROPHE = {f"{verb}nt": f"{verb}n't" for verb in _NEGATED.split("|")} | {
 }
 _WRONG_APOSTROPHE = re.compile(rf"({_NEGATED}|wo)(?:n[;,\"?*^´`]+t|nt'|n''+t)|(i|you|we|they|he|she)[;\"^´`]+(m|ve|re|ll|d|s)")
 _APART = re.compile(
-    rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)n ?'? t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
+    rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)(?:n ?'? |n ')t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
 )
-_MAYBE_APART = re.compile(r" (?:\w \w|[tm]|ve|ll|re)(?!\w)")
-_LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?: [^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
+_MAYBE_APART = re.compile(r" (?:\w(?:[.]? | - )\w|[-] \w|'?t|m|ve|ll|re)(?!\w)")
+_LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?:(?:[.]? | - )[^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
 
 _SINGLES = re.compile(r"[a-z]([-.|*~/\\+•·_])[a-z](?:\1[a-z])+\1?")
 _JOINED = re.compile(r"[^\W\d_]+([.~+\\•·])[^\W\d_]+(?:\1[^\W\d_]+)+")
@@ -128,7 +128,8 @@ def unmask(run: str) -> str | None:
         ):
             return word
     together = _SEPARATORS.sub("", run)
-    return together if len(together) > 3 and together in masked_words() else None
+    readings = list(_readings(together)) if len(together) > 3 else []
+    return next((word for word in masked_words() if word in readings), None)
 
 
 def spelled(run: str) -> str | None:
@@ -146,6 +147,9 @@ def spelled(run: str) -> str | None:
     """
     if len(run) > _LONGEST:
         return None
+    if "'" in run:
+        word, _, end = run.partition("'")
+        return f"{meaning}'{end}" if end.isalpha() and (meaning := spelled(word)) else None
     if not _SUBSTITUTED.fullmatch(run):
         return unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
     if "*" in run:
@@ -161,7 +165,7 @@ def spelled(run: str) -> str | None:
 def _shorten(word: str) -> str:
     """Return the known word that was stretched, or the word with letters three times in a row at most."""
     runs = list(_STRETCHED_LETTERS.finditer(word))
-    if runs and len(runs) <= 4 and runs[0][0] != word and len(word) <= 200:
+    if runs and len(runs) <= 4 and runs[0][0] != word and len(word) <= 200 and word.strip("ivx"):  # "viii" is a number
         best, least = "", float("inf")
         for lengths in product((2, 1), repeat=len(runs)):
             short, at = "", 0
@@ -169,17 +173,13 @@ def _shorten(word: str) -> str:
                 short += word[at : run.start()] + run[1] * length
                 at = run.end()
             short += word[at:]
-            cost = ranks().get(short, float("inf")) * _SHORTENED ** lengths.count(1)
+            rank = 0 if short in masked_words() else ranks().get(short, float("inf"))
+            cost = rank * _SHORTENED ** lengths.count(1)
             if cost < least:
                 best, least = short, cost
         if best:
             return best
     return STRETCHED.sub(r"\1\1\1", word)
-
-
-def with_apostrophe(word: str) -> str:
-    """Return a word with the apostrophe that was left out beyond doubt ("dont"), or else the word itself."""
-    return _NO_APOSTROPHE.get(word, word)
 
 
 def read_word(word: str) -> str:
@@ -195,15 +195,19 @@ def _read_run(found: re.Match[str]) -> str:
     if not word or word.isalpha():
         return run.replace(word, read_word(word)) if word else run
     if "'" in word or "’" in word:
-        return run.replace(word, listed_spellings().get(word, word))
-    return run.replace(word, spelled(word) or spelled(word.rstrip("$")) or word) if not word.isdigit() else run
+        return run.replace(word, listed_spellings().get(word) or spelled(word) or word)
+    meaning = None if word.isdigit() else spelled(word) or spelled(word.rstrip("$"))
+    return run.replace(word, read_word(meaning)) if meaning else run
 
 
 def _parted(core: str) -> str | None:
     """Return words that are joined by other characters than spaces."""
+    if "#" in core:  # a hashtag is one word
+        return None
     if "_" in core or "|" in core:
         parts = [part for part in re.split(r"[_|]+", core) if part]
-        if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
+        words = sum(len(part) > 1 and any(map(str.isalpha, part)) for part in parts)  # none in "^_^" and "o_o"
+        if len(parts) > 1 and words and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
             return " ".join(map(read_piece, parts))
     return " ".join(filter(None, map(read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None
 
@@ -220,7 +224,7 @@ _READERS: tuple[Callable[[str], str | None], ...] = (
     _with_right_apostrophe,
     lambda core: (_together("".join(filter(str.isalpha, core))) or core) if _SINGLES.fullmatch(core) else None,
     _parted,
-    lambda core: unmask(core) if "." in core else None,
+    lambda core: unmask(core) if "." in core or "#" in core else None,
     lambda core: RUN.sub(_read_run, core),
 )
 
@@ -231,7 +235,7 @@ def read_piece(piece: str) -> str:
     if not core or core == USER:
         return piece
     before, after = piece[: piece.index(core)], piece[piece.index(core) + len(core) :]
-    if after[:1] == "'" and _WRONG_APOSTROPHE.fullmatch(core + "'"):  # dont'
+    if after[:1] == "'" and "'" not in before and _WRONG_APOSTROPHE.fullmatch(core + "'"):  # dont'
         core, after = core + "'", after[1:]
     return before + next(meaning for read in _READERS if (meaning := read(core)) is not None) + after
 
@@ -261,9 +265,9 @@ def read_across(text: str) -> str:
         Lower-case words with single spaces.
     """
     if _MAYBE_APART.search(text):
-        text = _LETTERS_APART.sub(lambda found: _together(found[0].replace(" ", "")) or found[0], text)
+        text = _LETTERS_APART.sub(lambda found: _together(re.sub("[ .-]", "", found[0])) or found[0], text)
         text = _APART.sub(_bring_together, text)
-    if "🍇" in text or "pdf" in text:
+    if "🍇" in text:
         pattern, meanings = _phrases()
         text = " ".join(pattern.sub(lambda found: f" {meanings[re.sub(' ?🍇 ?', '🍇', found[0])]} ", text).split())
     return text

@@ -100,7 +100,7 @@ def _repair(text: str) -> str:
     text = _CURLY.sub(lambda found: _STRAIGHT[found[0]], text.replace(_BLANK, " "))
     if _MAYBE_MARKS.search(text):
         text = _many_marks().sub(r"\1", text)
-    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text)))
+    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text))).replace("İ", "i\u0307")
     text = read_look_alikes(text)
     if _MAYBE_EMOJI.search(text):
         text = _EMOJI_OR_JOINER.sub(lambda found: f" {found[1]} " if found[1] else "", text)
