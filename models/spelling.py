@@ -17,7 +17,7 @@ What is read:
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
@@ -128,8 +128,12 @@ def unmask(run: str) -> str | None:
         ):
             return word
     together = _SEPARATORS.sub("", run)
-    readings = list(_readings(together)) if len(together) > 3 else []
-    return next((word for word in masked_words() if word in readings), None)
+    return _masked_among(_readings(together)) if len(together) > 3 else None
+
+
+def _masked_among(readings: Iterable[str]) -> str | None:
+    masked = masked_words()
+    return min((word for word in readings if word in masked), key=masked.__getitem__, default=None)
 
 
 def spelled(run: str) -> str | None:
@@ -155,7 +159,7 @@ def spelled(run: str) -> str | None:
     if "*" in run:
         return unmask(run) if run[0] != "*" and run.rstrip("*") not in ranks() else None
     readings = list(_readings(run))
-    if masked := next((word for word in masked_words() if word in readings), None):
+    if masked := _masked_among(readings):
         return masked
     # A number before or after a word is more likely a number.
     certain = run[0].isalpha() and not run[-1].isdigit() and len(run) > (4 if run.isalnum() else 3)

@@ -157,7 +157,7 @@ def normalise(text: str) -> str:
     3. Letters that only look like English ones are read (`models.letters`).
     4. Emoji are set off by spaces, a joined sequence as one emoji; joiners are removed everywhere else.
     5. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
-       digits ``<phone>`` (`models.masks`).
+       digits except dates ``<phone>`` (`models.masks`).
     6. The text is lower-cased, and white space becomes single spaces.
     7. Words are read as they were meant (`models.spelling`), and the words of a hashtag are put beside it (`models.hashtags`).
 

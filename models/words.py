@@ -25,9 +25,9 @@ def ranks() -> dict[str, int]:
 
 
 @cache
-def masked_words() -> tuple[str, ...]:
-    """Return the words that people mask, those first that a mask most often hides."""
-    return tuple((_LEXICON / "masked.txt").read_text(encoding="utf-8").split())
+def masked_words() -> dict[str, int]:
+    """Return the words that people mask with their places: those first that a mask most often hides."""
+    return {word: place for place, word in enumerate((_LEXICON / "masked.txt").read_text(encoding="utf-8").split())}
 
 
 @cache
