@@ -7,9 +7,9 @@ from models.masks import EMAIL, PHONE, URL, USER, mask_handles, mask_links
 from models.spelling import EDGES, RUN, STRETCHED, listed_spellings, read_piece, read_word, spelled, unmask
 
 # What most chunks are; the others take ten times as long.
-_ORDINARY = re.compile(r"""(["'(]?)([A-Za-z]+(?:'[A-Za-z]+)?|\d+)([.,!?;:)"']{0,3})""")
+_ORDINARY = re.compile(r"""(["'(]?)([A-Za-z]+(?:'[A-Za-z]+)?|\d+)((?:[.,!?;:)"]|(?<![nN][tT])'){0,3})""")
 _COMPOUND = re.compile(
-    r"""[-"'(\[.]{0,3}[a-z]{3,}(?:'[a-z]{1,2})?(?:(?:[-/,;:&="()]{1,3}|\.\.\.?)[a-z]{3,}(?:'[a-z]{1,2})?)*[-/.,!?;:)"'\]]{0,3}"""
+    r"""[-"'(\[.]{0,3}[a-z]{3,}(?:'[a-z]{1,2})?(?:(?:[-/,;:&="()]{1,3}|\.\.\.?)[a-z]{3,}(?:'[a-z]{1,2})?)*(?:[-/.,!?;:)"\]]|(?<!nt)'){0,3}"""
     r"|\(?\d{1,4}(?:[.,:/-]\d{1,4})*(?:st|nd|rd|th|s|am|pm)?[).,:;!?%/]{0,2}"
 )
 _LETTERS = re.compile("[a-z]{3,}")
@@ -18,7 +18,6 @@ _ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
 _ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
 
 _MASKS = {URL, EMAIL, USER, PHONE}
-_SENTENCE = re.compile(r"\w[^\w\s]_|_[^\w\s]")  # underscores between words, of which one ends with a punctuation mark
 _ROUNDS = 8  # maximum number of times that a chunk is read again
 
 
@@ -35,6 +34,8 @@ def read_chunk(chunk: str) -> str:
     str
         The words, which may be several or none; words beside a hashtag are marked for `models.hashtags.place_hashtag_words`.
     """
+    if chunk.isalpha() and chunk.isascii():
+        return read_word(chunk.lower())
     if ordinary := _ORDINARY.fullmatch(chunk):
         before, word, after = ordinary.groups()
         word = word.lower()
@@ -46,25 +47,46 @@ def read_chunk(chunk: str) -> str:
     if tag := _ONLY_TAG.fullmatch(chunk):
         return " ".join(f"{with_words(tag)}{tag[2]}".split())
     lower = chunk.lower()
-    if _COMPOUND.fullmatch(lower) and all(read_word(part) == part for part in _LETTERS.findall(lower)) and not unmask(lower.strip(EDGES)):
-        return lower
+    return lower if _is_compound(lower) else _read_odd(chunk)
+
+
+def _is_compound(lower: str) -> bool:
+    """Return whether a chunk is ordinary words or numbers with punctuation between them ("he/she", "self-esteem,")."""
+    if not _COMPOUND.fullmatch(lower) or ":/" in lower:
+        return False
+    return all(read_word(part) == part for part in _LETTERS.findall(lower)) and not unmask(lower.strip(EDGES))
+
+
+def _read_odd(chunk: str) -> str:
+    """Read a chunk, and the pieces that it falls into, until nothing changes."""
+    lower = chunk.lower()
     read = _read_once(chunk)
     for _ in range(_ROUNDS):
         if lower == read:
             break
-        pieces = (
-            piece if piece in _MASKS or "#" in piece or MARK in piece or piece.isalpha() else _read_once(piece) for piece in read.split()
-        )
-        lower, read = read, " ".join(filter(None, pieces))
+        lower, read = read, " ".join(filter(None, map(_read_again, read.split())))
     return read
 
 
+def _read_again(piece: str) -> str:
+    if piece in _MASKS or MARK in piece or piece.isalpha():
+        return piece
+    if TAG.search(piece) and _plain_tag(piece) == piece:  # its words stand beside it already
+        return " ".join(mask_handles(mask_links(piece)).split())
+    return _read_once(piece)
+
+
+def _plain_tag(piece: str) -> str:
+    """Return "#raped" for "#r@ped", and any other piece as it is."""
+    if piece[0] == "#" and not _ONLY_TAG.fullmatch(piece):
+        word = read_piece(piece[1:].lower())
+        if word.strip(EDGES).isalpha():
+            return f"#{word}"
+    return piece
+
+
 def _read_once(chunk: str) -> str:
-    text = mask_links(chunk)
-    if "_" in text and "@" not in text and _SENTENCE.search(text):
-        text = text.replace("_", " ")
-    if text[0] == "#" and (word := read_piece(text[1:].lower())).strip(EDGES).isalpha() and not TAG.fullmatch(text):
-        text = f"#{word}"
+    text = _plain_tag(mask_links(chunk)).replace("_#", " #")
     if "#" in text:
         text = TAG.sub(with_words, text)
     text = text.lower()

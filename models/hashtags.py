@@ -2,7 +2,7 @@
 
 import re
 
-from models.spelling import THRICE, spelled, with_apostrophe
+from models.spelling import THRICE, read_word, spelled
 from models.words import ranks, words_in
 
 TAG = re.compile(r"#(\w+)")
@@ -18,14 +18,17 @@ def with_words(found: re.Match[str]) -> str:
     """Return a hashtag, as `TAG` has found it, with the words that it holds, by its capitals or by known words, between `MARK`."""
     tag = found[1]
     lower = tag.lower()
-    if any(map(str.isdigit, lower)) and (word := spelled(lower)):
+    if not lower.isalpha() and any(map(str.isdigit, lower)) and (word := spelled(lower)):
         return f"#{word}"
     if lower.strip("_") in _WHOLE_TAGS or not tag.isascii() or THRICE.search(lower):
         return f"#{lower}"
     parts = [part.lower() for part in _CAPITALS.findall(tag)]
     if len(parts) < 2 or "".join(parts) != lower.replace("_", ""):
         parts = [lower] if lower in ranks() or not lower.isalpha() else list(words_in(lower))
-    words = " ".join(map(with_apostrophe, parts))
+    words = " ".join(map(read_word, parts))
+    meant = words.replace(" ", "").replace("'", "")
+    if meant != "".join(parts):  # "#GrapedByHim"
+        lower = meant
     several = words and words != lower and lower.replace("_", "").isalpha()
     return f"#{lower} {MARK}{words}{MARK} " if several else f"#{lower}"
 

@@ -21,15 +21,17 @@ _REGIONAL_RUN = re.compile(rf"{_REGIONAL}+")
 # RIGHT-TO-LEFT OVERRIDE shows what follows in reverse order, up to the end of the line or POP DIRECTIONAL FORMATTING.
 _OVERRIDE = re.compile("\u202e([^\u202a-\u202e\n\u2028\u2029]*)\u202c?")
 
-_OVERLAY = re.compile("[\u0335\u0336]+|(?<=[a-zA-Z])[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5\u20e6\u20ea\u20eb]+")
+_OVERLAY = re.compile("[\u0335\u0336]+|(?<=[a-zA-Z])[\u0334-\u0338\u20d0-\u20f0]+")
 _ZALGO = re.compile("(?<=[a-zA-Z])[\u0300-\u036f\u0483-\u0489]{2,}")
-_MAYBE_STYLED = re.compile("[\u0262-\u029f\u0300-\u0489\u1d00-\u1d22\u20d2-\u20eb\ua730-\ua7af]")
+_MAYBE_STYLED = re.compile("[\u0262-\u029f\u0300-\u0489\u1d00-\u1d22\u20d0-\u20f0\ua730-\ua7af]")
 _STYLE = r"LATIN (?:CAPITAL |SMALL )?LETTER (?:SMALL CAPITAL |TURNED |REVERSED |SCRIPT |OPEN |INSULAR |CLOSED |SIDEWAYS |DOTLESS |LONG )*"
 _LATIN_NAME = re.compile(rf"{_STYLE}(?P<letter>[A-Z])(?: WITH [A-Z -]+)?")
 _SMALL_CAPITAL = re.compile("[\u0262\u026a\u0274\u0280\u028f\u0299\u029c\u029f\u1d00-\u1d22\ua730\ua731\ua7af]")
 _WORD = re.compile("[^\\W\\d_](?:[^\\W\\d_]|[\u0300-\u036f])*")
 _MARKS = re.compile("(?<=[a-zA-Z])[\u0300-\u036f]+")
 _ODD_LETTER = re.compile("[^\\W\x00-\x7f]|[\u0300-\u036f]")
+
+_SYLLABICS = "ᗩᗷᑕᗪᖴᕼᒍᒪᗰᑎᑭᑫᖇᔕᑌᐯᗯ᙭ᘔ"  # as generators of fancy letters use them
 
 _SHORTEST = 3  # shorter words are easily another language's; they must be everyday words
 _KNOWN = 45_000  # least common rank of a word that odd letters may stand for
@@ -48,7 +50,7 @@ def _look_alikes() -> dict[int, str]:
             look_alike = entry["c"]
             if len(look_alike) == 1 and look_alike.isalpha() and ord(look_alike) > 0x2FF:
                 table.setdefault(ord(look_alike), letter)
-    return table
+    return table | {ord(syllabic): letter for syllabic, letter in zip(_SYLLABICS, "abcdfhjlmnpqrsuvwxz", strict=True)}
 
 
 @cache

@@ -28,7 +28,8 @@ _UNREAD = {"script", "style", "<!--"}
 def _link(words: str, target: str) -> str:
     """Return what a link stands for: a mention or hashtag as it was written, an address, or its words followed by the address."""
     shown = words.strip()
-    if shown[:1] in {"@", "#"} or not target.lower().startswith(("http", "www.", "mailto:")) or "://" in shown or shown.startswith("www."):
+    is_shown = shown[:1] in {"@", "#"} or "://" in shown or shown.startswith("www.") or target == f"mailto:{shown}"
+    if is_shown or not target.lower().startswith(("http", "www.", "mailto:")):
         return words
     return f"{words} {target.removeprefix('mailto:')} "
 

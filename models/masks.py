@@ -8,31 +8,36 @@ from models.words import ranks
 URL, EMAIL, USER, PHONE = "<url>", "<email>", "@user", "<phone>"
 PLACEHOLDER = re.compile(f"{URL}|{EMAIL}|{PHONE}")
 
-_TOP_LEVEL = "com|org|net|edu|gov|info|io|ly|me|tv|co|uk|ca|us|be|gl"
+_TOP_LEVEL = "com|org|net|edu|gov|info|io|ly|me|tv|co|uk|ca|us|be|gl|app|xyz|dev|eu|de|fr|nl|es|pl|ru|jp|nz|au|ch|ie|gg"
+_NO_TOP_LEVEL = "(?:and|but|he|her|him|his|she|that|the|then|they|this|was|we|you|your)"  # "he hit me.he/she"
+_IN_LOCAL = ".+'%&=~$*-"  # what the part of an address before the "@" may hold besides letters, digits and "_"
 _IN_LINK = '[^\\s<>"\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]'  # scripts without spaces may follow a link
 _LINK = re.compile(
     rf"(?:https?|ftp)://[^\s<>]{_IN_LINK}*|(?<!\w)www\.\w{_IN_LINK}*"
-    r"|(?P<email>(?<![\w.+-])@?(?P<local>[\w.+-]+)@[\w-]+(?:\.(?P<top>\w[\w-]*))+)"
-    rf"|(?<![\w@-])(?<!\w\.)(?:[\w-]+\.)+(?:[a-z]{{2,6}}/{_IN_LINK}*"
-    rf"|(?:{_TOP_LEVEL})(?:\.[a-z]{{2}})?(?:[:?#]\w{_IN_LINK}*|(?![\w@-]|\.\w)))",
+    rf"|(?P<email>(?<![\w{_IN_LOCAL}])(?P<before>['%&=~$*]*+)@?(?P<local>[\w{_IN_LOCAL}]+)(?:@|[(\[]at[)\]])[\w-]+(?:\.(?P<top>\w[\w-]*))+)"
+    rf"|(?<![\w@-])(?<!\w\.)(?:[\w-]+\.)+(?:(?!{_NO_TOP_LEVEL}/)[a-z]{{2,6}}/{_IN_LINK}*"
+    rf"|(?:{_TOP_LEVEL})(?:\.[a-z]{{2}})?(?:[:?#]\w{_IN_LINK}*|(?![a-z0-9@-]|_\w|\.\w)))",
     re.IGNORECASE,
 )
 _MAYBE_LINK = re.compile(r"\.\w|:/")
 _SENTENCE_GOES_ON = re.compile(r",(?P<word>[a-z]+)[.,;:!?'*]*$", re.IGNORECASE)
 _CERTAIN = re.compile(rf"{_TOP_LEVEL}|[a-z]{{2}}", re.IGNORECASE)
+_EVERYDAY = 500  # words up to this rank are no names of people
 _COMMON = 2_000  # words up to this rank may follow a link after a comma and no space
 
 # Words that begin a sentence after a full stop without a space rather than go on with a handle.
-_NEXT = r"(?!(?:a|and|but|he|her|his|i|in|is|it|my|no|not|she|so|that|the|then|they|this|to|was|we|you|your)\b)"
-_HANDLE = re.compile(rf"(\w*)@\w+(?:[.-]{_NEXT}\w+)*(?:@[\w-]+(?:\.[\w-]+)*)*")
-_REDDIT = re.compile(r"(?<![\w/.@])/?u/[\w-]{3,}")
+_NEXT = r"(?!(?:a|and|but|he|her|his|i|in|is|it|my|no|not|she|so|that|the|then|they|this|to|was|we|you|your)\b(?![.-]\w))"
+_HANDLE = re.compile(rf"@\w+(?:[.-]{_NEXT}\w+)*(?:@[\w-]+(?:\.[\w-]+)*)*")
+_REDDIT = re.compile(r"(?<![^\W_])(?<![/@])/?u/(?P<name>[\w-]{3,})")
 _YEARS = r"(?:19|20)\d\d ?- ?(?:19|20)\d\d\b"
-_PHONE = re.compile(rf"[+(]{{0,2}}(?<!\d)(?!{_YEARS})\d(?:[ ().-]{{0,2}}\d){{6,}}")
-_MAYBE_PHONE = re.compile(r"\d(?:[ ().-]{0,2}\d){6}")
+_DATE = r"(?<!\d)(?:(?:19|20)\d\d([.-])[01]?\d\1[0-3]?\d|[0-3]?\d([.-])[0-3]?\d\2(?:19|20)\d\d)(?![.-]?\d)"
+_BETWEEN_DIGITS = "(?:[ ().•·-]{0,2}| - )"
+_DATE_OR_PHONE = re.compile(rf"{_DATE}|(?P<phone>[+(]{{0,2}}(?<!\d)(?!{_YEARS})\d(?:{_BETWEEN_DIGITS}\d){{6,}})")
+_MAYBE_PHONE = re.compile(rf"\d(?:{_BETWEEN_DIGITS}\d){{6}}")
 
 _EDGE = f"(?:{USER}|{URL}|{EMAIL}|{PHONE})"
 _LEADING = re.compile(rf"(?:[.(\"]? ?(?:(?:rt|mt|via|cc) )?{_EDGE} ?[:,;)]* ?)+")
-_TRAILING = re.compile(rf"(?:(?: (?:via|cc|h/t))? ?{_EDGE}(?: ?[.,;:!?)\"])*)+$")
+_TRAILING = re.compile(rf"(?:(?: (?:via|cc|h/t))? ?{_EDGE}(?: ?[.,;:!?)\"])*)+")
 
 
 @cache
@@ -43,16 +48,24 @@ def _common() -> frozenset[str]:
 def _mask_link(found: re.Match[str]) -> str:
     link, after = found[0], ""
     if found["email"]:
+        if link.startswith(f"{found['before']}@"):
+            return f"{found['before']} {USER} "
         # A word and a handle that are glued together look like an address, too.
-        if link[0] == "@":
-            return f" {USER} "
         glued = not _CERTAIN.fullmatch(found["top"]) and found["local"].lower() in ranks()
-        return f" {found['local']} {USER} " if glued else f" {EMAIL} "
+        return f"{found['before']} {found['local']} {USER} " if glued else f"{found['before']} {EMAIL} "
     if ends := _SENTENCE_GOES_ON.search(link):
         after = ends[0] if ends["word"].lower() in _common() else ""
     else:
         after = link[len(link.rstrip(".,;:!?'*]" if "(" in link else ".,;:!?'*])")) :]
     return f" {URL} {after} "
+
+
+def set_off_placeholders(text: str) -> str:
+    """Set off ``<url>``, ``<email>`` and ``<phone>`` by spaces."""
+    if "<" in text:
+        for placeholder in (URL, EMAIL, PHONE):
+            text = text.replace(placeholder, f" {placeholder} ")
+    return text
 
 
 def mask_links(text: str) -> str:
@@ -63,9 +76,13 @@ def mask_links(text: str) -> str:
     >>> mask_links("https://t.co/abc,he said").split()
     ['<url>', ',he', 'said']
     """
-    if "<" in text:
-        text = PLACEHOLDER.sub(r" \g<0> ", text)
+    text = set_off_placeholders(text)
     return _LINK.sub(_mask_link, text) if _MAYBE_LINK.search(text) else text
+
+
+def _mask_redditor(found: re.Match[str]) -> str:
+    is_word = ranks().get(found["name"], _EVERYDAY) < _EVERYDAY  # "thank u/him"
+    return found[0] if is_word else f" {USER} "
 
 
 def mask_handles(text: str) -> str:
@@ -77,13 +94,15 @@ def mask_handles(text: str) -> str:
     ['he', 'groped', '@user', ',', 'said', '@user']
     """
     if "@" in text:
-        text = _HANDLE.sub(rf"\1 {USER} ", text)
-    return _REDDIT.sub(f" {USER} ", text) if "u/" in text else text
+        text = _HANDLE.sub(f" {USER} ", text)
+    return _REDDIT.sub(_mask_redditor, text) if "u/" in text else text
 
 
 def mask_phones(text: str) -> str:
-    """Replace phone numbers, and other runs of seven or more digits, by ``<phone>``, set off by spaces."""
-    return " ".join(_PHONE.sub(f" {PHONE} ", text).split()) if _MAYBE_PHONE.search(text) else text
+    """Replace phone numbers, and other runs of seven or more digits except dates, by ``<phone>``, set off by spaces."""
+    if not _MAYBE_PHONE.search(text):
+        return text
+    return " ".join(_DATE_OR_PHONE.sub(lambda found: f" {PHONE} " if found["phone"] else found[0], text).split())
 
 
 def without_edge_masks(text: str) -> str:
@@ -96,5 +115,8 @@ def without_edge_masks(text: str) -> str:
     """
     if USER in text or "<" in text:
         leading = _LEADING.match(text)
-        text = _TRAILING.sub("", text[leading.end() :] if leading else text)
+        text = text[leading.end() :] if leading else text
+        *_, last = [None, *_TRAILING.finditer(text)]  # a search for the end of the text would take quadratic time
+        if last and last.end() == len(text):
+            text = text[: last.start()]
     return text

@@ -17,7 +17,7 @@ What is read:
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
@@ -43,16 +43,19 @@ STRETCHED = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
 _SHORTENED = 50  # a word with one letter less must be this many times as common ("too", not "to")
 
 _NEGATED = "are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|would|ai"
-_NO_APOSTROPHE = re.compile(
-    rf"(?P<n>{_NEGATED})nt|(?P<i>i)(?P<m>m|ve)|(?P<you>you|they)(?P<re>re|ve|ll|d)|(?P<have>we|who)ve|(?P<would>could|would|should|might|must)ve"
-    r"|(?P<s>he|she|that|what|there|where|who|how|here)s"
-)
+_BEFORE = {  # words before an apostrophe that is left out beyond doubt, by what follows it
+    **{"m": "i", "s": "he she that what there where who how here", "d": "you they", "ll": "you they", "re": "you they"},
+    "ve": "i you they we who could would should might must",
+}
+_NO_APOSTROPHE = {f"{verb}nt": f"{verb}n't" for verb in _NEGATED.split("|")} | {
+    word + end: f"{word}'{end}" for end, words in _BEFORE.items() for word in words.split()
+}
 _WRONG_APOSTROPHE = re.compile(rf"({_NEGATED}|wo)(?:n[;,\"?*^´`]+t|nt'|n''+t)|(i|you|we|they|he|she)[;\"^´`]+(m|ve|re|ll|d|s)")
 _APART = re.compile(
-    rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)n ?'? t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
+    rf"(?<![^\W_])(?:(?P<verb>{_NEGATED}|wo)(?:n ?'? |n ')t|(?P<i>i) (?P<m>m|ve|ll)|(?P<you>you|we|they) (?P<re>re|ve|ll))(?![\w'])"
 )
-_MAYBE_APART = re.compile(r" (?:\w \w|[tm]|ve|ll|re)(?!\w)")
-_LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?: [^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
+_MAYBE_APART = re.compile(r" (?:\w(?:[.]? | - )\w|[-] \w|'?t|m|ve|ll|re)(?!\w)")
+_LETTERS_APART = re.compile(r"(?<![^\s\"'(#])[^\W\d_](?:(?:[.]? | - )[^\W\d_]){2,}(?![^\s.,!?;:)\"'])")
 
 _SINGLES = re.compile(r"[a-z]([-.|*~/\\+•·_])[a-z](?:\1[a-z])+\1?")
 _JOINED = re.compile(r"[^\W\d_]+([.~+\\•·])[^\W\d_]+(?:\1[^\W\d_]+)+")
@@ -72,6 +75,11 @@ def listed_spellings() -> dict[str, str]:
             if len(word) > 3 and spelling not in ranks():
                 table[spelling] = word
     return table | {spelling: meaning for spelling, meaning in algospeak() if " " not in spelling}
+
+
+@cache
+def _meanings() -> dict[str, str]:
+    return listed_spellings() | _NO_APOSTROPHE
 
 
 @cache
@@ -105,20 +113,27 @@ def _commonest(words: Iterator[str]) -> str | None:
 
 
 @cache
-def _masked_by_length() -> dict[int, tuple[str, ...]]:
-    return {length: tuple(word for word in masked_words() if len(word) == length) for length in map(len, masked_words())}
+def _masked(length: int, beginning: str) -> tuple[str, ...]:
+    return tuple(word for word in masked_words() if len(word) == length and word.startswith(beginning))
 
 
 def unmask(run: str) -> str | None:
     """Return the masked word that a run of letters and wildcards hides."""
-    for word in _masked_by_length().get(len(run), ()):
+    if len(run) > _LONGEST:
+        return None
+    for word in _masked(len(run), run[0] if "a" <= run[0] <= "z" else ""):
         if all(
             character == letter or character in _WILDCARDS or letter in _SUBSTITUTES.get(character, "")
             for character, letter in zip(run, word, strict=True)
         ):
             return word
     together = _SEPARATORS.sub("", run)
-    return together if len(together) > 3 and together in masked_words() else None
+    return _masked_among(_readings(together)) if len(together) > 3 else None
+
+
+def _masked_among(readings: Iterable[str]) -> str | None:
+    masked = masked_words()
+    return min((word for word in readings if word in masked), key=masked.__getitem__, default=None)
 
 
 def spelled(run: str) -> str | None:
@@ -136,12 +151,15 @@ def spelled(run: str) -> str | None:
     """
     if len(run) > _LONGEST:
         return None
+    if "'" in run:
+        word, _, end = run.partition("'")
+        return f"{meaning}'{end}" if end.isalpha() and (meaning := spelled(word)) else None
     if not _SUBSTITUTED.fullmatch(run):
         return unmask(run) if _WILD.fullmatch(run) and any(map(str.isalpha, run)) else None
     if "*" in run:
         return unmask(run) if run[0] != "*" and run.rstrip("*") not in ranks() else None
     readings = list(_readings(run))
-    if masked := next((word for word in masked_words() if word in readings), None):
+    if masked := _masked_among(readings):
         return masked
     # A number before or after a word is more likely a number.
     certain = run[0].isalpha() and not run[-1].isdigit() and len(run) > (4 if run.isalnum() else 3)
@@ -151,7 +169,7 @@ def spelled(run: str) -> str | None:
 def _shorten(word: str) -> str:
     """Return the known word that was stretched, or the word with letters three times in a row at most."""
     runs = list(_STRETCHED_LETTERS.finditer(word))
-    if runs and len(runs) <= 4 and runs[0][0] != word and len(word) <= 200:
+    if runs and len(runs) <= 4 and runs[0][0] != word and len(word) <= 200 and word.strip("ivx"):  # "viii" is a number
         best, least = "", float("inf")
         for lengths in product((2, 1), repeat=len(runs)):
             short, at = "", 0
@@ -159,7 +177,8 @@ def _shorten(word: str) -> str:
                 short += word[at : run.start()] + run[1] * length
                 at = run.end()
             short += word[at:]
-            cost = ranks().get(short, float("inf")) * _SHORTENED ** lengths.count(1)
+            rank = 0 if short in masked_words() else ranks().get(short, float("inf"))
+            cost = rank * _SHORTENED ** lengths.count(1)
             if cost < least:
                 best, least = short, cost
         if best:
@@ -167,25 +186,11 @@ def _shorten(word: str) -> str:
     return STRETCHED.sub(r"\1\1\1", word)
 
 
-def with_apostrophe(word: str) -> str:
-    """Return a word with the apostrophe that was left out beyond doubt ("dont"), or else the word itself."""
-    found = _NO_APOSTROPHE.fullmatch(word)
-    if not found:
-        return word
-    if found["n"]:
-        return f"{found['n']}n't"
-    for begin, end in (("i", "m"), ("you", "re")):
-        if found[begin]:
-            return f"{found[begin]}'{found[end]}"
-    have = found["would"] or found["have"]
-    return f"{have}'ve" if have else f"{found['s']}'s"
-
-
 def read_word(word: str) -> str:
     """Return what letters without anything between them mean."""
     if THRICE.search(word):
         word = _shorten(word)
-    return with_apostrophe(listed_spellings().get(word, word))
+    return _meanings().get(word, word)
 
 
 def _read_run(found: re.Match[str]) -> str:
@@ -194,15 +199,19 @@ def _read_run(found: re.Match[str]) -> str:
     if not word or word.isalpha():
         return run.replace(word, read_word(word)) if word else run
     if "'" in word or "’" in word:
-        return run.replace(word, listed_spellings().get(word, word))
-    return run.replace(word, spelled(word) or spelled(word.rstrip("$")) or word) if not word.isdigit() else run
+        return run.replace(word, listed_spellings().get(word) or spelled(word) or word)
+    meaning = None if word.isdigit() else spelled(word) or spelled(word.rstrip("$"))
+    return run.replace(word, read_word(meaning)) if meaning else run
 
 
 def _parted(core: str) -> str | None:
     """Return words that are joined by other characters than spaces."""
+    if "#" in core:  # a hashtag is one word
+        return None
     if "_" in core or "|" in core:
         parts = [part for part in re.split(r"[_|]+", core) if part]
-        if len(parts) > 1 and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
+        words = sum(len(part) > 1 and any(map(str.isalpha, part)) for part in parts)  # none in "^_^" and "o_o"
+        if len(parts) > 1 and words and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
             return " ".join(map(read_piece, parts))
     return " ".join(filter(None, map(read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None
 
@@ -219,7 +228,7 @@ _READERS: tuple[Callable[[str], str | None], ...] = (
     _with_right_apostrophe,
     lambda core: (_together("".join(filter(str.isalpha, core))) or core) if _SINGLES.fullmatch(core) else None,
     _parted,
-    lambda core: unmask(core) if "." in core else None,
+    lambda core: unmask(core) if "." in core or "#" in core else None,
     lambda core: RUN.sub(_read_run, core),
 )
 
@@ -230,7 +239,7 @@ def read_piece(piece: str) -> str:
     if not core or core == USER:
         return piece
     before, after = piece[: piece.index(core)], piece[piece.index(core) + len(core) :]
-    if after[:1] == "'" and _WRONG_APOSTROPHE.fullmatch(core + "'"):  # dont'
+    if after[:1] == "'" and "'" not in before and _WRONG_APOSTROPHE.fullmatch(core + "'"):  # dont'
         core, after = core + "'", after[1:]
     return before + next(meaning for read in _READERS if (meaning := read(core)) is not None) + after
 
@@ -260,9 +269,9 @@ def read_across(text: str) -> str:
         Lower-case words with single spaces.
     """
     if _MAYBE_APART.search(text):
-        text = _LETTERS_APART.sub(lambda found: _together(found[0].replace(" ", "")) or found[0], text)
+        text = _LETTERS_APART.sub(lambda found: _together(re.sub("[ .-]", "", found[0])) or found[0], text)
         text = _APART.sub(_bring_together, text)
-    if "🍇" in text or "pdf" in text:
+    if "🍇" in text:
         pattern, meanings = _phrases()
         text = " ".join(pattern.sub(lambda found: f" {meanings[re.sub(' ?🍇 ?', '🍇', found[0])]} ", text).split())
     return text

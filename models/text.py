@@ -10,10 +10,10 @@ from itertools import groupby
 import emoji
 
 from models.chunks import read_chunk
-from models.hashtags import place_hashtag_words
+from models.hashtags import MARK, place_hashtag_words
 from models.letters import read_look_alikes, read_styled_letters
 from models.markup import maybe_markup, strip_markup
-from models.masks import EMAIL, PHONE, PLACEHOLDER, URL, USER, mask_phones, without_edge_masks
+from models.masks import EMAIL, PHONE, PLACEHOLDER, URL, USER, mask_phones, set_off_placeholders, without_edge_masks
 from models.spelling import read_across
 
 __all__ = [
@@ -35,6 +35,7 @@ NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a mod
 MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 
 _MOST_CHUNKS = 200_000
+_JOINING = re.compile(rf"[\d{MARK}🍇]|(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # see `mask_phones` and `read_across`
 _ROUNDS = 8  # maximum number of rounds of repair
 
 # Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower.
@@ -43,6 +44,7 @@ _STRAIGHT = (
     dict.fromkeys("`\u00b4\u02bb\u02bc‘’‚‛′‹›", "'") | dict.fromkeys("“”„‟«»″〝〞", '"') | dict.fromkeys("\u2010\u2011‒–—―\u2212", "-")
 )
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
+_USUAL_MARKS = [(mark, _STRAIGHT[mark]) for mark in "’‘“”–—"] + [("…", "...")]
 # Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _BLANK = "\u2800"  # a Braille cell without dots
 _INVISIBLE = (
@@ -98,7 +100,7 @@ def _repair(text: str) -> str:
     text = _CURLY.sub(lambda found: _STRAIGHT[found[0]], text.replace(_BLANK, " "))
     if _MAYBE_MARKS.search(text):
         text = _many_marks().sub(r"\1", text)
-    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text)))
+    text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text))).replace("İ", "i\u0307")
     text = read_look_alikes(text)
     if _MAYBE_EMOJI.search(text):
         text = _EMOJI_OR_JOINER.sub(lambda found: f" {found[1]} " if found[1] else "", text)
@@ -106,12 +108,24 @@ def _repair(text: str) -> str:
 
 
 class _Chunks(dict[str, str]):
-    """What `read_chunk` returned for the chunks seen so far, up to a number of them."""
+    """What `read_chunk` returned for the chunks seen so far, up to a number of them.
+
+    Attributes
+    ----------
+    joining : set of str
+        The chunks among them whose reading may depend on the chunks beside them.
+    """
+
+    def __init__(self) -> None:
+        self.joining = set[str]()
 
     def __missing__(self, chunk: str) -> str:
         if len(self) >= _MOST_CHUNKS:
             self.clear()
+            self.joining.clear()
         read = self[chunk] = read_chunk(chunk)
+        if not (read.isalpha() and len(read) > 2) and _JOINING.search(read):
+            self.joining.add(chunk)
         return read
 
 
@@ -120,12 +134,13 @@ _chunks = _Chunks()
 
 def _finish(text: str) -> str:
     """Do steps 5 to 7 of `normalise`, until nothing changes."""
-    if "<" in text:
-        text = PLACEHOLDER.sub(r" \g<0> ", text)
     for _ in range(_ROUNDS):
         before = text
-        chunks = " ".join(filter(None, map(_chunks.__getitem__, text.replace("`", "'").split())))
-        words = place_hashtag_words(chunks)
+        chunks = set_off_placeholders(text).replace("`", "'").split()
+        text = " ".join(filter(None, map(_chunks.__getitem__, chunks)))
+        if _chunks.joining.isdisjoint(chunks):
+            break
+        words = place_hashtag_words(text)
         text = mask_phones(read_across(words))
         if text in {words, before}:
             break
@@ -142,7 +157,7 @@ def normalise(text: str) -> str:
     3. Letters that only look like English ones are read (`models.letters`).
     4. Emoji are set off by spaces, a joined sequence as one emoji; joiners are removed everywhere else.
     5. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
-       digits ``<phone>`` (`models.masks`).
+       digits except dates ``<phone>`` (`models.masks`).
     6. The text is lower-cased, and white space becomes single spaces.
     7. Words are read as they were meant (`models.spelling`), and the words of a hashtag are put beside it (`models.hashtags`).
 
@@ -164,8 +179,12 @@ def normalise(text: str) -> str:
     >>> normalise("@somebody I BELIEVE youuuuu &amp; stand with you https://example.org/a")
     '@user i believe you & stand with you <url>'
     """
-    if _is_plain(text) and _is_plain(text := _finish(text)):
-        return text
+    straight = text
+    if not text.isascii():
+        for mark, plain in _USUAL_MARKS:  # almost all posts with characters beyond ASCII have these only
+            straight = straight.replace(mark, plain)
+    if _is_plain(straight) and _is_plain(straight := _finish(straight)):
+        return straight
     finished = False
     for _ in range(_ROUNDS):
         repaired = _repair(text)

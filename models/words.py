@@ -25,21 +25,22 @@ def ranks() -> dict[str, int]:
 
 
 @cache
-def masked_words() -> tuple[str, ...]:
-    """Return the words that people mask, those first that a mask most often hides."""
-    return tuple((_LEXICON / "masked.txt").read_text(encoding="utf-8").split())
+def masked_words() -> dict[str, int]:
+    """Return the words that people mask with their places: those first that a mask most often hides."""
+    return {word: place for place, word in enumerate((_LEXICON / "masked.txt").read_text(encoding="utf-8").split())}
 
 
 @cache
 def _costs() -> dict[str, float]:
-    """Return the negative log probability of each known word by Zipf's law."""
+    """Return the negative log probability of each known word by Zipf's law, and infinity for what known words begin with."""
     known = ranks()
     scale = math.log(len(known))
-    return {
+    costs = {
         word: math.log(rank * scale)
         for word, rank in known.items()
         if len(word) <= _LONGEST and (rank <= _COMMON or len(word) > 2) and (len(word) > 1 or word in "ai")
     }
+    return dict.fromkeys((word[:stop] for word in costs for stop in range(1, len(word))), math.inf) | costs
 
 
 @lru_cache(maxsize=20_000)
@@ -54,18 +55,22 @@ def words_in(letters: str) -> tuple[str, ...]:
     if len(letters) > _LONGEST_TAG:
         return ()
     costs = _costs()
-    best: list[tuple[float, int]] = [(0.0, 0)]  # of the letters up to each place: the least cost, and where its last word begins
-    for stop in range(1, len(letters) + 1):
-        found = (math.inf, 0)
-        for start in range(max(0, stop - _LONGEST), stop):
-            if (cost := costs.get(letters[start:stop])) and best[start][0] + cost < found[0]:
-                found = best[start][0] + cost, start
-        best.append(found)
-    if best[-1][0] > _GLUED * len(letters):
+    least = [0.0] + [math.inf] * len(letters)  # the least cost of the letters up to each place,
+    begins = [0] * (len(letters) + 1)  # and where the last of their words begins
+    for start, before in enumerate(least):
+        if before == math.inf:
+            continue
+        for stop in range(start + 1, len(letters) + 1):
+            cost = costs.get(letters[start:stop])
+            if cost is None:  # no known word begins with these letters
+                break
+            if before + cost < least[stop]:
+                least[stop], begins[stop] = before + cost, start
+    if least[-1] > _GLUED * len(letters):
         return ()
     words, stop = list[str](), len(letters)
     while stop:
-        start = best[stop][1]
+        start = begins[stop]
         words.append(letters[start:stop])
         stop = start
     return tuple(reversed(words))

@@ -100,6 +100,22 @@ READ = {
     "scripts and styles": ("<style>p {color: red}</style><script>alert('x')</script>me too<!-- no -->", "me too"),
     "escaped HTML": ("&lt;p&gt;me &amp;amp; you&lt;/p&gt;", "me & you"),
     "handles of all kinds": ("@jane.doe_99 @jane-doe.bsky.social @user@server.social u/janedoe /u/jane_doe hi", "@user " * 5 + "hi"),
+    "handles of several words": ("@jane.is.doe @jane-my-doe @jane.to.doe!", "@user @user @user !"),
+    "a redditor, and you": ("...u/john_doe, _u/jane_ thank u/him", "... @user , _ @user thank u/him"),
+    "addresses of all kinds": ("mary.o'brien@x.org o'neill%a@b.co.uk 'jane@x.org' jane(at)x.org", "<email> <email> ' <email> ' <email>"),
+    "links of all kinds": ("http://http:// https://localhost/a _jane.com_ 我jane.com我 jane.de", "<url> <url> <url> _ <url> 我 <url>"),
+    "phone numbers as they are written": ("555 – 010 – 9999, 555•010•9999", "<phone> , <phone>"),
+    "an address in a link to it": ('<a href="mailto:a@b.co">a@b.co</a> hi', "<email> hi"),
+    "possessives": ("my r@pist's and r4pist’s name", "my rapist's and rapist's name"),
+    "a number sign for a letter": ("he r#ped me, f#ck", "he raped me, fuck"),
+    "letters apart with dots and dashes": ("he r. a. p. e. d. me, s - e - x", "he raped. me, sex"),
+    "an apostrophe behind": ("i dont' and wont', 'dont'", "i don't and won't, 'don't'"),
+    "an apostrophe apart": ("i didn 't", "i didn't"),
+    "letters in signs": ("he r\u20e0aped a\u20dd", "he raped a"),
+    "letters of Canadian syllabics": ("he ᖇᗩᑭEᗪ me", "he raped me"),
+    "stretched masked words": ("shittttty, asssss", "shitty, ass"),
+    "a disguised word in a hashtag": ("#GrapedByHim #r@ped", "#rapedbyhim raped by him #raped"),
+    "a hashtag after underscores": ("A_man_groped_me._#metoo", "a man groped me. #metoo"),
     "a handle glued to a word": ("he groped@bobby", "he groped @user"),
     "a handle before a sentence": ("ask @jane.he said", "ask @user .he said"),
     "a link before a sentence": ("https://t.co/abc,he said (https://t.co/d). www.a.org/b? yes", "<url> ,he said ( <url> ). <url> ? yes"),
@@ -122,8 +138,14 @@ ORDINARY = [
     "the footnote* and *this* and **that**, 5 stars ***",
     "i love 🍇 and grapes, 🇺🇸 🇬🇧 🅰 ok",
     "$100, €5, £3, 50%, c++, a+, f#",
-    "i a m b o r e d? a b c d e f g",
     "usa, fbi, nasa, lgbtq, ny, uk",
+    "on 2017-10-15 10:30, 15.10.2017 10:30, 10/15/2017",
+    ":) :( <3 </3 ^_^ -_- o_o t_t x_x",
+    "iii, vii, viii, xiii, xiv",
+    "he hit me.he/she",
+    "j. r. r. tolkien, a - b - c, f.b.i., p.s. i, 2 * 3 * 4 = 24",
+    "h2o, c6h12o6, 1e-5, x = y[0] + 2; # why",
+    "jean-luc, o'brien, mcdonald, dos and don'ts, the a-team",
 ]
 FOREIGN = [
     "él está aquí y yo también lo creí, qué más da",
@@ -137,10 +159,13 @@ FOREIGN = [
     "και εγώ, όταν ήμουν μικρή",
     "ich auch, in der schule, so was",
     "私も 我也是 나도",
+    "قالَ لي رَجُلٌ في الشارِعِ",
+    "שָׁלוֹם עֲלֵיכֶם",
+    "नमस्ते, मैं भी, हिन्दी में",
 ]
 
 
-@pytest.mark.parametrize("text", ORDINARY[:9] + FOREIGN)
+@pytest.mark.parametrize("text", ORDINARY + FOREIGN)
 def test_ordinary_text_is_left_alone(text):
     assert normalise(text) == text
 
@@ -153,7 +178,7 @@ def test_enclosed_letters_and_flags_alone_stay():
     assert normalise("i love 🍇 and 🇺🇸🇬🇧, 🅰 too") == "i love 🍇 and 🇺🇸 🇬🇧 , 🅰 too"
 
 
-@given(st.sampled_from(STARTER), st.text("@user ", max_size=0).flatmap(lambda _: st.integers(1, 3)))
+@given(st.sampled_from(STARTER), st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_masks_at_the_ends_change_no_token(text, number):
     tokens = TOKENIZER([normalise(text)]).to_lists()
@@ -203,7 +228,7 @@ def test_a_blank_text_is_one_of_which_nothing_is_left(raw):
 
 @given(st.text("<>/abp scriptyle!-=\"'#@ \n", max_size=60))
 @settings(max_examples=200, deadline=None)
-def test_markup_is_stripped_once_and_for_all(text):
+def test_what_is_left_of_markup_only_gets_shorter(text):
     once = strip_markup(text)
     assert len(strip_markup(once)) <= len(once)
     if "<" not in text:
@@ -211,10 +236,31 @@ def test_markup_is_stripped_once_and_for_all(text):
 
 
 @pytest.mark.parametrize(
-    "unit", ["<script>", "<!--", "<p ", "<a href=x>", "</a>", "a|", "a_", "g r ", "#AbCd", "r*", "4a", "aaa", "a'", "🅰", "é", "x"]
+    "unit",
+    [
+        "<script>",
+        "<!--",
+        "<p ",
+        "<a href=x>",
+        "</a>",
+        "a|",
+        "a_",
+        "g r ",
+        "#AbCd",
+        "r*",
+        "4a",
+        "aaa",
+        "a'",
+        "🅰",
+        "é",
+        "x",
+        "=",
+        "i.",
+        "r - ",
+    ],
 )
 def test_disguises_take_no_quadratic_time(unit):
-    long = (unit * 20_000)[:40_000]
+    long = "@x," + (unit * 20_000)[:40_000]
     start = time.process_time()
     normalise(long)
     assert time.process_time() - start < 4
@@ -238,6 +284,14 @@ def test_runs_of_letters_that_are_no_words_are_not_divided():
 
 def test_spelled_leaves_numbers_and_codes_alone():
     assert [spelled(code) for code in ("covid19", "b2b", "5am", "4ever", "10", "mp3s", "u2", "i18n")] == [None] * 8
+
+
+def test_edges_are_found_in_time_that_grows_with_length_only():
+    chain = " ".join(["@user ."] * 20_000)
+    start = time.process_time()
+
+    assert without_edge_masks(f"so {chain} it {chain}") == f"so {chain} it"
+    assert time.process_time() - start < 2  # a search for the end takes minutes
 
 
 def test_edges_are_found_whatever_the_punctuation():

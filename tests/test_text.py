@@ -89,6 +89,14 @@ def test_normalise_takes_each_step_of_its_docstring(raw, expected):
 @example("1234567+890-1234")
 @example("#a@b@c@d")
 @example("www.中文.com cafÃ©")
+@example("#metooİ")
+@example("(#TimesUpme_d")
+@example("1_u/heé#")
+@example("#i.co&#64;a")
+@example("@o#gr0pe\x85_")
+@example("#rxpeA_d")
+@example("she$")
+@example("http://http://")
 def test_normalise_is_idempotent_and_leaves_nothing_it_promises_to_take_away(raw):
     clean = normalise(raw)
 
