@@ -110,7 +110,10 @@ def test_library_does_the_same(scored, folder, tmp_path):
     assert part.read_bytes() == other.read_bytes()
 
 
-USES = r"(?:warning: .*normaliser.*\n)?model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
+USES = (
+    r"(?:warning: .*normaliser.*\n)?"
+    r"model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
+)
 
 
 def unwarned(err: str) -> str:
