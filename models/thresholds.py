@@ -35,8 +35,12 @@ class FittedThresholds:
         return found
 
     def __set__(self, model: "Classifier", thresholds: ArrayLike) -> None:
-        found, labels = np.array(thresholds, np.float64), len(model.prior_)
-        if found.shape not in ((), (labels,)) or np.isnan(found).any():
+        labels = len(model.prior_)
+        try:
+            found = np.array(thresholds, np.float64)
+        except (TypeError, ValueError):  # a mapping, or lists of several lengths
+            found = np.empty(0)
+        if found.shape not in ((), (labels,)) or not np.isfinite(found).all():
             raise InputError(f"{_NAME} must be one number for each of the {labels} labels, or one for all, but got {thresholds!r}")
         found = np.resize(found, labels)
         found.flags.writeable = False

@@ -241,6 +241,8 @@ def evaluate(
     InputError
         When data, columns, cases, scores or the MLflow store cannot be used, or the labels are not the model's. If the store fails
         only after the evaluation, the results are in `out` nevertheless.
+    TypeError
+        When `model`, `against` or `config` is something else, such as a path.
     """
     check_config(config)
     _check_fitted(model, "model")

@@ -139,6 +139,8 @@ def train(
     InputError
         When data, labels, folders or the MLflow store cannot be used. If the store fails only after training, the model is in `out`
         nevertheless.
+    TypeError
+        When `config` is something else, such as a path.
     """
     check_config(config)
     out = Path(out)

@@ -356,7 +356,7 @@ def test_thresholds_that_are_set_are_pickled_and_saved_under_another_digest(tmp_
 @pytest.mark.filterwarnings("ignore::models.errors.NormaliserWarning")
 def test_thresholds_that_do_not_fit_or_would_change_unnoticed_are_refused(refused):
     model = Classifier.released()
-    for wrong in ([0.5] * 3, [[0.5] * 4], [0.5, 0.5, 0.5, float("nan")]):
+    for wrong in ([0.5] * 3, [[0.5] * 4], [0.5, 0.5, 0.5, float("nan")], {"assault": 0.5}):
         with refused("thresholds_ must be one number for each of the 4 labels, or one for all"):
             model.thresholds_ = wrong
     with pytest.raises(ValueError, match="read-only"):

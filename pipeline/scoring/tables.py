@@ -64,6 +64,10 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     ------
     InputError
         If a column is missing, or an option does not suit the model.
+    TypeError
+        If `posts`, `model` or `options` is something else, such as a path.
+    sklearn.exceptions.NotFittedError
+        If `model` has not been fitted.
 
     Examples
     --------
