@@ -19,6 +19,7 @@ from models.linear import Kind
 from models.storage import RELEASED
 from models.targets import author_numbers, check_texts, label_matrix
 from models.text import normalise
+from models.thresholds import FittedThresholds
 from models.tokens import Attribute, PostTokenizer, TokenBatch
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Classifier(Estimator):
     classes_ : ndarray of str, shape (n_labels,)
         Names of the labels, in the order used in every output.
     thresholds_ : ndarray of float64, shape (n_labels,)
-        Lowest probability at which each label is given.
+        Lowest probability at which each label is given. They can be set, all at once; the model then has another digest.
     prior_ : ndarray of float64, shape (n_labels,)
         Share of the training posts that have each label.
     held_out_ : ndarray of float32, shape (n_train_posts, n_labels)
@@ -91,7 +92,7 @@ class Classifier(Estimator):
     """
 
     held_out_: Probabilities
-    thresholds_: Float64s
+    thresholds_ = FittedThresholds()
     prior_: Float64s
     calibrator_: Calibrator
     scorers_: Scorers
@@ -218,8 +219,8 @@ class Classifier(Estimator):
         """Replace the results of an earlier fit."""
         for name in ("_config", "scorers_", "digest_", "description_"):
             self.__dict__.pop(name, None)
-        self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
         self.prior_ = posts.Y.mean(axis=0)
+        self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
 
     def fit(self, texts: Sequence[str], Y: Any, groups: Iterable[Any] | None = None, *, progress: Progress = lambda step: None) -> Self:
         """Fit on labelled posts.

@@ -90,7 +90,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
         model = kind.from_config(config)
         model._config = config
         described = Description.model_validate(description)
-        model.thresholds_, model.prior_ = (np.array([by[name] for name in model.labels]) for by in (described.thresholds, described.prior))
+        model.prior_, model.thresholds_ = (np.array([by[name] for name in model.labels]) for by in (described.prior, described.thresholds))
         _restore(model, arrays, vocabulary)
     except (KeyError, ValidationError):
         raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -34,24 +35,35 @@ def check_texts(texts: Iterable[Any]) -> list[str]:
         raise TypeError("texts must be a sequence of strings, but got a single string; put it in a list: [text]")
     if isinstance(texts, bytes | bytearray):
         raise TypeError("texts must be a sequence of strings, but got bytes; decode them, and put the text in a list: [data.decode()]")
-    if hasattr(texts, "columns") or isinstance(texts, Mapping):
+    if hasattr(texts, "columns") or hasattr(texts, "column_names") or isinstance(texts, Mapping):
         raise TypeError("texts must be a sequence of strings, but got a table; choose its column of texts, as in frame['text']")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts must be a sequence of strings, but got {type(texts).__name__}; put the posts in a list: [text]")
+    if (dimensions := getattr(texts, "ndim", 1)) != 1:
+        raise TypeError(
+            f"texts must be the posts themselves, one-dimensional, but got {type(texts).__name__} with {dimensions} dimensions; "
+            "pass one column of strings, and no features: the model finds its own"
+        )
     found = list(texts)
     for position, text in enumerate(found):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] must be a string, but got {type(text).__name__}; drop or fill missing texts first")
+            missing = text is None or isinstance(text, float | np.floating) or type(text).__name__ in ("NAType", "NaTType")
+            fix = "drop or fill missing texts first" if missing else "give each post one string"
+            raise TypeError(f"texts[{position}] must be a string, but got {type(text).__name__}; {fix}")
     return found
 
 
 def _lists_of_names(Y: Any) -> list[Any] | None:
-    """Return the rows of `Y` if they hold names, or None if they hold numbers."""
+    """Return the rows of `Y` if they hold names, or are all empty, or None if they hold numbers."""
     if getattr(Y, "ndim", 1) != 1:
         return None
+    if not isinstance(Y, Iterable):
+        raise InputError(f"Y must hold the labels of every post, but got {type(Y).__name__}; give each post a list of names")
     rows = Y.tolist() if hasattr(Y, "tolist") else list(Y)
     if any(isinstance(row, str) for row in rows):
         raise InputError("Y holds strings; give each post a list of names, as in [text.split(';') if text else [] for text in Y]")
     lists = [list(row) if isinstance(row, Iterable) else None for row in rows]
-    if not any(isinstance(name, str) for row in lists for name in row or ()):
+    if not any(isinstance(name, str) for row in lists for name in row or ()) and any(row != [] for row in lists):
         return None
     for position, row in enumerate(lists):
         if row is None or not all(isinstance(name, str) for name in row):
@@ -77,6 +89,23 @@ def _from_frame(frame: Any, names: Sequence[str] | None) -> tuple[Sequence[str] 
     if missing := [name for name in names if name not in columns]:
         raise InputError(f"Y has no column {missing[0]!r}; its columns are {', '.join(columns)}")
     return names, frame[[columns[name] for name in names]].to_numpy()
+
+
+def _check_zeros_and_ones(values: Any, names: Sequence[str]) -> None:
+    if values.dtype == object:  # its cells may be lists, or pandas.NA, which is neither true nor false
+        right = np.array([[isinstance(cell, Number | np.bool_) and cell in (0, 1) for cell in row] for row in values], bool)
+    else:
+        right = np.isin(values, (0, 1))
+    if not right.all():
+        row, column = np.argwhere(~right)[0]
+        cell = values[row, column]
+        got = str(cell) if isinstance(cell, Number) else type(cell).__name__
+        fix = (
+            "pass the column itself, as in frame['labels']"
+            if isinstance(cell, list | tuple | set | np.ndarray)
+            else "replace missing values"
+        )
+        raise InputError(f"Y must contain only 0 and 1, but column {names[column]!r} has {got} in row {row}; {fix}")
 
 
 def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None = None) -> tuple[list[str], Labels]:
@@ -112,6 +141,8 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     (['assault', 'support'], [[1, 0], [0, 0], [1, 1]])
     """
     values: Any
+    if posts == 0:
+        raise InputError("there are no posts, but labels can be learned or compared only with some; give at least one")
     if hasattr(Y, "columns"):
         names, values = _from_frame(Y, names)
     elif hasattr(Y, "toarray"):
@@ -125,12 +156,13 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     if values.ndim != 2:
         fix = "; for a single label use np.reshape(Y, (-1, 1))" if values.ndim == 1 else ""
         raise InputError(f"Y must be two-dimensional, with one column per label, but its number of dimensions is {values.ndim}{fix}")
+    if not values.shape[1]:
+        raise InputError("Y gives no post a label; give some posts the names of their labels")
     if names is None:
         names = [f"label_{number}" for number in range(values.shape[1])]
     elif values.shape[1] != len(names):
         raise InputError(f"Y must have one column per label, but got {values.shape[1]} columns; the labels are {', '.join(names)}")
-    if not np.isin(values, (0, 1)).all():
-        raise InputError("Y must contain only 0 and 1; replace missing values first")
+    _check_zeros_and_ones(values, names)
     return list(names), values.astype(np.int8)
 
 

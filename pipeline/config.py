@@ -103,6 +103,20 @@ class Tracking(Section):
     experiment: str | None = None
 
 
+def check_config(config: object) -> None:
+    """Raise an error if this is not a `Config` but, for example, a path or a dict.
+
+    Raises
+    ------
+    TypeError
+        The message says how to make one.
+    """
+    if not isinstance(config, Config):
+        raise TypeError(
+            f"config must be a Config, as load_config([PATH], settings=['model.C=0.3']) returns, but got {type(config).__name__}"
+        )
+
+
 class Config(ModelConfig):
     """Everything that determines a training run."""
 

@@ -14,7 +14,7 @@ from models.storage import FINGERPRINTS
 from pipeline import __version__
 from pipeline.checks.label_errors import check_labels
 from pipeline.checks.repeats import check_splits
-from pipeline.config import Config, Data, Split
+from pipeline.config import Config, Data, Split, check_config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_corpus
 from pipeline.dates import month_of
 from pipeline.evaluation.analysis import analyse
@@ -49,6 +49,13 @@ def _choose(corpus: Corpus, split: str | None) -> str:
     if split not in names:
         raise InputError(f"--split {split}: the data has no such split; choose one of {', '.join(names)}")
     return split
+
+
+def _check_fitted(model: object, name: str) -> None:
+    if not isinstance(model, Classifier):
+        raise TypeError(f"{name} must be a Classifier, as Classifier.load(folder) returns, but got {type(model).__name__}")
+    if not hasattr(model, "digest_"):
+        raise InputError(f"{name}: has not been fitted; call model.fit first, or Classifier.load a saved one")
 
 
 def _check_labels(model: Classifier, config: Config) -> None:
@@ -234,13 +241,16 @@ def evaluate(
     InputError
         When data, columns, cases, scores or the MLflow store cannot be used, or the labels are not the model's. If the store fails
         only after the evaluation, the results are in `out` nevertheless.
+    TypeError
+        When `model`, `against` or `config` is something else, such as a path.
     """
+    check_config(config)
+    _check_fitted(model, "model")
     out = Path(out)
     check_output(out, FILES)
-    if not hasattr(model, "digest_"):
-        raise InputError("the model has not been fitted; call model.fit first, or Classifier.load a saved one")
     _check_labels(model, config)
     if against is not None:
+        _check_fitted(against, "against")
         check_comparable(model, against)
     progress("reading the data")
     cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []

@@ -8,7 +8,7 @@ from typing import Any
 from models import Classifier, lessons
 from models.folders import check_output
 from models.storage import RUN_FILES
-from pipeline.config import Config
+from pipeline.config import Config, check_config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
 from pipeline.evaluation import MeasuredSplit, evaluate_probabilities, evaluate_split
 from pipeline.fingerprints import Fingerprints
@@ -139,7 +139,10 @@ def train(
     InputError
         When data, labels, folders or the MLflow store cannot be used. If the store fails only after training, the model is in `out`
         nevertheless.
+    TypeError
+        When `config` is something else, such as a path.
     """
+    check_config(config)
     out = Path(out)
     progress("reading the data")
     check_output(out, RUN_FILES)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -225,6 +226,13 @@ def test_a_label_set_keeps_its_definitions(starter):
         (pd.DataFrame({"text": ["fine", "good"]}), r"got a table; choose its column of texts, as in frame\['text'\]"),
         ({"text": ["fine", "good"]}, "got a table"),
         (b"bytes", "got bytes; decode them"),
+        (None, "got NoneType; put the posts in a list"),
+        (datasets.Dataset.from_dict({"text": ["fine", "good"]}), "got a table"),
+        (np.array([["fine"], ["good"]]), "got ndarray with 2 dimensions; pass one column of strings"),
+        (np.array("one string"), "got ndarray with 0 dimensions"),
+        (sparse.csr_matrix(np.eye(2)), "got csr_matrix with 2 dimensions; .* no features: the model finds its own"),
+        (["fine", pd.NA], r"texts\[1\] must be a string, but got NAType; drop or fill missing texts"),
+        ([3, "fine"], r"texts\[0\] must be a string, but got int; give each post one string"),
     ],
 )
 def test_what_is_no_sequence_of_strings_is_refused(fitted, texts, said):
@@ -241,7 +249,11 @@ def test_what_is_no_sequence_of_strings_is_refused(fitted, texts, said):
         (lambda Y: Y[:-1], "300 texts and 299 rows of Y"),
         (lambda Y: Y[:, 0], "its number of dimensions is 1"),
         (lambda Y: Y[:, :3], "one column per label, but got 3 columns; the labels are"),
-        (lambda Y: Y * 2, "only 0 and 1"),
+        (lambda Y: Y * 2, "only 0 and 1, but column 'workplace_harassment' has 2 in row 0; replace missing values"),
+        (lambda Y: Y * np.where(np.arange(len(Y)) == 7, np.nan, 1)[:, None], "column 'workplace_harassment' has nan in row 7"),
+        (lambda Y: pd.DataFrame(Y, columns=LABELS, dtype="Int64").replace(0, pd.NA), "has NAType in row 0; replace missing values"),
+        (lambda Y: pd.DataFrame(dict.fromkeys(LABELS, pd.Series([["assault"]] * len(Y)))), "has list in row 0; pass the column itself"),
+        (lambda Y: None, "Y must hold the labels of every post, but got NoneType"),
         (lambda Y: pd.DataFrame(Y, columns=["a", "b", "c", "d"]), "Y has no column 'workplace_harassment'"),
         (lambda Y: [["asault"]] * len(Y), "Y contains the label 'asault'"),
         (lambda Y: ["assault"] * len(Y), "Y holds strings; give each post a list of names, as in [text.split(';') if text else []"),
@@ -253,6 +265,21 @@ def test_what_is_no_sequence_of_strings_is_refused(fitted, texts, said):
 def test_labels_that_do_not_fit_are_one_line(starter, refused, Y, said):
     with refused(said):
         small().fit(starter[0], Y(starter[1]))
+
+
+@pytest.mark.parametrize("Y", [[], np.empty((0, 4), int), pd.DataFrame(columns=LABELS)])
+def test_no_posts_at_all_is_one_line(fitted, refused, Y):
+    for method in (small().fit, fitted.score):
+        with refused("there are no posts"):
+            method([], Y)
+
+
+def test_posts_without_any_label_can_be_scored_but_name_no_labels(starter, fitted, refused):
+    texts = starter[0][:20]
+    expected = fitted.score(texts, np.zeros((20, len(LABELS)), int))
+    assert fitted.score(texts, [[]] * 20) == expected
+    with refused("Y gives no post a label"):
+        small(label_set=None).fit(texts, [[]] * 20)
 
 
 def test_too_few_authors_named_is_one_line(starter, refused):
@@ -312,6 +339,29 @@ def test_a_pickled_model_is_the_loaded_one():
     before = model.digest_, dict(model.description_)
     again = pickle.loads(pickle.dumps(model))  # noqa: S301
     assert (again.digest_, again.description_) == (model.digest_, model.description_) == before
+
+
+@pytest.mark.filterwarnings("ignore::models.errors.NormaliserWarning")
+def test_thresholds_that_are_set_are_pickled_and_saved_under_another_digest(tmp_path):
+    model = Classifier.released()
+    before = model.digest_
+    model.thresholds_ = [0.5, 0.6, 0.7, 0.8]
+    again = pickle.loads(pickle.dumps(model))  # noqa: S301
+    assert again.thresholds_.tolist() == model.thresholds_.tolist() == [0.5, 0.6, 0.7, 0.8]
+    assert again.digest_ == model.digest_ == model.save(tmp_path / "model") != before
+    model.thresholds_ = 0.5
+    assert model.thresholds_.tolist() == [0.5] * 4
+
+
+@pytest.mark.filterwarnings("ignore::models.errors.NormaliserWarning")
+def test_thresholds_that_do_not_fit_or_would_change_unnoticed_are_refused(refused):
+    model = Classifier.released()
+    for wrong in ([0.5] * 3, [[0.5] * 4], [0.5, 0.5, 0.5, float("nan")], {"assault": 0.5}):
+        with refused("thresholds_ must be one number for each of the 4 labels, or one for all"):
+            model.thresholds_ = wrong
+    with pytest.raises(ValueError, match="read-only"):
+        model.thresholds_[0] = 0.1
+    assert not hasattr(small(), "thresholds_")
 
 
 def test_released_is_the_one_that_comes_with_this_version():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from models import Classifier
 from models.config import LabelSet
@@ -190,7 +191,8 @@ def test_a_table_of_rejects_alone_has_all_columns(released):
 @pytest.mark.parametrize(
     ("table", "options", "parts"),
     [
-        (POSTS.drop(columns="id"), Options(), ("no column 'id'", "text, labels, author")),
+        (POSTS.drop(columns="id"), Options(), ("no column 'id'", "text, labels, author", "id_column=NAME", "id_column=None")),
+        (POSTS.rename(columns={"text": "tweet"}), Options(), ("no column 'text'", "in Options(text_column=NAME)")),
         (POSTS, Options(keep=("place",)), ("no column 'place'",)),
         (pd.concat([POSTS, POSTS[["text"]]], axis=1), Options(), ("several columns 'text'",)),
         (POSTS, Options(thresholds={"other": 0.5}), ("'other'",)),
@@ -203,9 +205,44 @@ def test_tables_that_cannot_be_scored(table, options, parts, released, refused):
         score_table(table, released, options)
 
 
-def test_a_folder_is_not_a_model():
-    with pytest.raises(TypeError, match=r"Classifier\.load"):
-        score_table(POSTS, "models/released")
+def test_a_folder_is_not_a_model(tmp_path):
+    for call in (
+        lambda: score_table(POSTS, "models/released"),
+        lambda: evaluate("models/released", load_config(), tmp_path / "out", posts=POSTS),
+        lambda: evaluate(Classifier.released(), load_config(), tmp_path / "out", posts=POSTS, against="models/released"),
+    ):
+        with pytest.raises(TypeError, match=r"must be a Classifier, as Classifier\.load.* got str"):
+            call()
+
+
+@pytest.mark.parametrize("config", ["configs/default.yaml", {"model": {"C": 1}}, POSTS])
+def test_what_is_no_config_is_told_how_to_make_one(config, tmp_path):
+    for call in (
+        lambda: train(config, tmp_path / "out", posts=POSTS),
+        lambda: evaluate(Classifier.released(), config, tmp_path / "out", posts=POSTS),
+    ):
+        with pytest.raises(TypeError, match=rf"config must be a Config, as load_config.* but got {type(config).__name__}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "posts", [POSTS["text"], POSTS["text"].tolist(), POSTS.to_dict("records"), POSTS.to_dict("list"), "posts.jsonl", None, {"test": POSTS}]
+)
+def test_what_is_no_table_is_not_scored(posts, released):
+    with pytest.raises(TypeError, match=f"posts must be a DataFrame or a datasets.Dataset, one split, but got {type(posts).__name__}"):
+        score_table(posts, released)
+
+
+def test_a_model_that_was_not_fitted_scores_no_table():
+    with pytest.raises(NotFittedError):
+        score_table(POSTS, Classifier())
+
+
+def test_options_are_options_and_explain_is_no_number(released, refused):
+    with pytest.raises(TypeError, match="options must be Options"):
+        score_table(POSTS, released, {"explain": True})
+    with refused("explain must be True or False, but got 3"):
+        Options(explain=3)
 
 
 def test_rows_of_a_table_without_ids_are_numbered(model):

@@ -79,6 +79,8 @@ class Options:
         for name, allowed in (("format", get_args(Format)), ("over_long", get_args(OverLong))):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, but got {getattr(self, name)!r}")
+        if not isinstance(self.explain, bool):
+            raise InputError(f"explain must be True or False, but got {self.explain!r}")
         if self.max_chars < 1:
             raise InputError(f"max_chars must be 1 or more, but got {self.max_chars}; omit it to use {MAX_CHARS:,}")
         if self.abstain is not None and not 0 <= self.abstain[0] <= self.abstain[1] <= 1:

@@ -64,6 +64,10 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     ------
     InputError
         If a column is missing, or an option does not suit the model.
+    TypeError
+        If `posts`, `model` or `options` is something else, such as a path.
+    sklearn.exceptions.NotFittedError
+        If `model` has not been fitted.
 
     Examples
     --------
@@ -73,15 +77,23 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     """
     if not isinstance(model, Classifier):
         raise TypeError(f"model must be a Classifier, as Classifier.load(folder) returns, but got {type(model).__name__}")
-    options = options or Options()
+    model.check_is_fitted()
+    options = Options() if options is None else options
+    if not isinstance(options, Options):
+        raise TypeError(f"options must be Options, as in Options(explain=True), but got {type(options).__name__}")
     options.check_labels(model.labels)
+    if not isinstance(posts, pd.DataFrame | datasets.Dataset | datasets.IterableDataset):
+        raise TypeError(f"posts must be a DataFrame or a datasets.Dataset, one split, but got {type(posts).__name__}")
     names = list(posts.columns if isinstance(posts, pd.DataFrame) else posts.column_names)
     for column in options.columns:
         if names.count(column) != 1:
             found = "no column" if column not in names else "several columns"
-            raise InputError(
-                f"the table has {found} {column!r} among {', '.join(map(str, names))}; name the right one, as in Options(id_column=NAME)"
-            )
+            fixes = {
+                options.text_column: "Options(text_column=NAME)",
+                options.id_column: "Options(id_column=NAME), or number the rows: Options(id_column=None)",
+            }
+            fix = fixes.get(column, "Options(keep=(NAME,))")
+            raise InputError(f"the table has {found} {column!r} among {', '.join(map(str, names))}; name the right one, as in {fix}")
     schema = options.schema(model.labels, ["error"])
     rows = _predictions(posts, DistinctScorer(model), options)
     probabilities = {f"prob_{label}": "float32" for label in model.labels}

@@ -1,0 +1,49 @@
+"""The thresholds of a fitted classifier."""
+
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from models.arrays import Float64s
+from models.errors import InputError
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+
+_NAME = "thresholds_"
+
+
+class FittedThresholds:
+    """The attribute ``thresholds_``, one number per label.
+
+    A model with other thresholds is another model, so setting them makes it forget what `save` and `load` knew of it, which would
+    otherwise be pickled instead. The array cannot be changed in place, which would go unnoticed.
+    """
+
+    @overload
+    def __get__(self, model: None, owner: Any) -> "FittedThresholds": ...
+    @overload
+    def __get__(self, model: "Classifier", owner: Any) -> Float64s: ...
+    def __get__(self, model: "Classifier | None", owner: Any) -> "FittedThresholds | Float64s":
+        if model is None:
+            return self
+        try:
+            found: Float64s = vars(model)[_NAME]
+        except KeyError:
+            raise AttributeError(f"{type(model).__name__} has no {_NAME} before fit") from None
+        return found
+
+    def __set__(self, model: "Classifier", thresholds: ArrayLike) -> None:
+        labels = len(model.prior_)
+        try:
+            found = np.array(thresholds, np.float64)
+        except (TypeError, ValueError):  # a mapping, or lists of several lengths
+            found = np.empty(0)
+        if found.shape not in ((), (labels,)) or not np.isfinite(found).all():
+            raise InputError(f"{_NAME} must be one number for each of the {labels} labels, or one for all, but got {thresholds!r}")
+        found = np.resize(found, labels)
+        found.flags.writeable = False
+        for name in ("digest_", "description_"):
+            vars(model).pop(name, None)
+        vars(model)[_NAME] = found
