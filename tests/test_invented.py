@@ -3,14 +3,19 @@
 import csv
 import hashlib
 import json
+import random
 import re
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from models.config import ROOT
 from models.text import normalise
 from pipeline.config_files import load_config
+from pipeline.corpora.near import near_duplicates
+from pipeline.corpora.wording import wording
 
 FOLDER = ROOT / "data/invented"
 CARD = (FOLDER / "README.md").read_text("utf-8")
@@ -137,6 +142,32 @@ def test_no_runs_of_words_are_shared_with_the_behavioural_cases(posts):
     with (ROOT / "data/behaviour/cases.csv").open(encoding="utf-8-sig", newline="") as file:
         cases = set().union(*(runs(row["text"]) for row in csv.DictReader(file)))
     assert [post["id"] for post in posts if runs(post["text"]) & cases] == []
+
+
+def test_near_repeats_outside_contrast_sets_are_as_few_as_the_card_says(posts):
+    pairs = near_duplicates([wording(post["text"]) for post in posts], [["all"]] * len(posts))
+    apart = [(one, other) for one, other, _ in pairs if posts[one].get("pair") is None or posts[one]["pair"] != posts[other].get("pair")]
+    assert len(apart) <= 3
+    assert f"Outside contrast sets, {len(apart)} pairs of posts nearly repeat each other" in CARD
+
+
+def distinct_pairs(texts, number=40_000):
+    """The share of distinct ones among the first so many pairs of neighbouring words."""
+    found = [pair for text in texts for pair in pairwise(words(text))][:number]
+    return len({*found}) / len(found)
+
+
+def test_posts_are_as_varied_as_those_of_the_starter(posts):
+    starter = [json.loads(line)["text"] for line in (ROOT / "data/starter/train.jsonl").read_text("utf-8").splitlines()]
+    texts = [post["text"] for post in posts]
+    random.Random(0).shuffle(texts)
+    assert distinct_pairs(texts, 20_000) >= 0.95 * distinct_pairs(starter, 20_000)
+
+
+def test_length_does_not_give_accounts_away(posts):
+    chosen = [post for post in posts if not post["labels"] or CONDUCT & {*post["labels"]}]
+    area = roc_auc_score([bool(post["labels"]) for post in chosen], [len(post["text"].split()) for post in chosen])
+    assert 0.45 <= area <= 0.56
 
 
 def test_nobody_can_be_reached(posts):
