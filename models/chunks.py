@@ -17,6 +17,8 @@ _ONLY_LINK = re.compile(r"https?://[\w/?=&%~+-]+(?:\.[\w/?=&%~+-]+)+", re.ASCII)
 _ONLY_HANDLE = re.compile(r"([.\"(]?)@(?!ss|bu)\w+([:,!?)\"]{0,3}|\.)")
 _ONLY_TAG = re.compile(r"#(\w+)([.,!?;:)\"]{0,3})")
 
+_SENTENCE = re.compile(r"\w[^\w\s#]_\w")  # underscores, and a punctuation mark before one of them
+
 _MASKS = {URL, EMAIL, USER, PHONE}
 _ROUNDS = 8  # maximum number of times that a chunk is read again
 
@@ -85,8 +87,17 @@ def _plain_tag(piece: str) -> str:
     return piece
 
 
+def _spaced(text: str) -> str:
+    """Put spaces for underscores and vertical bars between the words of a sentence; one word between them is read later."""
+    if "_" in text:
+        text = text.replace("_", " ") if "@" not in text and _SENTENCE.search(text) else text.replace("_#", " #")
+    if "|" in text and ("|#" in text or sum(len(part) > 1 and part[:1].isalnum() for part in text.split("|")) > 2):
+        return text.replace("|", " ")
+    return text
+
+
 def _read_once(chunk: str) -> str:
-    text = _plain_tag(mask_links(chunk)).replace("_#", " #")
+    text = _spaced(_plain_tag(mask_links(chunk)))
     if "#" in text:
         text = TAG.sub(with_words, text)
     text = text.lower()

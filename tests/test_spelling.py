@@ -75,6 +75,8 @@ READ = {
     "a dash for a letter": ("he r-ped me", "he raped me"),
     "one separator": ("he ra-ped me, as.saulted me", "he raped me, assaulted me"),
     "underscores for spaces": ("A_man_groped_me_on_the_bus.", "a man groped me on the bus."),
+    "pipes for all spaces": ("He|grabbed|me.|I|ran,|it's|over|#MeToo", "he grabbed me. i ran, it's over #metoo"),
+    "underscores for all spaces": ("#MeToo._He_grabbed_me._I_ran", "#metoo. he grabbed me. i ran"),
     "pipes for spaces": ("A man|groped|me|on the bus", "a man groped me on the bus"),
     "letters beside a word": ("was i g r o p e d i think", "was i groped i think"),
     "look-alikes of another script": ("He гареԁ me when I was 19", "he raped me when i was 19"),
