@@ -171,7 +171,6 @@ def _about(called: str, model: Classifier, config: Config, corpus: Corpus, evalu
         "date": f"{date.today():%-d %B %Y}",
         "evaluated": evaluation.title,
         "data": ", ".join(config.data.sources),
-        **({"data read as": " | ".join(corpus.notes)} if corpus.notes else {}),
         "data SHA-256": corpus.sha256,
         "model SHA-256": model.digest_,
         "model type": model.config.model.type,

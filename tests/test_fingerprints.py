@@ -16,7 +16,7 @@ from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.evaluating import evaluate
 from pipeline.fingerprints import Fingerprints, read_fingerprints
-from pipeline.report.tables import evaluation_notes, metrics_tables
+from pipeline.report.tables import metrics_tables, seen_note
 from pipeline.scoring.spark import _ship_model
 from pipeline.training import train
 
@@ -127,7 +127,7 @@ def test_an_evaluation_on_training_posts_says_that_it_means_nothing(here, tracke
     results = evaluated(tracked, here, *posts_of(tracked.data / "train.jsonl"), trained_on=tracked.out)
     seen = results.seen_in_training
     assert (seen.posts + seen.short, seen.without) == (300, None)
-    (note,) = evaluation_notes(results)
+    note = seen_note(results)
     assert note.startswith(f"{seen.posts} of the 300 posts (")
     assert "say nothing about new posts" in note
     page = (here / "out" / "report.html").read_text()
@@ -147,8 +147,8 @@ def test_metrics_without_the_posts_that_were_seen_stand_beside(here, tracked):
         assert found.without.macro_f1 == alone.macro_f1
     assert alone.seen_in_training.posts == 0
     assert alone.seen_in_training.without is None
-    assert "none of the 80 posts was seen in training" in evaluation_notes(alone)[-1]
-    assert f"without them, macro-F1 is {found.without.macro_f1:.3f}, not {results.macro_f1:.3f}" in evaluation_notes(results)[-1]
+    assert "none of the 80 posts was seen in training" in seen_note(alone)
+    assert f"without them, macro-F1 is {found.without.macro_f1:.3f}, not {results.macro_f1:.3f}" in seen_note(results)
     assert "model, not seen in training" in list(metrics_tables(results, "title")[1].columns[0].cells)
 
 
@@ -157,7 +157,7 @@ def test_a_model_without_fingerprints_says_that_it_does_not_know(here, tracked):
     uri = f"sqlite:///{here}/mlflow.db"
     results = evaluated(tracked, here, *posts_of(tracked.data / "test.jsonl"), model=Classifier.load(folder), trained_on=folder, uri=uri)
     assert results.seen_in_training is None
-    assert evaluation_notes(results)[-1].startswith("unknown: no fingerprints of this model's training posts were found")
+    assert seen_note(results).startswith("unknown: no fingerprints of this model's training posts were found")
     assert "It is not known which of these posts" in (here / "out" / "report.html").read_text()
 
 

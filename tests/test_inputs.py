@@ -155,8 +155,12 @@ def check(folder, *names, out="out", columns=COLUMNS):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; correct the column's name"),
-        ("column.csv", b"id,words\n1,x\n", "row 1: no column 'text'"),
+        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; name it with --text-column"),
+        (
+            "column.csv",
+            b"words\nx\n",
+            "row 1: no column 'id', found 'words'; name it with --id-column, or number the rows with",
+        ),
         ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
         ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx"),
@@ -420,6 +424,7 @@ class Fake:
     labels = ["alpha", "beta"]
     thresholds_ = np.array([0.5, 0.5])
     digest_ = "fake"
+    thresholds_ = np.array([0.5, 0.5])
 
     def __init__(self):
         self.asked = []

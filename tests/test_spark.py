@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from models import Classifier
+from models.config import ROOT
 from pipeline.scoring import score_files
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
-from pipeline.scoring.spark import _score_batch, score_frame
+from pipeline.scoring.spark import _score_batch, _scorer, score_frame
 from pipeline.scoring.spark_files import _parse, score_with_spark, spark_session
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning")
@@ -454,3 +455,9 @@ def test_null_in_mlflows_own_udf_is_a_null_row_and_not_the_end_of_the_job(spark,
     (good, null, _) = [row["scored"] for row in frame.select(numbers("text").alias("scored")).collect()]
     assert good == pytest.approx(wanted, abs=1e-6)
     assert all(value is None or np.isnan(value) for value in null)
+
+
+def test_executors_do_not_say_again_that_a_model_is_old(monkeypatch):
+    pytest.importorskip("pyspark")
+    monkeypatch.setattr("pyspark.SparkFiles.get", lambda name: str(ROOT / "tests" / "saved" / "data" / name))
+    assert _scorer.__wrapped__("model").model.labels  # a warning would be an error

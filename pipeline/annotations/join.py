@@ -71,7 +71,7 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
     Parameters
     ----------
     texts : sequence of Path
-        Files with posts, in any format that `pipeline.records` reads or as ``.json`` with objects; they are read row by row.
+        Files with posts, of any kind that `pipeline.records` reads.
     annotations : Path
         A file or folder of annotations, see `read_annotations`.
     out : Path

@@ -19,14 +19,11 @@ def _show(results: "Results", title: str, out: Path) -> None:
     from rich.markup import escape
 
     from pipeline.evaluation import REPORT_FILE
-    from pipeline.report import evaluation_notes, evaluation_tables
+    from pipeline.report import evaluation_tables, seen_note
 
     console = terminal.output()
-    for note in results.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(*evaluation_tables(results, escape(title)), sep="\n")
-    *read, seen = evaluation_notes(results)
-    for note in (*(f"data     {note}" for note in read), f"seen     {seen}"):
+    for note in (*(f"data     {note}" for note in results.notes), f"seen     {seen_note(results)}"):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 

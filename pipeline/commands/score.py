@@ -151,6 +151,44 @@ def _score_text(text: str, folder: Path, thresholds: dict[str, float], *, as_jso
     terminal.output().print(table)
 
 
+def _score_files(
+    inputs: Sequence[str],
+    model: str | None,
+    out: Path,
+    options: Options,
+    spark: str | None,
+    *,
+    workers: int,
+    start_over: bool,
+    as_json: bool,
+) -> "Summary":
+    """Score files here or, if `spark` names a master, on Spark, and say what they were taken for."""
+    if spark and start_over:
+        raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
+    notes, folder = _Notes(as_json=as_json), _folder(model, quiet=as_json)
+    if spark:
+        from pipeline.scoring.spark_files import score_with_spark
+
+        summary = score_with_spark(inputs, folder, out, options, master=spark, tell=notes)
+    else:
+        from pipeline.scoring import score_files
+
+        gc.set_threshold(GC_THRESHOLD)
+        with terminal.job_progress(as_json=as_json) as progress:
+            summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress, tell=notes)
+    notes.close(summary)
+    return summary
+
+
+def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
+    """Exit with an error if a larger share than `most` was rejected; it says that the `reasons` are there."""
+    share = summary.rejected / max(summary.read, 1)
+    if share > most:
+        message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {most}: see {reasons}"
+        print(f"error: {message}", file=sys.stderr)
+        raise typer.Exit(terminal.TOO_MANY_REJECTS)
+
+
 def main(
     inputs: Annotated[
         list[str],
@@ -192,28 +230,10 @@ def main(
         return
     identifier = None if id_column.lower() == "none" else id_column
     options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
-    notes = _Notes(as_json=as_json)
-    if engine == "spark":
-        if start_over:
-            raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
-        from pipeline.scoring.spark_files import score_with_spark
-
-        summary = score_with_spark(inputs, _folder(model, quiet=as_json), out, options, master=master, tell=notes)
-    else:
-        from pipeline.scoring import score_files
-
-        gc.set_threshold(GC_THRESHOLD)
-        folder = _folder(model, quiet=as_json)
-        with terminal.job_progress(as_json=as_json) as progress:
-            summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress, tell=notes)
-    notes.close(summary)
+    spark = master if engine == "spark" else None
+    summary = _score_files(inputs, model, out, options, spark, workers=workers, start_over=start_over, as_json=as_json)
     if as_json:
         print(summary.to_json())
     else:
         _show(summary, out)
-    share = summary.rejected / max(summary.read, 1)
-    if share > max_reject_rate:
-        reasons = "the column 'error'" if engine == "spark" else f"{out}/rejects.jsonl"
-        message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {max_reject_rate}: see {reasons}"
-        print(f"error: {message}", file=sys.stderr)
-        raise typer.Exit(terminal.TOO_MANY_REJECTS)
+    _check_rejects(summary, max_reject_rate, "the column 'error'" if spark else f"{out}/rejects.jsonl")

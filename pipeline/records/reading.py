@@ -91,7 +91,7 @@ def _rows_of(path: Path, columns: Sequence[str], tell: Tell) -> Iterator[Row | B
         raise DamagedError(f"{path}, row {number + 1}: is damaged or truncated ({error}); copy or write the file again") from None
 
 
-def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str]) -> InputError:
+def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str], remedy: str = "correct the column's name") -> InputError:
     """Return the error for rows that lack a column.
 
     Parameters
@@ -102,10 +102,12 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str])
         The columns that they have, each with the number of the first row that has it.
     columns : iterable of str
         The columns that they must have.
+    remedy : str
+        What to do about it.
     """
     missing = next(column for column in columns if column not in found)
     place = f"{path}, row {min(found.values())}"
-    return InputError(f"{place}: no column {missing!r}, found {shown_columns(sorted(found))}; correct the column's name")
+    return InputError(f"{place}: no column {missing!r}, found {shown_columns(sorted(found))}; {remedy}")
 
 
 def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:

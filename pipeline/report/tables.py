@@ -224,21 +224,18 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
     return tables
 
 
-def evaluation_notes(results: Results) -> list[str]:
-    """Return what a user should know about the evaluated posts, one line each: how they were read, and whether the model saw them."""
+def seen_note(results: Results) -> str:
+    """Return in words how many of the evaluated posts the model was trained on."""
     seen, posts = results.seen_in_training, f"{results.posts:,} posts"
     if seen is None:
-        return [
-            *results.notes,
-            f"unknown: no fingerprints of this model's training posts were found; some of the {posts} may be among them",
-        ]
+        return f"unknown: no fingerprints of this model's training posts were found; some of the {posts} may be among them"
     short = f", and {seen.short:,} are too short to tell" if seen.short else ""
     if not seen.posts:
-        return [*results.notes, f"none of the {posts} was seen in training{short}"]
+        return f"none of the {posts} was seen in training{short}"
     found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) were seen in training{short}; "
     if seen.without is None:
-        return [*results.notes, f"{found}the metrics say nothing about new posts: evaluate on others"]
-    return [*results.notes, f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"]
+        return f"{found}the metrics say nothing about new posts: evaluate on others"
+    return f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"
 
 
 def corpus_table(corpus: "Corpus") -> Table:

@@ -144,7 +144,9 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")
         found, read, all_read = _columns(path, options, needed | missing, max(left, 1))
         if found and all_read and not found.keys() >= needed:
-            raise missing_column(path, found, options.needed)
+            has_id = options.id_column is None or options.id_column in found
+            numbered = "" if has_id else ", or number the rows with --id-column none"
+            raise missing_column(path, found, options.needed, f"name it with {'--text-column' if has_id else '--id-column'}{numbered}")
         missing -= found.keys()
         complete &= all_read
         any_rows |= bool(found)

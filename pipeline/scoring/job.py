@@ -106,8 +106,15 @@ class _Job:
             self.done += shard.size
             yield
 
-    def finish(self, summary: Summary) -> None:
-        """Fill in the summary and write the rejects, in the order of the inputs; the caller then writes the manifest."""
+    def check_complete(self) -> None:
+        """Raise an error if something could not be read or scored."""
+        if self.failures:
+            more = f", and {len(self.failures) - 1} more" if len(self.failures) > 1 else ""
+            message = f"{self.output.folder}: incomplete: {self.failures[0]}{more}. Finished shards are kept; fix the cause and run again"
+            raise IncompleteError(message, self.failures)
+
+    def finish(self, summary: Summary, started: float) -> None:
+        """Fill in the summary, write the rejects, in the order of the inputs, and at the end the manifest."""
         seconds, sampled = 0.0, set[int]()
         self.output.remove_all_but(set(self.names))
         with whole_file(self.output.folder / REJECTS) as rejects:
@@ -121,6 +128,9 @@ class _Job:
                     rejects.write(json.dumps({"file": done.file, "row": row, "reason": reason}).encode() + b"\n")
         summary.kept_shards = self.kept
         summary.posts_per_second = round(summary.scored / seconds, 1) if seconds else 0.0
+        summary.seconds = round(time.perf_counter() - started, 3)
+        with whole_file(self.output.folder / MANIFEST) as file:
+            file.write(summary.to_json().encode() + b"\n")
 
 
 def score_files(
@@ -198,14 +208,8 @@ def score_files(
         try:
             for _ in job.run(workers, start_over=start_over):
                 progress(Progress(job.posts, job.done, job.total))
-            if job.failures:
-                more = f", and {len(job.failures) - 1} more" if len(job.failures) > 1 else ""
-                message = f"{folder}: incomplete: {job.failures[0]}{more}. Finished shards are kept; fix the cause and run again"
-                raise IncompleteError(message, job.failures)
-            job.finish(summary)
-            summary.seconds = round(time.perf_counter() - started, 3)
-            with whole_file(folder / MANIFEST) as file:
-                file.write(summary.to_json().encode() + b"\n")
+            job.check_complete()
+            job.finish(summary, started)
         except OutputError as error:
             raise IncompleteError(f"{error}. Finished shards are kept; fix the cause (is the disk full?) and run again") from None
         except InputError as error:

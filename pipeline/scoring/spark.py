@@ -7,6 +7,7 @@ Spark reads and writes local files, or files on a disk that every executor mount
 
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ import pyarrow as pa
 import models
 import pipeline
 from models import Classifier
-from models.errors import InputError
+from models.errors import InputError, NormaliserWarning
 from models.storage import copy_model
 from pipeline.package_copy import copy_code
 from pipeline.predictions import prediction_table
@@ -43,7 +44,9 @@ _TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "
 def _scorer(archive: str) -> DistinctScorer:
     from pyspark import SparkFiles
 
-    return DistinctScorer(Classifier.load(Path(SparkFiles.get(archive))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NormaliserWarning)  # `checked_model` has said it
+        return DistinctScorer(Classifier.load(Path(SparkFiles.get(archive))))
 
 
 def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options) -> pa.Table:
