@@ -142,6 +142,16 @@ def test_released_model_is_named_as_seen_from_here_and_in_json_by_the_manifest_a
     assert (done.code, unwarned(done.err), json.loads(done.out)["model"]) == (0, "", digest)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_released_is_a_name_unless_a_model_is_called_so(folder, cli, tmp_path, monkeypatch, model, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "released").mkdir()
+    if named:
+        model.save(tmp_path / "released")
+    done = cli(folder / "posts.jsonl", "--json", model="released")
+    assert (done.code, json.loads(done.out)["model"] == read_description(RELEASED)[0]) == (0, not named)
+
+
 def test_library_takes_the_released_model_too(folder, tmp_path, capsys):
     assert score_files([folder / "posts.jsonl"], out=tmp_path / "out").model == read_description(RELEASED)[0]
     assert capsys.readouterr().err == ""
@@ -313,7 +323,7 @@ def test_help_names_each_option(tmp_path):
     ):
         assert option in done.out
     assert "writes words of posts to the output" in " ".join(done.out.split())
-    assert "default: released model" in " ".join(done.out.split())
+    assert "[default: released]" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
