@@ -111,8 +111,8 @@ def test_library_does_the_same(scored, folder, tmp_path):
 
 
 USES = (
-    r"(?:warning: .*normaliser.*\n)?"
     r"model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
+    r"(?:warning: .*normaliser.*\n)?"
 )
 
 
@@ -150,6 +150,18 @@ def test_released_is_a_name_unless_a_model_is_called_so(folder, cli, tmp_path, m
         model.save(tmp_path / "released")
     done = cli(folder / "posts.jsonl", "--json", model="released")
     assert (done.code, json.loads(done.out)["model"] == read_description(RELEASED)[0]) == (0, not named)
+
+
+@pytest.mark.parametrize("arguments", [["--text", "a", "--threshold", "x=0.3"], ["posts.jsonl", "--threshold", "x=0.3"], ["posts.jsonl"]])
+def test_an_old_model_is_warned_of_once_work_begins_and_not_before_an_error_of_usage(folder, cli, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("models.text.NORMALISER", 99)
+    monkeypatch.setattr(terminal, "_said", set())
+    done = cli(*arguments, *([] if "--text" in arguments else ["--out", tmp_path / "out"]))
+    if len(arguments) == 1:
+        assert (done.code, re.fullmatch(r"warning: .*version 99.*\n", done.err) is not None) == (0, True)
+    else:
+        assert_one_line(done, 2, "the model has no such label")
 
 
 def test_library_takes_the_released_model_too(folder, tmp_path, capsys):
