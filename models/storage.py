@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import inspect
 import json
 import shutil
 import warnings
@@ -31,6 +32,14 @@ def _encode(tree: Any) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _outside() -> int:
+    """Count how far up the stack the first caller is that is not in this package."""
+    frame, level = inspect.currentframe(), 0
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def encode_model(
@@ -149,7 +158,7 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
             f"{folder}: was trained on posts read by version {described.normaliser} of the normaliser, and this release has version "
             f"{NORMALISER}, so its probabilities may be off; train the model again"
         )
-        warnings.warn(message, NormaliserWarning, stacklevel=2)
+        warnings.warn(message, NormaliserWarning, stacklevel=_outside())
     return digest, description
 
 

@@ -26,7 +26,7 @@ Command = Callable[..., None] | Mapping[str, "Command"]
 USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, STOPPED = 2, 3, 3, 4, 130
 LOG_EVERY = 30.0  # seconds
 
-_said = set[str]()  # warnings
+_held, _said = list[str](), set[str]()  # warnings
 
 
 def output() -> Console:
@@ -71,11 +71,18 @@ class _Rate:
         return {"posts": progress.posts, "share": share, "posts_per_second": progress.posts / (now - self.started), "seconds_left": left}
 
 
-def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning as one line, the first time."""
-    if str(message) not in _said:
-        _said.add(str(message))
-        print(f"warning: {message}", file=sys.stderr)
+def _hold_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Keep a warning until work has begun, so that it does not come before an error in what the user gave."""
+    _held.append(str(message))
+
+
+def _say_warnings() -> None:
+    """Print each warning as one line, the first time."""
+    for message in _held:
+        if message not in _said:
+            _said.add(message)
+            print(f"warning: {message}", file=sys.stderr)
+    _held.clear()
 
 
 def _left(seconds: float | None) -> str:
@@ -100,6 +107,7 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
 
         def tell(progress: "JobProgress") -> None:
             nonlocal told
+            _say_warnings()
             state = rate.state(progress)
             if time.monotonic() - told >= LOG_EVERY:
                 told = time.monotonic()
@@ -111,6 +119,7 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
         task = bar.add_task("scoring", total=None, line="starting")
 
         def show(progress: "JobProgress") -> None:
+            _say_warnings()
             bar.update(task, completed=progress.done, total=progress.total or None, line=_log_line(rate.state(progress)))
 
         yield show
@@ -141,7 +150,8 @@ def run(command: Command, stopped: str = "stopped") -> None:
     """
     warnings.simplefilter("ignore")  # users see no warnings but one; the tests treat them as errors
     warnings.simplefilter("always", NormaliserWarning)
-    warnings.showwarning = _say_warning
+    warnings.showwarning = _hold_warning
+    _held.clear()
     logging.getLogger().setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -149,6 +159,8 @@ def run(command: Command, stopped: str = "stopped") -> None:
     try:
         command_line(command)()
     except (InputError, IncompleteError) as error:
+        if isinstance(error, IncompleteError):
+            _say_warnings()
         for reason in error.reasons[1:] if isinstance(error, IncompleteError) else ():
             print(f"also: {reason}", file=sys.stderr)
         print(f"error: {error}", file=sys.stderr)
@@ -156,4 +168,6 @@ def run(command: Command, stopped: str = "stopped") -> None:
     except SystemExit as end:
         if end.code == STOPPED:  # typer turns Ctrl-C into this exit code, without a message
             print(stopped, file=sys.stderr)
+        if end.code != USAGE_ERROR:
+            _say_warnings()
         raise

@@ -265,6 +265,18 @@ def test_model_is_found_wherever_it_is(here, tracked, location):
     assert load_model(model, Tracking()).digest_ == tracked.first.model.digest_
 
 
+def test_the_released_model_is_called_so_and_compared(here, tracked, monkeypatch):
+    monkeypatch.setattr("models.storage.RELEASED", tracked.out)
+    quick = settings(tracked.quick)
+    printed = call("--model", "released", "--against", "released", "--data", tracked.data, "--out", "out", *quick)
+    digest = tracked.first.model.digest_[:12]
+    assert "the released model on " in printed
+    assert f"Compared with the released model ({digest})" in printed
+    page = Path("out/report.html").read_text()
+    assert "<h1>Evaluation of the released model</h1>" in page
+    assert f"The other is the released model ({digest})." in page
+
+
 def test_a_model_against_itself_shows_no_real_difference(here, tracked):
     quick = settings(tracked.quick)
     printed = call("--model", "models:/disclosure@champion", "--against", tracked.out, "--data", tracked.data, "--out", "out", *quick)

@@ -22,8 +22,11 @@ def expected():
 
 def test_a_saved_model_gives_the_very_same_probabilities_for_text_that_is_still_read_alike(expected):
     texts, probabilities = expected
-    with pytest.warns(NormaliserWarning, match=r"version 1 of the normaliser, and this release has version 2.* train the model again"):
+    with pytest.warns(
+        NormaliserWarning, match=r"version 1 of the normaliser, and this release has version 2.* train the model again"
+    ) as caught:
         model = Classifier.load(SAVED / "data" / "model")
+    assert [warning.filename for warning in caught] == [__file__], "it points to the caller's line"
     np.testing.assert_array_equal(model.predict_proba(texts), probabilities)
 
 

@@ -111,8 +111,8 @@ def test_library_does_the_same(scored, folder, tmp_path):
 
 
 USES = (
-    r"(?:warning: .*normaliser.*\n)?"
     r"model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
+    r"(?:warning: .*normaliser.*\n)?"
 )
 
 
@@ -140,6 +140,28 @@ def test_released_model_is_named_as_seen_from_here_and_in_json_by_the_manifest_a
     assert re.fullmatch(USES.format(digest[:12], "models/released"), cli(folder / "posts.jsonl", "--out", tmp_path / "out", model=None).err)
     done = cli(folder / "posts.jsonl", "--json", "--out", tmp_path / "more", model=None)
     assert (done.code, unwarned(done.err), json.loads(done.out)["model"]) == (0, "", digest)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_released_is_a_name_unless_a_model_is_called_so(folder, cli, tmp_path, monkeypatch, model, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "released").mkdir()
+    if named:
+        model.save(tmp_path / "released")
+    done = cli(folder / "posts.jsonl", "--json", model="released")
+    assert (done.code, json.loads(done.out)["model"] == read_description(RELEASED)[0]) == (0, not named)
+
+
+@pytest.mark.parametrize("arguments", [["--text", "a", "--threshold", "x=0.3"], ["posts.jsonl", "--threshold", "x=0.3"], ["posts.jsonl"]])
+def test_an_old_model_is_warned_of_once_work_begins_and_not_before_an_error_of_usage(folder, cli, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("models.text.NORMALISER", 99)
+    monkeypatch.setattr(terminal, "_said", set())
+    done = cli(*arguments, *([] if "--text" in arguments else ["--out", tmp_path / "out"]))
+    if len(arguments) == 1:
+        assert (done.code, re.fullmatch(r"warning: .*version 99.*\n", done.err) is not None) == (0, True)
+    else:
+        assert_one_line(done, 2, "the model has no such label")
 
 
 def test_library_takes_the_released_model_too(folder, tmp_path, capsys):
@@ -313,7 +335,7 @@ def test_help_names_each_option(tmp_path):
     ):
         assert option in done.out
     assert "writes words of posts to the output" in " ".join(done.out.split())
-    assert "default: released model" in " ".join(done.out.split())
+    assert "[default: released]" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])

@@ -869,6 +869,23 @@ def test_missing_column_names_what_there_is(tmp_path, refused):
     assert run([source], tmp_path / "out", id_column="key", text_column="body").scored == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "remedy"),
+    [
+        (
+            {"post_id": 1, "tweet": "a b c"},
+            "name the columns: --id-column post_id --text-column tweet (or number the rows: --id-column none)",
+        ),
+        ({"key": 1, "a tweet": "a b c"}, "name the columns: --text-column 'a tweet' --id-column none (which numbers the rows), or"),
+        ({"id": 1, "x": 1}, "name the column: --text-column TEXT_COLUMN"),
+    ],
+)
+def test_missing_columns_are_all_named_with_the_options_that_read_the_file(tmp_path, refused, row, remedy):
+    missing = ", ".join(repr(name) for name in ("id", "text") if name not in row)
+    with refused(f"row 1: no column {missing}, found", remedy):
+        run([write_rows(tmp_path / "in.csv", [row])], tmp_path / "out")
+
+
 def test_empty_files_are_refused_only_when_there_are_no_others(tmp_path, refused):
     empty = [tmp_path / name for name in ("a.jsonl", "b.csv", "c.jsonl.gz", "d.csv")]
     for path in empty:

@@ -19,6 +19,7 @@ from models.storage import FILES
 from models.text import normalise
 from pipeline import terminal, tracking
 from pipeline.commands import score
+from pipeline.commands.register import main as register_command
 from pipeline.config import Tracking
 from pipeline.config_files import flatten, load_config
 from pipeline.corpora import load_corpus
@@ -408,6 +409,13 @@ def test_model_trained_before_is_registered_with_its_card(tracked, own_store, tm
     assert len(version.description) <= 5000
     again = register_folder(folder, "later", tracked_in)
     assert (again.version, again.new) == ("1", False)
+
+
+def test_the_released_model_is_registered_by_its_name(tracked, own_store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("models.storage.RELEASED", tracked.out)
+    register_command(Path("released"), "given")
+    assert capsys.readouterr().out == "model    the released model is version 1 of given, the champion\n"
 
 
 def test_model_that_the_store_does_not_hold_is_logged_when_it_is_registered(tracked, refused, tmp_path, monkeypatch):

@@ -42,10 +42,10 @@ def main(
 ) -> None:
     """Evaluate a model on labelled posts and log the run in MLflow.
 
-    A MODEL is a directory, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model. The output folder holds report.html, metrics.json
-    and predictions.parquet. Data without splits is measured whole; with --split it is divided as training divides it. --scores needs
-    unlabelled posts, scored with this same model. Exit codes: 0 done; 2 usage or input error; 3 evaluated, but not promoted; 130 stopped
-    by Ctrl-C.
+    A MODEL is a directory, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model, or released for the model that comes with this
+    version. The output folder holds report.html, metrics.json and predictions.parquet. Data without splits is measured whole; with --split
+    it is divided as training divides it. --scores needs unlabelled posts, scored with this same model. Exit codes: 0 done; 2 usage or input
+    error; 3 evaluated, but not promoted; 130 stopped by Ctrl-C.
     """
     if against is not None and promote is not None:
         raise InputError("--against and --promote cannot be combined: --promote already compares with the champion; give one of them")
@@ -56,13 +56,14 @@ def main(
     with terminal.steps() as progress:
         progress("loading the model")
         from pipeline.evaluating import evaluate
-        from pipeline.model_location import load_model
+        from pipeline.model_location import THE_RELEASED, is_released, load_model
 
         loaded = load_model(model, tracking)
         other = load_model(against, tracking) if against is not None else None
         resolved = load_config(config, set_, data, labels=loaded.config.labels, **replaced)
         folder = Path(model) if Path(model).is_dir() else None
-        name = model if ":/" in model else "/".join(Path(model).parts[-2:])
+        title = THE_RELEASED if is_released(model) else model
+        name = title if ":/" in title else "/".join(Path(title).parts[-2:])
         results = evaluate(
             *(loaded, resolved, out),
             split=split,
@@ -73,7 +74,7 @@ def main(
             name=name,
             progress=progress,
         )
-    _show(results, f"{model} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
+    _show(results, f"{title} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     from pipeline.evaluation.measuring import ALL_POSTS
 
     if results.evaluated == ALL_POSTS:

@@ -10,7 +10,7 @@ from pipeline.config_files import load_config
 
 
 def main(
-    model: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory.")],
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="Model directory, or released.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the registered model.")],
 ) -> None:
     """Register a model that was trained before.
@@ -20,12 +20,14 @@ def main(
     """
     with terminal.steps() as progress:
         progress("registering")
+        from pipeline.model_location import THE_RELEASED, is_released, released_folder
         from pipeline.registering import register
 
-        found = register(model, name, load_config().tracking)
+        released = is_released(str(model))
+        found = register(released_folder() if released else model, name, load_config().tracking)
     already = "" if found.new else "already "
     champion = ", the champion" if found.champion else f"; to make it the champion: evaluate.py --model {model} --promote {name}"
-    print(f"model    {model} is {already}version {found.version} of {name}{champion}")
+    print(f"model    {THE_RELEASED if released else model} is {already}version {found.version} of {name}{champion}")
 
 
 if __name__ == "__main__":

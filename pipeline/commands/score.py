@@ -27,29 +27,22 @@ _NAMED = 3  # how many files are named if the same is said of all
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _released(*, quiet: bool) -> Path:
-    """Find the released model and say that it is used, unless `quiet`: the manifest, if printed, names it anyway."""
-    from models.storage import DESCRIPTION, RELEASED, read_description
-    from pipeline import __version__
+def _folder(model: str, *, quiet: bool) -> Path:
+    """Return the directory of a model, which may be in MLflow, or of the released one.
 
-    folder = RELEASED.relative_to(Path.cwd()) if RELEASED.is_relative_to(Path.cwd()) else RELEASED
-    if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder}: the released model is missing; restore it from the repository, or choose another with --model DIR")
-    digest, _ = read_description(folder)
-    if not quiet:
+    If it is the latter, say so, unless `quiet`: the manifest, if printed, names it anyway.
+    """
+    from models.storage import read_description
+    from pipeline import __version__
+    from pipeline.config import Tracking
+    from pipeline.model_location import is_released, model_folder
+
+    folder = model_folder(model, Tracking())
+    if is_released(model) and not quiet:
+        digest, _ = read_description(folder)
         about = f"released with version {__version__} ({digest[:12]}), trained mostly on English tweets of 2017"
         print(f"model    {about}; see {folder / 'README.md'}", file=sys.stderr)
     return folder
-
-
-def _folder(model: str | None, *, quiet: bool) -> Path:
-    """Return the directory of a model, which may be in MLflow, or of the released one."""
-    if model is None:
-        return _released(quiet=quiet)
-    from pipeline.config import Tracking
-    from pipeline.model_location import model_folder
-
-    return model_folder(model, Tracking())
 
 
 def _thresholds(settings: Sequence[str]) -> dict[str, float]:
@@ -153,7 +146,7 @@ def _score_text(text: str, folder: Path, thresholds: dict[str, float], *, as_jso
 
 def _score_files(
     inputs: Sequence[str],
-    model: str | None,
+    model: str,
     out: Path,
     options: Options,
     spark: str | None,
@@ -195,7 +188,7 @@ def main(
         typer.Argument(metavar="INPUT...", help="Files, folders or globs; - reads JSONL from stdin."),
     ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Directory or models:/NAME@ALIAS; default: released model.")] = None,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Directory, models:/NAME@ALIAS, or released.")] = "released",
     out: Annotated[Path, typer.Option(help="Folder to write.")] = DEFAULT_OUT,
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
@@ -236,4 +229,4 @@ def main(
         print(summary.to_json())
     else:
         _show(summary, out)
-    _check_rejects(summary, max_reject_rate, "the column error" if spark else f"{out}/rejects.jsonl")
+    _check_rejects(summary, max_reject_rate, "the column 'error'" if spark else f"{out}/rejects.jsonl")

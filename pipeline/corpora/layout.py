@@ -17,7 +17,7 @@ from pipeline.corpora.problems import counted
 _OURS = Columns()
 _PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
 _IDS = {"tweet_id", "post_id", "doc_id", "status_id", "comment_id", "document_id", "id_str", "uid", "uuid", "nr"}
-_SAMPLE = 200  # rows to look at for a suggestion
+SAMPLE = 200  # rows to look at for a suggestion
 
 
 class Layout(NamedTuple):
@@ -67,12 +67,25 @@ def _find(wanted: str, names: Sequence[str]) -> str | None:
     return wanted if wanted in names else alike[0] if len(alike) == 1 else None
 
 
-def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: LabelCells) -> dict[str, Any]:
-    """Guess from the cells which columns hold texts and labels, and from the names which one holds ids."""
-    sample = rows[:_SAMPLE]
+def guess_id_and_text(rows: Sequence[dict[str, Any]]) -> dict[str, str | None]:
+    """Guess which column holds ids, from the names (None if there is none), and which one holds texts, from the cells, if any seems to.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        The rows; only the first ones are looked at.
+    """
+    names, sample = list(dict.fromkeys(name for row in rows for name in row)), rows[:SAMPLE]
     words = {name: sum(len(str(row.get(name)).split()) for row in sample if isinstance(row.get(name), str)) for name in names}
     text = max(words, key=lambda name: words[name], default=None)
-    guessed: dict[str, Any] = {"text": text} if text is not None and words[text] > 2 * len(sample) else {}
+    guessed = {"id": next((name for name in names if canonical(name) in _IDS), None)}
+    return guessed | ({"text": text} if text is not None and words[text] > 2 * len(sample) and _PLAIN.fullmatch(text) else {})
+
+
+def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: LabelCells) -> dict[str, Any]:
+    """Guess which columns hold ids, texts and, from the cells, labels."""
+    sample = rows[:SAMPLE]
+    guessed: dict[str, Any] = dict(guess_id_and_text(rows))
     listing = Counter[str]()
     for name in names:
         read = [cells.read(row.get(name)) for row in sample if not is_blank(row.get(name))]
@@ -83,7 +96,6 @@ def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: Labe
         guessed["labels"] = next(iter(+listing))
     elif flagged:
         guessed["labels"] = flagged
-    guessed["id"] = next((name for name in names if canonical(name) in _IDS), None)
     return {key: value for key, value in guessed.items() if not isinstance(value, str) or _PLAIN.fullmatch(value)}
 
 

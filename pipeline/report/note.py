@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pipeline import __version__
 from pipeline.corpora import SPLITS
 from pipeline.evaluation.results import Intervals, Results, SplitMetrics
+from pipeline.model_location import shown_model
 from pipeline.report.page import METRIC_NAMES, interval, listed, number, percent
 
 _SHOWN = ("precision", "recall", "f1", "average_precision")
@@ -112,7 +113,7 @@ def evaluation_note(name: str, sources: Sequence[str], results: Results) -> str:
         lines.append(f"It passed {behaviour.passed:,} of {behaviour.cases:,} behavioural cases.")
     if comparison := results.comparison:
         found = comparison.differences.macro_f1
-        lines.append(f"Compared with the model `{comparison.model[:12]}`, its macro-F1 is: {found.verdict}.")
+        lines.append(f"Compared with {shown_model(comparison.model)}, its macro-F1 is: {found.verdict}.")
     if promotion := results.promotion:
         failed = [gate.gate for gate in promotion.gates if not gate.passed]
         lines.append("**Promoted.**" if promotion.promoted else f"**Not promoted**: it failed {listed(failed[:5])}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.results import Behaviour, Difference, Differences, Functionality, LabelPrevalence, Results, Slice, Verdict
+from pipeline.model_location import shown_model
 from pipeline.report.plots import Dot, plot_dots, plot_reliability, plot_review, plot_thresholds
 from pipeline.report.tables import rounded_down
 
@@ -225,7 +226,7 @@ def _template() -> "Template":
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for fill in (number, rounded_down, signed, percent, interval, percents, plain, sentence, listed):
+    for fill in (number, rounded_down, signed, percent, interval, percents, plain, sentence, listed, shown_model):
         environment.filters[fill.__name__] = fill
     return environment.get_template("page.html.j2")
 

@@ -20,6 +20,7 @@ from pipeline.evaluation.results import (
     SplitMetrics,
 )
 from pipeline.metrics import Metrics, reliability
+from pipeline.model_location import shown_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +135,7 @@ def _difference_cell(found: Difference | None) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """Make a table of differences from another model, with their intervals and verdicts."""
-    title = f"Compared with the model {comparison.model[:12]}: difference and its interval"
+    title = f"Compared with {shown_model(comparison.model)}: difference and its interval"
     table = Table(title=title, title_justify="left", caption="If the models are equal, one difference in twenty looks real by chance.")
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))

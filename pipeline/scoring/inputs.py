@@ -1,8 +1,12 @@
 """Find the files that a job reads, given files, folders and globs."""
 
 import glob
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from models.errors import InputError
 from models.folders import is_litter
@@ -113,6 +117,22 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
     return found, read, True
 
 
+def _remedy(path: Path, found: Container[str], options: Options) -> str:
+    """Return the options that name the columns of ids and texts that were not found."""
+    from pipeline.corpora.layout import SAMPLE, guess_id_and_text
+
+    rows = list[dict[str, Any]]()
+    with suppress(DamagedError):
+        rows.extend(row.fields for row in islice(file_rows(path, options.columns), SAMPLE) if isinstance(row, Row))
+    guessed = guess_id_and_text(rows)
+    text = "" if options.text_column in found else f"--text-column {shlex.quote(guessed.get('text') or 'TEXT_COLUMN')}"
+    if options.id_column is None or options.id_column in found:
+        return f"name the column: {text}"
+    if guessed["id"]:
+        return f"name the columns: --id-column {guessed['id']} {text}".rstrip() + " (or number the rows: --id-column none)"
+    return f"name the columns: {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
+
+
 def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore) -> None:
     """Check, before any work is done, that files can be opened and have the necessary columns.
 
@@ -144,9 +164,7 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")
         found, read, all_read = _columns(path, options, needed | missing, max(left, 1))
         if found and all_read and not found.keys() >= needed:
-            has_id = options.id_column is None or options.id_column in found
-            numbered = "" if has_id else ", or number the rows with --id-column none"
-            raise missing_column(path, found, options.needed, f"name it with {'--text-column' if has_id else '--id-column'}{numbered}")
+            raise missing_column(path, found, options.needed, _remedy(path, found, options))
         missing -= found.keys()
         complete &= all_read
         any_rows |= bool(found)
