@@ -151,15 +151,15 @@ def normalise(text: str) -> str:
     """Normalise a post; every later step works on the result.
 
     1. Repair: lone surrogates become U+FFFD, mojibake is decoded again (ftfy), HTML entities are unescaped, and HTML is removed
-       (`models.markup`).
+       (``models/markup.py``).
     2. Unicode: quotes and dashes become ASCII, overridden directions are applied, at most thirty combining marks in a row are kept,
        NFKC is applied, and zero-width, bidirectional and control characters are removed.
-    3. Letters that only look like English ones are read (`models.letters`).
+    3. Letters that only look like English ones are read (``models/letters.py``).
     4. Emoji are set off by spaces, a joined sequence as one emoji; joiners are removed everywhere else.
     5. Links become ``<url>``, e-mail addresses ``<email>``, handles ``@user``, and phone numbers and other runs of seven or more
-       digits except dates ``<phone>`` (`models.masks`).
+       digits except dates ``<phone>`` (``models/masks.py``).
     6. The text is lower-cased, and white space becomes single spaces.
-    7. Words are read as they were meant (`models.spelling`), and the words of a hashtag are put beside it (`models.hashtags`).
+    7. Words are read as they were meant (``models/spelling.py``), and the words of a hashtag are put beside it (``models/hashtags.py``).
 
     These steps repeat until nothing changes. Text that still changes after eight rounds was made to confuse; it is reduced to ASCII
     without ampersands and tags.

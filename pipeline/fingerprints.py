@@ -28,7 +28,7 @@ class Fingerprints:
     model : str
         Digest of the model.
     hashes : frozenset of str
-        From `pipeline.corpora.wording.fingerprint`, of the train posts and the unlabelled ones.
+        From ``pipeline.corpora.wording.fingerprint``, of the train posts and the unlabelled ones.
     """
 
     model: str

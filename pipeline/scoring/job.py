@@ -149,7 +149,7 @@ def score_files(
     Parameters
     ----------
     inputs : sequence of str or Path
-        Files that `pipeline.records` reads, folders of them and globs (see `find_inputs`).
+        Files that ``pipeline/records`` reads, folders of them and globs (see `find_inputs`).
     model : str or Path
         Model directory; by default, the model released with this version.
     out : str or Path
