@@ -133,6 +133,14 @@ def test_corpus_notes_tell_what_was_dropped_ignored_and_passed_over(corpus):
     assert passed_over.endswith("unlabeled.jsonl")
 
 
+@pytest.mark.parametrize("author", [None, "a"])
+def test_corpus_notes_say_that_there_is_no_author_when_posts_are_divided(jsonl, author):
+    rows = [{"id": str(k), "text": f"post {k}", "labels": []} | ({"author": f"{author}{k}"} if author else {}) for k in range(30)]
+    labels = LabelSet(name="one", labels=[Label(name="work", definition="")])
+    notes = corpus_notes(load_corpus(Data(sources=[str(jsonl("posts.jsonl", rows))], drop_overlap=False), labels, seed=0))
+    assert ("no author column: posts are split one by one" in notes) == (author is None)
+
+
 def test_corpus_notes_count_posts_without_labels(corpus):
     learned = replace(corpus, unlabelled=corpus.splits["train"])
     assert "3 posts without labels to learn from" in corpus_notes(learned)
