@@ -329,7 +329,7 @@ def test_help_names_each_option(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.code == 0
     for option in (
-        *("INPUT...", "--model", "--out", "--id-column", "--text-column", "--keep COLUMN", "--format", "--abstain LOW:HIGH"),
+        *("INPUT...", "--model MODEL", "--out", "--id-column", "--text-column", "--keep COLUMN", "--format", "--abstain LOW:HIGH"),
         *("--threshold LABEL=PROBABILITY", "--explain"),
         *("--max-chars", "--over-long", "--max-reject-rate", "--workers", "--start-over", "--json", "Exit codes: 0"),
     ):
