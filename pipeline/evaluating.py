@@ -156,7 +156,8 @@ def _measure(
     data = _data(model, as_it_came, corpus, split, evaluation)
     counted = "posts" in model.description_.get("training_data", {})  # missing from a model saved without train.py
     features = {label: strongest_features(model, label) for label in model.labels} if counted else {}
-    progress("estimating shares")
+    if scores:
+        progress("estimating shares")
     return Results(
         **dict(evaluation.metrics),
         **dict(analysis),

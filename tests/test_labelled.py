@@ -226,6 +226,14 @@ class TestColumns:
         (note,) = load(table(["tweet_id", "text", "labels"], [("7", "one", "assault")])).notes
         assert "row numbers taken as ids (or take another column: --set data.columns.id=tweet_id)" in note
 
+    @pytest.mark.parametrize("name", ["user", "Screen Name", "handle"])
+    def test_another_column_of_authors_is_named(self, table, refused, name):
+        wanted = f"--set {shlex.quote(f'data.columns.author={name}')}"
+        (note,) = load(table(["id", "text", "labels", name], [("7", "one", "assault", "a")])).notes
+        assert wanted in note
+        with refused("no column 'text'", "--set data.columns.text=tweet", wanted):
+            load(table(["id", "tweet", "labels", name], [("7", "one two three", "assault", "a")]))
+
     def test_a_workbook(self, tmp_path):
         pytest.importorskip("python_calamine")
         path = tmp_path / "posts.xlsx"

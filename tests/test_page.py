@@ -252,6 +252,27 @@ def test_every_failing_case_says_what_was_asked_and_given(pages, all_results):
     assert page.index("impossible") < page.index("telling words"), "what fails most comes first"
 
 
+def without_intervals(tree):
+    """The same results without intervals, as they are of too few authors."""
+    if not isinstance(tree, dict):
+        return tree
+    if "verdict" in tree:
+        return tree | {"interval": None, "verdict": "undefined"}
+    return {key: dict.fromkeys(value) if key == "intervals" and "f1" in value else without_intervals(value) for key, value in tree.items()}
+
+
+def test_too_few_authors_are_said_instead_of_intervals_that_are_not_there(all_results):
+    tree = without_intervals(written(all_results["full"]))
+    tree["intervals"] = dict.fromkeys(tree["intervals"]) | {"labels": {k: dict.fromkeys(v) for k, v in tree["intervals"]["labels"].items()}}
+    tree["sample"]["authors"] = 8
+    page = render_page(ABOUT, Results.model_validate(tree))
+    said = "There are no intervals: the posts are by 8 authors, and at least 20 are needed. So the differences below are shown"
+    assert said in page
+    assert "none: too few authors" in page
+    for wrong in ("lack of positives", "too few positives for an interval", "in nothing", "the line is its", "(bootstrap)"):
+        assert wrong not in page
+
+
 def test_mistakes_are_counted_and_named_by_id_without_text(pages, all_results):
     found = all_results["full"].mistakes
     page = words(pages["full"]).split("Right and wrong decisions of each label")[1]

@@ -91,7 +91,9 @@ def test_a_model_that_passes_every_gate_is_promoted(good):
 
 
 @pytest.mark.parametrize("metric", ["f1", "average_precision"])
-@pytest.mark.parametrize(("verdict", "said"), [(WORSE, "-0.040 [-0.070, -0.010], worse"), (UNDEFINED, "undefined: too few positives")])
+@pytest.mark.parametrize(
+    ("verdict", "said"), [(WORSE, "-0.040 [-0.070, -0.010], worse"), (UNDEFINED, "undefined: too few positives or authors")]
+)
 def test_worse_or_undefined_on_one_label_refuses(good, metric, verdict, said):
     assert failed(changed(good, f"comparison.differences.labels.beta.{metric}", verdict)) == {f"beta: {metric} not worse": said}
 

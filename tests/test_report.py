@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,9 +35,11 @@ from pipeline.report.tables import (
     behaviour_table,
     comparison_table,
     label_table,
+    no_intervals_note,
     overall_table,
     prevalence_table,
     promotion_table,
+    seen_note,
     thresholds_table,
 )
 
@@ -130,6 +133,14 @@ def test_corpus_notes_tell_what_was_dropped_ignored_and_passed_over(corpus):
     assert passed_over.endswith("unlabeled.jsonl")
 
 
+@pytest.mark.parametrize("author", [None, "a"])
+def test_corpus_notes_say_that_there_is_no_author_when_posts_are_divided(jsonl, author):
+    rows = [{"id": str(k), "text": f"post {k}", "labels": []} | ({"author": f"{author}{k}"} if author else {}) for k in range(30)]
+    labels = LabelSet(name="one", labels=[Label(name="work", definition="")])
+    notes = corpus_notes(load_corpus(Data(sources=[str(jsonl("posts.jsonl", rows))], drop_overlap=False), labels, seed=0))
+    assert ("no author column: posts are split one by one" in notes) == (author is None)
+
+
 def test_corpus_notes_count_posts_without_labels(corpus):
     learned = replace(corpus, unlabelled=corpus.splits["train"])
     assert "3 posts without labels to learn from" in corpus_notes(learned)
@@ -180,6 +191,31 @@ def test_comparison_says_which_differences_are_real():
     assert any("+0.062 to +0.250" in line for line in rendered)
     assert sum("better" in line for line in rendered) == 2
     assert not any("worse" in line for line in rendered)
+
+
+@pytest.mark.parametrize(("authors", "said"), [(3, "the posts are by 3 authors"), (4, "there are only 4 posts"), (20, "")])
+def test_too_few_authors_for_intervals_are_said(authors, said):
+    results = SimpleNamespace(sample=SimpleNamespace(authors=authors), posts=4)
+    assert no_intervals_note(results) == (said and f"no intervals: {said}, and at least 20 are needed")
+
+
+def test_differences_without_intervals_are_shown_beside_the_other_value():
+    unsure = compared(0.125, None, "undefined")
+    labels = dict.fromkeys(LABELS, all_fields(LabelDifferences, unsure))
+    differences = all_fields(Differences, unsure, labels=labels)
+    rendered = lines(comparison_table(Comparison(model="01" * 32, metrics=measure(), differences=differences)))
+    assert row(rendered, "macro f1, mAP")[0] == "+0.125"
+    assert any("other 0.250" in line for line in rendered)
+    assert not any("undefined" in line or "interval" in line or "by chance" in line for line in rendered)
+
+
+@pytest.mark.parametrize(
+    ("seen", "short", "said"),
+    [(0, 1, "none of the 9 posts was seen in training, and 1 is too short to tell"), (1, 2, "was seen in training, and 2 are too short")],
+)
+def test_what_was_seen_in_training_is_said_in_grammar(seen, short, said):
+    found = SimpleNamespace(posts=seen, short=short, share=seen / 9, without=None)
+    assert said in seen_note(SimpleNamespace(seen_in_training=found, posts=9))
 
 
 def test_behaviour_table_shows_the_weakest_first_and_no_more_than_ten():

@@ -874,10 +874,10 @@ def test_missing_column_names_what_there_is(tmp_path, refused):
     [
         (
             {"post_id": 1, "tweet": "a b c"},
-            "name the columns: --id-column post_id --text-column tweet (or number the rows: --id-column none)",
+            "name them with --id-column post_id --text-column tweet (or number the rows: --id-column none)",
         ),
-        ({"key": 1, "a tweet": "a b c"}, "name the columns: --text-column 'a tweet' --id-column none (which numbers the rows), or"),
-        ({"id": 1, "x": 1}, "name the column: --text-column TEXT_COLUMN"),
+        ({"key": 1, "a tweet": "a b c"}, "name them with --text-column 'a tweet' --id-column none (which numbers the rows), or"),
+        ({"id": 1, "x": 1}, "name it with --text-column TEXT_COLUMN"),
     ],
 )
 def test_missing_columns_are_all_named_with_the_options_that_read_the_file(tmp_path, refused, row, remedy):

@@ -18,20 +18,6 @@ from pipeline.tracking.store import open_store
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
-TOGETHER = """
-import sys, time
-from pathlib import Path
-import mlflow
-from pipeline import tracking
-from pipeline.config import Tracking
-Path(sys.argv[2]).touch()
-while not Path("go").exists():
-    time.sleep(0.01)
-tracking.connect(Tracking(uri=sys.argv[1]))
-with tracking.run("name", Path("model")):
-    mlflow.log_metric("a", 1)
-"""
-
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -63,20 +49,9 @@ def start_together(folder: Path, commands: list[list[str]]) -> list[subprocess.C
         return [each.result() for each in started]
 
 
-@pytest.mark.parametrize("uris", [["sqlite:///mlflow.db", "sqlite:///{folder}/mlflow.db"]])
-def test_processes_that_make_a_store_together_all_track(here, uris):
-    commands = [[sys.executable, "-c", TOGETHER, uri.format(folder=here), f"ready-{k}"] for k, uri in enumerate(uris)]
-    for done in start_together(here, commands):
-        assert done.returncode == 0, done.stderr
-    tracking.connect(Tracking(uri=f"sqlite:///{here}/mlflow.db"))
-    runs = mlflow.search_runs(experiment_names=["disclosure"], output_format="list")
-    assert [run.info.status for run in runs] == ["FINISHED"] * len(uris)
-    assert not list(here.glob("mlflow.db?*")), "no lock and no half-made store stay behind"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("trainings", [2, 3])
-def test_trainings_that_start_together_on_a_fresh_store_all_track(tracked, here, trainings):
+def test_three_trainings_that_start_together_on_a_fresh_store_all_track(tracked, here):
+    trainings = 3
     settings = ["calibration.folds=2", "features.char_ngrams=null", "model.type=logistic"]
     options = ["--data", str(tracked.data), *(part for setting in settings for part in ("--set", setting)), "--register", "together"]
     commands = [[sys.executable, str(ROOT / "train.py"), *options, "--out", f"model-{k}", "--seed", str(k)] for k in range(trainings)]
@@ -85,6 +60,7 @@ def test_trainings_that_start_together_on_a_fresh_store_all_track(tracked, here,
     tracking.connect(Tracking(uri=f"sqlite:///{here}/mlflow.db"))
     runs = mlflow.search_runs(experiment_names=["disclosure"], output_format="list")
     assert [run.info.status for run in runs] == ["FINISHED"] * trainings
+    assert not list(here.glob("mlflow.db?*")), "no lock and no half-made store stay behind"
     versions = mlflow.MlflowClient().search_model_versions("name = 'together'")
     assert sorted(int(version.version) for version in versions) == list(range(1, trainings + 1))
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from models import Classifier
 from models.config import ROOT
 from pipeline import tracking
-from pipeline.commands.train import main, where_to_look
+from pipeline.commands.train import _of_data, main, where_to_look
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
 from pipeline.terminal import command_line
@@ -109,6 +109,7 @@ def test_a_command_line_run_is_quiet_and_whole(tracked, tmp_path):
     assert steps[-1] == "tracking"
     assert len(steps) <= 12, "steps and nothing else"
     assert "registered as quiet version 1" in done.stdout
+    assert f"disclosure evaluate --model model --data {tracked.data}\n" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "mlruns") == ["mlflow.db", "model"]
 
@@ -351,6 +352,11 @@ def test_errors_of_a_real_process(tmp_path, arguments):
     assert list(tmp_path.iterdir()) == []
     if "none.jsonl" in arguments:
         assert done.stderr.splitlines()[-1] == "error: none.jsonl: no such file; check the path"
+
+
+def test_what_evaluates_is_told_with_the_options_of_the_data():
+    given = _of_data([Path("mine.yaml")], ["data.columns.text=full text", "model.C=1", "tracking.uri=secret"], ["a b.csv"])
+    assert given == " --config mine.yaml --data 'a b.csv' --set 'data.columns.text=full text'"
 
 
 def test_where_to_look():

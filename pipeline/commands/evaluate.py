@@ -19,11 +19,12 @@ def _show(results: "Results", title: str, out: Path) -> None:
     from rich.markup import escape
 
     from pipeline.evaluation import REPORT_FILE
-    from pipeline.report import evaluation_tables, seen_note
+    from pipeline.report import evaluation_tables, no_intervals_note, seen_note
 
     console = terminal.output()
     console.print(*evaluation_tables(results, escape(title)), sep="\n")
-    for note in (*(f"data     {note}" for note in results.notes), f"seen     {seen_note(results)}"):
+    notes = [f"data     {note}" for note in results.notes] + [f"seen     {seen_note(results)}"]
+    for note in [*notes, *([f"note     {few}"] if (few := no_intervals_note(results)) else [])]:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     console.print(f"results  {out}\nreport   {out / REPORT_FILE}", highlight=False, markup=False)
 

@@ -22,6 +22,7 @@ from pipeline.scoring.processes import GC_THRESHOLD
 if TYPE_CHECKING:
     from pipeline.scoring import Summary
 
+_TIMED = 100  # fewer posts say nothing about the speed: most of the time goes into loading the model
 _NAMED = 3  # how many files are named if the same is said of all
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -99,13 +100,15 @@ class _Notes:
             print(f"note     {what}: {summary.rounded_ids:,}; export ids as text", file=sys.stderr)
 
 
-def _show(summary: "Summary", out: Path) -> None:
-    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.posts_per_second else ""
+def _show(summary: "Summary", out: Path, rejects: str) -> None:
+    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
         print(f"  {summary.kept_shards:,} of {summary.shards:,} shards were already done")
     for reason, count in sorted(summary.reasons.items()):
         print(f"  rejected, {reason}: {count:,}")
+    if summary.rejected:
+        print(f"  see {rejects}")
     for label, count in summary.labels.items():
         print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
     if summary.options["abstain"] is not None:
@@ -224,9 +227,10 @@ def main(
     identifier = None if id_column.lower() == "none" else id_column
     options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
     spark = master if engine == "spark" else None
+    rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     summary = _score_files(inputs, model, out, options, spark, workers=workers, start_over=start_over, as_json=as_json)
     if as_json:
         print(summary.to_json())
     else:
-        _show(summary, out)
-    _check_rejects(summary, max_reject_rate, "the column 'error'" if spark else f"{out}/rejects.jsonl")
+        _show(summary, out, rejects)
+    _check_rejects(summary, max_reject_rate, rejects)

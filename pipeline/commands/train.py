@@ -1,5 +1,6 @@
 """The command line of ``train.py``: train, sweep, check data, or show what a run would train on."""
 
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -43,7 +44,14 @@ def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> 
     return textwrap.shorten(" ".join(parts or ["default"]), 60, placeholder=" …")
 
 
-def _train(config: Config, out: Path, register: str | None, name: str) -> None:
+def _of_data(config: Sequence[Path], settings: Sequence[str], data: Sequence[str]) -> str:
+    """Return the options that said which data to read and how, for a command that reads it again."""
+    options = [("--config", str(path)) for path in config] + [("--data", source) for source in data]
+    options += [("--set", setting) for setting in settings if setting.startswith("data")]
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in options)
+
+
+def _train(config: Config, out: Path, register: str | None, name: str, given: str) -> None:
     with terminal.steps() as progress:
         progress("starting")
         from pipeline.training import train
@@ -61,7 +69,8 @@ def _train(config: Config, out: Path, register: str | None, name: str) -> None:
     lines = [
         f"model    {out}  ({trained.model.digest_[:12]})",
         f"run      {trained.run_id} in experiment {experiment_of(trained.run_id)!r}{registered}",
-        f"next     {_next(config)} --model {out} --out scores",
+        f"next     {_program('evaluate')} --model {out}{given}{' --split test' if trained.corpus.cut else ''}",
+        f"         {_next(config)} --model {out} --out scores",
         f"         {where_to_look(config.tracking)}",
     ]
     _say(lines)
@@ -78,15 +87,19 @@ def where_to_look(tracking: Tracking) -> str:
     return show if uri == DEFAULT_URI else f"MLFLOW_TRACKING_URI={uri} {show}"
 
 
+def _program(name: str) -> str:
+    """Return how to start evaluate.py or score.py from the current folder."""
+    here = Path(f"{name}.py").is_file()
+    return f"{terminal.runnable('python')} {name}.py" if here else f"{terminal.runnable('disclosure')} {name}"
+
+
 def _next(config: Config) -> str:
     """Return the beginning of the command that scores posts like those of training, to be run in the current folder."""
-    here = Path("score.py").is_file()
-    program = f"{terminal.runnable('python')} score.py" if here else f"{terminal.runnable('disclosure')} score"
     columns, ours = config.data.columns, Columns()
     options = f" --id-column {columns.id}" if columns.id not in (None, ours.id) else ""
     options += f" --text-column {columns.text}" if columns.text != ours.text else ""
-    posts = "data/starter/test.jsonl" if here and config.data.sources == ["data/starter"] else "POSTS.jsonl"
-    return f"{program} {posts}{options}"
+    posts = "data/starter/test.jsonl" if Path("score.py").is_file() and config.data.sources == ["data/starter"] else "POSTS.jsonl"
+    return f"{_program('score')} {posts}{options}"
 
 
 def _sweep(config: Config, path: Path, out: Path, *, dry_run: bool) -> None:
@@ -187,4 +200,4 @@ def main(
     elif dry_run:
         _dry_run(resolved)
     else:
-        _train(resolved, out or OUT, register, _name(config, set_, seed))
+        _train(resolved, out or OUT, register, _name(config, set_, seed), _of_data(config, set_, data))

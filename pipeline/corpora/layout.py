@@ -17,6 +17,7 @@ from pipeline.corpora.problems import counted
 _OURS = Columns()
 _PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
 _IDS = {"tweet_id", "post_id", "doc_id", "status_id", "comment_id", "document_id", "id_str", "uid", "uuid", "nr"}
+_AUTHORS = {"author", "user", "user_id", "username", "user_name", "screen_name", "handle", "author_id", "author_name"}
 SAMPLE = 200  # rows to look at for a suggestion
 
 
@@ -99,6 +100,13 @@ def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: Labe
     return {key: value for key, value in guessed.items() if not isinstance(value, str) or _PLAIN.fullmatch(value)}
 
 
+def _author_elsewhere(columns: Columns, names: Sequence[str]) -> str | None:
+    """Return a column that is named like an author, if the one that the config names is not there."""
+    if columns.author is None or _find(columns.author, names):
+        return None
+    return next((name for name in names if canonical(name) in _AUTHORS), None)
+
+
 def _labels_in(columns: Columns, names: Sequence[str], cells: LabelCells) -> str | dict[str, str] | None:
     """Find the column with labels, or else one column for each label; None if there are neither."""
     if not isinstance(columns.labels, str):
@@ -122,6 +130,7 @@ def _lacking(columns: Columns, found: Mapping[str, Any], names: Sequence[str], s
             options[-1] += " (a label without a column is then never given)"
         elif key == "labels" and key not in suggested:
             options[-1] += " (for posts without labels: --data unlabelled=FILE)"
+    options += [option("author", other)] if (other := _author_elsewhere(columns, names)) else []
     return InputError(f"no column {', '.join(lacking)}, found {_shown(names)}; name the columns: {' '.join(options)}")
 
 
@@ -163,6 +172,8 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
         taken.append("row numbers taken as ids" + (f" (or take another column: {option('id', other)})" if other else ""))
     elif None in needed.values():
         raise _lacking(columns, needed, names, _suggested(names, rows, cells))
+    if other := _author_elsewhere(columns, names):
+        taken.append(f"no author taken (or take a column: {option('author', other)})")
     return Layout(columns.model_copy(update={key: found[key] for key in found}), taken)
 
 

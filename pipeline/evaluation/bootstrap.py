@@ -14,7 +14,7 @@ Counts = NDArray[np.uint16]
 
 _CELLS = 2_000_000  # rounds × posts in one block, to limit memory
 _OF_LABEL = "labels."
-_FEWEST = 20  # minimum number of authors: resampling fewer says nothing about other authors
+FEWEST_AUTHORS = 20  # minimum number of authors: resampling fewer says nothing about other authors
 _UNDEFINED = 0.01  # share of rounds in which a metric may be undefined (no positives drawn); beyond that it gets no interval
 
 
@@ -40,7 +40,7 @@ def resample(groups: NDArray[np.int64], rounds: int, seed: int) -> Counts:
     """
     _, author = np.unique(groups, return_inverse=True)
     authors = author.max(initial=-1) + 1
-    if authors < _FEWEST:
+    if authors < FEWEST_AUTHORS:
         return np.zeros((0, len(groups)), np.uint16)
     drawn = np.random.default_rng(seed).multinomial(authors, np.full(authors, 1 / authors), size=rounds)
     return drawn.astype(np.uint16)[:, author]

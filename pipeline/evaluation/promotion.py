@@ -11,7 +11,7 @@ from pipeline.evaluation.results import Behaviour, Decision, Difference, Differe
 
 def _signed(compared: Difference) -> str:
     if compared.interval is None or compared.difference is None:
-        return "undefined: too few positives"
+        return "undefined: too few positives or authors"
     low, high = compared.interval
     return f"{compared.difference:+.3f} [{low:+.3f}, {high:+.3f}], {compared.verdict}"
 

@@ -12,7 +12,8 @@ from pipeline import __version__
 from pipeline.corpora import SPLITS
 from pipeline.evaluation.results import Intervals, Results, SplitMetrics
 from pipeline.model_location import shown_model
-from pipeline.report.page import METRIC_NAMES, interval, listed, number, percent
+from pipeline.report.page import METRIC_NAMES, interval, listed, number, percent, signed
+from pipeline.report.tables import no_intervals_note
 
 _SHOWN = ("precision", "recall", "f1", "average_precision")
 _LABELS = 40  # rows of a table, so that a description is not cut
@@ -103,17 +104,19 @@ def evaluation_note(name: str, sources: Sequence[str], results: Results) -> str:
     results : Results
         What was found.
     """
+    few = no_intervals_note(results)
+    certain = f"There are {few}." if few else f"In brackets are {percent(results.sample.confidence)} intervals."
     lines = [
         f"The model **{name}** (`{results.model[:12]}`), measured on **{results.evaluated}** of "
-        f"{listed([f'`{source}`' for source in sources])}, {results.posts:,} posts. "
-        f"In brackets are {percent(results.sample.confidence)} intervals.",
+        f"{listed([f'`{source}`' for source in sources])}, {results.posts:,} posts. {certain}",
         metrics_note(results, results.intervals),
     ]
     if behaviour := results.behaviour:
         lines.append(f"It passed {behaviour.passed:,} of {behaviour.cases:,} behavioural cases.")
     if comparison := results.comparison:
         found = comparison.differences.macro_f1
-        lines.append(f"Compared with {shown_model(comparison.model)}, its macro-F1 is: {found.verdict}.")
+        verdict = "is: " + found.verdict if found.interval else f"differs by {signed(found.difference)}"
+        lines.append(f"Compared with {shown_model(comparison.model)}, its macro-F1 {verdict}.")
     if promotion := results.promotion:
         failed = [gate.gate for gate in promotion.gates if not gate.passed]
         lines.append("**Promoted.**" if promotion.promoted else f"**Not promoted**: it failed {listed(failed[:5])}.")

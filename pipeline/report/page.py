@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.evaluation.results import Behaviour, Difference, Differences, Functionality, LabelPrevalence, Results, Slice, Verdict
 from pipeline.model_location import shown_model
 from pipeline.report.plots import Dot, plot_dots, plot_reliability, plot_review, plot_thresholds
-from pipeline.report.tables import rounded_down
+from pipeline.report.tables import no_intervals_note, rounded_down
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -250,6 +250,7 @@ def render_page(about: Mapping[str, str], results: Results) -> str:
     page = _template().render(
         **{"about": about, "results": results, "plots": _plots(results), "names": METRIC_NAMES, "overall": OVERALL},
         verdicts=_verdicts(results, results.comparison.differences) if results.comparison else {},
+        few=no_intervals_note(results),
         columns=_by_column(results.slices),
         functionalities=_by_rate(results.behaviour),
     )

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from pipeline.corpora.problems import counted
+from pipeline.evaluation.bootstrap import FEWEST_AUTHORS
 from pipeline.evaluation.results import (
     Behaviour,
     Comparison,
@@ -124,26 +126,39 @@ def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | Non
     return [label_table(metrics, title, intervals), overall_table(rows, intervals)]
 
 
-def _difference_cell(found: Difference | None) -> str:
-    if found is None:
+def no_intervals_note(results: Results) -> str:
+    """Return in words why there are no intervals because too few authors wrote the posts; empty if enough did."""
+    authors = results.sample.authors
+    if authors >= FEWEST_AUTHORS:
         return ""
-    if found.interval is None:
+    found = "there are only {}" if authors == results.posts else "the posts are by {}"
+    of_what = counted(authors, "post" if authors == results.posts else "author")
+    return f"no intervals: {found.format(of_what)}, and at least {FEWEST_AUTHORS} are needed"
+
+
+def _difference_cell(found: Difference, theirs: float | None) -> str:
+    if found.difference is None:
         return found.verdict
+    if found.interval is None:
+        return f"{found.difference:+.3f}\n[dim]other {_number(theirs)}[/dim]"
     low, high = found.interval
     return f"{found.difference:+.3f}\n[dim]{low:+.3f} to {high:+.3f}[/dim]\n{found.verdict}"
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Make a table of differences from another model, with their intervals and verdicts."""
-    title = f"Compared with {shown_model(comparison.model)}: difference and its interval"
-    table = Table(title=title, title_justify="left", caption="If the models are equal, one difference in twenty looks real by chance.")
+    """Make a table of differences from another model, with their intervals and verdicts, or the other's values where there are none."""
+    found, other = comparison.differences, comparison.metrics
+    real = found.macro_f1.interval is not None
+    shown = "difference and its interval" if real else "difference, and the other's value"
+    caption = "If the models are equal, one difference in twenty looks real by chance." if real else None
+    table = Table(title=f"Compared with {shown_model(comparison.model)}: {shown}", title_justify="left", caption=caption)
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))
-    found = comparison.differences
-    overall = (found.macro_f1, found.mean_average_precision, None)
-    table.add_row("macro f1, mAP", *map(_difference_cell, overall), end_section=True)
+    overall = [_difference_cell(getattr(found, name), getattr(other, name)) for name in ("macro_f1", "mean_average_precision")]
+    table.add_row("macro f1, mAP", *overall, "", end_section=True)
     for label, compared in found.labels.items():
-        table.add_row(label, *(_difference_cell(getattr(compared, name)) for name in _COMPARED), end_section=True)
+        cells = (_difference_cell(getattr(compared, name), getattr(other.labels[label], name)) for name in _COMPARED)
+        table.add_row(label, *cells, end_section=True)
     return table
 
 
@@ -230,10 +245,10 @@ def seen_note(results: Results) -> str:
     seen, posts = results.seen_in_training, f"{results.posts:,} posts"
     if seen is None:
         return f"unknown: no fingerprints of this model's training posts were found; some of the {posts} may be among them"
-    short = f", and {seen.short:,} are too short to tell" if seen.short else ""
+    short = f", and {seen.short:,} {'is' if seen.short == 1 else 'are'} too short to tell" if seen.short else ""
     if not seen.posts:
         return f"none of the {posts} was seen in training{short}"
-    found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) were seen in training{short}; "
+    found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) {'was' if seen.posts == 1 else 'were'} seen in training{short}; "
     if seen.without is None:
         return f"{found}the metrics say nothing about new posts: evaluate on others"
     return f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"
@@ -255,6 +270,8 @@ def corpus_table(corpus: "Corpus") -> Table:
 def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
     notes = list(corpus.notes)
+    if corpus.cut and not any(author is not None for rows in corpus.splits.values() for author in rows["author"]):
+        notes.append("no author column: posts are split one by one")
     found = corpus.overlap
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(

@@ -127,10 +127,11 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
     guessed = guess_id_and_text(rows)
     text = "" if options.text_column in found else f"--text-column {shlex.quote(guessed.get('text') or 'TEXT_COLUMN')}"
     if options.id_column is None or options.id_column in found:
-        return f"name the column: {text}"
+        return f"name it with {text}"
+    it = "them" if text else "it"
     if guessed["id"]:
-        return f"name the columns: --id-column {guessed['id']} {text}".rstrip() + " (or number the rows: --id-column none)"
-    return f"name the columns: {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
+        return f"name {it} with --id-column {guessed['id']} {text}".rstrip() + " (or number the rows: --id-column none)"
+    return f"name {it} with {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
 
 
 def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore) -> None:

@@ -31,5 +31,8 @@ def show(tracking: Tracking, host: str, port: int) -> None:
         return
     check_free(host, port, "ui")
     experiment = connect(tracking)  # makes the store's file, if there is none
-    print(f"MLflow's UI on {mask_password(uri)}: open http://{host}:{port}/#/experiments/{experiment}/runs?{_TRAINING}", flush=True)
+    print(
+        f"MLflow's UI on {mask_password(uri)}: in about a minute, open http://{host}:{port}/#/experiments/{experiment}/runs?{_TRAINING}",
+        flush=True,
+    )
     run_mlflow(tracking, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port))
