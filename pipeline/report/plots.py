@@ -104,7 +104,7 @@ def plot_dots(
     Parameters
     ----------
     identifier : str
-        Unique in the page.
+        Id of the plot, unique on the page.
     title : str
         Description of the plot, for people who cannot see it.
     dots : sequence of Dot
@@ -151,7 +151,7 @@ def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]
     Parameters
     ----------
     identifier : str
-        Unique in the page.
+        Id of the plot, unique on the page.
     title : str
         Description of the plot, for people who cannot see it.
     bins : sequence of ReliabilityBin
@@ -185,7 +185,7 @@ def plot_thresholds(identifier: str, title: str, found: LabelThresholds) -> str:
     Parameters
     ----------
     identifier : str
-        Unique in the page.
+        Id of the plot, unique on the page.
     title : str
         Description of the plot, for people who cannot see it.
     found : LabelThresholds
@@ -219,7 +219,7 @@ def plot_review(identifier: str, title: str, found: LabelThresholds) -> str:
     Parameters
     ----------
     identifier : str
-        Unique in the page.
+        Id of the plot, unique on the page.
     title : str
         Description of the plot, for people who cannot see it.
     found : LabelThresholds
