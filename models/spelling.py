@@ -19,8 +19,8 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from importlib.resources import files
 from itertools import combinations, product
-from pathlib import Path
 
 from models.masks import USER
 from models.words import masked_words, ranks, words_in
@@ -85,8 +85,8 @@ def _meanings() -> dict[str, str]:
 @cache
 def algospeak() -> tuple[tuple[str, str], ...]:
     """Return the spellings of `lexicon/algospeak.csv` with their meanings."""
-    with (Path(__file__).parent / "lexicon" / "algospeak.csv").open(encoding="utf-8", newline="") as file:
-        return tuple((row["spelling"], row["meaning"]) for row in csv.DictReader(file))
+    table = (files("models") / "lexicon" / "algospeak.csv").read_text(encoding="utf-8")
+    return tuple((row["spelling"], row["meaning"]) for row in csv.DictReader(table.splitlines()))
 
 
 @cache

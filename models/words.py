@@ -6,9 +6,9 @@
 
 import math
 from functools import cache, lru_cache
-from pathlib import Path
+from importlib.resources import files
 
-_LEXICON = Path(__file__).parent / "lexicon"
+_LEXICON = files("models") / "lexicon"  # also readable where the package is a zip file, as in Spark's executors
 _MASKED = 20_000  # a masked word counts as at least so common
 _COMMON = 5_000  # a word of one or two letters that is less common is not taken for part of a hashtag
 _GLUED = 2.3  # maximum cost per letter of words that are written together

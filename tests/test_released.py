@@ -20,6 +20,7 @@ from models.config import ROOT
 from models.lessons import Lessons
 from models.privacy import may_show_characters, may_show_token, may_show_words
 from models.storage import RELEASED, read_description, read_model
+from models.text import NORMALISER
 from pipeline.config import Config
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
@@ -144,6 +145,8 @@ def character_ngrams(token: str, low: int, high: int) -> frozenset[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(not CORPORA.exists(), reason="../shared/data is not here")
 def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
+    if read_description(RELEASED)[1].get("normaliser", 1) != NORMALISER:
+        pytest.skip("the released model awaits retraining: this release would count other n-grams")
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     assert read_description(RELEASED)[1]["training_data"]["sha256"] == corpus.sha256
     texts = corpus.to_learn_from().texts
