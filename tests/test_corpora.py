@@ -168,7 +168,7 @@ class TestRows:
                 ["unknown label 1", "numbers do not say which label they mean"],
             ),
             ({"labels": ["asault"]}, ["unknown label 'asault'; did you mean 'assault'?", "labels.ignored"]),
-            ({"labels": ["xyz"]}, ["unknown label 'xyz'; allowed are assault, support, street, other"]),
+            ({"labels": ["xyz"]}, ["unknown label 'xyz'; the labels are assault, support, street, other"]),
         ],
     )
     def test_bad_value_names_file_row_and_remedy(self, jsonl, refused, fields, parts):

@@ -591,7 +591,7 @@ def test_split_that_is_not_there(here, tracked, refused):
 
 def test_labels_of_the_data_are_not_the_models(here, tracked, refused):
     Path("posts.jsonl").write_text(json.dumps({"id": "1", "text": "he stared", "labels": ["ogling"]}))
-    with refused("row 1: unknown label 'ogling'; allowed are workplace_harassment"):
+    with refused("row 1: unknown label 'ogling'; the labels are workplace_harassment"):
         call("--model", tracked.out, "--data", "posts.jsonl")
 
 
@@ -606,7 +606,7 @@ def test_a_label_set_that_is_asked_for_counts_even_if_it_is_the_default(here, tr
     assert load_config((), [f"labels={default}"]).labels == load_config().labels
     Path("asked.yaml").write_text(f"labels: {default}")
     arguments = ["--model", other_labels, "--data", tracked.data]
-    with refused("unknown label ", "; allowed are alpha, beta, gamma"):
+    with refused("unknown label ", "; the labels are alpha, beta, gamma"):
         call(*arguments)  # not asked: the model's own
     for asked in (["--set", f"labels={default}"], ["--config", "asked.yaml"]):
         with refused("the model has the labels alpha, beta, but the config has workplace_harassment, "):

@@ -507,7 +507,7 @@ def test_store_that_goes_away_costs_no_trial(swept, here, fits, refused, monkeyp
         ("space: {model.C: [2020-01-01]}", ["model.C: got a date"]),
         ("space: {features.word_min_df: {low: 1.5, high: 3}}", ["features.word_min_df: got 1.5", "integer"]),
         ("space: {features.word_ngrams: {low: 1, high: 2}}", ["space.features.word_ngrams cannot be a range", "choices"]),
-        ("space: {seed: [1, 2]}", ["space.seed cannot be swept; allowed are text.spacy_pipeline", "calibration.method"]),
+        ("space: {seed: [1, 2]}", ["space.seed cannot be swept; the keys that can are text.spacy_pipeline", "calibration.method"]),
         ("space: {calibration.folds: [3, 5]}", ["space.calibration.folds cannot be swept"]),
         ("space: {model: [{C: 1}, {C: 2}]}", ["space.model cannot be swept"]),
         ("space: {data.sources: [[a], [b]]}", ["space.data.sources cannot be swept"]),

@@ -32,7 +32,7 @@ def _show(results: "Results", title: str, out: Path) -> None:
 def main(
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model to evaluate.")] = "runs/model",
     data: Annotated[list[str], typer.Option(help="As in train.py. Replaces data.sources.")] = [],  # noqa: B006
-    split: Annotated[str | None, typer.Option(help="Split to use; by default test, or the whole file.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to evaluate; by default test, or all of the data if it has no splits.")] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Also compare with this model on the same posts.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Scores of unlabelled posts, to estimate label shares.")] = None,
     promote: Annotated[str | None, typer.Option(metavar="NAME", help="Make it the champion of this registered model if it passes.")] = None,

@@ -104,7 +104,7 @@ class Labelling:
         rows = sorted({row for rows in self.unknown.values() for row in rows})
         told = ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
         near = {match for label in self.unknown for match in difflib.get_close_matches(str(label), self.cells.known, n=1)}
-        hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"allowed are {', '.join(self.cells.known)}"]
+        hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"the labels are {', '.join(self.cells.known)}"]
         if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
             example = option("labels", {self.cells.known[0]: str(self.columns)})
             hints.append(f"if the column answers for one label alone, say for which, as in {example}")

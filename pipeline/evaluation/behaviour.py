@@ -58,7 +58,7 @@ def _case(row: dict[str, str], place: str, known: Sequence[str]) -> Case:
     if not re.fullmatch(r"[\w -]+", row["functionality"]):  # it is also the name of a metric in MLflow
         raise InputError(f"{place}: functionality {row['functionality']!r} may hold only letters, digits, spaces, '_' and '-'; rename it")
     if row["test"] not in get_args(Test):
-        raise InputError(f"{place}: test is {row['test']!r}; allowed are {', '.join(get_args(Test))}")
+        raise InputError(f"{place}: test is {row['test']!r}, but must be one of {', '.join(get_args(Test))}")
     lists = {name: tuple(filter(None, row[name].split(";"))) for name in ("labels", "must", "must_not")}
     for label in [label for names in lists.values() for label in names if label not in known]:
         if near := difflib.get_close_matches(label, known, n=1, cutoff=0.8):

@@ -56,7 +56,7 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     path : Path
         The file.
     columns : sequence of str
-        Columns that it should have, if they are known: delimiters are recognised by them.
+        Columns that the file should have, if they are known; the delimiter is detected by these names.
     tell : callable
         As in `read_rows`.
 
@@ -137,7 +137,8 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable
-        Called with the path and how the file was read, unless that is as its name says, in UTF-8 and with commas.
+        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
+        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
 
     Raises
     ------

@@ -147,9 +147,10 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     path : Path
         The file; `STDIN` is standard input.
     columns : sequence of str
-        Columns that it must have, if they are known: delimiters are recognised by them.
+        Columns that the file must have, if they are known; the delimiter is detected by these names.
     tell : callable
-        Called with the path and how the file was read, unless that is as its name says, in UTF-8 and with commas.
+        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
+        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
 
     Raises
     ------

@@ -165,8 +165,7 @@ def score_files(
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
-        Called with a path and a line about it: how a file was read, unless that is as its name says, in UTF-8 and with commas, or a doubt
-        about the columns to keep.
+        Called with a path and a line about it: how a file was read, if that is unusual, or a doubt about the columns to keep.
 
     Returns
     -------

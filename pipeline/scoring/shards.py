@@ -54,7 +54,7 @@ class Shard:
     content : bytes
         The rows: lines of JSONL or the header and rows of CSV, in UTF-8, or an Arrow stream.
     kind : {".jsonl", ".csv", ".parquet"}
-        Which of these it is.
+        Format of `content`; an Arrow stream counts as ``.parquet``.
     dialect : Dialect
         How CSV is written.
     """
@@ -171,9 +171,10 @@ def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore) -
     path : Path
         The file.
     columns : sequence of str, optional
-        Columns of a Parquet file to read, by default all; in other files, the delimiter is recognised by them.
+        Columns to read from a Parquet file, by default all. In a CSV file, these names are used to detect the delimiter.
     tell : callable
-        Called with the path and how the file was read, unless that is as its name says, in UTF-8 and with commas.
+        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
+        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
 
     Raises
     ------

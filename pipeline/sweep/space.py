@@ -142,7 +142,7 @@ def load_sweep(path: Path, config: Config) -> Sweep:
         for value in wanted.ends if isinstance(wanted, Range) else wanted:
             lay_over(config, {key: value}, f"{path}: space")
         if key not in SWEPT:
-            raise InputError(f"{path}: space.{key} cannot be swept; allowed are {', '.join(SWEPT)}")
+            raise InputError(f"{path}: space.{key} cannot be swept; the keys that can are {', '.join(SWEPT)}")
         if isinstance(wanted, Range) and SWEPT[key] not in {int, float}:
             raise InputError(f"{path}: space.{key} cannot be a range; list its choices, as in [1, 2]")
     return sweep

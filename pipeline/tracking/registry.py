@@ -160,7 +160,8 @@ def model_to_serve(name: str | None = None) -> str:
     Parameters
     ----------
     name : str, optional
-        Registered model whose champion to serve; by default the one updated last whose champion is a model of this pipeline.
+        Name of the registered model whose champion is to be served; it must have one. By default, of the registered models whose
+        champion comes from this pipeline, the one that was updated last.
 
     Raises
     ------
