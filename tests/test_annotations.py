@@ -498,7 +498,7 @@ def test_the_data_card_counts_what_is_shipped():
         assert f"| {split} | {' | '.join(f'{count:,}' for count in counts)} |" in card
     authors = [row["author"] for row in shipped() if row["author"]]
     assert f"{len(authors):,} posts by {len(set(authors)):,} authors have one" in card
-    assert f"in `cut` ({sum(bool(row['cut']) for row in shipped())} posts)" in card
+    assert f"`cut` holds their number ({sum(bool(row['cut']) for row in shipped())} posts)" in card
 
 
 @needs_corpora
