@@ -51,7 +51,7 @@ test: $(DEV) ## Run everything that CI runs: ruff, mypy and pytest.
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
-coverage: $(DEV) ## Run all tests with branch coverage, which takes a quarter longer; fails below 95%.
+coverage: $(DEV) ## Run all tests with branch coverage, which takes longer; fails below 95%.
 	$(BIN)/pytest --cov --numprocesses=auto --dist=loadfile $(ARGS)
 
 test-quick: $(DEV) ## Run ruff, mypy and the fast tests, without servers, browsers, Spark or killed jobs.

@@ -119,10 +119,13 @@ class _Chunks(dict[str, str]):
     def __init__(self) -> None:
         self.joining = set[str]()
 
-    def __missing__(self, chunk: str) -> str:
+    def make_room(self) -> None:
+        """Forget all chunks if there are too many; never in the middle of a post, which needs `joining` for all of its chunks."""
         if len(self) >= _MOST_CHUNKS:
             self.clear()
             self.joining.clear()
+
+    def __missing__(self, chunk: str) -> str:
         read = self[chunk] = read_chunk(chunk)
         if not (read.isalpha() and len(read) > 2) and _JOINING.search(read):
             self.joining.add(chunk)
@@ -137,6 +140,7 @@ def _finish(text: str) -> str:
     for _ in range(_ROUNDS):
         before = text
         chunks = set_off_placeholders(text).replace("`", "'").split()
+        _chunks.make_room()
         text = " ".join(filter(None, map(_chunks.__getitem__, chunks)))
         if _chunks.joining.isdisjoint(chunks):
             break

@@ -13,7 +13,7 @@ from models.letters import read_look_alikes
 from models.markup import strip_markup
 from models.masks import without_edge_masks
 from models.spelling import algospeak, spelled
-from models.text import is_blank, normalise
+from models.text import _Chunks, is_blank, normalise
 from models.tokens import PostTokenizer
 from models.words import masked_words, ranks, words_in
 from pipeline.scoring import Options
@@ -266,6 +266,14 @@ def test_disguises_take_no_quadratic_time(unit):
     start = time.process_time()
     normalise(long)
     assert time.process_time() - start < 4
+
+
+def test_forgetting_chunks_changes_nothing(monkeypatch):
+    posts = ["#TimesUp g r o p e d call 555 010 9999 once twice", "one two #AManGropedMe", "i didn t say six seven eight"]
+    expected = [normalise(post) for post in posts]
+    monkeypatch.setattr("models.text._MOST_CHUNKS", 2)
+    monkeypatch.setattr("models.text._chunks", _Chunks())
+    assert [normalise(post) for post in posts * 2] == expected * 2
 
 
 def test_every_line_of_the_algospeak_table_is_read():
