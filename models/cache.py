@@ -1,9 +1,16 @@
-"""A cache of results computed from strings, with bounded memory."""
+"""Caches of results computed from strings, with bounded memory."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from threading import Lock
 from typing import Generic, TypeVar
 
+import numpy as np
+
+from models.arrays import Int64s
+
 Value = TypeVar("Value")
+Table = TypeVar("Table")
 
 
 class BoundedCache(Generic[Value]):
@@ -59,3 +66,66 @@ class BoundedCache(Generic[Value]):
                 if len(self._new) >= self.limit // 2:
                     self._old, self._new = self._new, {}
         return [answers[key] for key in keys]
+
+
+class RowCache(Generic[Table]):
+    """Remember for which row of a table each string stands. Once the table is full, all is forgotten. Threads may share a cache.
+
+    Parameters
+    ----------
+    limit : int
+        Maximum number of strings.
+    empty : callable
+        Takes a number of strings, and returns a table with room for that many rows after its first row, which stands for no string.
+
+    Examples
+    --------
+    >>> lengths = RowCache[list[int]](10, lambda room: [0])
+    >>> rows, table = lengths.look_up(["one", "three"], lambda table, first, new: [*table, *map(len, new)])
+    >>> rows.tolist(), table
+    ([1, 2], [0, 3, 5])
+    """
+
+    def __init__(self, limit: int, empty: Callable[[int], Table]) -> None:
+        self.limit = limit
+        self._empty = empty
+        self._lock = Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all strings."""
+        self._rows: dict[str, int] = {}
+        self._table: Table | None = None  # made when it is needed
+
+    def look_up(self, keys: Sequence[str], fill: Callable[[Table, int, list[str]], Table]) -> tuple[Int64s, Table]:
+        """Return the row of each string, and the table.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Distinct strings. If there are more than `limit`, they are not remembered.
+        fill : callable
+            Takes the table, the first row to fill and the strings of this and the next rows, and returns the table with these rows.
+            It must not change the rows before, because another thread may be reading them.
+        """
+        if len(keys) > self.limit:
+            return np.arange(1, len(keys) + 1), fill(self._empty(len(keys)), 1, list(keys))
+        with self._lock:
+            rows = self._known(keys)
+            new = np.flatnonzero(rows == 0)
+            if len(self._rows) + len(new) > self.limit:
+                self.forget()
+                new = np.arange(len(keys))
+            if self._table is None:
+                self._table = self._empty(self.limit)
+            if len(new):
+                first = len(self._rows) + 1
+                rows[new] = np.arange(first, first + len(new))
+                learned = [keys[number] for number in new.tolist()]
+                self._table = fill(self._table, first, learned)
+                self._rows.update(zip(learned, rows[new].tolist(), strict=True))
+            return rows, self._table
+
+    def _known(self, keys: Sequence[str]) -> Int64s:
+        """Return the row of each string, or 0 for a new one."""
+        return np.fromiter(map(self._rows.get, keys, repeat(0)), np.int64, len(keys))

@@ -78,9 +78,10 @@ class Stacked:
     C = 0.1
 
     def _expand(self, scores: Float64s) -> Float64s:
-        z = (np.clip(scores, self.low, self.high) - self.mean) / self.scale
-        first, second = np.triu_indices(z.shape[1])
-        return np.hstack([z, z[:, first] * z[:, second]])
+        """Return the terms, shape (n_posts, n_terms); those of all posts lie side by side in memory, because they are summed by term."""
+        z = np.ascontiguousarray(((np.clip(scores, self.low, self.high) - self.mean) / self.scale).T)
+        first, second = np.triu_indices(len(z))
+        return np.concatenate([z, z[first] * z[second]]).T
 
     def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Stacked":
         """See `Calibrator.fit`."""
@@ -88,7 +89,7 @@ class Stacked:
 
         self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
         self.scale = np.maximum(scores.std(axis=0), 1e-12)
-        expanded = self._expand(scores)
+        expanded = np.ascontiguousarray(self._expand(scores))
         fitted = [LogisticRegression(C=self.C, max_iter=5000).fit(expanded, y) for y in Y.T]
         self.coef = np.stack([model.coef_[0] for model in fitted], axis=1)
         self.intercept = np.array([model.intercept_[0] for model in fitted])
@@ -100,11 +101,11 @@ class Stacked:
 
     def explained(self, scores: Float64s) -> Float64s:
         """See `Calibrator.explained`."""
-        logits: Float64s = np.tile(self.intercept, (len(scores), 1))
+        logits: Float64s = np.tile(self.intercept[:, None], (1, len(scores)))
         # We avoid a matrix product, because the order in which BLAS sums, and so the last bits, depends on the shape of the batch.
-        for column, weights in zip(self._expand(scores).T, self.coef, strict=True):
-            logits += column[:, None] * weights
-        return logits
+        for term, weights in zip(self._expand(scores).T, self.coef, strict=True):
+            logits += weights[:, None] * term
+        return logits.T
 
     def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
         """See `Calibrator.weights`.

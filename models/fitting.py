@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from models.arrays import Float64s, Int64s, Labels, Probabilities
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.config import ModelConfig, find_file
-from models.features import TfidfFeatures
+from models.features import FoldedWeights, TfidfFeatures
 from models.folds import Folds, make_folds, make_targets
 from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
@@ -53,9 +54,14 @@ class Scorers:
     linear: LinearScorer
     network: ConvolutionalScorer | None
 
+    @cached_property
+    def _folded(self) -> FoldedWeights:
+        return self.features.fold(self.linear.coef_)
+
     def decision_function(self, tokens: TokenBatch) -> Float64s:
         """Return the scores of the linear model, followed by those of the network, shape (n_posts, n_scores)."""
-        scores = [self.linear.decision_function(self.features.transform(tokens))]
+        linear = self.features.project(tokens, self._folded)[:, : len(self.linear.intercept_)]
+        scores = [linear + self.linear.intercept_]
         if self.network:
             scores.append(self.network.decision_function(tokens, self.features.of_words))
         return np.hstack(scores).astype(np.float64)

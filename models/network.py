@@ -8,7 +8,6 @@ of a table, computed once per distinct word. Scoring a post costs one sum of tab
 """
 
 from collections.abc import Callable, Iterator
-from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -16,14 +15,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.arrays import Float32s, Int64s
+from models.cache import RowCache
 from models.tokens import TokenBatch
 
 _LONGEST = 80  # maximum number of tokens of a post during fitting
 _BATCH = 256
 _LEARNING_RATE = 3e-3
 _DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.3
-_CHUNK = 2**11  # number of tokens scored at a time, small enough for the processor's cache
-_REMEMBERED = 2**14  # number of tokens whose table rows are kept
+_CHUNK = 2**9  # number of places scored at a time, small enough for the processor's cache
+_BLOCK = 8  # number of rows in a matrix product
+_REMEMBERED_BYTES = 2**26  # size of the table of word rows
 
 
 class _Adam:
@@ -92,7 +93,6 @@ class ConvolutionalScorer:
         self.dimensions, self.filters, self.width, self.hidden = dimensions, filters, width, hidden
         self.epochs, self.seed = epochs, seed
         self._places = range(-(width // 2), width // 2 + 1)
-        self._learning = Lock()  # guards the table, because threads may share a model
 
     def fit(
         self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None] = lambda epoch: None
@@ -213,52 +213,62 @@ class ConvolutionalScorer:
         return self
 
     def _forget(self) -> None:
-        """Empty the table of word rows. Its first row is zero and stands for no word; after the last used row there is spare room."""
-        self._rows: dict[str, int] = {}
-        self._table = np.zeros((1, self.width * self.filters), np.float32)
+        """Empty the table of word rows."""
+        room = _REMEMBERED_BYTES // (self.width * self.filters * 4)
+        self._known = RowCache[Float32s](room, self._empty)
+
+    def _empty(self, room: int) -> Float32s:
+        """Return a table with room for types; memory that is not written to is not taken.
+
+        Its first row stands for no word, and adds nothing to a filter, or minus infinity to one that is centred there, beyond a post.
+        """
+        table = np.empty((room + 1, self.width, self.filters), np.float32)
+        table[0] = 0
+        table[0, self.width // 2] = -np.inf
+        return table.reshape(room + 1, -1)
 
     def _look_up(self, types: list[str], of_words: Callable[[list[str]], sparse.csr_matrix]) -> tuple[Int64s, Float32s]:
-        """Return the table row of each type, adding new types, and the table itself, shape (n_rows, width, filters)."""
-        with self._learning:
-            if len(self._rows) > _REMEMBERED:
-                self._forget()
-            if new := [word for word in types if word not in self._rows]:
-                self._learn(new, of_words(new) @ self._vectors)
-            rows = np.fromiter((self._rows[word] for word in types), np.int64, len(types))
-            return rows, self._table.reshape(-1, self.width, self.filters)
+        """Return the number of each type's first row in the table, and the table, shape (n_rows, filters), `width` rows per type."""
 
-    def _learn(self, new: list[str], embedded: Float32s) -> None:
-        first = len(self._rows) + 1
-        if first + len(new) > len(self._table):
-            room = np.zeros((first + len(new) + len(self._table) // 2, self._table.shape[1]), np.float32)
-            room[:first] = self._table[:first]
-            self._table = room
-        # One product per word, so that a word's row is bit-for-bit the same whatever other words are new.
-        np.matmul(embedded[:, None, :], self._filters, out=self._table[first : first + len(new), None])
-        self._rows.update(zip(new, range(first, first + len(new)), strict=True))
+        def learn(table: Float32s, first: int, new: list[str]) -> Float32s:
+            _in_blocks(of_words(new) @ self._vectors, self._filters, table[first : first + len(new)])
+            return table
 
-    def _chunks(self, posts: TokenBatch, rows: Int64s) -> Iterator[tuple[int, int, list[Int64s]]]:
-        """Yield ranges of consecutive posts, and the table rows that are summed at each of their positions."""
-        first = 0
-        while first < len(posts):
-            last = int(np.searchsorted(posts.offsets, posts.offsets[first] + _CHUNK))
-            last = min(max(last, first + 1), len(posts))
-            lengths = np.diff(posts.offsets[first : last + 1])
-            # Between posts, and in place of empty ones, there are as many places without a word as a filter reaches to either side.
-            margin = self.width // 2
-            starts = np.cumsum(lengths + margin) - lengths
-            spread = np.zeros(int((lengths + margin).sum()) + margin, np.int64)
-            own = np.repeat(starts - (posts.offsets[first:last] - posts.offsets[first]), lengths) + np.arange(lengths.sum())
-            spread[own] = rows[posts.codes[posts.offsets[first] : posts.offsets[last]]]
-            yield first, last, [spread[own + by] for by in self._places]
-            first = last
+        rows, table = self._known.look_up(types, learn)
+        return rows * self.width, table.reshape(-1, self.filters)
 
-    def _responses(self, table: Float32s, seen: list[Int64s]) -> Float32s:
-        """Return the filters' responses at each place, shape (n_places, filters)."""
-        responses: Float32s = table[seen[0], 0]
-        for number in range(1, self.width):
-            responses += table[seen[number], number]
-        return responses
+    def _chunks(self, posts: TokenBatch, rows: Int64s) -> Iterator[tuple[Int64s, Int64s]]:
+        """Yield posts of similar lengths that have words, and their words' table rows, shape (n_places + width - 1, n_posts).
+
+        There are as many places without a word before and behind each post as a filter reaches to either side, or more.
+        """
+        lengths, margin = np.diff(posts.offsets), self.width // 2
+        order = np.argsort(lengths, kind="stable")
+        order = order[np.searchsorted(lengths[order], 1) :]
+        while len(order):
+            some = order[:_CHUNK]
+            fitting = np.arange(1, len(some) + 1) * lengths[some] <= _CHUNK
+            some, order = np.split(order, [max(1, int(fitting.sum()))])
+            place, longest = np.arange(lengths[some[-1]])[:, None], lengths[some[-1]]
+            token = posts.offsets[some] + np.minimum(place, lengths[some] - 1)
+            words = np.zeros((longest + 2 * margin, len(some)), np.int64)
+            words[margin : margin + longest] = np.where(place < lengths[some], rows[posts.codes[token]], 0)
+            yield some, words
+
+    def _responses(self, table: Float32s, words: Int64s, room: Float32s) -> Float32s:
+        """Return the filters' responses at each place of posts, shape (n_places, n_posts, filters); `room` is written over."""
+        shape = (len(words) - self.width + 1, words.shape[1], self.filters)
+        responses, added = room[:, : shape[0] * shape[1]]
+        for number in range(self.width):
+            cells = words[number : number + shape[0]].ravel() + number
+            table.take(cells, axis=0, out=added if number else responses, mode="clip")  # other modes copy `out`
+            if number:
+                responses += added
+        return responses.reshape(shape)
+
+    def _room(self, posts: TokenBatch) -> Float32s:
+        """Return memory for `_responses`, which is used again and again, because new memory costs more time than the sums in it."""
+        return np.empty((2, max(_CHUNK, int(np.diff(posts.offsets).max(initial=0))), self.filters), np.float32)
 
     def decision_function(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> Float32s:
         """Return scores, shape (n_posts, n_targets); a post's scores are bit-for-bit the same in any batch.
@@ -272,23 +282,16 @@ class ConvolutionalScorer:
         """
         rows, table = self._look_up(posts.types, of_words)
         pooled = np.zeros((len(posts), self.filters), np.float32)
-        for first, last, seen in self._chunks(posts, rows):
-            filled = np.diff(posts.offsets[first : last + 1]) > 0
-            starts = posts.offsets[first:last][filled] - posts.offsets[first]
-            if len(starts):
-                pooled[first:last][filled] = np.maximum.reduceat(self._responses(table, seen), starts, axis=0)
+        room = self._room(posts)
+        for some, words in self._chunks(posts, rows):
+            responses = self._responses(table, words, room)
+            pooled[some] = responses.reshape(len(responses), -1).max(axis=0).reshape(-1, self.filters)
         units = self._units(np.maximum(pooled, 0, out=pooled))
-        scores = np.empty((len(posts), len(self.intercept_)), np.float32)
-        for target, weights in enumerate(self.coef_.T):  # not a matrix product, whose last bits depend on the batch
-            scores[:, target] = (units * weights).sum(axis=1) + self.intercept_[target]
-        return scores
+        return _in_blocks(units, self.coef_) + self.intercept_
 
     def _units(self, pooled: Float32s) -> Float32s:
-        """Return the hidden units of posts, shape (n_posts, hidden).
-
-        There is one product per post, too small to be spread over threads, so that the bits are the same in any batch.
-        """
-        units: Float32s = np.maximum(np.matmul(pooled[:, None, :], self.hidden_)[:, 0], 0)
+        """Return the hidden units of posts, shape (n_posts, hidden)."""
+        units: Float32s = np.maximum(_in_blocks(pooled, self.hidden_), 0)
         return units
 
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
@@ -312,22 +315,37 @@ class ConvolutionalScorer:
         """
         rows, table = self._look_up(posts.types, of_words)
         divided = np.zeros((len(posts.codes), len(self.intercept_)))
-        columns = np.arange(self.filters)
-        for first, last, seen in self._chunks(posts, rows):
-            responses, before = self._responses(table, seen), posts.offsets[first]
-            for start, stop in zip(posts.offsets[first:last] - before, posts.offsets[first + 1 : last + 1] - before, strict=True):
-                if start == stop:
-                    continue
-                best = start + responses[start:stop].argmax(axis=0)
-                pooled = np.maximum(responses[best, columns], 0)
-                above = self._units(pooled[None])[0] > 0
-                weights = self.hidden_[:, above] @ self.coef_[above]  # weight of each filter for each target in this post
-                heard = pooled > 0
-                for number, by in enumerate(self._places):
-                    inside = heard & (best + by >= start) & (best + by < stop)
-                    added = table[seen[number][best[inside]], number, columns[inside]]
-                    np.add.at(divided, before + best[inside] + by, added[:, None].astype(np.float64) * weights[inside])
+        room = self._room(posts)
+        for some, words in self._chunks(posts, rows):
+            responses = self._responses(table, words, room)
+            best = responses.argmax(axis=0)  # where each filter responds most, shape (n_posts, filters)
+            pooled = np.maximum(np.take_along_axis(responses, best[None], axis=0)[0], 0)
+            above = self._units(pooled) > 0
+            weights = np.matmul(self.hidden_ * above[:, None, :], self.coef_)  # of each filter for each target, in each post
+            starts, lengths = posts.offsets[some], np.diff(posts.offsets)[some]
+            for number, by in enumerate(self._places):
+                word = best + by
+                post, column = np.nonzero((pooled > 0) & (word >= 0) & (word < lengths[:, None]))
+                added = table[words[best[post, column] + number, post] + number, column]
+                np.add.at(divided, starts[post] + word[post, column], added[:, None].astype(np.float64) * weights[post, column])
         return divided
+
+
+def _in_blocks(rows: Float32s, weights: Float32s, out: Float32s | None = None) -> Float32s:
+    """Return ``rows @ weights``; a row's product is bit-for-bit the same whatever other rows there are.
+
+    BLAS only ever multiplies blocks of the same shape, in which each row is summed in the same order, wherever it stands. They are too
+    small to be spread over threads.
+    """
+    product = np.empty((len(rows), weights.shape[1]), np.float32) if out is None else out
+    whole = len(rows) - len(rows) % _BLOCK
+    blocks = rows[:whole].reshape(-1, _BLOCK, rows.shape[1])
+    np.matmul(blocks, weights, out=product[:whole].reshape(-1, _BLOCK, product.shape[1]))
+    if rest := len(rows) - whole:
+        block = np.zeros((_BLOCK, rows.shape[1]), np.float32)
+        block[:rest] = rows[whole:]
+        product[whole:] = (block @ weights)[:rest]
+    return product
 
 
 def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Float32s:

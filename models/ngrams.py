@@ -5,14 +5,17 @@ Character n-grams (`char_wb`) never cross the boundary of a token, so the counts
 """
 
 from collections.abc import Iterable
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.arrays import Int64s
-from models.cache import BoundedCache
+from models.arrays import Float32s, Int64s
+from models.cache import RowCache
 from models.errors import InputError
+from models.keys import KeyTable
 from models.tokens import TokenBatch
 
 _CHUNK = 4096  # number of posts counted at a time during fitting, to bound memory
@@ -90,27 +93,37 @@ class WordCounter:
             left, space, right = term.partition(" ")
             if space:
                 pairs.append((self.column[left] * size + self.column[right], column))
-        pairs.sort()
-        self.keys = np.array([key for key, _ in pairs], np.int64)
+        self.pairs = KeyTable(np.array([key for key, _ in pairs], np.int64))
         self.pair_column = np.array([column for _, column in pairs], np.int64)
+        self.itself = sparse.identity(size, np.float32, "csr")
 
     def _find(self, tokens: TokenBatch, rows: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """Return the column of each token (-1 if unknown), the positions where known pairs begin, and the pairs' columns."""
-        of_type = np.array([self.column.get(token, -1) for token in tokens.types], np.int64)
+        of_type = np.fromiter(map(self.column.get, tokens.types, repeat(-1)), np.int64, len(tokens.types))
         columns = of_type[tokens.codes]
-        if not len(self.keys) or len(columns) < 2:
+        if not len(self.pair_column) or len(columns) < 2:
             return columns, np.empty(0, np.int64), np.empty(0, np.int64)
         left, right = columns[:-1], columns[1:]
         adjacent = np.flatnonzero((rows[:-1] == rows[1:]) & (left >= 0) & (right >= 0))
-        found = look_up(self.keys, left[adjacent] * len(self.vocabulary) + right[adjacent])
+        found = self.pairs.look_up(left[adjacent] * len(self.vocabulary) + right[adjacent])
         return columns, adjacent[found >= 0], self.pair_column[found[found >= 0]]
+
+    def factors(self, tokens: TokenBatch) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """Return two matrices, the first of which has one row per post, whose product is `count`."""
+        columns, begin, pair_columns = self._find(tokens, post_of_token(tokens))
+        found = np.full((len(columns), 2), -1)  # each token, and the pair that begins with it
+        found[:, 0] = columns
+        found[begin, 1] = pair_columns
+        known = found.ravel() >= 0
+        ends = np.concatenate([[0], np.cumsum(known)])[2 * tokens.offsets]
+        ones = np.ones(int(ends[-1]), np.float32)
+        return sparse.csr_matrix((ones, found.ravel()[known], ends), shape=(len(tokens), len(self.vocabulary))), self.itself
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
         """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
-        rows = post_of_token(tokens)
-        columns, begin, pair_columns = self._find(tokens, rows)
-        shape = (len(tokens), len(self.vocabulary))
-        return count_pairs(np.concatenate([rows, rows[begin]]), np.concatenate([columns, pair_columns]), shape)
+        counts, _ = self.factors(tokens)
+        counts.sum_duplicates()
+        return counts
 
     def share(self, tokens: TokenBatch, owners: Int64s, n_owners: int) -> sparse.csr_matrix:
         """Count the occurrences of each n-gram by owner of the token; a pair counts one half for the owner of each of its words.
@@ -134,11 +147,19 @@ class WordCounter:
         return count_pairs(owners, columns, shape) + pairs / 2
 
 
+class _Grams(NamedTuple):
+    """The n-grams of the tokens seen so far, with room for more."""
+
+    columns: NDArray[np.int32]
+    ones: Float32s
+    matrix: sparse.csr_matrix
+
+
 class CharacterCounter:
     """Count character n-grams within space-padded tokens, as scikit-learn's ``analyzer="char_wb"`` does."""
 
     BITS = 12  # bits per character: the codes of five characters fit into one 64-bit key
-    REMEMBERED = 2**16  # number of tokens whose n-grams are cached
+    REMEMBERED = 2**15  # number of tokens whose n-grams are cached
 
     def __init__(self, vocabulary: list[str], low: int, high: int) -> None:
         self.vocabulary, self.low, self.high = vocabulary, low, high
@@ -151,9 +172,8 @@ class CharacterCounter:
         for place in range(high):
             longer = lengths > place
             keys[longer] = (keys[longer] << self.BITS) | codes[starts[longer] + place]
-        self.order = np.argsort(keys)
-        self.keys = keys[self.order]
-        self.columns = BoundedCache[NDArray[np.int32]](self.REMEMBERED)  # columns of each token's n-grams
+        self.keys = KeyTable(keys)
+        self._known = RowCache[_Grams](self.REMEMBERED, self._none)
 
     @classmethod
     def keys_of(cls, types: list[str], alphabet: Int64s, low: int, high: int) -> tuple[Int64s, Int64s]:
@@ -203,18 +223,19 @@ class CharacterCounter:
 
     def of(self, types: list[str]) -> sparse.csr_matrix:
         """Return the n-grams of each token, shape (n_types, n_features); one that occurs twice is stored twice."""
-        columns = self.columns.look_up(types, self._find)
-        ends = np.cumsum(np.fromiter(map(len, columns), np.int64))
-        every = np.concatenate(columns) if columns else np.empty(0, np.int32)
-        shape = (len(types), len(self.vocabulary))
-        return sparse.csr_matrix((np.ones(len(every), np.float32), every, np.concatenate([[0], ends])), shape=shape)
+        rows, grams = self._known.look_up(types, self._learn)
+        return grams.matrix[rows]
+
+    def factors(self, tokens: TokenBatch) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """Return two matrices, the first of which has one row per post, whose product is `count`."""
+        rows, grams = self._known.look_up(tokens.types, self._learn)
+        shape, ones = (len(tokens), grams.matrix.shape[0]), np.ones(len(tokens.codes), np.float32)
+        return sparse.csr_matrix((ones, rows[tokens.codes], tokens.offsets), shape=shape), grams.matrix
 
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
         """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
-        posts = sparse.csr_matrix(
-            (np.ones(len(tokens.codes), np.float32), tokens.codes, tokens.offsets), shape=(len(tokens), len(tokens.types))
-        )
-        return posts @ self.of(tokens.types)
+        posts, of_token = self.factors(tokens)
+        return posts @ of_token
 
     def share(self, tokens: TokenBatch, owners: Int64s, n_owners: int) -> sparse.csr_matrix:
         """Count the occurrences of each n-gram by owner of the token.
@@ -234,14 +255,22 @@ class CharacterCounter:
         """
         return count_pairs(owners, tokens.codes, (n_owners, len(tokens.types))) @ self.of(tokens.types)
 
-    def _find(self, types: list[str]) -> list[NDArray[np.int32]]:
-        """Return the columns of each token's n-grams."""
+    def _none(self, _room: int) -> _Grams:
+        return _Grams(np.empty(0, np.int32), np.empty(0, np.float32), sparse.csr_matrix((1, len(self.vocabulary)), dtype=np.float32))
+
+    def _learn(self, grams: _Grams, first: int, types: list[str]) -> _Grams:
+        """Append the n-grams of new tokens."""
         owners, keys = self.keys_of(types, self.alphabet, self.low, self.high)
-        found = look_up(self.keys, keys)
-        owners, columns = owners[found >= 0], self.order[found[found >= 0]].astype(np.int32)
-        by_token = np.argsort(owners, kind="stable")
-        ends = np.cumsum(np.bincount(owners, minlength=len(types)))
-        return np.split(columns[by_token], ends[:-1])
+        found = self.keys.look_up(keys)
+        owners, found = owners[found >= 0], found[found >= 0]
+        (columns, ones, matrix), start, stop = grams, grams.matrix.nnz, grams.matrix.nnz + len(found)
+        if stop > len(columns):
+            columns, ones = np.empty(2 * stop, np.int32), np.ones(2 * stop, np.float32)
+            columns[:start] = matrix.indices
+        columns[start:stop] = found[np.argsort(owners, kind="stable")]
+        ends = start + np.cumsum(np.bincount(owners, minlength=len(types)))
+        ends = np.concatenate([matrix.indptr, ends.astype(np.int32)])
+        return _Grams(columns, ones, sparse.csr_matrix((ones[:stop], columns[:stop], ends), shape=(first + len(types), matrix.shape[1])))
 
 
 def _spread(rows: Int64s, columns: Int64s, size: int) -> Int64s:

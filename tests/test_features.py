@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from models import Classifier, ngrams
+from models import Classifier, features, ngrams
 from models.config import Features
 from models.errors import InputError
 from models.features import TfidfFeatures
@@ -120,8 +120,24 @@ def test_tokens_that_are_remembered_or_forgotten_count_as_new_ones_do(monkeypatc
     monkeypatch.setattr(ngrams.CharacterCounter, "REMEMBERED", 3)
     fresh = TfidfFeatures(2, (2, 3), 1, 1).restore(fitted.words_, fitted.characters_, fitted.idf_)
     assert np.array_equal(np.vstack([fresh.transform(encode([post])).toarray() for post in POSTS * 3]), whole)
-    remembered = fresh._blocks[1].columns
-    assert len(remembered._new) + len(remembered._old) <= 3
+    assert 0 < len(fresh._blocks[1]._known._rows) <= 3
+
+
+@pytest.mark.parametrize("targets", [1, 3, 8, 9])
+@given(train=corpora, test=corpora, char_ngrams=st.sampled_from([None, (1, 2), (2, 5)]), chunk=st.sampled_from([1, 3, 512]))
+@settings(max_examples=25, deadline=None)
+def test_projection_is_that_of_the_features_and_has_the_same_bits_in_any_batch(targets, train, test, char_ngrams, chunk):
+    if (ours := fit_or_none(TfidfFeatures(2, char_ngrams, 1, 1), train)) is None:
+        return
+    weights = np.random.default_rng(0).normal(size=(len(ours.idf_), targets)).astype(np.float32)
+    folded, posts = ours.fold(weights), encode([*test, ["me"] * 9])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "_CHUNK", chunk)
+        found = ours.project(posts, folded)
+    np.testing.assert_allclose(found[:, :targets], ours.transform(posts) @ weights, atol=1e-5)
+    assert not found[:, targets:].any()
+    for number in range(len(posts)):
+        np.testing.assert_array_equal(ours.project(posts.take(np.array([number])), folded)[0], found[number])
 
 
 def test_types_that_no_selected_post_holds_change_nothing():

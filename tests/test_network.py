@@ -127,7 +127,7 @@ def test_very_long_post_is_scored_whole(scorer, features):
 
 
 def test_threads_may_share_a_scorer(features, monkeypatch):
-    monkeypatch.setattr(network, "_REMEMBERED", 30)
+    monkeypatch.setattr(network, "_REMEMBERED_BYTES", 30 * 3 * 6 * 4)
     batches = [invent(4, seed=seed).tokens for seed in range(60)]
     scorer = made_up(features, 3)
     alone = [scorer.decision_function(batch, features.of_words) for batch in batches]
@@ -143,14 +143,35 @@ def test_threads_may_share_a_scorer(features, monkeypatch):
 
 
 def test_memory_of_words_is_bounded_and_changes_no_score(features, monkeypatch):
-    monkeypatch.setattr(network, "_REMEMBERED", 20)
+    batches = [invent(3, seed=seed).tokens for seed in range(6)]
+    room = max(len(batch.types) for batch in batches)
+    assert len({word for batch in batches for word in batch.types}) > room
+    monkeypatch.setattr(network, "_REMEMBERED_BYTES", room * 3 * 6 * 4)
     scorer, fresh = made_up(features, 3), made_up(features, 3)
-    for seed in range(6):
-        batch = invent(3, seed=seed).tokens
+    for batch in batches:
         fresh._forget()
         np.testing.assert_array_equal(*(each.decision_function(batch, features.of_words) for each in (scorer, fresh)))
-        assert len(scorer._rows) < len(scorer._table) <= 1.5 * (21 + len(batch.types))
-    assert scorer._rows.keys() < {word for seed in range(6) for word in invent(3, seed=seed).tokens.types}
+        assert 0 < len(scorer._known._rows) <= room < len(scorer._known._table) == room + 1
+
+
+def test_more_words_than_may_be_remembered_score_the_same(features, monkeypatch):
+    batch = invent(12).tokens
+    expected = made_up(features, 3).decision_function(batch, features.of_words)
+    monkeypatch.setattr(network, "_REMEMBERED_BYTES", (len(batch.types) - 1) * 3 * 6 * 4)
+    scorer = made_up(features, 3)
+    np.testing.assert_array_equal(scorer.decision_function(batch, features.of_words), expected)
+    assert not scorer._known._rows
+
+
+@pytest.mark.parametrize("shape", [(48, 640), (128, 128), (128, 6), (5, 91)])
+def test_product_of_a_row_has_the_same_bits_wherever_it_stands_and_whatever_stands_beside_it(shape):
+    rng = np.random.default_rng(0)
+    rows, weights = rng.normal(size=(100, shape[0])).astype(np.float32), rng.normal(size=shape).astype(np.float32)
+    products = network._in_blocks(rows, weights)
+    np.testing.assert_allclose(products, rows.astype(np.float64) @ weights, atol=1e-4)
+    order = rng.permutation(len(rows))
+    for count in (1, 7, 8, 9, 100):
+        np.testing.assert_array_equal(network._in_blocks(rows[order[:count]], weights), products[order[:count]])
 
 
 def dropping(monkeypatch, words=0.0, dimensions=0.0, responses=0.0):
