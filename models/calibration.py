@@ -3,7 +3,7 @@
 Only fitting imports scikit-learn. A post's probabilities, and their explanation, are bit-for-bit the same in any batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -77,11 +77,12 @@ class Stacked:
 
     C = 0.1
 
-    def _expand(self, scores: Float64s) -> Float64s:
-        """Return the terms, shape (n_posts, n_terms); those of all posts lie side by side in memory, because they are summed by term."""
+    def _terms(self, scores: Float64s) -> Iterator[Float64s]:
+        """Yield each term of the regressions, shape (n_posts,): the scores, then their squares and products."""
         z = np.ascontiguousarray(((np.clip(scores, self.low, self.high) - self.mean) / self.scale).T)
-        first, second = np.triu_indices(len(z))
-        return np.concatenate([z, z[first] * z[second]]).T
+        yield from z
+        for one, other in zip(*np.triu_indices(len(z)), strict=True):
+            yield z[one] * z[other]
 
     def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Stacked":
         """See `Calibrator.fit`."""
@@ -89,7 +90,7 @@ class Stacked:
 
         self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
         self.scale = np.maximum(scores.std(axis=0), 1e-12)
-        expanded = np.ascontiguousarray(self._expand(scores))
+        expanded = np.column_stack(list(self._terms(scores)))
         fitted = [LogisticRegression(C=self.C, max_iter=5000).fit(expanded, y) for y in Y.T]
         self.coef = np.stack([model.coef_[0] for model in fitted], axis=1)
         self.intercept = np.array([model.intercept_[0] for model in fitted])
@@ -103,7 +104,7 @@ class Stacked:
         """See `Calibrator.explained`."""
         logits: Float64s = np.tile(self.intercept[:, None], (1, len(scores)))
         # We avoid a matrix product, because the order in which BLAS sums, and so the last bits, depends on the shape of the batch.
-        for term, weights in zip(self._expand(scores).T, self.coef, strict=True):
+        for term, weights in zip(self._terms(scores), self.coef, strict=True):
             logits += weights[:, None] * term
         return logits.T
 

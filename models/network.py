@@ -243,27 +243,27 @@ class ConvolutionalScorer:
         There are as many places without a word before and behind each post as a filter reaches to either side, or more.
         """
         lengths, margin = np.diff(posts.offsets), self.width // 2
+        of_token = np.append(rows[posts.codes], 0)
         order = np.argsort(lengths, kind="stable")
         order = order[np.searchsorted(lengths[order], 1) :]
         while len(order):
             some = order[:_CHUNK]
             fitting = np.arange(1, len(some) + 1) * lengths[some] <= _CHUNK
             some, order = np.split(order, [max(1, int(fitting.sum()))])
-            place, longest = np.arange(lengths[some[-1]])[:, None], lengths[some[-1]]
-            token = posts.offsets[some] + np.minimum(place, lengths[some] - 1)
-            words = np.zeros((longest + 2 * margin, len(some)), np.int64)
-            words[margin : margin + longest] = np.where(place < lengths[some], rows[posts.codes[token]], 0)
+            place = np.arange(lengths[some[-1]])[:, None]
+            token = np.where(place < lengths[some], posts.offsets[some] + place, -1)  # -1 is the last, which is no word
+            words = np.zeros((len(place) + 2 * margin, len(some)), np.int64)
+            words[margin : margin + len(place)] = of_token[token]
             yield some, words
 
-    def _responses(self, table: Float32s, words: Int64s, room: Float32s) -> Float32s:
-        """Return the filters' responses at each place of posts, shape (n_places, n_posts, filters); `room` is written over."""
+    def _responses(self, table: Float32s, words: Int64s, responses: Float32s, added: Float32s) -> Float32s:
+        """Return the filters' responses at each place of posts, shape (n_places, n_posts, filters); `responses` and `added` are written over."""
         shape = (len(words) - self.width + 1, words.shape[1], self.filters)
-        responses, added = room[:, : shape[0] * shape[1]]
-        for number in range(self.width):
-            cells = words[number : number + shape[0]].ravel() + number
-            table.take(cells, axis=0, out=added if number else responses, mode="clip")  # other modes copy `out`
-            if number:
-                responses += added
+        responses, added = responses[: shape[0] * shape[1]], added[: shape[0] * shape[1]]
+        table.take(words[: shape[0]].ravel(), axis=0, out=responses, mode="clip")  # other modes copy `out`
+        for number in range(1, self.width):
+            table.take(words[number : number + shape[0]].ravel() + number, axis=0, out=added, mode="clip")
+            responses += added
         return responses.reshape(shape)
 
     def _room(self, posts: TokenBatch) -> Float32s:
@@ -284,7 +284,7 @@ class ConvolutionalScorer:
         pooled = np.zeros((len(posts), self.filters), np.float32)
         room = self._room(posts)
         for some, words in self._chunks(posts, rows):
-            responses = self._responses(table, words, room)
+            responses = self._responses(table, words, *room)
             pooled[some] = responses.reshape(len(responses), -1).max(axis=0).reshape(-1, self.filters)
         units = self._units(np.maximum(pooled, 0, out=pooled))
         return _in_blocks(units, self.coef_) + self.intercept_
@@ -317,7 +317,7 @@ class ConvolutionalScorer:
         divided = np.zeros((len(posts.codes), len(self.intercept_)))
         room = self._room(posts)
         for some, words in self._chunks(posts, rows):
-            responses = self._responses(table, words, room)
+            responses = self._responses(table, words, *room)
             best = responses.argmax(axis=0)  # where each filter responds most, shape (n_posts, filters)
             pooled = np.maximum(np.take_along_axis(responses, best[None], axis=0)[0], 0)
             above = self._units(pooled) > 0

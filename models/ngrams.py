@@ -193,9 +193,9 @@ class CharacterCounter:
         types, keys : ndarray of int64, shape (n_ngrams,)
             Index of the token, and key of the n-gram.
         """
-        points = _code_points(f" {token} " for token in types)
+        points = _code_points([" ", "  ".join(types), " "] if types else [])
         codes = look_up(alphabet, points) + 1
-        lengths = np.array([len(token) + 2 for token in types], np.int64)
+        lengths = np.fromiter(map(len, types), np.int64, len(types)) + 2
         ends = np.cumsum(lengths)
         type_of = np.repeat(np.arange(len(types)), lengths)
         left = np.repeat(ends, lengths) - np.arange(len(points))  # number of characters from here to the token's end
