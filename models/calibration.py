@@ -3,14 +3,16 @@
 Only fitting imports scikit-learn. A post's probabilities, and their explanation, are bit-for-bit the same in any batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Decisions, Float64s, Probabilities
+from models.arrays import Decisions, Float64s, Int64s, Probabilities
 from models.errors import InputError
+from models.products import in_blocks
 
 if TYPE_CHECKING:
     from models.config import Thresholds
@@ -67,6 +69,12 @@ def _sigmoid(values: Float64s) -> Float64s:
     return 1 / (1 + np.exp(-np.clip(values, -60, 60)))
 
 
+@cache
+def _pairs(targets: int) -> tuple[Int64s, Int64s]:
+    """Return each pair of targets once, and each target with itself."""
+    return np.triu_indices(targets)
+
+
 class Stacked:
     """One logistic regression per label on the scores of all targets, their squares and their products.
 
@@ -77,12 +85,10 @@ class Stacked:
 
     C = 0.1
 
-    def _terms(self, scores: Float64s) -> Iterator[Float64s]:
-        """Yield each term of the regressions, shape (n_posts,): the scores, then their squares and products."""
-        z = np.ascontiguousarray(((np.clip(scores, self.low, self.high) - self.mean) / self.scale).T)
-        yield from z
-        for one, other in zip(*np.triu_indices(len(z)), strict=True):
-            yield z[one] * z[other]
+    def _expand(self, scores: Float64s) -> Float64s:
+        z = (np.clip(scores, self.low, self.high) - self.mean) / self.scale
+        first, second = _pairs(z.shape[1])
+        return np.hstack([z, z[:, first] * z[:, second]])
 
     def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Stacked":
         """See `Calibrator.fit`."""
@@ -90,7 +96,7 @@ class Stacked:
 
         self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
         self.scale = np.maximum(scores.std(axis=0), 1e-12)
-        expanded = np.column_stack(list(self._terms(scores)))
+        expanded = self._expand(scores)
         fitted = [LogisticRegression(C=self.C, max_iter=5000).fit(expanded, y) for y in Y.T]
         self.coef = np.stack([model.coef_[0] for model in fitted], axis=1)
         self.intercept = np.array([model.intercept_[0] for model in fitted])
@@ -102,11 +108,8 @@ class Stacked:
 
     def explained(self, scores: Float64s) -> Float64s:
         """See `Calibrator.explained`."""
-        logits: Float64s = np.tile(self.intercept[:, None], (1, len(scores)))
-        # We avoid a matrix product, because the order in which BLAS sums, and so the last bits, depends on the shape of the batch.
-        for term, weights in zip(self._terms(scores), self.coef, strict=True):
-            logits += weights[:, None] * term
-        return logits.T
+        logits: Float64s = in_blocks(self._expand(scores), self.coef) + self.intercept
+        return logits
 
     def weights(self, scores: Float64s, origin: Float64s) -> Float64s:
         """See `Calibrator.weights`.
@@ -118,7 +121,7 @@ class Stacked:
         middle = ((clipped + start) / 2 - self.mean) / self.scale
         n_targets = len(origin)
         gradient: Float64s = np.tile(self.coef[:n_targets], (len(scores), 1, 1))
-        for one, other, weights in zip(*np.triu_indices(n_targets), self.coef[n_targets:], strict=True):
+        for one, other, weights in zip(*_pairs(n_targets), self.coef[n_targets:], strict=True):
             gradient[:, one] += middle[:, other, None] * weights
             gradient[:, other] += middle[:, one, None] * weights  # a square adds to the same entry twice
         moved = scores - origin

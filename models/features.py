@@ -250,7 +250,7 @@ class TfidfFeatures:
         for block, weights, squares in zip(self._blocks, folded.weights, folded.squares, strict=True):
             posts, ngrams = block.factors(X)
             for start in range(0, len(X), _CHUNK):
-                counts = posts[start : start + _CHUNK] @ ngrams
+                counts = (posts if len(X) <= _CHUNK else posts[start : start + _CHUNK]) @ ngrams
                 _sublinear(counts)
                 scores = counts @ weights
                 counts.data = np.square(counts.data, dtype=np.float64)

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from models.arrays import Float32s, Int64s
 from models.cache import RowCache
+from models.products import in_blocks
 from models.tokens import TokenBatch
 
 _LONGEST = 80  # maximum number of tokens of a post during fitting
@@ -23,7 +24,6 @@ _BATCH = 256
 _LEARNING_RATE = 3e-3
 _DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.3
 _CHUNK = 2**9  # number of places scored at a time, small enough for the processor's cache
-_BLOCK = 8  # number of rows in a matrix product
 _REMEMBERED_BYTES = 2**26  # size of the table of word rows
 
 
@@ -231,7 +231,7 @@ class ConvolutionalScorer:
         """Return the number of each type's first row in the table, and the table, shape (n_rows, filters), `width` rows per type."""
 
         def learn(table: Float32s, first: int, new: list[str]) -> Float32s:
-            _in_blocks(of_words(new) @ self._vectors, self._filters, table[first : first + len(new)])
+            in_blocks(of_words(new) @ self._vectors, self._filters, table[first : first + len(new)])
             return table
 
         rows, table = self._known.look_up(types, learn)
@@ -257,7 +257,7 @@ class ConvolutionalScorer:
             yield some, words
 
     def _responses(self, table: Float32s, words: Int64s, responses: Float32s, added: Float32s) -> Float32s:
-        """Return the filters' responses at each place of posts, shape (n_places, n_posts, filters); `responses` and `added` are written over."""
+        """Return the filters' responses at each place of posts, shape (n_places, n_posts, filters), in the memory given."""
         shape = (len(words) - self.width + 1, words.shape[1], self.filters)
         responses, added = responses[: shape[0] * shape[1]], added[: shape[0] * shape[1]]
         table.take(words[: shape[0]].ravel(), axis=0, out=responses, mode="clip")  # other modes copy `out`
@@ -287,11 +287,11 @@ class ConvolutionalScorer:
             responses = self._responses(table, words, *room)
             pooled[some] = responses.reshape(len(responses), -1).max(axis=0).reshape(-1, self.filters)
         units = self._units(np.maximum(pooled, 0, out=pooled))
-        return _in_blocks(units, self.coef_) + self.intercept_
+        return in_blocks(units, self.coef_) + self.intercept_
 
     def _units(self, pooled: Float32s) -> Float32s:
         """Return the hidden units of posts, shape (n_posts, hidden)."""
-        units: Float32s = np.maximum(_in_blocks(pooled, self.hidden_), 0)
+        units: Float32s = np.maximum(in_blocks(pooled, self.hidden_), 0)
         return units
 
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
@@ -329,23 +329,6 @@ class ConvolutionalScorer:
                 added = table[words[best[post, column] + number, post] + number, column]
                 np.add.at(divided, starts[post] + word[post, column], added[:, None].astype(np.float64) * weights[post, column])
         return divided
-
-
-def _in_blocks(rows: Float32s, weights: Float32s, out: Float32s | None = None) -> Float32s:
-    """Return ``rows @ weights``; a row's product is bit-for-bit the same whatever other rows there are.
-
-    BLAS only ever multiplies blocks of the same shape, in which each row is summed in the same order, wherever it stands. They are too
-    small to be spread over threads.
-    """
-    product = np.empty((len(rows), weights.shape[1]), np.float32) if out is None else out
-    whole = len(rows) - len(rows) % _BLOCK
-    blocks = rows[:whole].reshape(-1, _BLOCK, rows.shape[1])
-    np.matmul(blocks, weights, out=product[:whole].reshape(-1, _BLOCK, product.shape[1]))
-    if rest := len(rows) - whole:
-        block = np.zeros((_BLOCK, rows.shape[1]), np.float32)
-        block[:rest] = rows[whole:]
-        product[whole:] = (block @ weights)[:rest]
-    return product
 
 
 def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Float32s:

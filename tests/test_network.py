@@ -163,17 +163,6 @@ def test_more_words_than_may_be_remembered_score_the_same(features, monkeypatch)
     assert not scorer._known._rows
 
 
-@pytest.mark.parametrize("shape", [(48, 640), (128, 128), (128, 6), (5, 91)])
-def test_product_of_a_row_has_the_same_bits_wherever_it_stands_and_whatever_stands_beside_it(shape):
-    rng = np.random.default_rng(0)
-    rows, weights = rng.normal(size=(100, shape[0])).astype(np.float32), rng.normal(size=shape).astype(np.float32)
-    products = network._in_blocks(rows, weights)
-    np.testing.assert_allclose(products, rows.astype(np.float64) @ weights, atol=1e-4)
-    order = rng.permutation(len(rows))
-    for count in (1, 7, 8, 9, 100):
-        np.testing.assert_array_equal(network._in_blocks(rows[order[:count]], weights), products[order[:count]])
-
-
 def dropping(monkeypatch, words=0.0, dimensions=0.0, responses=0.0):
     for name, share in (("_DROPPED_WORDS", words), ("_DROPPED_DIMENSIONS", dimensions), ("_DROPPED_RESPONSES", responses)):
         monkeypatch.setattr(network, name, share)
