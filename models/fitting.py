@@ -6,10 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from models.arrays import Float64s, Int64s, Labels, Probabilities
+from models.arrays import Float32s, Float64s, Int64s, Labels, Probabilities
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.config import ModelConfig, find_file
-from models.features import FoldedWeights, TfidfFeatures
+from models.features import TfidfFeatures
 from models.folds import Folds, make_folds, make_targets
 from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
@@ -55,13 +55,14 @@ class Scorers:
     network: ConvolutionalScorer | None
 
     @cached_property
-    def _folded(self) -> FoldedWeights:
-        return self.features.fold(self.linear.coef_)
+    def _weights(self) -> Float32s:
+        """The weights of the linear model, and columns of zeros: SciPy sums 8 columns in less than half the time of 7."""
+        return np.pad(self.linear.coef_, ((0, 0), (0, -len(self.linear.intercept_) % 8)))
 
     def decision_function(self, tokens: TokenBatch) -> Float64s:
         """Return the scores of the linear model, followed by those of the network, shape (n_posts, n_scores)."""
-        linear = self.features.project(tokens, self._folded)[:, : len(self.linear.intercept_)]
-        scores = [linear + self.linear.intercept_]
+        linear = np.concatenate([part @ self._weights for part in self.features.transform_in_chunks(tokens)])
+        scores = [linear[:, : len(self.linear.intercept_)] + self.linear.intercept_]
         if self.network:
             scores.append(self.network.decision_function(tokens, self.features.of_words))
         return np.hstack(scores).astype(np.float64)

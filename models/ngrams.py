@@ -4,7 +4,7 @@ Character n-grams (`char_wb`) never cross the boundary of a token, so the counts
 (posts x tokens) @ (distinct tokens x n-grams).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import NamedTuple
 
@@ -81,6 +81,14 @@ def _code_points(strings: Iterable[str]) -> Int64s:
     return np.frombuffer("".join(strings).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
 
 
+def _in_chunks(matrix: sparse.csr_matrix, size: int) -> Iterator[sparse.csr_matrix]:
+    """Yield the rows of a matrix, `size` at a time, and at least once."""
+    if matrix.shape[0] <= size:
+        yield matrix  # a slice would take as long as scoring a post
+    else:
+        yield from (matrix[start : start + size] for start in range(0, matrix.shape[0], size))
+
+
 class WordCounter:
     """Count word n-grams (single words and pairs) of a fixed vocabulary."""
 
@@ -95,7 +103,6 @@ class WordCounter:
                 pairs.append((self.column[left] * size + self.column[right], column))
         self.pairs = KeyTable(np.array([key for key, _ in pairs], np.int64))
         self.pair_column = np.array([column for _, column in pairs], np.int64)
-        self.itself = sparse.identity(size, np.float32, "csr")
 
     def _find(self, tokens: TokenBatch, rows: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """Return the column of each token (-1 if unknown), the positions where known pairs begin, and the pairs' columns."""
@@ -108,8 +115,8 @@ class WordCounter:
         found = self.pairs.look_up(left[adjacent] * len(self.vocabulary) + right[adjacent])
         return columns, adjacent[found >= 0], self.pair_column[found[found >= 0]]
 
-    def factors(self, tokens: TokenBatch) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        """Return two matrices, the first of which has one row per post, whose product is `count`."""
+    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
+        """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
         columns, begin, pair_columns = self._find(tokens, post_of_token(tokens))
         found = np.full((len(columns), 2), -1)  # each token, and the pair that begins with it
         found[:, 0] = columns
@@ -117,13 +124,13 @@ class WordCounter:
         known = found.ravel() >= 0
         ends = np.concatenate([[0], np.cumsum(known)])[2 * tokens.offsets]
         ones = np.ones(int(ends[-1]), np.float32)
-        return sparse.csr_matrix((ones, found.ravel()[known], ends), shape=(len(tokens), len(self.vocabulary))), self.itself
-
-    def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
-        """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
-        counts, _ = self.factors(tokens)
+        counts = sparse.csr_matrix((ones, found.ravel()[known], ends), shape=(len(tokens), len(self.vocabulary)))
         counts.sum_duplicates()
         return counts
+
+    def count_in_chunks(self, tokens: TokenBatch, size: int) -> Iterator[sparse.csr_matrix]:
+        """Yield the rows of `count`, `size` at a time."""
+        yield from _in_chunks(self.count(tokens), size)
 
     def share(self, tokens: TokenBatch, owners: Int64s, n_owners: int) -> sparse.csr_matrix:
         """Count the occurrences of each n-gram by owner of the token; a pair counts one half for the owner of each of its words.
@@ -226,16 +233,17 @@ class CharacterCounter:
         rows, grams = self._known.look_up(types, self._learn)
         return grams.matrix[rows]
 
-    def factors(self, tokens: TokenBatch) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        """Return two matrices, the first of which has one row per post, whose product is `count`."""
-        rows, grams = self._known.look_up(tokens.types, self._learn)
-        shape, ones = (len(tokens), grams.matrix.shape[0]), np.ones(len(tokens.codes), np.float32)
-        return sparse.csr_matrix((ones, rows[tokens.codes], tokens.offsets), shape=shape), grams.matrix
-
     def count(self, tokens: TokenBatch) -> sparse.csr_matrix:
         """Count how often each post holds each n-gram, shape (n_posts, n_ngrams)."""
-        posts, of_token = self.factors(tokens)
-        return posts @ of_token
+        (counts,) = self.count_in_chunks(tokens, max(1, len(tokens)))
+        return counts
+
+    def count_in_chunks(self, tokens: TokenBatch, size: int) -> Iterator[sparse.csr_matrix]:
+        """Yield the rows of `count`, `size` at a time."""
+        rows, grams = self._known.look_up(tokens.types, self._learn)
+        shape, ones = (len(tokens), grams.matrix.shape[0]), np.ones(len(tokens.codes), np.float32)
+        posts = sparse.csr_matrix((ones, rows[tokens.codes], tokens.offsets), shape=shape)
+        yield from (some @ grams.matrix for some in _in_chunks(posts, size))
 
     def share(self, tokens: TokenBatch, owners: Int64s, n_owners: int) -> sparse.csr_matrix:
         """Count the occurrences of each n-gram by owner of the token.
