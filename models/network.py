@@ -243,7 +243,7 @@ class ConvolutionalScorer:
         There are as many places without a word before and behind each post as a filter reaches to either side, or more.
         """
         lengths, margin = np.diff(posts.offsets), self.width // 2
-        of_token = np.append(rows[posts.codes], 0)
+        of_token = np.append(rows.take(posts.codes), 0)  # the last is no word
         order = np.argsort(lengths, kind="stable")
         order = order[np.searchsorted(lengths[order], 1) :]
         while len(order):
@@ -251,9 +251,9 @@ class ConvolutionalScorer:
             fitting = np.arange(1, len(some) + 1) * lengths[some] <= _CHUNK
             some, order = np.split(order, [max(1, int(fitting.sum()))])
             place = np.arange(lengths[some[-1]])[:, None]
-            token = np.where(place < lengths[some], posts.offsets[some] + place, -1)  # -1 is the last, which is no word
+            token = np.where(place < lengths[some], posts.offsets[some] + place, len(posts.codes))
             words = np.zeros((len(place) + 2 * margin, len(some)), np.int64)
-            words[margin : margin + len(place)] = of_token[token]
+            words[margin : margin + len(place)] = of_token.take(token, mode="clip")
             yield some, words
 
     def _responses(self, table: Float32s, words: Int64s, responses: Float32s, added: Float32s) -> Float32s:
