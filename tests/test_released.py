@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -162,3 +163,16 @@ def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
         users[1].update(frozenset().union(*shown))
     for vocabulary, counted in zip((released.scorers_.features.words_, released.scorers_.features.characters_), users, strict=True):
         assert sum(counted[ngram] < config.features.min_authors for ngram in vocabulary) == 0
+
+
+def test_one_post_is_scored_at_once(released):
+    """It takes about half a millisecond; the bound is for machines that do other work, too."""
+    post = ["A man groped me on the bus last night, and nobody said a word."]
+    released.predict_proba(post)
+
+    def taken() -> float:
+        start = process_time()
+        released.predict_proba(post)
+        return process_time() - start
+
+    assert min(taken() for _ in range(30)) < 0.005
