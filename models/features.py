@@ -202,7 +202,7 @@ class TfidfFeatures:
         return _beside(weighted)
 
     def transform_in_chunks(self, X: TokenBatch) -> Iterator[sparse.csr_matrix]:
-        """Yield the rows of ``transform(X)``, at most 512 at a time, which takes half the time, because they stay in the processor's cache.
+        """Yield the rows of ``transform(X)``, at most 512 at a time, so that they stay in the processor's cache.
 
         Parameters
         ----------

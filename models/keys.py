@@ -13,7 +13,7 @@ class KeyTable:
     """The positions of distinct keys, by open addressing.
 
     Looking up many keys takes a quarter of the time of a binary search. pyarrow's ``index_in`` is as fast for many keys, but it hashes
-    the whole table again for each call, which takes longer than scoring a post.
+    the whole table again for each call, which is slow for a single post.
 
     Parameters
     ----------

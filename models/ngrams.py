@@ -84,7 +84,7 @@ def _code_points(strings: Iterable[str]) -> Int64s:
 def _in_chunks(matrix: sparse.csr_matrix, size: int) -> Iterator[sparse.csr_matrix]:
     """Yield the rows of a matrix, `size` at a time, and at least once."""
     if matrix.shape[0] <= size:
-        yield matrix  # a slice would take as long as scoring a post
+        yield matrix  # slicing would copy it
     else:
         yield from (matrix[start : start + size] for start in range(0, matrix.shape[0], size))
 

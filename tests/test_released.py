@@ -166,7 +166,7 @@ def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
 
 
 def test_one_post_is_scored_at_once(released):
-    """It takes about half a millisecond; the bound is for machines that do other work, too."""
+    """It took 0.7 ms at best; the bound is for machines that do other work, too."""
     post = ["A man groped me on the bus last night, and nobody said a word."]
     released.predict_proba(post)
 
