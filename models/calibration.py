@@ -197,7 +197,9 @@ def decide(probabilities: Probabilities, thresholds: Sequence[float] | Float64s)
     return decided
 
 
-def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: "Thresholds", label: str) -> float:
+def tune_threshold(
+    y: NDArray[np.int8], probability: NDArray[np.floating], wanted: "Thresholds", label: str, weights: Float64s | None = None
+) -> float:
     """Choose one label's threshold from the observed probabilities; posts at or above it get the label.
 
     Parameters
@@ -212,6 +214,8 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
         least ``target`` recall.
     label : str
         The label's name, for the error message.
+    weights : ndarray of float, shape (n_posts,), optional
+        How much each post counts, by default 1; those of the posts with the label must not all be 0.
 
     Returns
     -------
@@ -233,8 +237,9 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
     """
     from sklearn.metrics import confusion_matrix_at_thresholds
 
-    true_negatives, false_positives, _, correct, thresholds = confusion_matrix_at_thresholds(y, probability)
-    decided, positives = correct + false_positives, y.sum()
+    # Posts of weight 0 are left out. The lowest threshold gives all posts the label.
+    true_negatives, false_positives, _, correct, thresholds = confusion_matrix_at_thresholds(y, probability, sample_weight=weights)
+    decided, positives, posts = correct + false_positives, correct[-1], correct[-1] + false_positives[-1]
     precision, recall = correct / decided, correct / positives
     if wanted.objective == "recall":
         return float(thresholds[recall >= wanted.target].max())
@@ -247,5 +252,5 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
             )
             raise InputError(message)
         return float(thresholds[reached].min())
-    value = (correct + true_negatives) / len(y) if wanted.objective == "accuracy" else 2 * correct / (decided + positives)
+    value = (correct + true_negatives) / posts if wanted.objective == "accuracy" else 2 * correct / (decided + positives)
     return float(thresholds[value >= value.max() - wanted.tolerance].max())

@@ -131,7 +131,18 @@ def test_metrics_file_has_every_metric(evaluated, tracked):
 
 def test_metrics_file_has_all_that_the_report_shows(evaluated):
     metrics = evaluated.metrics
-    assert set(metrics) == {"model", "evaluated", "notes", "posts", "labels", "baselines", "prevalence", *OVERALL, *RESULTS}
+    assert set(metrics) == {
+        "model",
+        "evaluated",
+        "operating_point",
+        "notes",
+        "posts",
+        "labels",
+        "baselines",
+        "prevalence",
+        *OVERALL,
+        *RESULTS,
+    }
     assert metrics["sample"]["rounds"] == 100
     for name in ("reliability", "thresholds", "features"):
         assert list(metrics[name]) == LABELS

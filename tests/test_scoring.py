@@ -38,7 +38,7 @@ class Fake:
     """Long posts and loud posts; remembers what it was asked."""
 
     labels = ["long", "loud"]
-    thresholds_ = np.array([0.5, 0.5])
+    operating_points_ = {"balanced": [0.5, 0.5], "cautious": [0.9, 1.0]}
 
     def __init__(self, digest: str = "d1" * 32) -> None:
         self.digest_ = digest
@@ -69,7 +69,7 @@ def standing_in(model: Fake, load: Callable[[], object] | None = None) -> Iterat
         return load() if load else model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ModelFolder, "read", classmethod(lambda cls, place: cls(place, model.digest_, model.labels)))
+        patch.setattr(ModelFolder, "read", classmethod(lambda cls, place: cls(place, model.digest_, model.labels, model.operating_points_)))
         patch.setattr(Classifier, "load", classmethod(lambda cls, place: found(place)))
         yield folder
 
