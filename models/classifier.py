@@ -131,7 +131,7 @@ class Classifier(Deciding, Estimator):
         target: float | None = None,
         tolerance: float = 0.003,
         mix: dict[str, float] | None = None,
-        cautious: float | None = 0.005,
+        cautious: float | None = 0.01,
         ordinary: list[str] | None = None,
         sensitive: float | None = 0.9,
         seed: int = 0,

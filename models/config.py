@@ -136,7 +136,7 @@ class Thresholds(Section):
     target: Annotated[float, Field(gt=0, le=1)] | None = None
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.003
     mix: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
-    cautious: Annotated[float, Field(gt=0, lt=1)] | None = 0.005
+    cautious: Annotated[float, Field(gt=0, lt=1)] | None = 0.01
     ordinary: Annotated[list[str], Field(min_length=1)] | None = None
     sensitive: Annotated[float, Field(gt=0, lt=1)] | None = 0.9
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def check_point(wanted: str, points: Collection[str]) -> None:
+def check_point(wanted: str, points: Collection[str], place: str = "") -> None:
     """Raise an error if a model lacks an operating point.
 
     Parameters
@@ -26,6 +26,8 @@ def check_point(wanted: str, points: Collection[str]) -> None:
         Name of the operating point.
     points : collection of str
         Those that the model has.
+    place : str, optional
+        What the message begins with.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def check_point(wanted: str, points: Collection[str]) -> None:
         The message names them.
     """
     if wanted not in points:
-        raise InputError(f"operating point {wanted!r}: the model has only {', '.join(points)}; name one of these, or train it again")
+        raise InputError(f"{place}operating point {wanted!r}: the model has only {', '.join(points)}; name one of these, or train it again")
 
 
 class Deciding:

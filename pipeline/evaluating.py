@@ -60,13 +60,14 @@ def _check_fitted(model: object, name: str) -> None:
         raise InputError(f"{name}: has not been fitted; call model.fit first, or Classifier.load a saved one")
 
 
-def _check_against(model: Classifier, against: Classifier, operating_point: str) -> None:
-    _check_fitted(against, "against")
-    check_comparable(model, against)
-    try:
-        check_point(operating_point, against.operating_points_)
-    except InputError as error:
-        raise InputError(f"against: {error}") from None
+def _check_models(model: Classifier, against: Classifier | None, operating_point: str) -> None:
+    """Check that the models are fitted, have the operating point, and can be compared."""
+    for name, each in (("model", model), ("against", against)):
+        if each is not None:
+            _check_fitted(each, name)
+            check_point(operating_point, each.operating_points_, f"--{name}: ")
+    if against is not None:
+        check_comparable(model, against)
 
 
 def _check_labels(model: Classifier, config: Config) -> None:
@@ -261,15 +262,12 @@ def evaluate(
         When `model`, `against` or `config` is something else, such as a path.
     """
     check_config(config)
-    _check_fitted(model, "model")
+    _check_models(model, against, operating_point)
     out = Path(out)
     check_output(out, FILES)
     _check_labels(model, config)
     if promote is not None and operating_point != BALANCED:
         raise InputError(f"--promote compares models at the operating point balanced, not {operating_point}; leave --operating-point out")
-    check_point(operating_point, model.operating_points_)
-    if against is not None:
-        _check_against(model, against, operating_point)
     progress("reading the data")
     cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []
     if promote is not None:

@@ -353,7 +353,8 @@ class Results(SplitMetrics):
     """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
 
     `model` is a digest; `evaluated` says which posts were measured, `operating_point` whose thresholds decided. `seen_in_training` is
-    None if it is not known what the model was trained on. `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
+    None if it is not known what the model was trained on. `comparison`, `prevalence` and `promotion` are there only if asked for.
+    `notes` say how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})
