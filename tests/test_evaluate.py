@@ -506,11 +506,15 @@ def test_an_operating_point_decides_what_is_measured(tracked, sensitive, here):
 
 
 def test_an_operating_point_that_a_model_lacks_is_said_before_anything_is_written(tracked, sensitive, here, refused):
+    old = deepcopy(sensitive)
+    old.measured_points_ = {}  # as in a model of an earlier release
+    del old.digest_, old.description_
+    old.save(here / "store" / "old")
     arguments = ["--data", tracked.data, *settings(tracked.quick)]
     with refused("--model: operating point 'cautious': the model has only balanced"):
-        call(*arguments, "--model", tracked.out, "--operating-point", "cautious")
+        call(*arguments, "--model", "store/old", "--operating-point", "cautious")
     with refused("--against: operating point 'sensitive': the model has only balanced"):
-        call(*arguments, "--model", "store/sensitive", "--against", tracked.out, "--operating-point", "sensitive")
+        call(*arguments, "--model", "store/sensitive", "--against", "store/old", "--operating-point", "sensitive")
     with refused("--promote compares models at the operating point balanced, not sensitive; leave --operating-point out"):
         call(*arguments, "--model", "store/sensitive", "--promote", "disclosure", "--operating-point", "sensitive")
     assert [path.name for path in here.iterdir()] == ["store"]
