@@ -3,7 +3,7 @@
 Only fitting imports scikit-learn. A post's probabilities, and their explanation, are bit-for-bit the same in any batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from models.config import Thresholds
 
 Method = Literal["stacked", "sigmoid"]
+PointName = Literal["balanced", "cautious", "sensitive"]
+BALANCED: PointName = "balanced"  # the operating point of the model's own thresholds
 Arrays = dict[str, NDArray[np.float64]]
 
 
@@ -195,6 +197,27 @@ def decide(probabilities: Probabilities, thresholds: Sequence[float] | Float64s)
     """
     decided: Decisions = probabilities >= np.asarray(thresholds, np.float32)
     return decided
+
+
+def check_point(wanted: str, points: Collection[str], place: str = "") -> None:
+    """Raise an error if a model lacks an operating point.
+
+    Parameters
+    ----------
+    wanted : str
+        Name of the operating point.
+    points : collection of str
+        Those that the model has.
+    place : str, optional
+        What the message begins with.
+
+    Raises
+    ------
+    InputError
+        The message names them.
+    """
+    if wanted not in points:
+        raise InputError(f"{place}operating point {wanted!r}: the model has only {', '.join(points)}; name one of these, or train it again")
 
 
 def tune_threshold(

@@ -1,41 +1,19 @@
 """What a fitted classifier decides, at any of its operating points."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.arrays import Decisions, Float64s, Labels, Probabilities
-from models.calibration import decide
-from models.description import BALANCED, OperatingPoint
-from models.errors import InputError
+from models.calibration import BALANCED, check_point, decide
+from models.description import OperatingPoint
 from models.targets import label_matrix
 from models.thresholds import FittedThresholds
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def check_point(wanted: str, points: Collection[str], place: str = "") -> None:
-    """Raise an error if a model lacks an operating point.
-
-    Parameters
-    ----------
-    wanted : str
-        Name of the operating point.
-    points : collection of str
-        Those that the model has.
-    place : str, optional
-        What the message begins with.
-
-    Raises
-    ------
-    InputError
-        The message names them.
-    """
-    if wanted not in points:
-        raise InputError(f"{place}operating point {wanted!r}: the model has only {', '.join(points)}; name one of these, or train it again")
 
 
 class Deciding:

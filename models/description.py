@@ -1,11 +1,8 @@
 """The typed form of what a model's ``model.json`` must say."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, model_validator
 
-PointName = Literal["balanced", "cautious", "sensitive"]
-BALANCED: PointName = "balanced"  # the operating point of the model's own thresholds
+from models.calibration import BALANCED
 
 
 class _Lenient(BaseModel):

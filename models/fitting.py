@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.arrays import Float64s, Int64s, Labels, Probabilities
-from models.calibration import CALIBRATORS, Calibrator
+from models.calibration import BALANCED, CALIBRATORS, Calibrator
 from models.config import ModelConfig, find_file
-from models.description import BALANCED, OperatingPoint
+from models.description import OperatingPoint
 from models.features import TfidfFeatures
 from models.folds import Folds, make_folds, make_targets
 from models.lessons import Lesson, Lessons, Material

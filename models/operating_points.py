@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.arrays import Float64s, Int64s, Labels, Probabilities
-from models.calibration import decide, tune_threshold
-from models.description import BALANCED, LabelCost, OperatingPoint
+from models.calibration import BALANCED, decide, tune_threshold
+from models.description import LabelCost, OperatingPoint
 from models.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.calibration import BALANCED, check_point
 from models.classifier import Classifier
-from models.deciding import check_point
-from models.description import BALANCED
 from models.text import MAX_CHARS, is_blank
 
 if TYPE_CHECKING:

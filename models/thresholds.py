@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from models.arrays import Float64s
-from models.description import BALANCED
+from models.calibration import BALANCED
 from models.errors import InputError
 
 if TYPE_CHECKING:

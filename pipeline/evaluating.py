@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models import Classifier
-from models.deciding import check_point
-from models.description import BALANCED, PointName
+from models.calibration import BALANCED, PointName, check_point
 from models.errors import InputError
 from models.explanation import explain, strongest_features
 from models.folders import check_output

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.description import BALANCED, PointName
+from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from pipeline import terminal
 from pipeline.config_files import load_config

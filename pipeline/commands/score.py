@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from models.description import BALANCED, PointName
+from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import terminal

@@ -1,7 +1,7 @@
 """Analyses a model beyond its metrics: how certain these are, where they differ, and what a threshold costs."""
 
 from models import Classifier
-from models.description import BALANCED
+from models.calibration import BALANCED
 from pipeline.config import Evaluation as Wanted
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample

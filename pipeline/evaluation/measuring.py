@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from models import Classifier
 from models.arrays import Decisions, Labels, Probabilities
-from models.calibration import decide
-from models.description import BALANCED
+from models.calibration import BALANCED, decide
 from models.errors import InputError
 from models.folders import new_folder
 from pipeline.corpora import Corpus

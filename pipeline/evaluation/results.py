@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from models.description import BALANCED
+from models.calibration import BALANCED
 from models.explanation import StrongestFeatures
 from pipeline.checks.findings import Conflicts, LabelErrors, Repeats, SharedAuthors, SplitCounts, Suspect
 from pipeline.metrics import Baselines, Metrics, ReliabilityBin

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.arrays import Decisions, Probabilities
-from models.calibration import decide
-from models.description import BALANCED, Description
+from models.calibration import BALANCED, decide
+from models.description import Description
 from models.errors import InputError
 from models.storage import DESCRIPTION, read_model
 from pipeline import __version__

@@ -12,9 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.arrays import Float64s
-from models.calibration import decide
-from models.deciding import check_point
-from models.description import BALANCED, PointName
+from models.calibration import BALANCED, PointName, check_point, decide
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import __version__

@@ -13,8 +13,8 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
 from models import serving
+from models.calibration import BALANCED
 from models.config import ROOT
-from models.description import BALANCED
 from models.errors import InputError
 from models.storage import FINGERPRINTS, copy_model
 from pipeline.config import Tracking
