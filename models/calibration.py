@@ -3,7 +3,7 @@
 Only fitting imports scikit-learn. A post's probabilities, and their explanation, are bit-for-bit the same in any batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from models.config import Thresholds
 
 Method = Literal["stacked", "sigmoid"]
+PointName = Literal["balanced", "cautious", "sensitive"]
+BALANCED: PointName = "balanced"  # the operating point of the model's own thresholds
 Arrays = dict[str, NDArray[np.float64]]
 
 
@@ -202,7 +204,30 @@ def decide(probabilities: Probabilities, thresholds: Sequence[float] | Float64s)
     return decided
 
 
-def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wanted: "Thresholds", label: str) -> float:
+def check_point(wanted: str, points: Collection[str], place: str = "") -> None:
+    """Raise an error if a model lacks an operating point.
+
+    Parameters
+    ----------
+    wanted : str
+        Name of the operating point.
+    points : collection of str
+        Those that the model has.
+    place : str, optional
+        What the message begins with.
+
+    Raises
+    ------
+    InputError
+        The message names them.
+    """
+    if wanted not in points:
+        raise InputError(f"{place}operating point {wanted!r}: the model has only {', '.join(points)}; name one of these, or train it again")
+
+
+def tune_threshold(
+    y: NDArray[np.int8], probability: NDArray[np.floating], wanted: "Thresholds", label: str, weights: Float64s | None = None
+) -> float:
     """Choose one label's threshold from the observed probabilities; posts at or above it get the label.
 
     Parameters
@@ -217,6 +242,8 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
         least ``target`` recall.
     label : str
         The label's name, for the error message.
+    weights : ndarray of float, shape (n_posts,), optional
+        How much each post counts, by default 1; those of the posts with the label must not all be 0.
 
     Returns
     -------
@@ -238,8 +265,9 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
     """
     from sklearn.metrics import confusion_matrix_at_thresholds
 
-    true_negatives, false_positives, _, correct, thresholds = confusion_matrix_at_thresholds(y, probability)
-    decided, positives = correct + false_positives, y.sum()
+    # Posts of weight 0 are left out. The lowest threshold gives all posts the label.
+    true_negatives, false_positives, _, correct, thresholds = confusion_matrix_at_thresholds(y, probability, sample_weight=weights)
+    decided, positives, posts = correct + false_positives, correct[-1], correct[-1] + false_positives[-1]
     precision, recall = correct / decided, correct / positives
     if wanted.objective == "recall":
         return float(thresholds[recall >= wanted.target].max())
@@ -252,5 +280,5 @@ def tune_threshold(y: NDArray[np.int8], probability: NDArray[np.floating], wante
             )
             raise InputError(message)
         return float(thresholds[reached].min())
-    value = (correct + true_negatives) / len(y) if wanted.objective == "accuracy" else 2 * correct / (decided + positives)
+    value = (correct + true_negatives) / posts if wanted.objective == "accuracy" else 2 * correct / (decided + positives)
     return float(thresholds[value >= value.max() - wanted.tolerance].max())

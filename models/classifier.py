@@ -3,30 +3,27 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import saving
-from models.arrays import Decisions, Float64s, Labels, Probabilities
-from models.calibration import Calibrator, Method, decide
+from models.arrays import Float64s, Probabilities
+from models.calibration import Calibrator, Method
 from models.config import LabelSet, ModelConfig, Network
+from models.deciding import Deciding
 from models.errors import InputError
 from models.estimator import Estimator
 from models.fitting import CrossValidation, Progress, Scorers, TrainingTokens, cross_validate, fit_scorers
 from models.linear import Kind
 from models.storage import RELEASED
-from models.targets import author_numbers, check_texts, label_matrix
+from models.targets import author_numbers, check_texts, label_matrix, source_names
 from models.text import normalise
-from models.thresholds import FittedThresholds
 from models.tokens import Attribute, PostTokenizer, TokenBatch
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-class Classifier(Estimator):
+class Classifier(Deciding, Estimator):
     """Multi-label classifier of posts, with scikit-learn's interface.
 
     A linear model scores every label, every auxiliary label in the training posts, and "any label at all". A network, if there is
@@ -65,6 +62,14 @@ class Classifier(Estimator):
         For precision and recall: the value to reach.
     tolerance : float
         For F1 and accuracy: how much of the best value may be lost to choose a higher threshold.
+    mix : dict of str to float, optional
+        How much each source counts for the thresholds; by default every post counts the same.
+    cautious : float, optional
+        Share of the ordinary posts that may get a label at the operating point ``cautious``; None for no such point.
+    ordinary : list of str, optional
+        Sources of the ordinary posts, which have no label; by default all sources.
+    sensitive : float, optional
+        Recall of each label at the operating point ``sensitive``; None for no such point.
     seed : int
         Random seed of folds and solvers.
 
@@ -74,6 +79,12 @@ class Classifier(Estimator):
         Names of the labels, in the order used in every output.
     thresholds_ : ndarray of float64, shape (n_labels,)
         Lowest probability at which each label is given. They can be set, all at once; the model then has another digest.
+    operating_points_ : dict of str to ndarray
+        The thresholds of each operating point; those of ``balanced`` are `thresholds_`.
+    measured_points_ : dict of str to OperatingPoint
+        What each point costs on held-out folds; empty for a model of an earlier release.
+    left_out_ : dict of str to str
+        Available after `fit` only: the operating points for which there were too few posts, and why.
     prior_ : ndarray of float64, shape (n_labels,)
         Share of the training posts that have each label.
     held_out_ : ndarray of float32, shape (n_train_posts, n_labels)
@@ -92,7 +103,6 @@ class Classifier(Estimator):
     """
 
     held_out_: Probabilities
-    thresholds_ = FittedThresholds()
     prior_: Float64s
     calibrator_: Calibrator
     scorers_: Scorers
@@ -120,6 +130,10 @@ class Classifier(Estimator):
         objective: Literal["f1", "accuracy", "precision", "recall"] = "f1",
         target: float | None = None,
         tolerance: float = 0.003,
+        mix: dict[str, float] | None = None,
+        cautious: float | None = 0.01,
+        ordinary: list[str] | None = None,
+        sensitive: float | None = 0.9,
         seed: int = 0,
     ) -> None:
         self.label_set = label_set
@@ -139,6 +153,10 @@ class Classifier(Estimator):
         self.objective = objective
         self.target = target
         self.tolerance = tolerance
+        self.mix = mix
+        self.cautious = cautious
+        self.ordinary = ordinary
+        self.sensitive = sensitive
         self.seed = seed
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -221,8 +239,17 @@ class Classifier(Estimator):
             self.__dict__.pop(name, None)
         self.prior_ = posts.Y.mean(axis=0)
         self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
+        self.measured_points_, self.left_out_ = found.points, found.left_out
 
-    def fit(self, texts: Sequence[str], Y: Any, groups: Iterable[Any] | None = None, *, progress: Progress = lambda step: None) -> Self:
+    def fit(
+        self,
+        texts: Sequence[str],
+        Y: Any,
+        groups: Iterable[Any] | None = None,
+        *,
+        sources: Iterable[str | None] | None = None,
+        progress: Progress = lambda step: None,
+    ) -> Self:
         """Fit on labelled posts.
 
         Parameters
@@ -233,6 +260,8 @@ class Classifier(Estimator):
             One column per label, or the names of each post's labels.
         groups : iterable of hashable or None, length n_posts, optional
             Author of each post; an author's posts all go into the same fold. By default, each post has its own author.
+        sources : iterable of str or None, length n_posts, optional
+            Source of each post, if `mix` or `ordinary` names sources; that of a post without one is called ``none``.
         progress : callable, optional
             Called with the name of each step.
 
@@ -255,7 +284,8 @@ class Classifier(Estimator):
         names, targets = label_matrix(Y, None if self.label_set is None else self._described().labels.names, len(found))
         config, authors = self._described(names), author_numbers(groups, len(found))
         tokens = self._tokenizer_of(config)([normalise(text) for text in found])
-        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0]), progress)
+        named = None if sources is None else source_names(sources, len(found))
+        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0], named), progress)
 
     def fit_tokens(self, posts: TrainingTokens, progress: Progress = lambda step: None) -> Self:
         """Fit on posts that `tokenizer` has tokenised, which may include unlabelled posts and auxiliary labels.
@@ -305,63 +335,6 @@ class Classifier(Estimator):
         """Return the probabilities, shape (n_posts, n_labels), of posts that `tokenizer` has tokenised."""
         self.check_is_fitted()
         return self.calibrator_.predict_proba(self.scorers_.decision_function(tokens)).astype(np.float32)
-
-    def predict(self, texts: Sequence[str]) -> Labels:
-        """Return the labels of raw posts as an array of 0 and 1, shape (n_posts, n_labels), using the model's thresholds."""
-        return self.decide(self.predict_proba(texts)).astype(np.int8)
-
-    def label(self, texts: Sequence[str]) -> "pd.DataFrame":
-        """Return probabilities and labels as a table to look at, without the text.
-
-        Parameters
-        ----------
-        texts : sequence of str, length n_posts
-            Raw posts.
-
-        Returns
-        -------
-        DataFrame, shape (n_posts, n_labels + 1)
-            One column of probabilities per label, and a column ``labels`` with the names of the labels given. A Series keeps its index.
-
-        Examples
-        --------
-        >>> table = Classifier.released().label(["I believe you. Thank you for speaking up."])
-        >>> table["labels"].tolist()
-        ['solidarity_support']
-        """
-        import pandas as pd
-
-        probabilities = self.predict_proba(texts)
-        frame = pd.DataFrame(probabilities, texts.index if isinstance(texts, pd.Series) else None, self.labels)
-        frame["labels"] = [", ".join(self.classes_[row]) for row in self.decide(probabilities)]
-        return frame
-
-    def score(self, texts: Sequence[str], Y: Any = None) -> float:
-        """Return the share of posts whose labels are all correct, scikit-learn's default score for several labels.
-
-        Parameters
-        ----------
-        texts : sequence of str, length n_posts
-            Raw posts.
-        Y : DataFrame, array or sequence
-            The true labels, as in `fit`.
-
-        Raises
-        ------
-        TypeError
-            When `Y` is missing: an earlier release returned probabilities here; use `predict_proba` for these.
-        """
-        if Y is None:
-            raise TypeError(
-                "score needs Y, and returns the share of posts with all labels correct; for probabilities use predict_proba(texts)"
-            )
-        predicted = self.predict(texts)
-        _, truth = label_matrix(Y, self.labels, len(predicted))
-        return float((predicted == truth).all(axis=1).mean())
-
-    def decide(self, probabilities: Probabilities) -> Decisions:
-        """Return whether each label is given, shape (n_posts, n_labels)."""
-        return decide(probabilities, self.thresholds_)
 
     def save(self, folder: str | Path, notes: dict[str, Any] | None = None) -> str:
         """Write the model directory and return its digest.

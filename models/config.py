@@ -135,6 +135,10 @@ class Thresholds(Section):
     objective: Literal["f1", "accuracy", "precision", "recall"] = "f1"
     target: Annotated[float, Field(gt=0, le=1)] | None = None
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.003
+    mix: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+    cautious: Annotated[float, Field(gt=0, lt=1)] | None = 0.01
+    ordinary: Annotated[list[str], Field(min_length=1)] | None = None
+    sensitive: Annotated[float, Field(gt=0, lt=1)] | None = 0.9
 
     @model_validator(mode="after")
     def _target_where_needed(self) -> "Thresholds":

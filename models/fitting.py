@@ -1,19 +1,21 @@
 """Fit scorers, calibrator and thresholds to tokenised posts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from models.arrays import Float32s, Float64s, Int64s, Labels, Probabilities
-from models.calibration import CALIBRATORS, Calibrator, tune_threshold
+from models.calibration import BALANCED, CALIBRATORS, Calibrator
 from models.config import ModelConfig, find_file
+from models.description import OperatingPoint
 from models.features import TfidfFeatures
 from models.folds import Folds, make_folds, make_targets
 from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
 from models.network import ConvolutionalScorer
+from models.operating_points import HeldOut, choose_points, weigh_sources
 from models.tokens import TokenBatch
 
 Progress = Callable[[str], None]
@@ -33,12 +35,15 @@ class TrainingTokens:
         Author of each post; an author's posts all go into the same fold.
     auxiliary : ndarray of 0 and 1, shape (n_labelled, n_auxiliary)
         Labels to learn from but not to predict; those with too few positives are skipped.
+    sources : sequence of str, length n_labelled, or None
+        Source of each labelled post, as ``thresholds.mix`` and ``thresholds.ordinary`` name it.
     """
 
     tokens: TokenBatch
     Y: Labels
     groups: Int64s
     auxiliary: Labels
+    sources: Sequence[str] | None = None
 
     @property
     def authors(self) -> Int64s:
@@ -78,8 +83,10 @@ class CrossValidation:
         Probabilities of each post from scorers and a calibrator fitted on the other folds, which contain no post by its author.
     calibrator : Calibrator
         Fitted on all held-out scores.
-    thresholds : ndarray of float64, shape (n_labels,)
-        Lowest probability at which each label is given.
+    points : dict of str to OperatingPoint
+        The operating points, as from `choose_points`.
+    left_out : dict of str to str
+        The operating points for which there are too few posts, and why.
     targets : ndarray of 0 and 1, shape (n_labelled, n_targets)
         Everything the scorers learn: the labels and what `make_targets` adds.
     lesson : Lesson or None
@@ -88,9 +95,15 @@ class CrossValidation:
 
     held_out: Probabilities
     calibrator: Calibrator
-    thresholds: Float64s
+    points: dict[str, OperatingPoint]
+    left_out: dict[str, str]
     targets: Labels
     lesson: Lesson | None
+
+    @property
+    def thresholds(self) -> Float64s:
+        """Thresholds of the balanced operating point, shape (n_labels,)."""
+        return np.array(list(self.points[BALANCED].thresholds.values()))
 
 
 def new_features(config: ModelConfig) -> TfidfFeatures:
@@ -253,11 +266,13 @@ def cross_validate(
     Raises
     ------
     InputError
-        When a label has too few positive or negative posts for the folds, or the network's lessons were made from other posts.
+        When a label has too few positive or negative posts for the folds, the network's lessons were made from other posts, or the
+        section ``thresholds`` names a source that no post has.
     """
     from threadpoolctl import threadpool_limits
 
     folds, Y = folds_of(config, posts), posts.Y
+    weights, ordinary = weigh_sources(config, Y, posts.auxiliary, posts.sources)
     lesson_of = lessons(config, posts, folds)
     targets = make_targets(Y, posts.auxiliary, posts.authors, folds)
     found = []
@@ -269,6 +284,5 @@ def cross_validate(
     with threadpool_limits(1):
         held_out_probabilities = _held_out_probabilities(config, scores, Y, folds)
         calibrator = new_calibrator(config).fit(scores, Y)
-    tuned = zip(Y.T, held_out_probabilities.T, config.labels.names, strict=True)
-    thresholds = np.array([tune_threshold(y, p, config.thresholds, name) for y, p, name in tuned])
-    return CrossValidation(held_out_probabilities, calibrator, thresholds, targets, next(lesson_of))
+    points, left_out = choose_points(config, HeldOut(Y, held_out_probabilities, weights, ordinary, posts.authors))
+    return CrossValidation(held_out_probabilities, calibrator, points, left_out, targets, next(lesson_of))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 _CALIBRATION = "calibration."
-_OWN = ("config", "normaliser", "thresholds", "prior", "files", "format_version", "digest")  # what ``model.json`` holds besides the notes
+# What ``model.json`` holds besides the notes.
+_OWN = ("config", "normaliser", "thresholds", "operating_points", "prior", "files", "format_version", "digest")
 
 
 def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
@@ -35,6 +36,8 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         "thresholds": dict(zip(model.labels, model.thresholds_.tolist(), strict=True)),
         "prior": dict(zip(model.labels, model.prior_.tolist(), strict=True)),
     }
+    if model.measured_points_:
+        description["operating_points"] = {name: point.model_dump(mode="json") for name, point in model.measured_points_.items()}
     arrays: dict[str, NDArray[Any]] = {"idf": scorers.features.idf_, "coef": scorers.linear.coef_, "intercept": scorers.linear.intercept_}
     if scorers.network:
         arrays |= {f"network.{name}": getattr(scorers.network, f"{name}_") for name in _NETWORK}
@@ -91,6 +94,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
         model._config = config
         described = Description.model_validate(description)
         model.prior_, model.thresholds_ = (np.array([by[name] for name in model.labels]) for by in (described.prior, described.thresholds))
+        model.measured_points_ = described.operating_points
         _restore(model, arrays, vocabulary)
     except (KeyError, ValidationError):
         raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None

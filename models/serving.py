@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.calibration import BALANCED, check_point
 from models.classifier import Classifier
 from models.text import MAX_CHARS, is_blank
 
@@ -41,7 +42,7 @@ class ServedClassifier:
         model_input : DataFrame, shape (n_posts, ...)
             Posts with a column ``text``; other columns are ignored.
         params : dict, optional
-            Ignored, because this model has no parameters.
+            ``operating_point`` names the operating point whose thresholds decide, by default ``balanced``.
 
         Returns
         -------
@@ -49,9 +50,16 @@ class ServedClassifier:
             One column ``prob_<label>`` per label, ``labels`` (the labels given) and ``error``. A text that is not a non-empty string,
             or is longer than `MAX_CHARS`, does not make the batch fail: its probabilities are missing, it has no labels, and ``error``
             holds the reason. What is missing becomes null in JSON and in Spark.
+
+        Raises
+        ------
+        InputError
+            When the model has no such operating point.
         """
         import pandas as pd
 
+        point = (params or {}).get("operating_point", BALANCED)
+        check_point(point, self.classifier.operating_points_)
         texts = pd.Series(model_input["text"], dtype=object)
         errors = [_error(text) for text in texts]
         good = np.array([error is None for error in errors], bool)
@@ -60,7 +68,7 @@ class ServedClassifier:
         if good.any():
             with self._alone:
                 probabilities[good] = self.classifier.predict_proba(list(texts[good]))
-        decided = self.classifier.decide(probabilities) & good[:, None]
+        decided = self.classifier.decide(probabilities, point) & good[:, None]
         frame = pd.DataFrame(probabilities, texts.index, [f"prob_{label}" for label in labels])
         if not good.all():
             # The type must not be object, because MLflow's spark_udf leaves out columns that are not numbers; and JSON has no NaN.

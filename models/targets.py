@@ -227,3 +227,29 @@ def author_numbers(groups: Iterable[Any] | None, posts: int) -> Int64s:
     keys = [(number, None) if author is None else (-1, author) for number, author in enumerate(known)]
     index: dict[tuple[int, Any], int] = {}
     return np.array([index.setdefault(key, len(index)) for key in keys], np.int64)
+
+
+def source_names(sources: Iterable[str | None], posts: int) -> list[str]:
+    """Return the name of each post's source; that of a post without one is ``none``.
+
+    Parameters
+    ----------
+    sources : iterable of str or None, length n_posts
+        Source of each post; an empty string or NaN stands for none.
+    posts : int
+        Number of posts.
+
+    Raises
+    ------
+    InputError
+        When there are more or fewer sources than posts.
+
+    Examples
+    --------
+    >>> source_names(["tweets", None], 2)
+    ['tweets', 'none']
+    """
+    found = [source if source and isinstance(source, str) else "none" for source in sources]
+    if len(found) != posts:
+        raise InputError(f"sources must name one source per post, but got {len(found)} sources for {posts} posts")
+    return found

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from models.arrays import Float64s
+from models.calibration import BALANCED
 from models.errors import InputError
 
 if TYPE_CHECKING:
-    from models.classifier import Classifier
+    from models.deciding import Deciding
 
 _NAME = "thresholds_"
 
@@ -18,14 +19,15 @@ class FittedThresholds:
     """The attribute ``thresholds_``, one number per label.
 
     A model with other thresholds is another model, so setting them makes it forget what `save` and `load` knew of it, which would
-    otherwise be pickled instead. The array cannot be changed in place, which would go unnoticed.
+    otherwise be pickled instead, and what the operating point ``balanced`` costs. The array cannot be changed in place, which would go
+    unnoticed.
     """
 
     @overload
     def __get__(self, model: None, owner: Any) -> "FittedThresholds": ...
     @overload
-    def __get__(self, model: "Classifier", owner: Any) -> Float64s: ...
-    def __get__(self, model: "Classifier | None", owner: Any) -> "FittedThresholds | Float64s":
+    def __get__(self, model: "Deciding", owner: Any) -> Float64s: ...
+    def __get__(self, model: "Deciding | None", owner: Any) -> "FittedThresholds | Float64s":
         if model is None:
             return self
         try:
@@ -34,7 +36,7 @@ class FittedThresholds:
             raise AttributeError(f"{type(model).__name__} has no {_NAME} before fit") from None
         return found
 
-    def __set__(self, model: "Classifier", thresholds: ArrayLike) -> None:
+    def __set__(self, model: "Deciding", thresholds: ArrayLike) -> None:
         labels = len(model.prior_)
         try:
             found = np.array(thresholds, np.float64)
@@ -46,4 +48,5 @@ class FittedThresholds:
         found.flags.writeable = False
         for name in ("digest_", "description_"):
             vars(model).pop(name, None)
+        model.measured_points_ = {name: point for name, point in model.measured_points_.items() if name != BALANCED}
         vars(model)[_NAME] = found

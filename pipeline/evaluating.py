@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models import Classifier
+from models.calibration import BALANCED, PointName, check_point
 from models.errors import InputError
 from models.explanation import explain, strongest_features
 from models.folders import check_output
@@ -58,16 +59,26 @@ def _check_fitted(model: object, name: str) -> None:
         raise InputError(f"{name}: has not been fitted; call model.fit first, or Classifier.load a saved one")
 
 
+def _check_models(model: Classifier, against: Classifier | None, operating_point: str) -> None:
+    """Check that the models are fitted, have the operating point, and can be compared."""
+    for name, each in (("model", model), ("against", against)):
+        if each is not None:
+            _check_fitted(each, name)
+            check_point(operating_point, each.operating_points_, f"--{name}: ")
+    if against is not None:
+        check_comparable(model, against)
+
+
 def _check_labels(model: Classifier, config: Config) -> None:
     if set(config.labels.names) != set(model.labels):
         has, wanted = ", ".join(model.labels), ", ".join(config.labels.names)
         raise InputError(f"the model has the labels {has}, but the config has {wanted}; choose a config with the model's labels")
 
 
-def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
+def _behaviour(model: Classifier, cases: list[Case], operating_point: str = BALANCED) -> Behaviour:
     """Run the behavioural cases, and find the words that mattered in those that failed."""
     probabilities = model.predict_proba([case.text for case in cases])
-    behaviour = run_cases(cases, model.labels, probabilities, model.decide(probabilities))
+    behaviour = run_cases(cases, model.labels, probabilities, model.decide(probabilities, operating_point))
     explained = {}
     for name, found in behaviour.functionalities.items():
         words = explain(model, [failure.text for failure in found.failures])
@@ -113,7 +124,7 @@ def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: Measured
     sample = drawn_at_random(corpus, split, wanted.natural)
     months = [month_of(date) for date, drawn in zip(corpus.splits[split]["created_at"], sample, strict=True) if drawn]
     found = estimate_prevalence(
-        *(evaluation.Y[sample], evaluation.probabilities[sample], scores.probabilities, model.labels, model.thresholds_.tolist()),
+        *(evaluation.Y[sample], evaluation.probabilities[sample], scores.probabilities, model.labels, evaluation.thresholds),
         *(wanted.confidence, wanted.min_positives, months, scores.months),
     )
     return found.model_copy(update={"at_random": wanted.natural is not None})
@@ -146,12 +157,13 @@ def _measure(
     against: Classifier | None,
     scores: Scores | None,
     trained_on: Fingerprints | None,
+    point: PointName,
     progress: Callable[[str], None],
 ) -> Results:
     progress("drawing bootstrap samples")
-    analysis = analyse(evaluation, corpus, split, model, config.evaluation, config.seed, against)
+    analysis = analyse(evaluation, corpus, split, model, config.evaluation, config.seed, against, point)
     progress("trying behavioural cases")
-    behaviour = _behaviour(model, cases) if cases else None
+    behaviour = _behaviour(model, cases, point) if cases else None
     progress("looking for leaks and label errors")
     data = _data(model, as_it_came, corpus, split, evaluation)
     counted = "posts" in model.description_.get("training_data", {})  # missing from a model saved without train.py
@@ -163,6 +175,7 @@ def _measure(
         **dict(analysis),
         model=model.digest_,
         evaluated=evaluation.title,
+        operating_point=point,
         seen_in_training=measure_unseen(model, evaluation, corpus, split, trained_on) if trained_on else None,
         behaviour=behaviour,
         data=data,
@@ -198,6 +211,7 @@ def evaluate(
     trained_on: Path | None = None,
     scores: Path | None = None,
     promote: str | None = None,
+    operating_point: PointName = BALANCED,
     name: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Results:
@@ -226,6 +240,8 @@ def evaluate(
         Output folder of score.py for unlabelled posts and this model, from which each label's share among them is estimated.
     promote : str, optional
         Name of a registered model. This model is compared with its champion, and becomes the champion if it is good enough.
+    operating_point : {"balanced", "cautious", "sensitive"}
+        The operating point at which this model, and the one in `against`, decide; models are promoted at ``balanced`` only.
     name : str, optional
         What the model is called in the report and in MLflow's UI; by default its type and the beginning of its digest.
     progress : callable, optional
@@ -239,19 +255,18 @@ def evaluate(
     Raises
     ------
     InputError
-        When data, columns, cases, scores or the MLflow store cannot be used, or the labels are not the model's. If the store fails
-        only after the evaluation, the results are in `out` nevertheless.
+        When data, columns, cases, scores or the MLflow store cannot be used, the labels are not the model's, or it lacks the operating
+        point. If the store fails only after the evaluation, the results are in `out` nevertheless.
     TypeError
         When `model`, `against` or `config` is something else, such as a path.
     """
     check_config(config)
-    _check_fitted(model, "model")
+    _check_models(model, against, operating_point)
     out = Path(out)
     check_output(out, FILES)
     _check_labels(model, config)
-    if against is not None:
-        _check_fitted(against, "against")
-        check_comparable(model, against)
+    if promote is not None and operating_point != BALANCED:
+        raise InputError(f"--promote compares models at the operating point balanced, not {operating_point}; leave --operating-point out")
     progress("reading the data")
     cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []
     if promote is not None:
@@ -276,11 +291,13 @@ def evaluate(
     called = name or f"{model.config.model.type} {model.digest_[:8]}"
     with tracking.run(f"evaluate {called} · {short_name(config.data.sources)} {chosen}", out) as run_id:
         progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
-        evaluation = evaluate_split(model, corpus, chosen)
-        results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, progress)
+        evaluation = evaluate_split(model, corpus, chosen, operating_point)
+        results = _measure(
+            model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, operating_point, progress
+        )
 
         def write(found: Results) -> None:
-            about = _about(called, model, config, corpus, evaluation)
+            about = _about(called, model, config, corpus, evaluation) | {"operating point": operating_point}
             write_evaluation(evaluation, model, found, render_page(about, found), out)
 
         progress("writing the report")

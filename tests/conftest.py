@@ -15,7 +15,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 from models import Classifier
-from models.config import Calibration, Features, Label, LabelSet, ModelConfig
+from models.config import Calibration, Features, Label, LabelSet, ModelConfig, Thresholds
 from models.errors import InputError
 from models.fitting import TrainingTokens
 from models.tokens import TokenBatch
@@ -95,7 +95,9 @@ def model_config(**changes: Any) -> ModelConfig:
     """Two labels and an auxiliary one, small features, three folds; `changes` replace sections."""
     labels = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])
     features = Features(char_ngrams=[2, 3], char_min_df=2)
-    return ModelConfig(**{"labels": labels, "features": features, "calibration": Calibration(folds=3), **changes})
+    thresholds = Thresholds(cautious=0.1)  # for which a hundred ordinary posts are enough
+    sections = {"labels": labels, "features": features, "calibration": Calibration(folds=3), "thresholds": thresholds}
+    return ModelConfig(**{**sections, **changes})
 
 
 @pytest.fixture(scope="session")

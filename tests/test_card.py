@@ -25,7 +25,7 @@ from pipeline.evaluation.behaviour import Case
 from pipeline.evaluation.results import MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
 from pipeline.report import card
 from pipeline.result_base import Interval
-from pipeline.scoring import score_files
+from pipeline.scoring import Options, score_files
 
 LABELS = ["alpha", "solidarity_support"]
 HOSTILE = "<b>a|b</b> [x](y) `z`"  # a source, as a column of the data may hold it
@@ -167,12 +167,31 @@ def test_uncalibrated_parts_are_named_worst_first():
 
 
 def test_false_alarms_are_the_decisions_of_score(made, write):
-    (row,) = rows(write()[3].read_text(), "### What does it do with ordinary posts?")
-    manifest = json.loads((made / "scores-model" / "manifest.json").read_text())
-    assert row[:2] == ["ordinary posts", "40"]
-    shares = [float(re.match(r"[\d.]+", cell)[0]) for cell in row[2:]]
-    assert shares == [100 * manifest["labels"][label] / 40 for label in [*LABELS, "alpha"]]
-    assert shares[0] > 0
+    found = rows(write()[3].read_text(), "### What does it do with ordinary posts?")
+    assert [row[:3] for row in found] == [["ordinary posts", "40", point] for point in ("balanced", "cautious", "sensitive")]
+    for row in found:
+        options = Options(operating_point=row[2])
+        counted = score_files([made / "ordinary.jsonl"], made / "model", made / f"again-{row[2]}", options).labels
+        shares = [float(re.match(r"[\d.]+", cell)[0]) for cell in row[3:]]
+        assert shares == [100 * counted[label] / 40 for label in [*LABELS, "alpha"]]
+    assert found[0][3] != found[2][3]
+
+
+def test_each_operating_point_is_shown_with_what_it_costs(made, write):
+    points = read_description(made / "model")[1]["operating_points"]
+    table = rows(write()[3].read_text(), "### What do its operating points cost?")
+    assert [row[:2] for row in table] == [
+        [f"`{point}`", label] for point in ("balanced", "cautious", "sensitive") for label in ("alpha", "solidarity support", "any label")
+    ]
+    for row in table:
+        point = points[row[0].strip("`")]
+        if row[1] == "any label":
+            assert float(row[5].split()[0]) == pytest.approx(100 * point["false_alarms"], abs=0.06)
+            continue
+        label = row[1].replace(" ", "_")
+        cost = point["labels"][label]
+        assert row[2:5] == [f"{value:.2f}" for value in (point["thresholds"][label], cost["recall"], cost["precision"])]
+        assert float(row[5].split()[0]) == pytest.approx(100 * cost["false_alarms"], abs=0.06)
 
 
 def test_support_alone_is_no_disclosure():
@@ -237,6 +256,7 @@ MISTAKES = [
         "metrics.json: holds an evaluation on validation, but a card must report on test; evaluate with --split test",
     ),
     ("evaluation", "{tmp}/silent", "has no behavioural cases"),
+    ("evaluation", "{tmp}/cautious", "metrics.json: is about operating point cautious; evaluate again without --operating-point"),
     ("ordinary", "{made}/scores-model", "must be NAME=DIR"),
     ("ordinary", "tweets={made}/scores-other", "scored by the model"),
     ("ordinary", "tweets={tmp}/nowhere", "nowhere"),
@@ -249,6 +269,7 @@ def test_what_cannot_be_used_is_exit_code_2_with_one_line(made, write, tmp_path,
     results = json.loads((made / "evaluation" / "metrics.json").read_text())
     contents = {"text": "no json", "old": json.dumps({"posts": 3}), "silent": json.dumps(results | {"behaviour": None})}
     contents |= {"newer": json.dumps(results | {"unheard_of": 1}), "validation": json.dumps(results | {"evaluated": "validation"})}
+    contents |= {"cautious": json.dumps(results | {"operating_point": "cautious"})}
     for name, content in contents.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(content)

@@ -360,7 +360,7 @@ def test_reference_names_every_column_and_key_of_scores():
     columns = prediction_schema(["<label>"], review=True, explanation=True).names
     assert {f"`{name}`" for name in columns} <= rows
     table = page.split("## manifest.json")[1]
-    manifest = json.loads(Summary.of("digest", ["a"], Options()).to_json())
+    manifest = json.loads(Summary.of("digest", {"a": 0.5}, Options()).to_json())
     assert [key for key in [*manifest, *manifest["options"]] if f"`{key}`" not in table] == []
 
 

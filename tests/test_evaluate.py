@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from models import Classifier
 from models.config import ROOT
+from models.description import LabelCost, OperatingPoint
 from pipeline import tracking
 from pipeline.commands.evaluate import main
 from pipeline.config import Tracking
@@ -131,7 +133,18 @@ def test_metrics_file_has_every_metric(evaluated, tracked):
 
 def test_metrics_file_has_all_that_the_report_shows(evaluated):
     metrics = evaluated.metrics
-    assert set(metrics) == {"model", "evaluated", "notes", "posts", "labels", "baselines", "prevalence", *OVERALL, *RESULTS}
+    assert set(metrics) == {
+        "model",
+        "evaluated",
+        "operating_point",
+        "notes",
+        "posts",
+        "labels",
+        "baselines",
+        "prevalence",
+        *OVERALL,
+        *RESULTS,
+    }
     assert metrics["sample"]["rounds"] == 100
     for name in ("reliability", "thresholds", "features"):
         assert list(metrics[name]) == LABELS
@@ -454,6 +467,57 @@ def test_without_a_champion_the_floors_alone_decide(contest, tracked):
     assert result.exit_code == 3
     assert "validation, 80 posts" in result.stdout
     assert "champion" not in contest.get_registered_model("disclosure").aliases
+
+
+@pytest.fixture
+def sensitive(tracked, here) -> Classifier:
+    """The model, with a second operating point."""
+    model = deepcopy(tracked.first.model)
+    point = OperatingPoint(
+        thresholds=dict.fromkeys(LABELS, 0.05),
+        labels=dict.fromkeys(LABELS, LabelCost(recall=None, precision=None, false_alarms=None)),
+        false_alarms=None,
+        ordinary=0,
+    )
+    model.measured_points_ = {**model.measured_points_, "sensitive": point}
+    del model.digest_, model.description_
+    model.save(here / "store" / "sensitive")
+    return model
+
+
+def test_an_operating_point_decides_what_is_measured(tracked, sensitive, here):
+    arguments = ["--data", tracked.data, *settings(tracked.quick), "--model", "store/sensitive", "--against", "store/sensitive"]
+    printed = call(*arguments, "--operating-point", "sensitive", "--out", "at-sensitive")
+    call(*arguments, "--out", "at-balanced")
+    at, balanced = read_metrics(Path("at-sensitive")), read_metrics(Path("at-balanced"))
+    assert (at["operating_point"], balanced["operating_point"]) == ("sensitive", "balanced")
+    assert "sensitive at sensitive on " in printed
+    posts = posts_of(tracked.data)
+    decided = sensitive.predict([post["text"] for post in posts], "sensitive")
+    for k, label in enumerate(LABELS):
+        assert at["labels"][label]["threshold"] == at["thresholds"][label]["chosen"]["threshold"] == 0.05
+        true = np.array([label in post["labels"] for post in posts])
+        assert at["labels"][label]["recall"] == pytest.approx(decided[true, k].mean())
+        assert at["labels"][label]["average_precision"] == balanced["labels"][label]["average_precision"]
+    assert at["comparison"]["metrics"]["macro_f1"] == at["macro_f1"] != balanced["macro_f1"]
+    assert at["behaviour"] != balanced["behaviour"]
+    assert "at the operating point sensitive</p>" in Path("at-sensitive/report.html").read_text()
+    assert "at the operating point" not in Path("at-balanced/report.html").read_text()
+
+
+def test_an_operating_point_that_a_model_lacks_is_said_before_anything_is_written(tracked, sensitive, here, refused):
+    old = deepcopy(sensitive)
+    old.measured_points_ = {}  # as in a model of an earlier release
+    del old.digest_, old.description_
+    old.save(here / "store" / "old")
+    arguments = ["--data", tracked.data, *settings(tracked.quick)]
+    with refused("--model: operating point 'cautious': the model has only balanced"):
+        call(*arguments, "--model", "store/old", "--operating-point", "cautious")
+    with refused("--against: operating point 'sensitive': the model has only balanced"):
+        call(*arguments, "--model", "store/sensitive", "--against", "store/old", "--operating-point", "sensitive")
+    with refused("--promote compares models at the operating point balanced, not sensitive; leave --operating-point out"):
+        call(*arguments, "--model", "store/sensitive", "--promote", "disclosure", "--operating-point", "sensitive")
+    assert [path.name for path in here.iterdir()] == ["store"]
 
 
 def test_what_cannot_be_promoted_is_said_before_anything_is_written(contest, tracked, weak, here, refused):

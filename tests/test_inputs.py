@@ -277,7 +277,7 @@ def test_rows_are_numbered_where_no_column_has_ids():
     ],
 )
 def test_ids_that_repeat_or_look_rounded_are_counted(shards, repeated, rounded):
-    summary, seen = Summary.of("", [], Options()), set()
+    summary, seen = Summary.of("", {}, Options()), set()
     for number, names in enumerate(shards):
         ids = Ids()
         ids.add(names)
@@ -325,9 +325,10 @@ def test_options_that_came_later_do_not_show_where_they_are_not_used():
 
 
 def test_threshold_for_a_label_that_the_model_lacks_is_refused(refused):
-    Options(thresholds={"b": 0.3}).check_labels(["a", "b"])
+    points = {"balanced": [0.5, 0.6]}
+    assert Options(thresholds={"b": 0.3}).thresholds_of(["a", "b"], points) == {"a": 0.5, "b": 0.3}
     with refused("'asault'", "choose one of a, b"):
-        Options(thresholds={"b": 0.3, "asault": 0.3}).check_labels(["a", "b"])
+        Options(thresholds={"b": 0.3, "asault": 0.3}).thresholds_of(["a", "b"], points)
 
 
 OPTIONS = Options(max_chars=5, keep=("extra",))
@@ -422,9 +423,8 @@ class Fake:
     """A scorer whose answers tell all texts apart."""
 
     labels = ["alpha", "beta"]
-    thresholds_ = np.array([0.5, 0.5])
+    operating_points_ = {"balanced": [0.5, 0.5]}
     digest_ = "fake"
-    thresholds_ = np.array([0.5, 0.5])
 
     def __init__(self):
         self.asked = []

@@ -153,7 +153,7 @@ class Deadly:
     """A model that one text is the end of."""
 
     labels = ["alpha", "beta"]
-    thresholds_ = np.array([0.1, 0.1])
+    operating_points_ = {"balanced": [0.1, 0.1]}
 
     def __init__(self, digest: str) -> None:
         self.digest_ = digest
@@ -177,7 +177,7 @@ class DeadlyWriter(PartWriter):
 
 def test_shards_that_kill_their_process_or_raise_fail_alone_and_tell_no_text(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(job, "PartWriter", DeadlyWriter)
-    monkeypatch.setattr(ModelFolder, "read", classmethod(lambda cls, folder: cls(folder, "d1", Deadly.labels)))
+    monkeypatch.setattr(ModelFolder, "read", classmethod(lambda cls, folder: cls(folder, "d1", Deadly.labels, Deadly.operating_points_)))
     posts = ["fine"] * 80 + ["deadly " + SECRET] + ["fine"] * 80 + [SECRET] * 2 + ["fine"] * 80
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(posts)))

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models import Classifier
 from models.storage import RELEASED, read_description
 from pipeline import terminal
 from pipeline.commands.score import main
@@ -197,6 +198,38 @@ def test_options_name_columns_and_what_goes_along(cli, tmp_path):
 
 
 @pytest.mark.slow
+def test_operating_point_decides_about_files_and_about_a_sentence(folder, cli, model, posts, tmp_path):
+    source = write(tmp_path / "posts.jsonl", [{"id": k, "text": text} for k, text in enumerate(posts.texts[:40])])
+    given = {}
+    for point in ("balanced", "cautious", "sensitive"):
+        done = cli(source, "--operating-point", point, "--out", tmp_path / "out", "--json")
+        manifest = json.loads(done.out)
+        assert manifest["labels"] == dict(zip(model.labels, model.predict(posts.texts[:40], point).sum(axis=0).tolist(), strict=True))
+        given[point] = sum(manifest["labels"].values())
+        answer = json.loads(cli("--text", posts.texts[0], "--operating-point", point, "--json").out)
+        assert answer["labels"] == [label for label in model.label([posts.texts[0]], point)["labels"][0].split(", ") if label]
+    assert given["cautious"] <= given["balanced"] < given["sensitive"]
+
+
+def test_operating_point_that_the_model_lacks_is_exit_code_2(folder, cli, tmp_path):
+    for arguments in (["--text", "x"], [folder / "posts.jsonl", "--out", tmp_path / "out"]):
+        done = cli(*arguments, "--operating-point", "eager")
+        assert done.code == 2
+        assert "'balanced', 'cautious', 'sensitive'" in done.err
+    old, description = tmp_path / "old", read_description(folder / "runs" / "model")[1]
+    without = {name: value for name, value in description.items() if name != "operating_points"}
+    loaded = Classifier.load(folder / "runs" / "model")
+    loaded.measured_points_, loaded.description_ = {}, without
+    del loaded.digest_
+    loaded.save(old)
+    for arguments in (["--text", "x"], [folder / "posts.jsonl", "--out", tmp_path / "out"]):
+        done = cli(*arguments, "--operating-point", "cautious", model=old)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == "error: operating point 'cautious': the model has only balanced; name one of these, or train it again\n"
+    assert not (tmp_path / "out").exists()
+    assert cli(folder / "posts.jsonl", "--out", tmp_path / "out", "--operating-point", "balanced", model=old).code == 0
+
+
 def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_path):
     inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
     options = ["--explain", "--threshold", "alpha=0", "--threshold", "beta=1", "--format", "jsonl", "--workers", 2]

@@ -38,7 +38,7 @@ class Fake:
     """Long posts and loud posts; remembers what it was asked."""
 
     labels = ["long", "loud"]
-    thresholds_ = np.array([0.5, 0.5])
+    operating_points_ = {"balanced": [0.5, 0.5], "cautious": [0.9, 1.0]}
 
     def __init__(self, digest: str = "d1" * 32) -> None:
         self.digest_ = digest
@@ -69,7 +69,7 @@ def standing_in(model: Fake, load: Callable[[], object] | None = None) -> Iterat
         return load() if load else model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ModelFolder, "read", classmethod(lambda cls, place: cls(place, model.digest_, model.labels)))
+        patch.setattr(ModelFolder, "read", classmethod(lambda cls, place: cls(place, model.digest_, model.labels, model.operating_points_)))
         patch.setattr(Classifier, "load", classmethod(lambda cls, place: found(place)))
         yield folder
 
@@ -565,6 +565,32 @@ def test_threshold_asked_for_decides_counts_and_is_in_the_manifest(tmp_path):
     assert summary.labels == {"long": 5, "loud": 2}
     assert [row["labels"] for row in predictions(tmp_path / "out")][:2] == [["long"], ["long", "loud"]]
     assert manifest(tmp_path / "out")["options"]["thresholds"] == {"long": 0.0}
+
+
+def test_operating_point_decides_thresholds_go_over_it_and_the_manifest_says_what_decided(tmp_path):
+    source, out = write_rows(tmp_path / "in.jsonl", POSTS), tmp_path / "out"
+    balanced = run([source], out)
+    assert (balanced.labels, balanced.thresholds) == ({"long": 3, "loud": 2}, {"long": 0.5, "loud": 0.5})
+    assert "operating_point" not in manifest(out)["options"], "so that jobs that an earlier release began can be continued"
+    cautious = run([source], out, operating_point="cautious")
+    assert (cautious.kept_shards, cautious.labels) == (0, {"long": 0, "loud": 2})
+    assert (manifest(out)["options"]["operating_point"], manifest(out)["thresholds"]) == ("cautious", {"long": 0.9, "loud": 1.0})
+    assert run([source], out, operating_point="cautious").kept_shards == cautious.shards
+    over = run([source], out, operating_point="cautious", thresholds={"long": 0.1})
+    assert (over.kept_shards, over.labels, over.thresholds) == (0, {"long": 3, "loud": 2}, {"long": 0.1, "loud": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ("sensitive", "operating point 'sensitive': the model has only balanced, cautious; name one of these"),
+        ("Cautious", "operating_point must be one of balanced, cautious, sensitive, but got 'Cautious'"),
+    ],
+)
+def test_operating_point_that_the_model_lacks_is_refused_and_nothing_done(tmp_path, refused, point, told):
+    with refused(told):
+        run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out", operating_point=point)
+    assert not (tmp_path / "out").exists()
 
 
 def test_threshold_for_a_label_that_the_model_lacks_is_refused_and_nothing_done(tmp_path, refused):

@@ -15,17 +15,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+from fastapi.testclient import TestClient
 
 from models import Classifier
 from models.config import ROOT
 from models.serving import ServedClassifier
 from models.text import MAX_CHARS
 from pipeline import tracking
+from pipeline.config import Tracking
 
 pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
 TEXTS = ["A man groped me on the bus last night.", "I believe you, all of you. #MeToo", "Lovely weather today 🌞"]
+POINTS = ("balanced", "cautious", "sensitive")
 ERROR = "text must be a non-empty string"
 TOO_LONG = "text is longer than 100000 characters"
 HARD = [
@@ -263,6 +266,33 @@ def test_unusable_text_fails_alone(served, bad):
     assert frame.loc[1, "labels"] == []
     good = served.predict(pd.DataFrame({"text": TEXTS[:2]}))
     assert frame.drop(index=1)["labels"].tolist() == good["labels"].tolist()
+
+
+@pytest.fixture
+def logged(model, tmp_path):
+    """A model with all operating points, logged as training logs it and loaded by MLflow."""
+    digest = model.save(tmp_path / "model")
+    tracking.connect(Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="points"))
+    return mlflow.pyfunc.load_model(f"models:/{tracking.log_model(tmp_path / 'model', model.labels, digest)}")
+
+
+def test_operating_point_is_a_parameter_of_the_request(logged, model, posts):
+    from mlflow.pyfunc import scoring_server
+
+    texts = posts.texts[:60]
+    wanted = {point: [[label for label in row.split(", ") if label] for row in model.label(texts, point)["labels"]] for point in POINTS}
+    for point in POINTS:
+        assert logged.predict(pd.DataFrame({"text": texts}), params={"operating_point": point})["labels"].tolist() == wanted[point]
+    assert wanted["cautious"] != wanted["sensitive"]
+    client = TestClient(scoring_server.init(logged), raise_server_exceptions=False)
+    body = {"dataframe_records": [{"text": text} for text in texts]}
+    for point, params in (("balanced", {}), ("sensitive", {"params": {"operating_point": "sensitive"}})):
+        answer = client.post("/invocations", json=body | params)
+        assert [row["labels"] for row in answer.json()["predictions"]] == wanted[point]
+    refused = client.post("/invocations", json={**body, "params": {"operating_point": "eager"}})
+    assert refused.status_code == 400
+    assert "operating point 'eager': the model has only balanced, cautious, sensitive; name one of these" in refused.text
+    assert texts[0] not in refused.text
 
 
 @pytest.mark.parametrize("texts", [[], [None], ["", None]])

@@ -126,7 +126,7 @@ def evaluated(posts: int = 120, rarest: float = 0.1) -> MeasuredSplit:
     decided = probabilities >= np.array([0.5, 0.4], np.float32)
     metrics = compute_metrics(Y, probabilities, decided, LABELS, [0.5, 0.4])
     metrics = SplitMetrics(**dict(metrics), baselines=compute_baselines(Y, np.array([0.4, rarest]), LABELS))
-    return MeasuredSplit("test", [str(number) for number in range(posts)], Y, probabilities, decided, metrics)
+    return MeasuredSplit("test", [str(number) for number in range(posts)], Y, probabilities, decided, metrics, [0.5] * Y.shape[1])
 
 
 def test_a_slice_is_measured_as_if_it_were_all_there_is():

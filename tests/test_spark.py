@@ -243,6 +243,16 @@ def test_thresholds_asked_for_decide(spark, folder, posts):
         assert row["labels"] == labels
 
 
+@pytest.mark.slow
+def test_operating_point_decides(spark, model, folder, posts):
+    texts = posts.texts[:20]
+    frame = spark.createDataFrame([(str(k), text) for k, text in enumerate(texts)], "id string, text string")
+    for point in ("cautious", "sensitive"):
+        found = collected(score_frame(frame, folder, Options(operating_point=point)))
+        wanted = [[label for label in row.split(", ") if label] for row in model.label(texts, point)["labels"]]
+        assert [row["labels"] for row in sorted(found, key=lambda row: int(row["id"]))] == wanted
+
+
 def test_explanations_and_thresholds_for_unknown_labels_are_refused_before_any_job(folder, jsonl, refused, tmp_path):
     source, out = jsonl("in.jsonl", [{"id": 1, "text": "x"}]), tmp_path / "out"
     for options, part in ((Options(explain=True), "explain cannot be used with Spark"), (Options(thresholds={"gamma": 0.5}), "'gamma'")):

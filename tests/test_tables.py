@@ -1,5 +1,6 @@
 """DataFrames and data sets where files are taken: training, evaluating, scoring."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import datasets
@@ -248,3 +249,15 @@ def test_options_are_options_and_explain_is_no_number(released, refused):
 def test_rows_of_a_table_without_ids_are_numbered(model):
     posts = POSTS.assign(text=["zaxa", None, "wiku"])
     assert score_table(posts, model, Options(id_column=None))["id"].tolist() == ["1", "2", "3"]
+
+
+def test_a_table_is_decided_at_the_operating_point_asked_for(model, posts, refused):
+    texts = posts.texts[:40]
+    frame = pd.DataFrame({"id": range(40), "text": texts})
+    for point in ("cautious", "sensitive"):
+        found = score_table(frame, model, Options(operating_point=point))
+        assert [", ".join(labels) for labels in found["labels"]] == model.label(texts, point)["labels"].tolist()
+    old = deepcopy(model)
+    old.measured_points_ = {}  # as in a model of an earlier release
+    with refused("operating point 'cautious': the model has only balanced"):
+        score_table(frame, old, Options(operating_point="cautious"))

@@ -82,6 +82,9 @@ def test_without_the_split_held_out_folds_are_evaluated(tracked, here):
     data = f"train={tracked.data}/train.jsonl"
     printed = call("--data", data, "--set", f"tracking.uri={uri}", "--experiment", "other", "--seed", 7, "--out", "model", *QUICK)
     assert "held-out folds of train, 300 posts" in printed
+    assert "Operating points on held-out folds of train" in printed
+    assert re.search(r"note no operating point cautious: workplace_harassment: \d+ authors of ordinary posts are too few, 299 are", printed)
+    assert "; give more posts, or set thresholds.cautious" in printed
     assert "experiment 'other'" in printed
     assert f"MLFLOW_TRACKING_URI={uri} " in printed
     assert Classifier.load(here / "model").config.seed == 7

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from pipeline import terminal
 from pipeline.config_files import load_config
@@ -36,6 +37,7 @@ def main(
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Also compare with this model on the same posts.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Scores of unlabelled posts, to estimate label shares.")] = None,
     promote: Annotated[str | None, typer.Option(metavar="NAME", help="Make it the champion of this registered model if it passes.")] = None,
+    operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to measure.")] = BALANCED,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = OUT,
     config: Annotated[list[Path], typer.Option(help="As in train.py, for example to map columns.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
@@ -72,10 +74,12 @@ def main(
             trained_on=folder,
             scores=scores,
             promote=promote,
+            operating_point=operating_point,
             name=name,
             progress=progress,
         )
-    _show(results, f"{title} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
+    at = "" if operating_point == BALANCED else f" at {operating_point}"
+    _show(results, f"{title}{at} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
     from pipeline.evaluation.measuring import ALL_POSTS
 
     if results.evaluated == ALL_POSTS:

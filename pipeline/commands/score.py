@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import terminal
@@ -116,7 +117,7 @@ def _show(summary: "Summary", out: Path, rejects: str) -> None:
     print(f"scores   {out}")
 
 
-def _score_text(text: str, folder: Path, thresholds: dict[str, float], *, as_json: bool) -> None:
+def _score_text(text: str, folder: Path, options: Options, *, as_json: bool) -> None:
     """Show what the model says about one text, and the words that count most for the labels given."""
     from rich.table import Table
 
@@ -128,8 +129,6 @@ def _score_text(text: str, folder: Path, thresholds: dict[str, float], *, as_jso
         raise InputError("--text must not be empty; give a sentence in quotes")
     model = Classifier.load(folder)
     (probabilities,), (words,) = model.predict_proba([text]), explain(model, [text])
-    options = Options(thresholds=thresholds)
-    options.check_labels(model.labels)
     (given,) = options.decide(model, probabilities[None])
     if as_json:
         labels = [label for label, marked in zip(model.labels, given.tolist(), strict=True) if marked]
@@ -198,6 +197,7 @@ def main(
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
     abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range of probability for review.")] = None,
+    operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to use.")] = BALANCED,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters of a text.")] = MAX_CHARS,
@@ -222,10 +222,12 @@ def main(
     if text is not None:
         if keep or explain or abstain or format_ != "parquet":
             raise InputError("--text prints its answer here; --keep, --explain, --abstain and --format are for files, so leave them out")
-        _score_text(text, _folder(model, quiet=True), _thresholds(threshold), as_json=as_json)
+        options = Options(thresholds=_thresholds(threshold), operating_point=operating_point)
+        _score_text(text, _folder(model, quiet=True), options, as_json=as_json)
         return
     identifier = None if id_column.lower() == "none" else id_column
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, _band(abstain), explain, _thresholds(threshold))
+    decides = (_band(abstain), explain, _thresholds(threshold), operating_point)
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     summary = _score_files(inputs, model, out, options, spark, workers=workers, start_over=start_over, as_json=as_json)

@@ -59,12 +59,14 @@ def _train(config: Config, out: Path, register: str | None, name: str, given: st
         trained = train(config, out, register=register, name=name, progress=progress)
     from rich.markup import escape
 
-    from pipeline.report import corpus_notes, metrics_tables
+    from pipeline.report import corpus_notes, metrics_tables, points_table
     from pipeline.tracking import experiment_of
 
     _say(corpus_notes(trained.corpus))
     title = escape(f"Trained on {', '.join(config.data.sources)}; {trained.evaluation.title}")
-    terminal.output().print(*metrics_tables(trained.evaluation.metrics, title), sep="\n")
+    model = trained.model
+    terminal.output().print(*metrics_tables(trained.evaluation.metrics, title), points_table(model.measured_points_), sep="\n")
+    _say(f"note     no operating point {name}: {why}; give more posts, or set thresholds.{name}" for name, why in model.left_out_.items())
     registered = f", registered as {register} version {trained.version}" if register else ""
     lines = [
         f"model    {out}  ({trained.model.digest_[:12]})",

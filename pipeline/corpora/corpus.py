@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fitting import TrainingTokens
-from models.targets import author_numbers
+from models.targets import author_numbers, source_names
 from models.text import normalise
 from models.tokens import PostTokenizer
 from pipeline.config import Split
@@ -74,16 +74,19 @@ class TrainingPosts:
         Labels of the train posts.
     auxiliary : ndarray of 0 and 1, shape (n_train_posts, n_auxiliary)
         Auxiliary labels of the train posts.
+    sources : list of str, length n_train_posts
+        Source of each train post, as `models.targets.source_names` calls it.
     """
 
     texts: list[str]
     groups: NDArray[np.int64]
     Y: NDArray[np.int8]
     auxiliary: NDArray[np.int8]
+    sources: list[str]
 
     def tokenised(self, tokenizer: PostTokenizer) -> TrainingTokens:
         """Return the posts, tokenised, in the form that `Classifier.fit_tokens` takes."""
-        return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary)
+        return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary, self.sources)
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,8 @@ class Corpus:
         parts = self.splits["train"], self.unlabelled
         texts = [normalise(text) for part in parts for text in part["text"]]
         groups = author_numbers((author for part in parts for author in part["author"]), len(texts))
-        return TrainingPosts(texts, groups, self.targets("train", self.labels), self.targets("train", self.auxiliary))
+        sources = source_names(parts[0]["source"], parts[0].num_rows)
+        return TrainingPosts(texts, groups, self.targets("train", self.labels), self.targets("train", self.auxiliary), sources)
 
     def without_overlap(self) -> "Corpus":
         """Return the corpus without train posts that repeat an earlier one or overlap another split."""

@@ -1,6 +1,7 @@
 """Analyses a model beyond its metrics: how certain these are, where they differ, and what a threshold costs."""
 
 from models import Classifier
+from models.calibration import BALANCED
 from pipeline.config import Evaluation as Wanted
 from pipeline.corpora import Corpus
 from pipeline.evaluation.bootstrap import compare, intervals, metrics_by_round, resample
@@ -13,7 +14,14 @@ from pipeline.metrics import reliability_intervals
 
 
 def analyse(
-    evaluation: MeasuredSplit, corpus: Corpus, split: str, model: Classifier, wanted: Wanted, seed: int, other: Classifier | None = None
+    evaluation: MeasuredSplit,
+    corpus: Corpus,
+    split: str,
+    model: Classifier,
+    wanted: Wanted,
+    seed: int,
+    other: Classifier | None = None,
+    operating_point: str = BALANCED,
 ) -> Analysis:
     """Compute intervals, calibration, thresholds, mistakes and slices of an evaluation, and compare the model with another.
 
@@ -33,6 +41,8 @@ def analyse(
         Random seed of the bootstrap.
     other : Classifier, optional
         Model with the same labels to compare with, on the same posts.
+    operating_point : str
+        The operating point at which the other model is measured.
 
     Returns
     -------
@@ -50,7 +60,7 @@ def analyse(
     at_random = drawn_at_random(corpus, split, wanted.natural)
     comparison = None
     if other is not None:
-        theirs = evaluate_split(other, corpus, split)
+        theirs = evaluate_split(other, corpus, split, operating_point)
         their_rounds = metrics_by_round(theirs.Y, theirs.probabilities, theirs.decided, counts)
         differences = compare(evaluation.metrics, by_round, theirs.metrics, their_rounds, wanted.confidence)
         comparison = Comparison(model=other.digest_, metrics=theirs.metrics, differences=differences)
@@ -61,7 +71,7 @@ def analyse(
             label: reliability_intervals(evaluation.Y[:, k], evaluation.probabilities[:, k], wanted.confidence)
             for k, label in enumerate(model.labels)
         },
-        thresholds=compute_thresholds(evaluation.Y, evaluation.probabilities, model.labels, model.thresholds_.tolist(), wanted, at_random),
+        thresholds=compute_thresholds(evaluation.Y, evaluation.probabilities, model.labels, evaluation.thresholds, wanted, at_random),
         mistakes=count_mistakes(evaluation.Y, evaluation.probabilities, evaluation.decided, model.labels, evaluation.ids),
         slices=compute_slices(evaluation, model.labels, columns, counts, wanted),
         comparison=comparison,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models import Classifier
 from models.arrays import Decisions, Labels, Probabilities
+from models.calibration import BALANCED, decide
 from models.errors import InputError
 from models.folders import new_folder
 from pipeline.corpora import Corpus
@@ -34,6 +35,8 @@ class MeasuredSplit:
     Y, probabilities, decided : ndarray, shape (n_posts, n_labels)
         True labels as 0 and 1, their probabilities, and which of them the model gives.
     metrics : SplitMetrics
+    thresholds : list of float
+        Thresholds that decided, one for each label.
     """
 
     title: str
@@ -42,16 +45,23 @@ class MeasuredSplit:
     probabilities: Probabilities
     decided: Decisions
     metrics: SplitMetrics
+    thresholds: list[float]
 
 
-def metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions) -> MeasuredMetrics:
+def metrics_of(model: Classifier, Y: Labels, probabilities: Probabilities, decided: Decisions, thresholds: list[float]) -> MeasuredMetrics:
     """Compute the metrics of a model's answers, and those of baselines; the arguments are as in `MeasuredSplit`."""
-    metrics = compute_metrics(Y, probabilities, decided, model.labels, model.thresholds_.tolist())
+    metrics = compute_metrics(Y, probabilities, decided, model.labels, thresholds)
     return MeasuredMetrics(**dict(metrics), baselines=compute_baselines(Y, model.prior_, model.labels))
 
 
 def evaluate_probabilities(
-    model: Classifier, corpus: Corpus, split: str, probabilities: Probabilities, title: str, new: NDArray[np.bool_] | None = None
+    model: Classifier,
+    corpus: Corpus,
+    split: str,
+    probabilities: Probabilities,
+    title: str,
+    new: NDArray[np.bool_] | None = None,
+    operating_point: str = BALANCED,
 ) -> MeasuredSplit:
     """Evaluate probabilities that were computed before, such as those of held-out folds.
 
@@ -69,16 +79,23 @@ def evaluate_probabilities(
         What to call these posts.
     new : ndarray of bool, shape (n_posts,), optional
         Posts whose text is in no other split; unless that is all or none of them, they are also measured separately.
+    operating_point : str
+        The operating point of the model that decides.
+
+    Raises
+    ------
+    InputError
+        If the model has no such operating point.
     """
-    Y = corpus.targets(split, model.labels)
-    decided = model.decide(probabilities)
+    Y, thresholds = corpus.targets(split, model.labels), model.thresholds_at(operating_point).tolist()
+    decided = decide(probabilities, thresholds)
     repeats = new is not None and new.any() and not new.all()
-    of_new = metrics_of(model, Y[new], probabilities[new], decided[new]) if repeats else None
-    metrics = SplitMetrics(**dict(metrics_of(model, Y, probabilities, decided)), new_texts_only=of_new)
-    return MeasuredSplit(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics)
+    of_new = metrics_of(model, Y[new], probabilities[new], decided[new], thresholds) if repeats else None
+    metrics = SplitMetrics(**dict(metrics_of(model, Y, probabilities, decided, thresholds)), new_texts_only=of_new)
+    return MeasuredSplit(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics, thresholds)
 
 
-def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> MeasuredSplit:
+def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_point: str = BALANCED) -> MeasuredSplit:
     """Score a split and evaluate the scores.
 
     Parameters
@@ -87,6 +104,8 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> MeasuredSpl
     corpus : Corpus
     split : str
         Name of one of the corpus' splits.
+    operating_point : str
+        The operating point of the model that decides.
 
     Returns
     -------
@@ -94,7 +113,7 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str) -> MeasuredSpl
     """
     probabilities = model.predict_proba(corpus.splits[split]["text"])
     title = ALL_POSTS if split == "all" else split
-    return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split))
+    return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split), operating_point)
 
 
 def headline(results: Results) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from models.calibration import BALANCED
 from models.explanation import StrongestFeatures
 from pipeline.checks.findings import Conflicts, LabelErrors, Repeats, SharedAuthors, SplitCounts, Suspect
 from pipeline.metrics import Baselines, Metrics, ReliabilityBin
@@ -351,14 +352,16 @@ class Analysis(Result):
 class Results(SplitMetrics):
     """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
 
-    `model` is a digest; `evaluated` says which posts were measured. `seen_in_training` is None if it is not known what the model was
-    trained on. `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
+    `model` is a digest; `evaluated` says which posts were measured, `operating_point` whose thresholds decided. `seen_in_training` is
+    None if it is not known what the model was trained on. `comparison`, `prevalence` and `promotion` are there only if asked for.
+    `notes` say how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})
 
     model: str
     evaluated: str
+    operating_point: str = BALANCED
     sample: Sample
     intervals: Intervals
     reliability: dict[str, list[ReliabilityBin]]

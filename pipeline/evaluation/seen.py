@@ -29,5 +29,9 @@ def measure_unseen(model: Classifier, evaluation: MeasuredSplit, corpus: Corpus,
     """
     seen, short = trained_on.know(corpus.splits[split]["text"])
     some, rest = seen.any() and not (seen | short).all(), ~seen
-    without = metrics_of(model, evaluation.Y[rest], evaluation.probabilities[rest], evaluation.decided[rest]) if some else None
+    without = (
+        metrics_of(model, evaluation.Y[rest], evaluation.probabilities[rest], evaluation.decided[rest], evaluation.thresholds)
+        if some
+        else None
+    )
     return Seen(posts=int(seen.sum()), short=int(short.sum()), share=float(seen.mean()), without=without)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.arrays import Decisions, Probabilities
-from models.calibration import decide
+from models.calibration import BALANCED, decide
 from models.description import Description
 from models.errors import InputError
 from models.storage import DESCRIPTION, read_model
@@ -53,12 +53,15 @@ class FalseAlarms:
         Share of the posts that get each label.
     disclosure : Share
         Share of the posts that get any label except those of support.
+    operating_point : str
+        The operating point that decides.
     """
 
     name: str
     posts: int
     labels: dict[str, Share]
     disclosure: Share
+    operating_point: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def read_results(folder: Path, digest: str) -> Results:
     Raises
     ------
     InputError
-        If the file is missing, comes from another model or release, evaluates a split other than test, or has no behavioural cases.
+        If the file is missing, comes from another model or release, evaluates a split other than test or another operating point than
+        balanced, or has no behavioural cases.
     """
     path = folder / METRICS_FILE
     try:
@@ -98,6 +102,8 @@ def read_results(folder: Path, digest: str) -> Results:
         raise InputError(f"{path}: is about model {results.model[:12]}, but the card is for {digest[:12]}; run evaluate.py on that")
     if results.evaluated != "test":
         raise InputError(f"{path}: holds an evaluation on {results.evaluated}, but a card must report on test; evaluate with --split test")
+    if results.operating_point != BALANCED:
+        raise InputError(f"{path}: is about operating point {results.operating_point}; evaluate again without --operating-point")
     if not results.behaviour:
         raise InputError(f"{path}: has no behavioural cases; set evaluation.behaviour as in configs/default.yaml and evaluate again")
     return results
@@ -107,7 +113,9 @@ def _share(flagged: Decisions) -> Share:
     return Share(float(flagged.mean()), wilson_interval(int(flagged.sum()), len(flagged), _CONFIDENCE))
 
 
-def false_alarms(name: str, probabilities: Probabilities, thresholds: Mapping[str, float], support: Collection[str]) -> FalseAlarms:
+def false_alarms(
+    name: str, probabilities: Probabilities, thresholds: Mapping[str, float], support: Collection[str], operating_point: str = BALANCED
+) -> FalseAlarms:
     """Count the posts that a model marks although they deserve no label.
 
     Parameters
@@ -117,9 +125,11 @@ def false_alarms(name: str, probabilities: Probabilities, thresholds: Mapping[st
     probabilities : ndarray of float32, shape (n_posts, n_labels)
         Probabilities that the model gives them.
     thresholds : dict of str to float
-        The model's thresholds by label, in the order of the columns.
+        The thresholds of the operating point by label, in the order of the columns.
     support : collection of str
         Labels of support, which do not disclose harm.
+    operating_point : str
+        Name of the operating point.
 
     Returns
     -------
@@ -128,15 +138,16 @@ def false_alarms(name: str, probabilities: Probabilities, thresholds: Mapping[st
     decided = decide(probabilities, list(thresholds.values()))
     told = [label not in support for label in thresholds]
     by_label = {label: _share(decided[:, k]) for k, label in enumerate(thresholds)}
-    return FalseAlarms(name, len(decided), by_label, _share(decided[:, told].sum(axis=1) > 0))
+    return FalseAlarms(name, len(decided), by_label, _share(decided[:, told].sum(axis=1) > 0), operating_point)
 
 
-def _read_ordinary(setting: str, digest: str, thresholds: Mapping[str, float], support: Collection[str]) -> FalseAlarms:
+def _read_ordinary(setting: str, digest: str, described: Description, support: Collection[str]) -> list[FalseAlarms]:
     name, _, folder = setting.partition("=")
     if not (name and folder):
         raise InputError(f"--ordinary {setting}: must be NAME=DIR, such as 'ordinary tweets=runs/tweets'")
-    scores = read_scores(folder, digest, list(thresholds))
-    return false_alarms(name, scores.probabilities, thresholds, support)
+    scores = read_scores(folder, digest, described.labels)
+    points = described.thresholds_at.items()
+    return [false_alarms(name, scores.probabilities, thresholds, support, point) for point, thresholds in points]
 
 
 def _worth_showing(slices: Iterable[Slice], posts: int) -> list[Slice]:
@@ -208,7 +219,7 @@ def render_card(digest: str, description: Mapping[str, Any], size: int, results:
     results : Results
         From `read_results`.
     ordinary : sequence of FalseAlarms
-        From `false_alarms`, one for each kind of post.
+        From `false_alarms`, one for each kind of post and operating point.
 
     Returns
     -------
@@ -268,9 +279,8 @@ def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path
     size = sum((model / name).stat().st_size for name in (DESCRIPTION, *description["files"]))
     results = read_results(evaluation, digest)
     described = Description.model_validate(description)
-    thresholds = {label: described.thresholds[label] for label in described.labels}
     support = load_config().labels.support  # models saved by earlier releases do not record it
-    alarms = [_read_ordinary(setting, digest, thresholds, support) for setting in ordinary]
+    alarms = [found for setting in ordinary for found in _read_ordinary(setting, digest, described, support)]
     try:
         out.write_text(render_card(digest, description, size, results, alarms), encoding="utf-8")
     except OSError as error:

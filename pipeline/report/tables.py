@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from models.description import OperatingPoint
 from pipeline.corpora.problems import counted
 from pipeline.evaluation.bootstrap import FEWEST_AUTHORS
 from pipeline.evaluation.results import (
@@ -218,6 +219,20 @@ def promotion_table(promotion: Decision) -> Table:
         table.add_column(name)
     for gate in failed:
         table.add_row(gate.gate, gate.found)
+    return table
+
+
+def points_table(points: Mapping[str, OperatingPoint]) -> Table:
+    """Make a table of what each operating point costs, as measured on held-out folds of train."""
+    title = "Operating points on held-out folds of train: recall and precision, and the share of ordinary posts that are marked"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for label in next(iter(points.values())).labels:
+        table.add_column(label, justify="right")
+    table.add_column("ordinary posts", justify="right")
+    for name, point in points.items():
+        costs = (f"{_number(cost.recall)}  {_number(cost.precision)}" for cost in point.labels.values())
+        table.add_row(name, *costs, _share(point.false_alarms))
     return table
 
 

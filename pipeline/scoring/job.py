@@ -192,7 +192,7 @@ def score_files(
     started = time.perf_counter()
     if workers < 1:
         raise InputError(f"workers must be 1 or more, but got {workers}")
-    options.check_labels(source.labels)
+    thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     files = find_inputs(inputs)
     output = Output(folder)
@@ -201,7 +201,7 @@ def score_files(
         job = _Job(source, files, output, options, tell)
         if not start_over:
             job.check_mixing()
-        summary = Summary.of(source.digest, source.labels, options)
+        summary = Summary.of(source.digest, thresholds, options)
         summary.workers = workers
         summary.files.update({str(path): FileSummary() for path in files})
         try:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.calibration import decide
+from models.arrays import Float64s
+from models.calibration import BALANCED, PointName, check_point, decide
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import __version__
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from models import Classifier
 
 OverLong = Literal["reject", "truncate"]
+_CHOICES = {"format": get_args(Format), "over_long": get_args(OverLong), "operating_point": get_args(PointName)}
 DEFAULT_OUT = Path("scores")
 
 
@@ -47,7 +49,9 @@ class Options:
     explain : bool
         Whether to add the column ``explanation`` with the words of the post that count most for each label that is given or up for review.
     thresholds : mapping of str to float
-        Thresholds to use instead of the model's own, by label.
+        Thresholds to use instead of the operating point's, by label.
+    operating_point : {"balanced", "cautious", "sensitive"}
+        Whose thresholds to use; a model of an earlier release has ``balanced`` only.
 
     Raises
     ------
@@ -72,11 +76,12 @@ class Options:
     abstain: tuple[float, float] | None = None
     explain: bool = False
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    operating_point: PointName = BALANCED
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
             raise InputError(f"keep must be a sequence of names, such as ({self.keep!r},), but got {self.keep!r}")
-        for name, allowed in (("format", get_args(Format)), ("over_long", get_args(OverLong))):
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, but got {getattr(self, name)!r}")
         if not isinstance(self.explain, bool):
@@ -92,16 +97,25 @@ class Options:
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
             raise InputError(f"keep {repeated[0]!r}: was given twice; name each column once")
 
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Raise an error if an option names a label that the model does not have.
+    def thresholds_of(self, labels: Sequence[str], points: Mapping[str, Sequence[float] | Float64s]) -> dict[str, float]:
+        """Return the thresholds that decide, by label.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            The model's labels.
+        points : mapping of str to sequence of float
+            The model's operating points, with the thresholds of these labels.
 
         Raises
         ------
         InputError
-            The message lists the model's labels.
+            If an option names a label or an operating point that the model does not have; the message lists those that it has.
         """
         if unknown := [label for label in self.thresholds if label not in labels]:
             raise InputError(f"threshold for {unknown[0]!r}: the model has no such label; choose one of {', '.join(labels)}")
+        check_point(self.operating_point, points)
+        return dict(zip(labels, map(float, points[self.operating_point]), strict=True)) | dict(self.thresholds)
 
     def schema(self, labels: Sequence[str], further: Sequence[str] = ()) -> pa.Schema:
         """Return the columns of the predictions that these options ask for.
@@ -126,7 +140,7 @@ class Options:
         return schema
 
     def decide(self, model: "Classifier", probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return whether each label is given, by the model's thresholds or those of these options.
+        """Return whether each label is given, by the thresholds of the operating point or those of these options.
 
         Parameters
         ----------
@@ -139,8 +153,7 @@ class Options:
         -------
         ndarray of bool, shape (n_posts, n_labels)
         """
-        own = zip(model.labels, model.thresholds_.tolist(), strict=True)
-        return decide(probabilities, [self.thresholds.get(label, threshold) for label, threshold in own])
+        return decide(probabilities, list(self.thresholds_of(model.labels, model.operating_points_).values()))
 
     def for_review(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         """Return which labels a person should decide, shape (n_posts, n_labels); None if `abstain` is None."""
@@ -166,6 +179,7 @@ class Options:
         return hashlib.sha256(json.dumps([__version__, self.to_dict()]).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options by name, JSON-serialisable; `explain` and `thresholds`, which were added later, only if they are set."""
+        """Return the options by name, JSON-serialisable; those that were added later only if they are not the defaults."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
-        return {name: value for name, value in tree.items() if value or name not in ("explain", "thresholds")}
+        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED}
+        return {name: value for name, value in tree.items() if name not in later or value != later[name]}

@@ -22,7 +22,7 @@ from pipeline.scoring.shards import Shard, read_shard
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model directory, which each process loads for itself, with its digest and labels.
+    """A model directory, which each process loads for itself, with its digest, labels and operating points.
 
     Attributes
     ----------
@@ -32,11 +32,14 @@ class ModelFolder:
         The model's digest.
     labels : list of str
         The model's labels.
+    points : dict of str to list of float
+        The thresholds of these labels at each operating point.
     """
 
     folder: Path
     digest: str
     labels: list[str]
+    points: dict[str, list[float]]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -50,7 +53,9 @@ class ModelFolder:
         from models.description import Description
 
         digest, description = read_description(folder)
-        return cls(folder, digest, Description.model_validate(description).labels)
+        described = Description.model_validate(description)
+        points = {name: list(thresholds.values()) for name, thresholds in described.thresholds_at.items()}
+        return cls(folder, digest, described.labels, points)
 
 
 class PartWriter:

@@ -163,7 +163,7 @@ def checked_model(folder: Path, options: Options) -> Classifier:
     if options.explain:
         raise InputError("explain cannot be used with Spark; omit --explain, or use --engine local")
     model = Classifier.load(folder)
-    options.check_labels(model.labels)
+    options.thresholds_of(model.labels, model.operating_points_)
     return model
 
 

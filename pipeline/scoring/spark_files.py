@@ -167,7 +167,7 @@ def _write(scored: "DataFrame", folder: str, kind: str) -> "DataFrame":
 def _summary(written: "DataFrame", model: Classifier, options: Options) -> Summary:
     from pyspark.sql import functions as sql
 
-    summary = Summary.of(model.digest_, model.labels, options)
+    summary = Summary.of(model.digest_, options.thresholds_of(model.labels, model.operating_points_), options)
     given = [sql.count_if(sql.array_contains("labels", label)) for label in model.labels]
     review = sql.count_if(sql.size("review") > 0) if options.abstain is not None else sql.lit(0)
     for error, posts, marked, *labels in written.groupBy("error").agg(sql.count("*"), review, *given).collect():

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -35,6 +35,8 @@ class Summary:
         The model's digest.
     options : dict
         The options; see `Options`.
+    thresholds : dict of str to float
+        The thresholds that decided, by label.
     software : dict of str to str
         Versions of packages, by name.
     read, scored, rejected : int
@@ -66,6 +68,7 @@ class Summary:
 
     model: str
     options: dict[str, Any]
+    thresholds: dict[str, float]
     software: dict[str, str]
     read: int = 0
     scored: int = 0
@@ -84,21 +87,21 @@ class Summary:
     posts_per_second: float = 0.0
 
     @classmethod
-    def of(cls, digest: str, labels: Sequence[str], options: Options) -> "Summary":
+    def of(cls, digest: str, thresholds: Mapping[str, float], options: Options) -> "Summary":
         """Begin a summary with nothing read.
 
         Parameters
         ----------
         digest : str
             The model's digest.
-        labels : sequence of str
-            The model's labels.
+        thresholds : mapping of str to float
+            The thresholds that decide, by label.
         options : Options
             The options of the job.
         """
         software = {"disclosure-pipeline": __version__, "python": platform.python_version()}
         software |= {name: version(name) for name in _SOFTWARE}
-        return cls(digest, options.to_dict(), software, labels=Counter(dict.fromkeys(labels, 0)))
+        return cls(digest, options.to_dict(), dict(thresholds), software, labels=Counter(dict.fromkeys(thresholds, 0)))
 
     @property
     def rates(self) -> dict[str, float]:

@@ -81,7 +81,7 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     options = Options() if options is None else options
     if not isinstance(options, Options):
         raise TypeError(f"options must be Options, as in Options(explain=True), but got {type(options).__name__}")
-    options.check_labels(model.labels)
+    options.thresholds_of(model.labels, model.operating_points_)  # so that an error comes before any work
     if not isinstance(posts, pd.DataFrame | datasets.Dataset | datasets.IterableDataset):
         raise TypeError(f"posts must be a DataFrame or a datasets.Dataset, one split, but got {type(posts).__name__}")
     names = list(posts.columns if isinstance(posts, pd.DataFrame) else posts.column_names)

@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 
 import mlflow
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
 from models import serving
+from models.calibration import BALANCED
 from models.config import ROOT
 from models.errors import InputError
 from models.storage import FINGERPRINTS, copy_model
@@ -64,7 +65,8 @@ def _signature(labels: Sequence[str]) -> ModelSignature:
     outputs = [*(ColSpec("float", f"prob_{label}") for label in labels), ColSpec(Array(DataType.string), "labels")]
     # Not "string": MLflow's server would turn a null into the text "None" and score it.
     inputs = Schema([ColSpec(AnyType(), "text")])  # type: ignore[no-untyped-call]
-    return ModelSignature(inputs, Schema([*outputs, ColSpec("string", "error", required=False)]))
+    params = ParamSchema([ParamSpec("operating_point", DataType.string, BALANCED)])
+    return ModelSignature(inputs, Schema([*outputs, ColSpec("string", "error", required=False)]), params)
 
 
 def log_model(folder: Path, labels: Sequence[str], digest: str) -> str:
