@@ -255,7 +255,8 @@ class Classifier(Estimator):
         names, targets = label_matrix(Y, None if self.label_set is None else self._described().labels.names, len(found))
         config, authors = self._described(names), author_numbers(groups, len(found))
         tokens = self._tokenizer_of(config)([normalise(text) for text in found])
-        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0]), progress)
+        weights = np.ones(len(found), np.float32)
+        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0], weights), progress)
 
     def fit_tokens(self, posts: TrainingTokens, progress: Progress = lambda step: None) -> Self:
         """Fit on posts that `tokenizer` has tokenised, which may include unlabelled posts and auxiliary labels.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.arrays import Float64s, Int64s, Labels, Probabilities
+from models.arrays import Float32s, Float64s, Int64s, Labels, Probabilities
 from models.calibration import CALIBRATORS, Calibrator, tune_threshold
 from models.config import ModelConfig, find_file
 from models.features import TfidfFeatures
@@ -32,12 +32,15 @@ class TrainingTokens:
         Author of each post; an author's posts all go into the same fold.
     auxiliary : ndarray of 0 and 1, shape (n_labelled, n_auxiliary)
         Labels to learn from but not to predict; those with too few positives are skipped.
+    weights : ndarray of float32, shape (n_labelled,)
+        How much each labelled post counts.
     """
 
     tokens: TokenBatch
     Y: Labels
     groups: Int64s
     auxiliary: Labels
+    weights: Float32s
 
     @property
     def authors(self) -> Int64s:
@@ -143,7 +146,7 @@ def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None 
     fold = np.zeros(len(posts.Y), np.int64)
     for number, (_, held_out) in enumerate(folds or folds_of(config, posts)):
         fold[held_out] = number
-    return Material(posts.tokens, np.hstack([posts.Y, posts.auxiliary]), fold, posts.groups, config.seed)
+    return Material(posts.tokens, np.hstack([posts.Y, posts.auxiliary]), posts.weights, fold, posts.groups, config.seed)
 
 
 def lessons_of(config: ModelConfig, posts: TrainingTokens, folds: Folds) -> Iterator[Lesson | None]:
@@ -208,19 +211,21 @@ def fit_scorers(
     features = new_features(config).fit(posts.tokens.take(seen), posts.groups[seen])
     linear = new_linear(config)
     with threadpool_limits(1):  # one thread sums in the same order on any number of cores
-        linear.fit(features.transform(posts.tokens.take(train)), targets[train])
+        linear.fit(features.transform(posts.tokens.take(train)), targets[train], posts.weights[train])
     network = new_network(config)
     if not (network and lesson):
         return Scorers(features, linear, None)
     words = features.of_words(lesson.posts.types)
-    return Scorers(features, linear, network.fit(words, lesson.posts, lesson.targets, lambda epoch: progress(f"{step}: {epoch}")))
+    network.fit(words, lesson.posts, lesson.targets, lesson.weights, lambda epoch: progress(f"{step}: {epoch}"))
+    return Scorers(features, linear, network)
 
 
-def _held_out_probabilities(config: ModelConfig, scores: Float64s, Y: Labels, folds: Folds) -> Probabilities:
+def _held_out_probabilities(config: ModelConfig, scores: Float64s, posts: TrainingTokens, folds: Folds) -> Probabilities:
     """Return each fold's probabilities from a calibrator fitted on the other folds."""
-    probabilities = np.zeros(Y.shape, np.float32)
+    probabilities = np.zeros(posts.Y.shape, np.float32)
     for train, held_out in folds:
-        probabilities[held_out] = new_calibrator(config).fit(scores[train], Y[train]).predict_proba(scores[held_out])
+        calibrator = new_calibrator(config).fit(scores[train], posts.Y[train], posts.weights[train])
+        probabilities[held_out] = calibrator.predict_proba(scores[held_out])
     return probabilities
 
 
@@ -260,8 +265,8 @@ def cross_validate(
         found.append(scorers.decision_function(posts.tokens.take(held_out)))
     scores = np.concatenate(found)[np.argsort(np.concatenate([held_out for _, held_out in folds]))]
     with threadpool_limits(1):
-        held_out_probabilities = _held_out_probabilities(config, scores, Y, folds)
-        calibrator = new_calibrator(config).fit(scores, Y)
+        held_out_probabilities = _held_out_probabilities(config, scores, posts, folds)
+        calibrator = new_calibrator(config).fit(scores, Y, posts.weights)
     tuned = zip(Y.T, held_out_probabilities.T, config.labels.names, strict=True)
     thresholds = np.array([tune_threshold(y, p, config.thresholds, name) for y, p, name in tuned])
     return CrossValidation(held_out_probabilities, calibrator, thresholds, targets, next(lesson_of))
