@@ -60,7 +60,7 @@ def _part_of(lessons: Iterator[Lesson | None], parts: tuple[bool, bool, bool]) -
             yield None
             continue
         wanted = np.repeat(parts, lesson.sizes)
-        yield Lesson(lesson.posts.take(np.flatnonzero(wanted)), lesson.targets[wanted], lesson.sizes)
+        yield Lesson(lesson.posts.take(np.flatnonzero(wanted)), lesson.targets[wanted], lesson.weights[wanted], lesson.sizes)
 
 
 def _cell(value: float | None, interval: Interval | None, sign: str = "") -> str:

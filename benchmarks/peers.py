@@ -304,7 +304,10 @@ def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trai
     tokens = model.tokenizer([normalise(text) for text in posts.texts])
     tokenised = perf_counter() - start
     steps: list[float] = []  # when each step began; the last one is the fit on all of train
-    model.fit_tokens(TrainingTokens(tokens, posts.Y, posts.groups, posts.auxiliary), lambda _: steps.append(perf_counter()))
+    model.fit_tokens(
+        TrainingTokens(tokens, posts.Y, posts.groups, posts.auxiliary, np.ones(len(posts.Y), np.float32)),
+        lambda _: steps.append(perf_counter()),
+    )
     seconds = tokenised + perf_counter() - steps[-1]
     with TemporaryDirectory() as scratch:  # a newly loaded model has not cached the words of train
         folder = Path(scratch) / "model"

@@ -26,7 +26,7 @@ Arrays = dict[str, NDArray[np.float64]]
 class Calibrator(Protocol):
     """Map the scores of all targets to one probability per label (the labels are the first targets)."""
 
-    def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Calibrator":
+    def fit(self, scores: Float64s, Y: NDArray[np.int8], weights: NDArray[np.float32] | None = None) -> "Calibrator":
         """Fit on held-out scores.
 
         Parameters
@@ -35,6 +35,8 @@ class Calibrator(Protocol):
             Scores of posts that the scorer was not fitted on.
         Y : ndarray of 0 and 1, shape (n_posts, n_labels)
             The true labels.
+        weights : ndarray of float32, shape (n_posts,), optional
+            How much each post counts; by default, all count the same.
         """
 
     def predict_proba(self, scores: Float64s) -> Float64s:
@@ -92,14 +94,14 @@ class Stacked:
         first, second = _pairs(z.shape[1])
         return np.hstack([z, z[:, first] * z[:, second]])
 
-    def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Stacked":
+    def fit(self, scores: Float64s, Y: NDArray[np.int8], weights: NDArray[np.float32] | None = None) -> "Stacked":
         """See `Calibrator.fit`."""
         from sklearn.linear_model import LogisticRegression
 
         self.low, self.high, self.mean = scores.min(axis=0), scores.max(axis=0), scores.mean(axis=0)
         self.scale = np.maximum(scores.std(axis=0), 1e-12)
         expanded = self._expand(scores)
-        fitted = [LogisticRegression(C=self.C, max_iter=5000).fit(expanded, y) for y in Y.T]
+        fitted = [LogisticRegression(C=self.C, max_iter=5000).fit(expanded, y, weights) for y in Y.T]
         self.coef = np.stack([model.coef_[0] for model in fitted], axis=1)
         self.intercept = np.array([model.intercept_[0] for model in fitted])
         return self
@@ -145,11 +147,11 @@ class Stacked:
 class Sigmoid:
     """Platt scaling: one logistic regression per label on that label's own score."""
 
-    def fit(self, scores: Float64s, Y: NDArray[np.int8]) -> "Sigmoid":
+    def fit(self, scores: Float64s, Y: NDArray[np.int8], weights: NDArray[np.float32] | None = None) -> "Sigmoid":
         """See `Calibrator.fit`."""
         from sklearn.linear_model import LogisticRegression
 
-        fitted = [LogisticRegression(C=1e4, max_iter=5000).fit(scores[:, [k]], y) for k, y in enumerate(Y.T)]
+        fitted = [LogisticRegression(C=1e4, max_iter=5000).fit(scores[:, [k]], y, weights) for k, y in enumerate(Y.T)]
         self.slope = np.array([model.coef_[0, 0] for model in fitted])
         self.intercept = np.array([model.intercept_[0] for model in fitted])
         return self

@@ -285,7 +285,8 @@ class Classifier(Deciding, Estimator):
         config, authors = self._described(names), author_numbers(groups, len(found))
         tokens = self._tokenizer_of(config)([normalise(text) for text in found])
         named = None if sources is None else source_names(sources, len(found))
-        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0], named), progress)
+        weights = np.ones(len(found), np.float32)
+        return self._fit(config, TrainingTokens(tokens, targets, authors, targets[:, :0], weights, named), progress)
 
     def fit_tokens(self, posts: TrainingTokens, progress: Progress = lambda step: None) -> Self:
         """Fit on posts that `tokenizer` has tokenised, which may include unlabelled posts and auxiliary labels.

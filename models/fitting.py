@@ -35,6 +35,8 @@ class TrainingTokens:
         Author of each post; an author's posts all go into the same fold.
     auxiliary : ndarray of 0 and 1, shape (n_labelled, n_auxiliary)
         Labels to learn from but not to predict; those with too few positives are skipped.
+    weights : ndarray of float32, shape (n_labelled,)
+        How much each labelled post counts in fitting.
     sources : sequence of str, length n_labelled, or None
         Source of each labelled post, as ``thresholds.mix`` and ``thresholds.ordinary`` name it.
     """
@@ -43,6 +45,7 @@ class TrainingTokens:
     Y: Labels
     groups: Int64s
     auxiliary: Labels
+    weights: Float32s
     sources: Sequence[str] | None = None
 
     @property
@@ -163,7 +166,7 @@ def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None 
     fold = np.zeros(len(posts.Y), np.int64)
     for number, (_, held_out) in enumerate(folds or folds_of(config, posts)):
         fold[held_out] = number
-    return Material(posts.tokens, np.hstack([posts.Y, posts.auxiliary]), fold, posts.groups, config.seed)
+    return Material(posts.tokens, np.hstack([posts.Y, posts.auxiliary]), posts.weights, fold, posts.groups, config.seed)
 
 
 def lessons_of(config: ModelConfig, posts: TrainingTokens, folds: Folds) -> Iterator[Lesson | None]:
@@ -228,19 +231,21 @@ def fit_scorers(
     features = new_features(config).fit(posts.tokens.take(seen), posts.groups[seen])
     linear = new_linear(config)
     with threadpool_limits(1):  # one thread sums in the same order on any number of cores
-        linear.fit(features.transform(posts.tokens.take(train)), targets[train])
+        linear.fit(features.transform(posts.tokens.take(train)), targets[train], posts.weights[train])
     network = new_network(config)
     if not (network and lesson):
         return Scorers(features, linear, None)
     words = features.of_words(lesson.posts.types)
-    return Scorers(features, linear, network.fit(words, lesson.posts, lesson.targets, lambda epoch: progress(f"{step}: {epoch}")))
+    network.fit(words, lesson.posts, lesson.targets, lesson.weights, lambda epoch: progress(f"{step}: {epoch}"))
+    return Scorers(features, linear, network)
 
 
-def _held_out_probabilities(config: ModelConfig, scores: Float64s, Y: Labels, folds: Folds) -> Probabilities:
+def _held_out_probabilities(config: ModelConfig, scores: Float64s, posts: TrainingTokens, folds: Folds) -> Probabilities:
     """Return each fold's probabilities from a calibrator fitted on the other folds."""
-    probabilities = np.zeros(Y.shape, np.float32)
+    probabilities = np.zeros(posts.Y.shape, np.float32)
     for train, held_out in folds:
-        probabilities[held_out] = new_calibrator(config).fit(scores[train], Y[train]).predict_proba(scores[held_out])
+        calibrator = new_calibrator(config).fit(scores[train], posts.Y[train], posts.weights[train])
+        probabilities[held_out] = calibrator.predict_proba(scores[held_out])
     return probabilities
 
 
@@ -282,7 +287,7 @@ def cross_validate(
         found.append(scorers.decision_function(posts.tokens.take(held_out)))
     scores = np.concatenate(found)[np.argsort(np.concatenate([held_out for _, held_out in folds]))]
     with threadpool_limits(1):
-        held_out_probabilities = _held_out_probabilities(config, scores, Y, folds)
-        calibrator = new_calibrator(config).fit(scores, Y)
+        held_out_probabilities = _held_out_probabilities(config, scores, posts, folds)
+        calibrator = new_calibrator(config).fit(scores, Y, posts.weights)
     points, left_out = choose_points(config, HeldOut(Y, held_out_probabilities, weights, ordinary, posts.authors))
     return CrossValidation(held_out_probabilities, calibrator, points, left_out, targets, next(lesson_of))

@@ -33,6 +33,8 @@ class Material:
         Train posts, followed by unlabelled posts.
     targets : ndarray of 0 and 1, shape (n_train_posts, n_targets)
         Labels, followed by auxiliary labels.
+    weights : ndarray of float32, shape (n_train_posts,)
+        How much each train post counts.
     fold : ndarray of int, shape (n_train_posts,)
         The fold in which each train post is held out.
     groups : ndarray of int, shape (n_posts,)
@@ -43,6 +45,7 @@ class Material:
 
     posts: TokenBatch
     targets: NDArray[np.int8]
+    weights: Float32s
     fold: Int64s
     groups: Int64s
     seed: int
@@ -67,7 +70,7 @@ class Material:
         """SHA-256 of everything the teachers' answers depend on."""
         digest = hashlib.sha256(json.dumps([self.seed, [self.posts.types[code] for code in self.posts.codes]]).encode())
         outside = (self.unlabelled_outside(fold).astype(np.int64) for fold in np.unique(self.fold))
-        for array in (self.posts.offsets, self.targets.astype(np.int8), self.fold.astype(np.int64), *outside):
+        for array in (self.posts.offsets, self.targets.astype(np.int8), self.weights, self.fold.astype(np.int64), *outside):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -103,12 +106,15 @@ class Lesson:
         Labelled, unlabelled and composed posts, in this order.
     targets : ndarray of float32, shape (n_posts, n_targets)
         The labels of labelled posts, and the teachers' probabilities for the others.
+    weights : ndarray of float32, shape (n_posts,)
+        How much each post counts: 1 if it is not labelled.
     sizes : (int, int, int)
         How many posts are labelled, unlabelled and composed.
     """
 
     posts: TokenBatch
     targets: Float32s
+    weights: Float32s
     sizes: tuple[int, int, int]
 
 
@@ -249,7 +255,8 @@ class Lessons:
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
         of_unlabelled = _probabilities(self.answers[np.ix_(unlabelled - material.train, np.array(folds))]).mean(axis=1)
         answers = [of_unlabelled, *(_probabilities(self.composed[fold]) for fold in folds)]
-        return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]), sizes)
+        weights = np.concatenate([material.weights[train], np.ones(len(posts) - len(train), np.float32)])
+        return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]), weights, sizes)
 
 
 def posts_digest(posts: TokenBatch) -> str:

@@ -11,44 +11,43 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Kind = Literal["blend", "svm", "nbsvm", "logistic", "most_frequent"]
-Weights = tuple[NDArray[np.float64], float]
+Fitted = tuple[NDArray[np.float64], float]
 
 
-def _svm(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+def _svm(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float64], C: float, seed: int) -> Fitted:
     from sklearn.svm import LinearSVC
 
-    fitted = LinearSVC(C=C, random_state=seed).fit(X, y)
+    fitted = LinearSVC(C=C, random_state=seed).fit(X, y, sample_weight=weights)
     return fitted.coef_[0], float(fitted.intercept_[0])
 
 
-def _logistic(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+def _logistic(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float64], C: float, seed: int) -> Fitted:
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=C, solver="liblinear", random_state=seed).fit(X, y)
+    fitted = LogisticRegression(C=C, solver="liblinear", random_state=seed).fit(X, y, sample_weight=weights)
     return fitted.coef_[0], float(fitted.intercept_[0])
 
 
-def _nbsvm(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+def _nbsvm(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float64], C: float, seed: int) -> Fitted:
     """Fit an SVM to features weighted by their naive-Bayes log-count ratio (Wang & Manning 2012)."""
-    positive = np.asarray(X[y == 1].sum(axis=0)).ravel() + 1
-    negative = np.asarray(X[y == 0].sum(axis=0)).ravel() + 1
+    positive, negative = X.T @ (weights * (y == 1)) + 1, X.T @ (weights * (y == 0)) + 1
     ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
-    coefficients, intercept = _svm((X @ sparse.diags(ratio)).tocsr(), y, C, seed)
+    coefficients, intercept = _svm((X @ sparse.diags(ratio)).tocsr(), y, weights, C, seed)
     return ratio * coefficients, intercept
 
 
-def _blend(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+def _blend(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float64], C: float, seed: int) -> Fitted:
     """Take the mean of `_svm` and `_nbsvm`, which is linear, too."""
-    (plain, plain_intercept), (weighted, weighted_intercept) = _svm(X, y, C, seed), _nbsvm(X, y, C, seed)
+    (plain, plain_intercept), (weighted, weighted_intercept) = _svm(X, y, weights, C, seed), _nbsvm(X, y, weights, C, seed)
     return (plain + weighted) / 2, (plain_intercept + weighted_intercept) / 2
 
 
-def _most_frequent(X: sparse.csr_matrix, y: NDArray[np.int8], C: float, seed: int) -> Weights:
+def _most_frequent(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float64], C: float, seed: int) -> Fitted:
     """Fit the baseline that ignores the post: calibration turns its constant score into the label's share."""
     return np.zeros(X.shape[1]), 0.0
 
 
-_FIT: dict[Kind, Callable[[sparse.csr_matrix, NDArray[np.int8], float, int], Weights]] = {
+_FIT: dict[Kind, Callable[[sparse.csr_matrix, NDArray[np.int8], NDArray[np.float64], float, int], Fitted]] = {
     "blend": _blend,
     "svm": _svm,
     "nbsvm": _nbsvm,
@@ -82,7 +81,7 @@ class LinearScorer:
         self.C = C
         self.seed = seed
 
-    def fit(self, X: sparse.csr_matrix, Y: NDArray[np.int8]) -> "LinearScorer":
+    def fit(self, X: sparse.csr_matrix, Y: NDArray[np.int8], weights: NDArray[np.float32] | None = None) -> "LinearScorer":
         """Fit each target independently.
 
         Parameters
@@ -91,10 +90,13 @@ class LinearScorer:
             Features of the posts.
         Y : ndarray of 0 and 1, shape (n_posts, n_targets)
             Targets; each column must contain both values.
+        weights : ndarray of float32, shape (n_posts,), optional
+            How much each post counts; by default, all count the same.
         """
+        counted = np.ones(len(Y)) if weights is None else weights.astype(np.float64)
         X = X.astype(np.float64)  # liblinear works in float64: we convert once, not once per target
         # One target after another, because a process has one stream of liblinear's random numbers, which threads would share unpredictably.
-        fitted = [_FIT[self.kind](X, y, self.C, self.seed) for y in Y.T]
+        fitted = [_FIT[self.kind](X, y, counted, self.C, self.seed) for y in Y.T]
         self.coef_ = np.stack([coefficients for coefficients, _ in fitted], axis=1).astype(np.float32)
         self.intercept_ = np.array([intercept for _, intercept in fitted], np.float32)
         return self

@@ -19,7 +19,7 @@ from models.cache import RowCache
 from models.products import in_blocks
 from models.tokens import TokenBatch
 
-_LONGEST = 80  # maximum number of tokens of a post during fitting
+_LONGEST = 200  # maximum number of tokens of a post during fitting
 _BATCH = 256
 _LEARNING_RATE = 3e-3
 _DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.3
@@ -95,9 +95,14 @@ class ConvolutionalScorer:
         self._places = range(-(width // 2), width // 2 + 1)
 
     def fit(
-        self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None] = lambda epoch: None
+        self,
+        words: sparse.csr_matrix,
+        posts: TokenBatch,
+        targets: Float32s,
+        weights: Float32s | None = None,
+        progress: Callable[[str], None] = lambda epoch: None,
     ) -> Self:
-        """Fit by Adam on the cross-entropy of all targets.
+        """Fit by Adam on the weighted cross-entropy of all targets.
 
         Parameters
         ----------
@@ -107,17 +112,21 @@ class ConvolutionalScorer:
             Posts to learn from.
         targets : ndarray of float32, shape (n_posts, n_targets)
             Labels, or a teacher's probabilities.
+        weights : ndarray of float32, shape (n_posts,), optional
+            How much each post counts; by default, all count the same.
         progress : callable, optional
             Called at the start of each epoch.
         """
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):  # one thread sums in the same order on any number of cores
-            return self._fit(words, posts, targets, progress)
+            return self._fit(words, posts, targets, np.ones(len(posts), np.float32) if weights is None else weights, progress)
 
-    def _fit(self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, progress: Callable[[str], None]) -> Self:
+    def _fit(
+        self, words: sparse.csr_matrix, posts: TokenBatch, targets: Float32s, weights: Float32s, progress: Callable[[str], None]
+    ) -> Self:
         rng = np.random.default_rng(self.seed)
-        share = targets.mean(axis=0, dtype=np.float64)
+        share = np.average(targets, axis=0, weights=weights)
         vectors = rng.normal(0, 0.1, (words.shape[1], self.dimensions)).astype(np.float32)
         spread = (self.dimensions * self.width) ** -0.5
         filters = rng.normal(0, spread, (self.dimensions, self.width * self.filters)).astype(np.float32)
@@ -132,7 +141,8 @@ class ConvolutionalScorer:
             for batch in self._batches(posts, rng):
                 done = (adam.steps + 1) / steps
                 rate = _LEARNING_RATE * min(done / 0.1, (1 - done) / 0.9)
-                adam.step(self._gradients(parameters, words, self._padded(posts, batch, len(posts.types)), targets[batch], rng), rate)
+                padded = self._padded(posts, batch, len(posts.types))
+                adam.step(self._gradients(parameters, words, padded, targets[batch], weights[batch], rng), rate)
         return self.restore(vectors.astype(np.float16), filters.astype(np.float16), hidden, coef, intercept)
 
     @staticmethod
@@ -158,9 +168,15 @@ class ConvolutionalScorer:
         return padded
 
     def _gradients(
-        self, parameters: list[Float32s], words: sparse.csr_matrix, padded: Int64s, targets: Float32s, rng: np.random.Generator
+        self,
+        parameters: list[Float32s],
+        words: sparse.csr_matrix,
+        padded: Int64s,
+        targets: Float32s,
+        weights: Float32s,
+        rng: np.random.Generator,
     ) -> list[Float32s]:
-        """Return the gradients of a batch's mean cross-entropy for each parameter; dropout leaves out words and responses at random."""
+        """Return the gradients of a batch's weighted cross-entropy for each parameter; dropout leaves out words and responses at random."""
         vectors, filters, hidden, coef, intercept = parameters
         nothing = words.shape[0]
         behind = padded == nothing
@@ -185,7 +201,7 @@ class ConvolutionalScorer:
         pooled = greatest * heard
         units = np.maximum(pooled @ hidden, 0)
         # The backward pass starts here.
-        error = (1 / (1 + np.exp(-(units @ coef + intercept))) - targets) / np.float32(len(targets))
+        error = (1 / (1 + np.exp(-(units @ coef + intercept))) - targets) * (weights / np.float32(len(targets)))[:, None]
         of_units = (error @ coef.T) * (units > 0)
         of_responses = (of_units @ hidden.T) * heard * (greatest > 0)
         posts, columns = np.arange(len(padded))[:, None], np.arange(self.filters)

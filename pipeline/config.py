@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from models.config import ModelConfig, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(gt=0)]
 
 
 def mask_password(text: str) -> str:
@@ -31,6 +32,9 @@ class Columns(Section):
     author: str | None = "author"
     created_at: str | None = "created_at"
     source: str | None = "source"
+    # How much a post counts in training, and whether its labels can be read either way.
+    weight: str | None = "weight"
+    unsure: str | None = "unsure"
 
 
 class Split(Section):
@@ -51,6 +55,10 @@ class Data(Section):
 
     sources: Annotated[list[str], Field(min_length=1)]
     columns: Columns = Columns()
+    # How much the posts of each source count in training; those of other sources count 1.
+    weights: dict[str, Weight] = Field(default_factory=dict)
+    # How much a post counts whose column `unsure` is true.
+    unsure: Weight = 1.0
     drop_overlap: bool = True
     split: Split = Split()
 

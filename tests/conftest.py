@@ -88,7 +88,7 @@ def invent(n_posts: int = 240, n_authors: int = 120, seed: int = 0) -> Posts:
 
 def training(tokens: TokenBatch, Y: np.ndarray, groups: np.ndarray, auxiliary: np.ndarray | None = None) -> TrainingTokens:
     """Tokenised posts as `Classifier.fit_tokens` takes them; without auxiliary labels by default."""
-    return TrainingTokens(tokens, Y, groups, Y[:, :0] if auxiliary is None else auxiliary)
+    return TrainingTokens(tokens, Y, groups, Y[:, :0] if auxiliary is None else auxiliary, np.ones(len(Y), np.float32))
 
 
 def model_config(**changes: Any) -> ModelConfig:

@@ -205,7 +205,8 @@ class TestRows:
         columns = Columns(id="tweet", text="body", labels="tags", author="who", source=None)
         path = jsonl("named.jsonl", [{"tweet": 5, "body": "words", "tags": ["other"], "who": 9, "source": "left out"}])
         (record,) = load(path, cut=False, columns=columns).splits["all"]
-        assert record == {"id": "5", "text": "words", "labels": ["other"], "author": "9", "created_at": None, "source": None}
+        named = {"id": "5", "text": "words", "labels": ["other"], "author": "9", "created_at": None, "source": None, "weight": 1}
+        assert record == named
 
     def test_labels_are_ordered_as_the_set_and_given_once(self, jsonl):
         corpus = load(jsonl("order.jsonl", [row(0, ["other", "street", "assault", "street"])]), cut=False)
@@ -505,3 +506,27 @@ def test_mixed_up_columns_show_no_post(jsonl, field):
         load(path, columns=Columns(**{field: "text"}))
     assert "boss" not in str(caught.value)
     assert "a text of 16 characters" in str(caught.value)
+
+
+class TestWeights:
+    def test_posts_count_by_their_column_their_source_and_whether_they_are_unsure(self, jsonl):
+        first = jsonl("first.jsonl", [row(0, weight=2), row(1, unsure=True), row(2, weight="0.5", unsure=False), row(3, weight=None)])
+        second = jsonl("second.jsonl", [row(4, source="forum"), row(5, unsure=True, weight=4, source="forum"), row(6, source="web")])
+        corpus = load(f"train={first}", f"train={second}", weights={"forum": 0.25, "none": 3}, unsure=0.5)
+        assert corpus.splits["train"]["weight"] == [6, 1.5, 1.5, 3, 0.25, 0.5, 1]
+        np.testing.assert_array_equal(corpus.to_learn_from().weights, [6, 1.5, 1.5, 3, 0.25, 0.5, 1])
+
+    def test_weights_are_part_of_the_digest(self, jsonl):
+        digests = {load(f"train={jsonl('a.jsonl', [row(0, weight=weight), row(1)])}").sha256 for weight in (1, 2, None)}
+        assert len(digests) == 2
+
+    @pytest.mark.parametrize("weight", [0, -1, "heavy", "nan", "inf"])
+    def test_weight_that_is_no_number_above_zero_is_refused(self, jsonl, refused, weight):
+        file = jsonl("a.jsonl", [row(0), row(1, weight=weight)])
+        with refused(file, "row 2", "weight", "--set data.columns.weight=null"):
+            load(f"train={file}")
+
+    def test_weight_of_no_source_is_refused(self, jsonl, refused):
+        file = jsonl("a.jsonl", [row(0, source="forum"), row(1)])
+        with refused("data.weights", "'form'", "forum, none"):
+            load(f"train={file}", weights={"form": 0.25})

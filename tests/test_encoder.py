@@ -11,6 +11,7 @@ transformers = pytest.importorskip("transformers")
 
 from safetensors.torch import load_file  # noqa: E402 - needs torch
 
+from pipeline.teaching import encoder  # noqa: E402 - needs both
 from pipeline.teaching.encoder import Encoder  # noqa: E402 - needs both
 from pipeline.teaching.teacher import teach  # noqa: E402
 
@@ -37,39 +38,77 @@ def texts_of(n_posts: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
     return texts, np.array([["zaxa" in text, "wiku" in text] for text in texts], np.float32)
 
 
-def taught(tiny: Path, **wanted) -> Encoder:
+def taught(tiny: Path, kept: Path, **wanted) -> Encoder:
     texts, targets = texts_of(200)
-    return Encoder(tiny, 2, **{"epochs": 12, "learning_rate": 2e-2, **wanted}).fit(texts, targets)
+    return Encoder(tiny, 2, **{"epochs": 12, "learning_rate": 2e-2, **wanted}).fit(texts, targets, np.ones(200, np.float32), kept)
 
 
-def test_encoder_learns_what_tells_the_labels(tiny):
+def test_encoder_learns_what_tells_the_labels(tiny, tmp_path):
     texts, targets = texts_of(100, seed=1)
-    scores = taught(tiny).decision_function(texts)
+    scores = taught(tiny, tmp_path / "kept").decision_function(texts)
     assert scores.shape == (100, 2)
     assert ((scores > 0) == (targets == 1)).mean() > 0.95
 
 
-def test_same_seed_gives_the_same_scores(tiny):
+def test_same_seed_gives_the_same_scores(tiny, tmp_path):
     texts, _ = texts_of(9)
-    first, again, other = (taught(tiny, epochs=1, seed=seed).decision_function(texts) for seed in (1, 1, 2))
+    first, again, other = (taught(tiny, tmp_path / "kept", epochs=1, seed=seed).decision_function(texts) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
 
 
+class Stopped(Exception):  # noqa: N818 - nothing is wrong
+    pass
+
+
+def test_stopped_run_continues_with_the_same_results(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder, "_KEPT_EVERY", 4)
+    texts, _ = texts_of(9)
+    whole = taught(tiny, tmp_path / "whole", epochs=2).decision_function(texts)
+    losses = Encoder._loss
+
+    def stopping(self, ids, rows, *others):
+        stopping.left -= 1
+        if not stopping.left:
+            raise Stopped
+        return losses(self, ids, rows, *others)
+
+    stopping.left = 7
+    monkeypatch.setattr(Encoder, "_loss", stopping)
+    with pytest.raises(Stopped):
+        taught(tiny, tmp_path / "kept", epochs=2)
+    stopping.left = 11  # of 14 steps, four were kept: the other ten are done now
+    np.testing.assert_array_equal(taught(tiny, tmp_path / "kept", epochs=2).decision_function(texts), whole)
+
+
+def test_damaged_state_is_refused(tiny, tmp_path, refused):
+    (tmp_path / "kept").write_bytes(b"no safetensors")
+    with refused(tmp_path / "kept", "damaged", "delete it"):
+        taught(tiny, tmp_path / "kept")
+
+
+def test_posts_without_weight_teach_nothing(tiny, tmp_path):
+    texts, targets = texts_of(200)
+    wrong = np.concatenate([targets, 1 - targets])
+    weights = np.repeat(np.array([1, 0], np.float32), 200)
+    learnt = Encoder(tiny, 2, epochs=12, learning_rate=2e-2).fit(texts * 2, wrong, weights, tmp_path / "kept")
+    assert ((learnt.decision_function(texts) > 0) == (targets == 1)).mean() > 0.95
+
+
 def test_scores_and_vectors_are_those_of_each_post_in_the_order_given(tiny):
     texts, _ = texts_of(150)
-    encoder = Encoder(tiny, 2)
-    for of_posts in (encoder.decision_function, encoder.embed):
+    untaught = Encoder(tiny, 2)
+    for of_posts in (untaught.decision_function, untaught.embed):
         together = of_posts(texts)
         for number in range(0, 150, 15):
-            np.testing.assert_allclose(of_posts([texts[number]])[0], together[number], atol=1e-5)
-    assert encoder.embed(WORDS).shape == (8, 16)
+            np.testing.assert_allclose(of_posts([texts[number]])[0], together[number], atol=1e-2 if encoder._BFLOAT16 else 1e-5)
+    assert untaught.embed(WORDS).shape == (8, 16)
 
 
 def test_only_the_beginnings_of_long_posts_are_read(tiny):
-    encoder = Encoder(tiny, 2, max_tokens=10)
+    short = Encoder(tiny, 2, max_tokens=10)
     long = "ba de fi go lu ma ba de"
-    np.testing.assert_allclose(*(encoder.decision_function([f"{long} {end}"]) for end in ("zaxa", "wiku go")), atol=1e-6)
+    np.testing.assert_allclose(*(short.decision_function([f"{long} {end}"]) for end in ("zaxa", "wiku go")), atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [None, "{}"])

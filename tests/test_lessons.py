@@ -30,7 +30,9 @@ def material_of(posts: list[list[str]], **changes) -> Material:
     targets = np.zeros((TRAIN, 2), np.int8)
     targets[[1, 4, 7, 8], 0] = 1
     targets[5, 1] = 1
-    whole = Material(TokenBatch.from_lists(posts), targets, np.arange(TRAIN) % FOLDS, np.arange(len(posts)), seed=7)
+    whole = Material(
+        TokenBatch.from_lists(posts), targets, np.ones(TRAIN, np.float32), np.arange(TRAIN) % FOLDS, np.arange(len(posts)), seed=7
+    )
     return dataclasses.replace(whole, **changes)
 
 

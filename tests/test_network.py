@@ -185,12 +185,13 @@ def batch_of(seed: int, width: int):
 def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch, seed, width):
     dropping(monkeypatch)
     scorer, posts, words, padded, targets, parameters = batch_of(seed, width)
-    gradients = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
+    weights = np.random.default_rng(seed).random(len(targets), np.float32) * 2
+    gradients = scorer._gradients(parameters, words, padded, targets, weights, np.random.default_rng(0))
 
     def loss(vectors, filters, hidden, coef, intercept):
         of_word = dict(zip(posts.types, words.toarray().astype(np.float64) @ vectors, strict=True))
         scores = np.stack([plain(post, width, of_word, filters, hidden, coef, intercept) for post in posts.to_lists()])
-        return (np.logaddexp(0, scores) - targets * scores).sum() / len(targets)
+        return ((np.logaddexp(0, scores) - targets * scores) * weights[:, None]).sum() / len(targets)
 
     rng = np.random.default_rng(seed)
     precise = [parameter.astype(np.float64) for parameter in parameters]
@@ -206,7 +207,8 @@ def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch
 def test_what_is_left_out_teaches_nothing(monkeypatch, dropped):
     dropping(monkeypatch, **{dropped: 1.0 if dropped == "words" else 1 - 1e-9})
     scorer, _, words, padded, targets, parameters = batch_of(0, 3)
-    vectors, filters, hidden, coef, intercept = scorer._gradients(parameters, words, padded, targets, np.random.default_rng(0))
+    once = np.ones(len(targets), np.float32)
+    vectors, filters, hidden, coef, intercept = scorer._gradients(parameters, words, padded, targets, once, np.random.default_rng(0))
     assert not vectors.any()
     assert not filters.any()
     assert not hidden.any()
@@ -303,5 +305,5 @@ def test_each_epoch_is_told():
     told: list[str] = []
     batch = TokenBatch.from_lists([["a"], ["b"]])
     features = TfidfFeatures(1, None, 1, 1).fit(batch)
-    ConvolutionalScorer(2, 2, 3, 2, 2, 0).fit(features.of_words(batch.types), batch, np.array([[0], [1]], np.float32), told.append)
+    ConvolutionalScorer(2, 2, 3, 2, 2, 0).fit(features.of_words(batch.types), batch, np.array([[0], [1]], np.float32), progress=told.append)
     assert told == ["epoch 1 of 2", "epoch 2 of 2"]

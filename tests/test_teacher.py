@@ -35,7 +35,7 @@ class Slow:
         self.targets = np.empty((0, n_targets))
         self.made.append(self)
 
-    def fit(self, texts, targets, progress) -> "Slow":
+    def fit(self, texts, targets, weights, kept, progress) -> "Slow":
         self.fitted, self.targets = texts, targets
         progress("step 50 of 50")
         return self

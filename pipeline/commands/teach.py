@@ -14,7 +14,7 @@ def main(
     data: Annotated[list[str], typer.Option(help="As in train.py, with unlabelled=FILE. Repeatable.")],
     out: Annotated[Path, typer.Option(help="File for the lessons (safetensors).")],
     config: Annotated[list[Path] | None, typer.Option(help="As in train.py. Repeatable.")] = None,
-    composed: Annotated[int, typer.Option(min=1, help="Number of posts to compose per fold.")] = 150_000,
+    composed: Annotated[int, typer.Option(min=1, help="Number of posts to compose per fold.")] = 100_000,
     teachers: Annotated[int, typer.Option(min=1, help="Number of teachers to fine-tune per fold.")] = 2,
     work: Annotated[Path, typer.Option(help="Folder for intermediate results.")] = Path("runs/teacher"),
     threads: Annotated[int, typer.Option(min=1, help="Number of threads for torch.")] = 1,

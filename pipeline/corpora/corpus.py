@@ -17,7 +17,10 @@ from pipeline.config import Split
 
 SPLITS = ("train", "validation", "test")
 _STRING = datasets.Value("string")
-_FEATURES = dict.fromkeys(("id", "text", "author", "created_at", "source"), _STRING) | {"labels": datasets.List(_STRING)}
+_FEATURES = dict.fromkeys(("id", "text", "author", "created_at", "source"), _STRING) | {
+    "labels": datasets.List(_STRING),
+    "weight": datasets.Value("float32"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Record:
     author: str | None = None
     created_at: str | None = None
     source: str | None = None
+    weight: float = 1.0
     further: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -74,6 +78,8 @@ class TrainingPosts:
         Labels of the train posts.
     auxiliary : ndarray of 0 and 1, shape (n_train_posts, n_auxiliary)
         Auxiliary labels of the train posts.
+    weights : ndarray of float32, shape (n_train_posts,)
+        How much each train post counts in fitting.
     sources : list of str, length n_train_posts
         Source of each train post, as `models.targets.source_names` calls it.
     """
@@ -82,11 +88,12 @@ class TrainingPosts:
     groups: NDArray[np.int64]
     Y: NDArray[np.int8]
     auxiliary: NDArray[np.int8]
+    weights: NDArray[np.float32]
     sources: list[str]
 
     def tokenised(self, tokenizer: PostTokenizer) -> TrainingTokens:
         """Return the posts, tokenised, in the form that `Classifier.fit_tokens` takes."""
-        return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary, self.sources)
+        return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary, self.weights, self.sources)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Corpus:
     overlapping : ndarray of bool, shape (n_train_posts,)
         Which train posts repeat an earlier one or overlap another split and have not been dropped.
     sha256 : str
-        Digest of the splits' names and of the ids, texts and labels in them, in order.
+        The result of `corpus_digest`.
     unlabelled : datasets.Dataset
         Posts without labels, to be labelled by a teacher (see `models.lessons`), with the columns of `Record`. Every text occurs
         once and is not in any split (after `without_overlap`); posts by authors of splits other than train are excluded.
@@ -159,8 +166,9 @@ class Corpus:
         parts = self.splits["train"], self.unlabelled
         texts = [normalise(text) for part in parts for text in part["text"]]
         groups = author_numbers((author for part in parts for author in part["author"]), len(texts))
-        sources = source_names(parts[0]["source"], parts[0].num_rows)
-        return TrainingPosts(texts, groups, self.targets("train", self.labels), self.targets("train", self.auxiliary), sources)
+        labels, auxiliary = self.targets("train", self.labels), self.targets("train", self.auxiliary)
+        weights = np.array(parts[0]["weight"], np.float32)
+        return TrainingPosts(texts, groups, labels, auxiliary, weights, source_names(parts[0]["source"], parts[0].num_rows))
 
     def without_overlap(self) -> "Corpus":
         """Return the corpus without train posts that repeat an earlier one or overlap another split."""
@@ -175,7 +183,7 @@ class Corpus:
     def only_train(self) -> "Corpus":
         """Return a corpus of the train posts alone, with their own digest, so that nothing can depend on another split."""
         digest = hashlib.sha256()
-        for row in self.splits["train"].select_columns(["id", "text", "labels", "author"]):
+        for row in self.splits["train"].select_columns(["id", "text", "labels", "author", "weight"]):
             digest.update(json.dumps(list(row.values())).encode())
         for row in self.unlabelled.select_columns(["text", "author"]):
             digest.update(json.dumps(list(row.values())).encode())
@@ -210,7 +218,7 @@ def further_name(name: str) -> str:
 
 
 def corpus_digest(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.Dataset) -> str:
-    """Return the SHA-256 of the splits' names and of the ids, texts and labels in them, in order.
+    """Return the SHA-256 of the splits' names and of the ids, texts and labels in them, in order, and of weights other than 1.
 
     Parameters
     ----------
@@ -226,8 +234,8 @@ def corpus_digest(splits: Mapping[str, datasets.Dataset], unlabelled: datasets.D
     """
     digest = hashlib.sha256()
     for name, rows in {**splits, "unlabelled": unlabelled}.items():
-        for identifier, text, labels in zip(rows["id"], rows["text"], rows["labels"], strict=True):
-            digest.update(json.dumps([name, identifier, text, labels]).encode())
+        for identifier, text, labels, weight in zip(rows["id"], rows["text"], rows["labels"], rows["weight"], strict=True):
+            digest.update(json.dumps([name, identifier, text, labels, *([weight] if weight != 1 else [])]).encode())
     return digest.hexdigest()
 
 

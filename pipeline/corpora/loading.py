@@ -80,6 +80,13 @@ def _dated(loaded: dict[str | None, list[Record]], dates: Dates) -> dict[str | N
     return {split: [replace(record, created_at=next(settled)) for record in records] for split, records in loaded.items()}
 
 
+def _check_weights(data: Data, loaded: dict[str | None, list[Record]]) -> None:
+    """Raise an error if a weight is given for a source that no post has."""
+    found = sorted({record.source or "none" for records in loaded.values() for record in records})
+    if unknown := [name for name in data.weights if name not in found]:
+        raise InputError(f"data.weights: no post has the source {unknown[0]!r}; the sources are {', '.join(found)}")
+
+
 def load_corpus(
     data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = (), posts: Posts | None = None
 ) -> Corpus:
@@ -118,9 +125,10 @@ def load_corpus(
     >>> {name: rows.num_rows for name, rows in corpus.splits.items()}
     {'train': 1500, 'validation': 213, 'test': 426}
     """
-    reader, passed_over = Reader(labels, data.columns, further), list[str]()
+    reader, passed_over = Reader(labels, data.columns, further, data.weights, data.unsure), list[str]()
     dates = Dates(data.columns.created_at or "created_at")
     loaded = _dated(_by_split(data, reader, posts, passed_over), dates)
+    _check_weights(data, loaded)
     if None in loaded:
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from models.config import LabelSet
@@ -51,6 +52,10 @@ class Reader:
         Which column holds which field of a record.
     further : sequence of str
         Other columns to keep, where rows have them.
+    weights : mapping of str to float, optional
+        How much the posts of a source count, by the value of their column ``source``; others count 1.
+    unsure : float, optional
+        How much posts count whose column ``unsure`` is true.
 
     Attributes
     ----------
@@ -58,10 +63,18 @@ class Reader:
         One line for each file or data set that is not as the config says, which tells how it was read.
     """
 
-    def __init__(self, labels: LabelSet, columns: Columns, further: Sequence[str]) -> None:
+    def __init__(
+        self,
+        labels: LabelSet,
+        columns: Columns,
+        further: Sequence[str],
+        weights: Mapping[str, float] = MappingProxyType({}),
+        unsure: float = 1.0,
+    ) -> None:
         self.labels, self.columns, self.further = labels, columns, further
         self.cells = LabelCells(labels)
         self.labelled = True  # whether rows are expected to have labels
+        self.weights, self.unsure = weights, unsure
         self.places: dict[str, str] = {}
         self.stems: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
@@ -123,6 +136,20 @@ class Reader:
         self.notes += [f"{origin}: {'; '.join(told)}"] if told else []
         return [record for record in made if record]
 
+    def _weight(self, fields: dict[str, Any], columns: Columns, number: int, problems: Problems) -> float:
+        """Return how much a post counts: the product of its own weight, that of its source, and that of unsure posts if it is one."""
+        value = _optional(fields, columns.weight)
+        try:
+            own = 1.0 if value is None else float(value)
+        except ValueError:
+            own = math.nan
+        if not 0 < own < math.inf:
+            shown = shown_value(fields[columns.weight or ""])
+            fix = "make it a number above 0, or ignore the column: --set data.columns.weight=null"
+            problems.add(number, "weight", f"{columns.weight} is {shown}; {fix}")
+        unsure = (_optional(fields, columns.unsure) or "").lower() in ("true", "1", "1.0", "yes")
+        return own * self.weights.get(_optional(fields, columns.source) or "none", 1.0) * (self.unsure if unsure else 1.0)
+
     def _record(self, post: Post, columns: Columns, labelling: Labelling, problems: Problems, stem: str) -> Record | None:
         """Make a record of a post; if it has a problem, add that to `problems` and return None."""
         fields, number = post.fields, post.number
@@ -153,5 +180,6 @@ class Reader:
             _author(fields, columns.author),
             _optional(fields, columns.created_at),
             _optional(fields, columns.source),
+            self._weight(fields, columns, number, problems),
             {name: _optional(fields, name) for name in self.further},
         )

@@ -165,7 +165,9 @@ def teach(
         taught = np.flatnonzero(material.fold != fold)
         # Seeds are distinct and do not depend on the number of teachers, so more teachers can be added later.
         teacher = _new_encoder(encoder, len(names), 1 + fold + number * folds, threads)
-        teacher.fit([texts[row] for row in taught], material.targets[taught].astype(np.float32), told)
+        kept = folder / f"fold{fold}-teacher{number}-unfinished.safetensors"
+        teacher.fit([texts[row] for row in taught], material.targets[taught].astype(np.float32), material.weights[taught], kept, told)
+        kept.unlink(missing_ok=True)
         told("labelling posts")
         return teacher
 
