@@ -26,6 +26,7 @@ from pipeline.evaluation.promotion import check_floors, decide_promotion, decisi
 from pipeline.evaluation.results import Behaviour, DataChecks, Gate, Prevalence, Results
 from pipeline.evaluation.seen import measure_unseen
 from pipeline.evaluation.slices import drawn_at_random
+from pipeline.evaluation.swaps import SwapSet, load_swaps, measure_swaps
 from pipeline.fingerprints import Fingerprints, read_fingerprints
 from pipeline.report import figures
 from pipeline.report.note import evaluation_note, short_name
@@ -62,6 +63,16 @@ def _check_labels(model: Classifier, config: Config) -> None:
     if set(config.labels.names) != set(model.labels):
         has, wanted = ", ".join(model.labels), ", ".join(config.labels.names)
         raise InputError(f"the model has the labels {has}, but the config has {wanted}; choose a config with the model's labels")
+
+
+def _invented(config: Config, promoting: bool) -> tuple[list[Case], SwapSet | None]:
+    """Read the behavioural cases and the swaps, and check that they suffice for a promotion."""
+    wanted = config.evaluation
+    cases = load_cases(wanted.behaviour, config.labels) if wanted.behaviour else []
+    swaps = load_swaps(wanted.swaps, config.labels) if wanted.swaps else None
+    if promoting:
+        check_floors(config.promotion, (case.functionality for case in cases), swaps is not None)
+    return cases, swaps
 
 
 def _behaviour(model: Classifier, cases: list[Case]) -> Behaviour:
@@ -143,6 +154,7 @@ def _measure(
     split: str,
     config: Config,
     cases: list[Case],
+    swaps: SwapSet | None,
     against: Classifier | None,
     scores: Scores | None,
     trained_on: Fingerprints | None,
@@ -152,6 +164,7 @@ def _measure(
     analysis = analyse(evaluation, corpus, split, model, config.evaluation, config.seed, against)
     progress("trying behavioural cases")
     behaviour = _behaviour(model, cases) if cases else None
+    swapped = measure_swaps(swaps, model.labels, model.predict_proba, model.decide) if swaps else None
     progress("looking for leaks and label errors")
     data = _data(model, as_it_came, corpus, split, evaluation)
     counted = "posts" in model.description_.get("training_data", {})  # missing from a model saved without train.py
@@ -165,6 +178,7 @@ def _measure(
         evaluated=evaluation.title,
         seen_in_training=measure_unseen(model, evaluation, corpus, split, trained_on) if trained_on else None,
         behaviour=behaviour,
+        swaps=swapped,
         data=data,
         features=features,
         prevalence=_prevalence(corpus, config, split, evaluation, model, scores) if scores else None,
@@ -253,9 +267,7 @@ def evaluate(
         _check_fitted(against, "against")
         check_comparable(model, against)
     progress("reading the data")
-    cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []
-    if promote is not None:
-        check_floors(config.promotion, (case.functionality for case in cases))
+    cases, swaps = _invented(config, promote is not None)
     as_it_came = _load(model, config, posts, split)
     config = config if posts is None else config.reading(IN_MEMORY)
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
@@ -277,7 +289,7 @@ def evaluate(
     with tracking.run(f"evaluate {called} · {short_name(config.data.sources)} {chosen}", out) as run_id:
         progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
         evaluation = evaluate_split(model, corpus, chosen)
-        results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, progress)
+        results = _measure(model, evaluation, as_it_came, corpus, chosen, config, cases, swaps, champion, unlabelled, known, progress)
 
         def write(found: Results) -> None:
             about = _about(called, model, config, corpus, evaluation)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from models.explanation import StrongestFeatures
 from pipeline.checks.findings import Conflicts, LabelErrors, Repeats, SharedAuthors, SplitCounts, Suspect
+from pipeline.evaluation.swaps import Swaps
 from pipeline.metrics import Baselines, Metrics, ReliabilityBin
 from pipeline.result_base import Interval, Result
 
@@ -349,8 +350,9 @@ class Analysis(Result):
 
 
 class Results(SplitMetrics):
-    """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
+    """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour, swaps, data, features.
 
+    `behaviour` and `swaps` are None if the config names no file of them.
     `model` is a digest; `evaluated` says which posts were measured. `seen_in_training` is None if it is not known what the model was
     trained on. `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
     """
@@ -368,6 +370,7 @@ class Results(SplitMetrics):
     comparison: Comparison | None = None
     seen_in_training: Seen | None = None
     behaviour: Behaviour | None
+    swaps: Swaps | None = None
     data: DataChecks
     features: dict[str, StrongestFeatures]
     prevalence: Prevalence | None = None
