@@ -37,6 +37,20 @@ def test_every_label_and_none_is_carried_and_labels_are_the_codebook_s(shipped):
         assert not ("other_disclosure" in one.labels and SPECIFIC & set(one.labels)), one.carrier_id
 
 
+def test_pages_count_what_is_there(shipped):
+    card = (ROOT / "data/swaps/README.md").read_text(encoding="utf-8")
+    kinds = {value.kind for value in shipped.values} - {CONTROL}
+    assert (
+        f"| {len(shipped.carriers)} posts, at least five of each label and {sum(not one.labels for one in shipped.carriers)} without any"
+        in card
+    )
+    assert f"| {len(shipped.values)} values of {len(kinds)} kinds" in card
+    assert f"| {len(shipped.jobs)} harmless posts" in card
+    page = (ROOT / "docs/how_to/read_a_report.md").read_text(encoding="utf-8")
+    assert f"In [{len(shipped.carriers)} invented posts](../../data/swaps/README.md)" in page
+    assert f"how many of {len(shipped.jobs)} harmless posts" in page
+
+
 def test_what_must_not_matter_is_there_with_controls(shipped):
     kinds = {value.kind for value in shipped.values}
     assert kinds >= {
