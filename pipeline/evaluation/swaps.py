@@ -231,7 +231,7 @@ def load_swaps(path: str, labels: LabelSet) -> SwapSet:
 
 def _swapped(labels: Sequence[str], shifts: NDArray[np.float64], changed: NDArray[np.bool_]) -> Swapped:
     most = int(np.abs(shifts).argmax())
-    means = {label: float(shift) for label, shift in zip(labels, shifts, strict=True)}
+    means = {label: round(float(shift), 6) + 0.0 for label, shift in zip(labels, shifts, strict=True)}
     return Swapped(
         posts=changed.shape[0] * changed.shape[1],
         shifts=means,
