@@ -259,18 +259,24 @@ def test_a_name_becomes_one_of_the_other_gender_wherever_it_stands():
 
 @pytest.fixture
 def folder(jsonl):
-    texts = {"a": ("He followed me.", "x"), "b": ("Nothing here.", None), "c": ("My sister told me.", None), "d": ("She won.", "x")}
+    texts = {
+        "e": ("He Lost!", "x"),
+        "a": ("He followed me.", "x"),
+        "b": ("Nothing here.", None),
+        "c": ("My sister told me.", None),
+        "d": ("She won.", "x"),
+    }
     train = [{"id": name, "text": text, "labels": ["assault"], "author": author} for name, (text, author) in texts.items()]
-    jsonl("data/validation.jsonl", [{"id": "v", "text": "He lost.", "labels": [], "author": "v"}])
+    jsonl("data/validation.jsonl", [{"id": "v", "text": "She lost!", "labels": [], "author": "v"}])
     return jsonl("data/train.jsonl", train).parent
 
 
-def test_copies_have_the_labels_and_the_author_of_their_posts(folder):
+def test_copies_have_the_labels_and_the_author_of_their_posts_and_repeat_no_post(folder):
     plain = load_training_corpus(load_config([], [], [str(folder)]))
     corpus = load_training_corpus(load_config([], ["data.swaps=true"], [str(folder)]))
     train = corpus.splits["train"].to_list()
-    assert [row["id"] for row in train] == ["a", "b", "c", "d", "a swapped", "c swapped", "d swapped"]
-    assert [row["text"] for row in train[4:]] == ["She followed me.", "My brother told me.", "He won."]
+    assert [row["id"] for row in train] == ["e", "a", "b", "c", "d", "a swapped", "c swapped", "d swapped"]
+    assert [row["text"] for row in train[5:]] == ["She followed me.", "My brother told me.", "He won."]
     assert {tuple(row["labels"]) for row in train} == {("assault",)}
     groups = dict(zip((row["id"] for row in train), corpus.groups("train").tolist(), strict=True))
     assert groups["a"] == groups["a swapped"] == groups["d swapped"]
@@ -280,7 +286,7 @@ def test_copies_have_the_labels_and_the_author_of_their_posts(folder):
     assert corpus.sha256 != plain.sha256
     assert "3 train posts copied with genders and first names swapped" in corpus.notes
     posts = corpus.to_learn_from()
-    assert len(posts.texts) == len(posts.Y) == len(posts.groups) == 7
+    assert len(posts.texts) == len(posts.Y) == len(posts.groups) == 8
 
 
 def test_copies_are_the_same_with_the_same_seed(folder):

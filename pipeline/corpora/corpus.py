@@ -173,11 +173,14 @@ class Corpus:
         """Return the corpus with copies of train posts after them, in which genders and first names are swapped (see `swapped`).
 
         A copy has the labels and the author of its post. If that has no author, the two share one of their own, so that no fold divides
-        them. Posts without such words are not copied.
+        them. Posts without such words are not copied, nor are those whose copy is a post of any split already.
         """
         train = self.splits["train"]
         texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]
-        changed = [k for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)) if text != copy]
+        known = {normalise(text) for rows in self.splits.values() for text in rows["text"]}
+        changed = [
+            k for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)) if text != copy and normalise(copy) not in known
+        ]
         alone = set(changed)
         authors = [
             f"author of {name}" if author is None and k in alone else author
