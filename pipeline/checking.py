@@ -60,7 +60,7 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
         When the data cannot be used.
     """
     progress("reading the data")
-    whole = load_training_corpus(config.model_copy(update={"data": config.data.model_copy(update={"drop_overlap": False})}))
+    whole = load_training_corpus(config.model_copy(update={"data": config.data.model_copy(update={"drop_overlap": False, "swaps": False})}))
     corpus = whole.without_overlap()
     progress("looking for repeats")
     found = check_splits(whole)

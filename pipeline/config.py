@@ -60,6 +60,7 @@ class Data(Section):
     # How much a post counts whose column `unsure` is true.
     unsure: Weight = 1.0
     drop_overlap: bool = True
+    swaps: bool = False
     split: Split = Split()
 
 
@@ -80,6 +81,7 @@ class Evaluation(Section):
     min_positives: Annotated[int, Field(ge=1)] = 10
     natural: Literal["all"] | Natural | None = None
     behaviour: str | None = "data/behaviour/cases.csv"
+    swaps: str | None = "data/swaps"
     recall: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] = 0.9
     guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
 
@@ -102,6 +104,8 @@ class Promotion(Section):
     max_seen: Annotated[float, Field(ge=0, le=1)] = 0.01
     behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.3
     behaviour_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=lambda: {"help_and_resources": 0.1})
+    max_swap_shift: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_swap_changes: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Tracking(Section):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +28,7 @@ from pipeline.evaluation.promotion import check_floors, decide_promotion, decisi
 from pipeline.evaluation.results import Behaviour, DataChecks, Gate, Prevalence, Results
 from pipeline.evaluation.seen import measure_unseen
 from pipeline.evaluation.slices import drawn_at_random
+from pipeline.evaluation.swaps import SwapSet, load_swaps, measure_swaps
 from pipeline.fingerprints import Fingerprints, read_fingerprints
 from pipeline.report import figures
 from pipeline.report.note import evaluation_note, short_name
@@ -73,6 +75,16 @@ def _check_labels(model: Classifier, config: Config) -> None:
     if set(config.labels.names) != set(model.labels):
         has, wanted = ", ".join(model.labels), ", ".join(config.labels.names)
         raise InputError(f"the model has the labels {has}, but the config has {wanted}; choose a config with the model's labels")
+
+
+def _invented(config: Config, promoting: bool) -> tuple[list[Case], SwapSet | None]:
+    """Read the behavioural cases and the swaps, and check that they suffice for a promotion."""
+    wanted = config.evaluation
+    cases = load_cases(wanted.behaviour, config.labels) if wanted.behaviour else []
+    swaps = load_swaps(wanted.swaps, config.labels) if wanted.swaps else None
+    if promoting:
+        check_floors(config.promotion, (case.functionality for case in cases), swaps is not None)
+    return cases, swaps
 
 
 def _behaviour(model: Classifier, cases: list[Case], operating_point: str = BALANCED) -> Behaviour:
@@ -154,6 +166,7 @@ def _measure(
     split: str,
     config: Config,
     cases: list[Case],
+    swaps: SwapSet | None,
     against: Classifier | None,
     scores: Scores | None,
     trained_on: Fingerprints | None,
@@ -164,6 +177,7 @@ def _measure(
     analysis = analyse(evaluation, corpus, split, model, config.evaluation, config.seed, against, point)
     progress("trying behavioural cases")
     behaviour = _behaviour(model, cases, point) if cases else None
+    swapped = measure_swaps(swaps, model.labels, model.predict_proba, partial(model.decide, operating_point=point)) if swaps else None
     progress("looking for leaks and label errors")
     data = _data(model, as_it_came, corpus, split, evaluation)
     counted = "posts" in model.description_.get("training_data", {})  # missing from a model saved without train.py
@@ -178,6 +192,7 @@ def _measure(
         operating_point=point,
         seen_in_training=measure_unseen(model, evaluation, corpus, split, trained_on) if trained_on else None,
         behaviour=behaviour,
+        swaps=swapped,
         data=data,
         features=features,
         prevalence=_prevalence(corpus, config, split, evaluation, model, scores) if scores else None,
@@ -268,9 +283,7 @@ def evaluate(
     if promote is not None and operating_point != BALANCED:
         raise InputError(f"--promote compares models at the operating point balanced, not {operating_point}; leave --operating-point out")
     progress("reading the data")
-    cases = load_cases(config.evaluation.behaviour, config.labels) if config.evaluation.behaviour else []
-    if promote is not None:
-        check_floors(config.promotion, (case.functionality for case in cases))
+    cases, swaps = _invented(config, promote is not None)
     as_it_came = _load(model, config, posts, split)
     config = config if posts is None else config.reading(IN_MEMORY)
     corpus = as_it_came.without_overlap() if config.data.drop_overlap else as_it_came
@@ -293,7 +306,7 @@ def evaluate(
         progress(f"scoring {corpus.splits[chosen].num_rows:,} posts")
         evaluation = evaluate_split(model, corpus, chosen, operating_point)
         results = _measure(
-            model, evaluation, as_it_came, corpus, chosen, config, cases, champion, unlabelled, known, operating_point, progress
+            model, evaluation, as_it_came, corpus, chosen, config, cases, swaps, champion, unlabelled, known, operating_point, progress
         )
 
         def write(found: Results) -> None:

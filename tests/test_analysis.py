@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from few_swaps import FEW
 
 from models.config import Label, LabelSet
 from pipeline.checks import check_splits
@@ -12,6 +13,7 @@ from pipeline.corpora import load_corpus
 from pipeline.evaluation import evaluate_split, headline
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.results import Analysis, Behaviour, DataChecks, Difference, Functionality, Results, Sample
+from pipeline.evaluation.swaps import measure_swaps
 from pipeline.metrics import flatten_metrics
 
 LABELS = ["alpha", "beta"]
@@ -137,6 +139,7 @@ def test_a_run_logs_the_headlines(analysed, corpus):
         model=Known().digest_,
         evaluated="all",
         behaviour=Behaviour(cases=4, passed=3, rate=0.75, passed_by_silence=0, functionalities=functionalities),
+        swaps=measure_swaps(FEW, LABELS, lambda texts: np.repeat([[0.1, 0.9]], len(texts), axis=0).astype(np.float32), lambda p: p > 0.5),
         data=DataChecks.model_validate(check_splits(corpus).model_dump(exclude={"pairs"})),
         features={},
     )
@@ -144,6 +147,7 @@ def test_a_run_logs_the_headlines(analysed, corpus):
     assert logged["macro_f1"] == evaluation.metrics.macro_f1
     assert (logged["macro_f1_low"], logged["macro_f1_high"]) == analysis.intervals.macro_f1
     assert logged["behaviour"] == {"passed": 0.75}
+    assert logged["swaps"] == {"shift": pytest.approx(0), "changed": 0, "jobs_marked": 2}
     assert not {"slices", "thresholds", "reliability", "comparison"} & {name for name, value in logged.items() if isinstance(value, dict)}
     without = results.model_copy(update={"behaviour": None})
     assert not [name for name in flatten_metrics(headline(without)) if "behaviour" in name]

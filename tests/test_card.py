@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import invent, model_config, training
+from few_swaps import FEW
 from huggingface_hub import ModelCard
 
 from models import Classifier
@@ -23,7 +24,8 @@ from pipeline.evaluation import Results, evaluate_split, write_evaluation
 from pipeline.evaluation.analysis import analyse
 from pipeline.evaluation.behaviour import Case
 from pipeline.evaluation.results import MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
-from pipeline.report import card
+from pipeline.evaluation.swaps import measure_swaps
+from pipeline.report import card, page
 from pipeline.result_base import Interval
 from pipeline.scoring import Options, score_files
 
@@ -74,6 +76,7 @@ def made(tmp_path_factory) -> Path:
         model=model.digest_,
         evaluated=evaluation.title,
         behaviour=evaluating._behaviour(model, CASES),
+        swaps=measure_swaps(FEW, model.labels, model.predict_proba, model.decide),
         data=evaluating._data(model, data, data, "test", evaluation),
         features={label: strongest_features(model, label) for label in model.labels},
     )
@@ -132,6 +135,17 @@ def test_every_number_is_the_evaluation_s(made, write):
     assert "1,234 posts (SHA-256 `c0ffeec0ffee`)" in text
     weakest, strongest = rows(text, "### Does it do what a person would expect?")
     assert (weakest[:2], strongest[:2]) == (["impossible", "0 of 1"], ["telling words", "1 of 1"])
+
+
+def test_swaps_are_the_evaluation_s(made, write):
+    text, swaps = write()[3].read_text(), read(made).swaps
+    for row, (kind, found) in zip(rows(text, "### Do words matter that must not?"), swaps.kinds.items(), strict=True):
+        group, worst = found.worst
+        assert row[:5] == [kind, group, worst.label.replace("_", " "), f"{worst.shift:+.3f}", page.percent(found.changed)]
+        assert (row[5] == "–") == (found.control is None)
+    assert f"names a job, {len(swaps.jobs.marked)} are marked." in text
+    digest, description = read_description(made / "model")
+    assert "must not?" not in card.render_card(digest, description, 1, read(made).model_copy(update={"swaps": None}), [])
 
 
 def test_parts_are_shown_once_with_what_was_measured_and_as_text_only(made, write):

@@ -39,7 +39,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 PER_LABEL = ["precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold", "support"]
 OVERALL = ["macro_f1", "micro_f1", "mean_average_precision", "exact_match", "one_minus_hamming_loss", "example_jaccard"]
-RESULTS = ["seen_in_training", "sample", "intervals", "reliability", "thresholds", "mistakes", "slices", "behaviour", "data", "features"]
+RESULTS = [
+    "seen_in_training",
+    "sample",
+    "intervals",
+    "reliability",
+    "thresholds",
+    "mistakes",
+    "slices",
+    "behaviour",
+    "swaps",
+    "data",
+    "features",
+]
 FILES = ["metrics.json", "predictions.parquet", "report.html"]
 SAFECITY = ROOT / "configs" / "experiments" / "safecity.yaml"
 CANARY = "zyxcanary"
@@ -171,6 +183,13 @@ def test_behaviour_is_that_of_the_suite_with_the_words_behind_each_failure(evalu
         assert all(list(failure["words"]) == failure["failed"] for failure in found["failures"])
 
 
+def test_swaps_are_those_of_the_suite(evaluated):
+    swaps = evaluated.metrics["swaps"]
+    assert {"name", "pronoun", "religion", "age", "job", "dialect"} <= set(swaps["kinds"])
+    assert f"Swaps in {swaps['carriers']} posts" in evaluated.printed
+    assert swaps["jobs"]["posts"] == 40
+
+
 def test_shares_of_labels_are_estimated_from_scores(evaluated):
     total, months = evaluated.metrics["prevalence"]["total"], evaluated.metrics["prevalence"]["months"]
     assert (total["posts"], total["labelled"], list(total["labels"])) == (200, 80, LABELS)
@@ -193,6 +212,7 @@ def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked)
     assert "set evaluation.natural=all" in printed
     assert "none of the 80 posts was seen in training" in printed
     assert metrics["behaviour"] is None
+    assert metrics["swaps"] is None
 
 
 def test_leaks_are_counted_as_the_data_came_and_without_ids_of_pairs(evaluated):
@@ -226,6 +246,9 @@ def test_run_is_tied_to_the_model_of_another_experiment(evaluated, tracked):
     assert run.data.tags["evaluated"] == "test"
     assert run.data.metrics["test/macro_f1"] == pytest.approx(evaluated.metrics["macro_f1"])
     assert run.data.metrics["test/seen_in_training"] == 0
+    swaps = evaluated.metrics["swaps"]
+    assert run.data.metrics["swaps/changed"] == pytest.approx(max(kind["changed"] for kind in swaps["kinds"].values()))
+    assert run.data.metrics["swaps/jobs_marked"] == len(swaps["jobs"]["marked"])
     assert run.data.metrics["behaviour/passed"] == pytest.approx(evaluated.metrics["behaviour"]["rate"])
     tracking.connect(Tracking(uri=tracked.uri, experiment="evaluations"))
     model = mlflow.get_logged_model(tracking.find_model(tracked.first.model.digest_))
@@ -449,7 +472,7 @@ def test_settings_of_labels_are_checked_with_the_models_labels(here, other_label
 def test_cases_about_none_of_the_models_labels_are_shown_and_not_promoted(contest, tracked):
     contest.delete_registered_model_alias("disclosure", "champion")
     Path("cases.csv").write_text("functionality,case_id,contrast_id,text,test,labels,must,must_not\na,a-1,,ogled,labels,,ogling,\n")
-    values = [*NO_FLOORS, "evaluation.rounds=100", "evaluation.behaviour=cases.csv"]
+    values = [*NO_FLOORS, "evaluation.rounds=100", "evaluation.behaviour=cases.csv", "evaluation.swaps=null"]
     result = invoke("--model", tracked.out, "--promote", "disclosure", "--data", tracked.data, "--out", "out", *settings(values))
     assert result.exit_code == 3
     assert "behavioural cases about the model's labels" in result.stdout

@@ -24,7 +24,7 @@ pytest_plugins = ["tracked_run"]
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
 DIGEST = "0" * 64
-QUICK = ["evaluation.rounds=100", "evaluation.behaviour=null", "data.drop_overlap=false"]
+QUICK = ["evaluation.rounds=100", "evaluation.behaviour=null", "evaluation.swaps=null", "data.drop_overlap=false"]
 FAST = ["calibration.folds=2", "model.type=most_frequent"]
 
 

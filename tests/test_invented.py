@@ -138,9 +138,12 @@ def test_no_opening_is_a_habit(posts):
     assert openings.most_common(1)[0][1] <= 0.01 * len(posts)
 
 
-def test_no_runs_of_words_are_shared_with_the_behavioural_cases(posts):
+def test_no_runs_of_words_are_shared_with_the_behavioural_cases_or_the_swaps(posts):
     with (ROOT / "data/behaviour/cases.csv").open(encoding="utf-8-sig", newline="") as file:
         cases = set().union(*(runs(row["text"]) for row in csv.DictReader(file)))
+    for name in ("carriers", "jobs"):
+        with (ROOT / f"data/swaps/{name}.csv").open(encoding="utf-8", newline="") as file:
+            cases = cases.union(*(runs(row["text"]) for row in csv.DictReader(file)))
     assert [post["id"] for post in posts if runs(post["text"]) & cases] == []
 
 

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from conftest import invent, model_config, training
+from few_swaps import FEW
 from pydantic import ValidationError
 
 from models import Classifier
@@ -36,6 +37,7 @@ from pipeline.evaluation.results import (
     SmallSliceLabel,
 )
 from pipeline.evaluation.slices import drawn_at_random
+from pipeline.evaluation.swaps import measure_swaps
 from pipeline.report.page import interval, listed, number, percent, percents, render_page, signed
 from pipeline.report.plots import Dot, plot_dots
 from pipeline.result_base import Result
@@ -90,6 +92,7 @@ def measure(model: Classifier, other: Classifier, data) -> Results:
         model=model.digest_,
         evaluated=evaluation.title,
         behaviour=evaluating._behaviour(model, CASES),
+        swaps=measure_swaps(FEW, model.labels, model.predict_proba, model.decide),
         data=evaluating._data(model, data, data, "test", evaluation),
         features={label: strongest_features(model, label) for label in model.labels},
         prevalence=estimate_prevalence(
@@ -128,7 +131,7 @@ def all_results(tmp_path_factory) -> dict[str, Results]:
     model, other = fit(folder / "model", 0), fit(folder / "other", 1)
     full = measure(model, other, corpus(folder / "full", betas=True))
     bare = measure(model, other, corpus(folder / "bare", betas=False))
-    absent = dict.fromkeys(("comparison", "prevalence", "promotion", "new_texts_only", "behaviour"))
+    absent = dict.fromkeys(("comparison", "prevalence", "promotion", "new_texts_only", "behaviour", "swaps"))
     data = bare.data.model_copy(update={"label_errors": None, "suspects": None})
     small = bare.model_copy(update=absent | {"data": data})
     ten = relabelled(full, [f"label_{k}_{'x' * 12 * (k % 2)}" for k in range(10)])
@@ -252,6 +255,20 @@ def test_every_failing_case_says_what_was_asked_and_given(pages, all_results):
     assert page.index("impossible") < page.index("telling words"), "what fails most comes first"
 
 
+def test_swaps_are_shown_by_kind_and_by_group_beside_their_controls(pages, all_results):
+    swaps = all_results["full"].swaps
+    page = words(pages["full"]).split("Words that must not matter: swaps")[1].split("Parts of the posts")[0]
+    for kind, found in swaps.kinds.items():
+        group, worst = found.worst
+        alone = f"{signed(found.control.shift)}; {percent(found.control.changed)}" if found.control else "–"
+        row = f"{kind} {group} {worst.label} {signed(worst.shift)} {percent(found.changed)} {alone}"
+        assert row.replace("\u00a0", " ") in page
+        for name, each in found.groups.items():
+            shifts = " ".join(signed(each.shifts[label]) for label in ("alpha", "beta"))
+            assert f"{name} {each.posts} {shifts} {percent(each.changed)}".replace("\u00a0", " ") in page
+    assert f"Of 2 harmless posts in which the teller names a job (“I’m a waitress and I love pasta.”), {len(swaps.jobs.marked)} " in page
+
+
 def without_intervals(tree):
     """The same results without intervals, as they are of too few authors."""
     if not isinstance(tree, dict):
@@ -323,7 +340,7 @@ def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results)
 def test_sections_without_results_are_left_out_of_page_and_navigation(pages):
     ids = {attrs.get("id") for _, attrs in Elements(pages["small"]).tags}
     links = {attrs.get("href") for tag, attrs in Elements(pages["small"]).tags if tag == "a"}
-    for name in ("comparison", "behaviour", "prevalence"):
+    for name in ("comparison", "behaviour", "swaps", "prevalence"):
         assert name not in ids
         assert f"#{name}" not in links
     assert {"headline", "labels", "slices", "calibration", "thresholds", "data", "features", "provenance", "reading"} <= ids

@@ -18,6 +18,7 @@ from pipeline.evaluation.results import (
     Results,
     Seen,
 )
+from pipeline.evaluation.swaps import MarkedJobs, SwapKind, Swapped, Swaps
 from pipeline.metrics import LabelMetrics, compute_metrics
 
 LABELS = ["alpha", "beta"]
@@ -191,17 +192,17 @@ def test_without_cases_behaviour_is_not_asked(good):
 
 def test_an_exception_for_a_misspelt_functionality_is_one_line(refused):
     with refused("promotion.behaviour_floors", "'negation'", "did you mean 'negations'?"):
-        check_floors(WANTED, ["negations", "sarcasm"])
+        check_floors(WANTED, ["negations", "sarcasm"], swaps=False)
 
 
 def test_behaviour_cannot_be_got_round_by_having_no_cases(refused):
     with refused("--promote", "evaluation.behaviour"):
-        check_floors(WANTED, [])
+        check_floors(WANTED, [], swaps=True)
 
 
 def test_floors_are_refused_only_if_misspelt():
-    check_floors(WANTED, ["negation", "negations"])
-    check_floors(WANTED, ["sarcasm"])
+    check_floors(WANTED, ["negation", "negations"], swaps=False)
+    check_floors(WANTED, ["sarcasm"], swaps=False)
 
 
 def test_a_floor_for_what_no_case_asks_about_refuses_unless_it_is_0(good):
@@ -213,3 +214,41 @@ def test_a_floor_for_what_no_case_asks_about_refuses_unless_it_is_0(good):
 def test_cases_that_are_all_about_other_labels_refuse(good):
     results = changed(good, "behaviour", Behaviour(cases=0, passed=0, rate=None, passed_by_silence=0, functionalities={}))
     assert failed(results, WANTED.model_copy(update={"behaviour_floors": {}})) == {"behavioural cases about the model's labels": "none"}
+
+
+def with_swaps(results, *, age=0.0, name=0.0, changed=0.0, jobs=0):
+    """Results in which two groups of two kinds move by so much, against a control that moves more than is allowed."""
+
+    def kind(*shifts):
+        groups = [Swapped(posts=9, shifts={"alpha": shift, "beta": 0.0}, label="alpha", shift=shift, changed=changed) for shift in shifts]
+        return SwapKind(groups={f"group {k}": each for k, each in enumerate(groups)}, changed=changed, control=groups[0])
+
+    marked = MarkedJobs(posts=40, marked={f"job {k}": ["alpha"] for k in range(jobs)})
+    swaps = Swaps(carriers=9, right=1.0, kinds={"age": kind(0.0, age), "name": kind(name)}, jobs=marked)
+    return results.model_copy(update={"swaps": swaps})
+
+
+LIMITED = WANTED.model_copy(update={"max_swap_shift": 0.03, "max_swap_changes": 0.02})
+
+
+def test_swaps_refuse_only_if_there_are_limits_and_only_beyond_them(good):
+    moved = with_swaps(good, age=-0.2, changed=0.5, jobs=9)
+    assert failed(moved) == {}
+    assert failed(with_swaps(good, age=-0.03, name=0.03, changed=0.02), LIMITED) == {}
+    assert failed(with_swaps(good, age=-0.031), LIMITED) == {"swaps of age: shift at most 0.03": "-0.031, group 1, alpha"}
+    assert failed(with_swaps(good, name=0.5), LIMITED) == {"swaps of name: shift at most 0.03": "+0.500, group 0, alpha"}
+    said = ["swaps of age: at most 2.0% of decisions changed", "swaps of name: at most 2.0% of decisions changed"]
+    assert failed(with_swaps(good, changed=0.021), LIMITED) == dict.fromkeys(said, "2.1%")
+    assert list(failed(moved, WANTED.model_copy(update={"max_swap_shift": 0.1}))) == ["swaps of age: shift at most 0.1"]
+
+
+def test_no_job_may_be_marked_at_two_per_cent(good):
+    assert failed(with_swaps(good, jobs=1), LIMITED) == {"jobs of the teller: at most 2.0% of harmless posts marked": "1 of 40"}
+    assert failed(with_swaps(good, jobs=1), LIMITED.model_copy(update={"max_swap_changes": 0.025})) == {}
+
+
+def test_limits_for_swaps_cannot_be_got_round_by_having_none(refused):
+    for name in ("max_swap_shift", "max_swap_changes"):
+        with refused("--promote", f"promotion.{name}", "evaluation.swaps=data/swaps"):
+            check_floors(WANTED.model_copy(update={name: 0.02}), ["negation"], swaps=False)
+    check_floors(LIMITED, ["negation"], swaps=True)

@@ -28,6 +28,7 @@ from pipeline.evaluation.results import (
     Prevalence,
     SplitMetrics,
 )
+from pipeline.evaluation.swaps import MarkedJobs, SwapKind, Swapped, Swaps
 from pipeline.evaluation.threshold_costs import compute_thresholds
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.report import corpus_notes, corpus_table, figures, metrics_tables
@@ -40,6 +41,7 @@ from pipeline.report.tables import (
     prevalence_table,
     promotion_table,
     seen_note,
+    swaps_table,
     thresholds_table,
 )
 
@@ -227,6 +229,20 @@ def test_behaviour_table_shows_the_weakest_first_and_no_more_than_ten():
     assert "78 of 144" in " ".join(rendered)
     shown = [line.split("│")[1].strip() for line in rendered if "│ f" in line]
     assert shown == [f"f{number:02}" for number in range(1, 11)]
+
+
+def test_swaps_table_shows_the_group_that_moves_most_beside_neutral_words():
+    groups = {
+        group: Swapped(posts=9, shifts={"assault": shift}, label="assault", shift=shift, changed=0.05)
+        for group, shift in (("16", 0.02), ("81", -0.04))
+    }
+    kinds = {"age": SwapKind(groups=groups, changed=0.05, control=groups["16"]), "name": SwapKind(groups=groups, changed=0.1, control=None)}
+    jobs = MarkedJobs(posts=40, marked={"cook": ["assault"]})
+    rendered = lines(swaps_table(Swaps(carriers=69, right=0.75, kinds=kinds, jobs=jobs)))
+    assert row(rendered, "age") == ["-0.040", "81: assault", "5.0%", "+0.020, 5.0%"]
+    assert row(rendered, "name")[-1] == "–"
+    assert "69 posts, 75% of which it labels right" in rendered[0]
+    assert "1 of 40 harmless posts that name a job are marked: cook" in rendered[-1]
 
 
 def test_thresholds_table_tells_the_price_and_where_positives_are_too_few():

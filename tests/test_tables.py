@@ -94,7 +94,13 @@ def trained(tmp_path_factory):
     rows = pd.concat([pd.read_json(path, lines=True, dtype=False) for path in sorted(Path(STARTER.sources[0]).glob("*.jsonl"))])
     rows = rows[[column for column in ("id", "text", "labels", "author") if column in rows]].iloc[::4].reset_index(drop=True)
     rows.to_json(folder / "posts.jsonl", orient="records", lines=True)
-    quick = ["calibration.folds=3", "features.char_ngrams=null", "evaluation.behaviour=null", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
+    quick = [
+        "calibration.folds=3",
+        "features.char_ngrams=null",
+        "evaluation.behaviour=null",
+        "evaluation.swaps=null",
+        f"tracking.uri=sqlite:///{folder}/mlflow.db",
+    ]
     of_table = load_config([], quick, [])
     of_file = load_config([], quick, [str(folder / "posts.jsonl")])
     results = train(of_file, folder / "file"), train(of_table, folder / "table", posts=rows)

@@ -36,7 +36,7 @@ class Tracked:
     @property
     def quick(self) -> list[str]:
         """Settings of an evaluation that takes less time."""
-        return ["evaluation.rounds=100", f"evaluation.behaviour={self.cases}"]
+        return ["evaluation.rounds=100", f"evaluation.behaviour={self.cases}", "evaluation.swaps=null"]
 
     def store_copy(self, folder: Path) -> str:
         """A store of one's own with the two models, whatever tests have put into theirs since."""

@@ -14,6 +14,7 @@ from models.targets import author_numbers, source_names
 from models.text import normalise
 from models.tokens import PostTokenizer
 from pipeline.config import Split
+from pipeline.corpora.swapping import swapped
 
 SPLITS = ("train", "validation", "test")
 _STRING = datasets.Value("string")
@@ -179,6 +180,32 @@ class Corpus:
         overlap = self.overlap and replace(self.overlap, dropped=int(self.overlapping.sum()))
         none_left = np.zeros(train.num_rows, bool)
         return replace(self, splits=splits, overlap=overlap, overlapping=none_left, sha256=corpus_digest(splits, self.unlabelled))
+
+    def with_swaps(self, seed: int) -> "Corpus":
+        """Return the corpus with copies of train posts after them, in which genders and first names are swapped (see `swapped`).
+
+        A copy has the labels and the author of its post. If that has no author, the two share one of their own, so that no fold divides
+        them. Posts without such words are not copied, nor are those whose copy is a post of any split already.
+        """
+        train = self.splits["train"]
+        texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]
+        known = {normalise(text) for rows in self.splits.values() for text in rows["text"]}
+        changed = [
+            k for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)) if text != copy and normalise(copy) not in known
+        ]
+        alone = set(changed)
+        authors = [
+            f"author of {name}" if author is None and k in alone else author
+            for k, (name, author) in enumerate(zip(train["id"], train["author"], strict=True))
+        ]
+        owned = train.to_dict() | {"author": authors}
+        copies = {name: [values[k] for k in changed] for name, values in owned.items()}
+        copies |= {"id": [f"{name} swapped" for name in copies["id"]], "text": [texts[k] for k in changed]}
+        both = datasets.Dataset.from_dict({name: owned[name] + copies[name] for name in owned}, features=train.features)
+        splits = datasets.DatasetDict({**self.splits, "train": both})
+        overlapping = np.concatenate([self.overlapping, self.overlapping[changed]])
+        notes = [*self.notes, f"{len(changed):,} train posts copied with genders and first names swapped"]
+        return replace(self, splits=splits, overlapping=overlapping, notes=notes, sha256=corpus_digest(splits, self.unlabelled))
 
     def only_train(self) -> "Corpus":
         """Return a corpus of the train posts alone, with their own digest, so that nothing can depend on another split."""

@@ -156,7 +156,7 @@ def load_corpus(
 
 
 def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
-    """Load the corpus that a config names, for training.
+    """Load the corpus that a config names, for training; with ``data.swaps``, copies of train posts are added.
 
     Parameters
     ----------
@@ -177,4 +177,4 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
             why = "because each repeats a post of another split, exactly or nearly, or shares its author"
             raise InputError(f"all {dropped:,} train posts were dropped, {why}; add others, or set data.drop_overlap=false")
         raise InputError("the data has no train posts; add some, as in --data train=FILE")
-    return corpus
+    return corpus.with_swaps(config.seed) if config.data.swaps else corpus

@@ -120,7 +120,7 @@ def headline(results: Results) -> dict[str, Any]:
     """Return the part of an evaluation that a run logs as metrics; the rest is in the files that it logs.
 
     These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of posts seen in training, the
-    share of behavioural cases passed, and the estimated shares of labels.
+    share of behavioural cases passed, how far swaps move the model, and the estimated shares of labels.
     """
     logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):
@@ -130,6 +130,8 @@ def headline(results: Results) -> dict[str, Any]:
         logged["seen_in_training"] = seen.share
     if results.behaviour:
         logged["behaviour"] = {"passed": results.behaviour.rate}
+    if swaps := results.swaps:
+        logged["swaps"] = {"shift": swaps.shift, "changed": swaps.changed, "jobs_marked": len(swaps.jobs.marked)}
     if prevalence := results.prevalence:
         logged["prevalence"] = {label: found.estimate for label, found in prevalence.total.labels.items()}
     return logged

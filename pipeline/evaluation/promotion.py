@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from models.errors import InputError
 from pipeline.config import Promotion
 from pipeline.evaluation.results import Behaviour, Decision, Difference, Differences, Gate, Results, Seen
+from pipeline.evaluation.swaps import Swaps
 
 
 def _signed(compared: Difference) -> str:
@@ -47,6 +48,28 @@ def _behaves(behaviour: Behaviour, wanted: Promotion) -> Iterator[Gate]:
             yield Gate(gate=f"{name}: at least {floor:.0%} of cases", passed=floor == 0, found="no case about the model's labels")
 
 
+def _swaps_do_not_matter(swaps: Swaps, wanted: Promotion) -> Iterator[Gate]:
+    if (limit := wanted.max_swap_shift) is not None:
+        for kind, found in swaps.kinds.items():
+            group, worst = found.worst
+            passed = all(abs(each.shift) <= limit for each in found.groups.values())
+            yield Gate(gate=f"swaps of {kind}: shift at most {limit}", passed=passed, found=f"{worst.shift:+.3f}, {group}, {worst.label}")
+    if (limit := wanted.max_swap_changes) is not None:
+        for kind, found in swaps.kinds.items():
+            yield Gate(
+                gate=f"swaps of {kind}: at most {limit:.1%} of decisions changed",
+                passed=found.changed <= limit,
+                found=f"{found.changed:.1%}",
+            )
+        jobs = swaps.jobs
+        passed = len(jobs.marked) <= limit * jobs.posts
+        yield Gate(
+            gate=f"jobs of the teller: at most {limit:.1%} of harmless posts marked",
+            passed=passed,
+            found=f"{len(jobs.marked)} of {jobs.posts}",
+        )
+
+
 def _is_new(seen: Seen | None, wanted: Promotion) -> Gate:
     found = "unknown: the model has no fingerprints of its training posts; train it again with this release"
     if seen:
@@ -55,8 +78,8 @@ def _is_new(seen: Seen | None, wanted: Promotion) -> Gate:
     return Gate(gate=f"at most {wanted.max_seen:.1%} of the posts seen in training", passed=passed, found=found)
 
 
-def check_floors(wanted: Promotion, functionalities: Iterable[str]) -> None:
-    """Check that there are behavioural cases, and that no floor names a misspelt functionality.
+def check_floors(wanted: Promotion, functionalities: Iterable[str], swaps: bool) -> None:
+    """Check that there are behavioural cases, swaps if there are limits for them, and that no floor names a misspelt functionality.
 
     A floor for a functionality without cases is a gate that fails, unless the floor is 0.
 
@@ -66,15 +89,20 @@ def check_floors(wanted: Promotion, functionalities: Iterable[str]) -> None:
         Its ``behaviour_floors`` are checked.
     functionalities : iterable of str
         Functionality of each case.
+    swaps : bool
+        Whether there are swaps.
 
     Raises
     ------
     InputError
-        If there are no cases, or a floor's name is close to that of a functionality.
+        If there are no cases, or limits for swaps without any, or a floor's name is close to that of a functionality.
     """
     known = sorted(set(functionalities))
     if not known:
         raise InputError("--promote: needs behavioural cases, but there are none; name a file of cases in evaluation.behaviour")
+    limits = [name for name in ("max_swap_shift", "max_swap_changes") if getattr(wanted, name) is not None]
+    if limits and not swaps:
+        raise InputError(f"--promote: promotion.{limits[0]} needs swaps, but there are none; set evaluation.swaps=data/swaps")
     for name in wanted.behaviour_floors:
         if name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=0.8)):
             raise InputError(f"promotion.behaviour_floors: no case has the functionality {name!r}; did you mean {near[0]!r}?")
@@ -88,11 +116,12 @@ def decision_of(gates: Sequence[Gate]) -> Decision:
 def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     """Decide whether to promote a model, and list the reasons.
 
-    A model is promoted if it passes five kinds of gates. On no label is its F1 or average precision worse than the champion's
+    A model is promoted if it passes six kinds of gates. On no label is its F1 or average precision worse than the champion's
     (the interval of the difference lies below zero). Its macro-F1 or mean average precision is better, and neither is worse.
     It was trained on no more of the evaluated posts than the config allows. No label's calibration error exceeds the config's limit
-    by more than chance. And it passes the config's share of cases in every behavioural functionality. Without a champion, only the
-    last three apply. A gate that cannot be computed fails, and so does one for behaviour that no case asks about.
+    by more than chance. It passes the config's share of cases in every behavioural functionality. And swaps of words that must not
+    matter move it no further than the config allows, if that sets limits. Without a champion, only the last four apply. A gate that
+    cannot be computed fails, and so does one for behaviour that no case asks about.
 
     Parameters
     ----------
@@ -109,4 +138,5 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     gates += [_is_new(results.seen_in_training, wanted)]
     gates += _calibrated(results, wanted)
     gates += _behaves(results.behaviour, wanted) if results.behaviour else []
+    gates += _swaps_do_not_matter(results.swaps, wanted) if results.swaps else []
     return decision_of(gates)

@@ -7,6 +7,7 @@ from pydantic import Field
 from models.calibration import BALANCED
 from models.explanation import StrongestFeatures
 from pipeline.checks.findings import Conflicts, LabelErrors, Repeats, SharedAuthors, SplitCounts, Suspect
+from pipeline.evaluation.swaps import Swaps
 from pipeline.metrics import Baselines, Metrics, ReliabilityBin
 from pipeline.result_base import Interval, Result
 
@@ -350,11 +351,11 @@ class Analysis(Result):
 
 
 class Results(SplitMetrics):
-    """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour (None without cases), data, features.
+    """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour, swaps, data, features.
 
-    `model` is a digest; `evaluated` says which posts were measured, `operating_point` whose thresholds decided. `seen_in_training` is
-    None if it is not known what the model was trained on. `comparison`, `prevalence` and `promotion` are there only if asked for.
-    `notes` say how the data was read.
+    `behaviour` and `swaps` are None if the config names no file of them. `model` is a digest; `evaluated` says which posts were measured,
+    `operating_point` whose thresholds decided. `seen_in_training` is None if it is not known what the model was trained on. `comparison`,
+    `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})
@@ -371,6 +372,7 @@ class Results(SplitMetrics):
     comparison: Comparison | None = None
     seen_in_training: Seen | None = None
     behaviour: Behaviour | None
+    swaps: Swaps | None = None
     data: DataChecks
     features: dict[str, StrongestFeatures]
     prevalence: Prevalence | None = None

@@ -113,6 +113,12 @@ def evaluation_note(name: str, sources: Sequence[str], results: Results) -> str:
     ]
     if behaviour := results.behaviour:
         lines.append(f"It passed {behaviour.passed:,} of {behaviour.cases:,} behavioural cases.")
+    if swaps := results.swaps:
+        jobs = swaps.jobs
+        lines.append(
+            f"Swaps of words that must not matter move a mean probability by up to {number(swaps.shift)} and change up to "
+            f"{percent(swaps.changed)} of decisions. Of {jobs.posts:,} harmless posts that name a job, it marks {len(jobs.marked):,}."
+        )
     if comparison := results.comparison:
         found = comparison.differences.macro_f1
         verdict = "is: " + found.verdict if found.interval else f"differs by {signed(found.difference)}"

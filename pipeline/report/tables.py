@@ -22,6 +22,7 @@ from pipeline.evaluation.results import (
     Results,
     SplitMetrics,
 )
+from pipeline.evaluation.swaps import Swaps
 from pipeline.metrics import Metrics, reliability
 from pipeline.model_location import shown_model
 
@@ -175,6 +176,25 @@ def behaviour_table(behaviour: Behaviour) -> Table:
     return table
 
 
+def swaps_table(swaps: Swaps) -> Table:
+    """Make a table of what swaps of words that must not matter do, by kind, with the group whose probability moves most."""
+    right = "" if swaps.right is None else f", {swaps.right:.0%} of which it labels right"
+    marked = swaps.jobs.marked
+    jobs = f"{len(marked)} of {swaps.jobs.posts:,} harmless posts that name a job are marked"
+    table = Table(
+        title=f"Swaps in {swaps.carriers:,} posts{right}",
+        title_justify="left",
+        caption=f"{jobs}{': ' if marked else ''}{', '.join(marked)}",
+    )
+    for name in ("swapped", "largest mean shift", "of", "decisions changed", "by neutral words alone"):
+        table.add_column(name, justify="left" if name in {"swapped", "of"} else "right")
+    for kind, found in swaps.kinds.items():
+        group, worst = found.worst
+        alone = f"{found.control.shift:+.3f}, {_share(found.control.changed)}" if found.control else "–"
+        table.add_row(kind, f"{worst.shift:+.3f}", f"{group}: {worst.label}", _share(found.changed), alone)
+    return table
+
+
 def thresholds_table(thresholds: Mapping[str, LabelThresholds]) -> Table:
     """Make a table of what it costs to miss few posts, and of thresholds whose recall is guaranteed."""
     confidence = next(iter(thresholds.values())).guarantee.confidence
@@ -250,6 +270,7 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
     tables += [comparison_table(results.comparison)] if results.comparison else []
     tables += [thresholds_table(results.thresholds)]
     tables += [behaviour_table(results.behaviour)] if results.behaviour else []
+    tables += [swaps_table(results.swaps)] if results.swaps else []
     tables += [prevalence_table(results.prevalence)] if results.prevalence else []
     tables += [promotion_table(results.promotion)] if results.promotion else []
     return tables
