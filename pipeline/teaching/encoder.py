@@ -172,7 +172,7 @@ class Encoder:
             optimiser.step()
             if (step + 1) % 50 == 0:
                 progress(f"step {step + 1:,} of {steps:,}, loss {loss.item():.2f}")
-            if (step + 1) % _KEPT_EVERY == 0:
+            if (step + 1) % _KEPT_EVERY == 0 or step + 1 == steps:
                 self._keep(kept, optimiser, step + 1)
         return self
 

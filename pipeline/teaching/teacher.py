@@ -158,16 +158,15 @@ def teach(
     near = neighbours(pretrained, _ordinary_words(config, material))
     folder = _folder(work, material)
 
-    def fine_tuned(fold: int, number: int) -> "Encoder":
+    def fine_tuned(fold: int, number: int, unfinished: Path) -> "Encoder":
         def told(step: str) -> None:
             progress(f"fold {fold + 1} of {folds}, teacher {number + 1} of {teachers}: {step}")
 
         taught = np.flatnonzero(material.fold != fold)
         # Seeds are distinct and do not depend on the number of teachers, so more teachers can be added later.
         teacher = _new_encoder(encoder, len(names), 1 + fold + number * folds, threads)
-        kept = folder / f"fold{fold}-teacher{number}-unfinished.safetensors"
-        teacher.fit([texts[row] for row in taught], material.targets[taught].astype(np.float32), material.weights[taught], kept, told)
-        kept.unlink(missing_ok=True)
+        targets, weights = material.targets[taught].astype(np.float32), material.weights[taught]
+        teacher.fit([texts[row] for row in taught], targets, weights, unfinished, told)
         told("labelling posts")
         return teacher
 
@@ -181,7 +180,9 @@ def teach(
             part = posts[composed * number // teachers : composed * (number + 1) // teachers]
             kept = folder / f"fold{fold}-teacher{number}.safetensors"
             if not kept.exists():
-                _write_down(kept, fine_tuned(fold, number), part, unlabelled)
+                unfinished = kept.with_stem(f"{kept.stem}-unfinished")
+                _write_down(kept, fine_tuned(fold, number, unfinished), part, unlabelled)
+                unfinished.unlink(missing_ok=True)
             found.append(_written_down(kept, part))
         of_composed.append(np.concatenate([each for each, _ in found]).astype(np.float16))
         of_unlabelled.append(np.mean([each for _, each in found], axis=0).astype(np.float16))
