@@ -88,7 +88,7 @@ def _read_regional(found: re.Match[str]) -> str:
 
 
 def read_styled_letters(text: str) -> str:
-    r"""Return text in which overridden directions are applied, and enclosed letters, small capitals and struck-out letters are plain.
+    r"""Return the text with directional overrides applied, and with enclosed, small capital and struck-out letters replaced by plain ones.
 
     This is done before compatibility characters are replaced (NFKC) and format characters removed.
 

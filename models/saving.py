@@ -57,7 +57,7 @@ def save(model: "Classifier", folder: Path, notes: dict[str, Any] | None = None)
     model : Classifier
         A fitted classifier.
     folder : Path
-        Folder to write; an earlier model in it is replaced.
+        Folder to write to; an earlier model in it is replaced.
     notes : dict, optional
         Facts to store in ``model.json``.
 
