@@ -133,7 +133,8 @@ def read_look_alikes(text: str) -> str:
     """Return text in which words of odd letters are English words, where that is what they look like.
 
     In a word that contains a Latin letter, letters of other scripts become the Latin letter that they look like. A word with marks, or
-    wholly of another script, is changed only if it is not known as it is, a common English word without, and the text is English.
+    wholly in another script, is changed only if it is not itself a known word, if it looks like a common English word, and if the text is
+    English.
 
     Examples
     --------

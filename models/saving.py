@@ -80,7 +80,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
     Parameters
     ----------
     kind : type
-        `Classifier` or a subclass, of which an instance is returned.
+        `Classifier` or a subclass of it; an instance of this class is returned.
     folder : Path
         A model directory.
     """
