@@ -6,7 +6,7 @@ from models.hashtags import MARK, TAG, with_words
 from models.masks import EMAIL, PHONE, URL, USER, mask_handles, mask_links
 from models.spelling import EDGES, RUN, STRETCHED, listed_spellings, read_piece, read_word, spelled, unmask
 
-# What most chunks are; the others take ten times as long.
+# Most chunks are like this; the others take ten times as long.
 _ORDINARY = re.compile(r"""(["'(]?)([A-Za-z]+(?:'[A-Za-z]+)?|\d+)((?:[.,!?;:)"]|(?<![nN][tT])'){0,3})""")
 _COMPOUND = re.compile(
     r"""[-"'(\[.]{0,3}[a-z]{3,}(?:'[a-z]{1,2})?(?:(?:[-/,;:&="()]{1,3}|\.\.\.?)[a-z]{3,}(?:'[a-z]{1,2})?)*(?:[-/.,!?;:)"\]]|(?<!nt)'){0,3}"""

@@ -343,7 +343,7 @@ class Classifier(Deciding, Estimator):
         Parameters
         ----------
         folder : str or Path
-            Folder to write; an earlier model in it is replaced.
+            Folder to write to; an earlier model in it is replaced.
         notes : dict, optional
             Facts to store in ``model.json``, such as training data and metrics; they must be JSON-serialisable.
 

@@ -88,7 +88,7 @@ def _read_regional(found: re.Match[str]) -> str:
 
 
 def read_styled_letters(text: str) -> str:
-    r"""Return text in which overridden directions are applied, and enclosed letters, small capitals and struck-out letters are plain.
+    r"""Return the text with directional overrides applied, and with enclosed, small capital and struck-out letters replaced by plain ones.
 
     This is done before compatibility characters are replaced (NFKC) and format characters removed.
 
@@ -133,7 +133,8 @@ def read_look_alikes(text: str) -> str:
     """Return text in which words of odd letters are English words, where that is what they look like.
 
     In a word that contains a Latin letter, letters of other scripts become the Latin letter that they look like. A word with marks, or
-    wholly of another script, is changed only if it is not known as it is, a common English word without, and the text is English.
+    wholly in another script, is changed only if it is not itself a known word, if it looks like a common English word, and if the text is
+    English.
 
     Examples
     --------

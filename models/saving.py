@@ -60,7 +60,7 @@ def save(model: "Classifier", folder: Path, notes: dict[str, Any] | None = None)
     model : Classifier
         A fitted classifier.
     folder : Path
-        Folder to write; an earlier model in it is replaced.
+        Folder to write to; an earlier model in it is replaced.
     notes : dict, optional
         Facts to store in ``model.json``.
 
@@ -83,7 +83,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
     Parameters
     ----------
     kind : type
-        `Classifier` or a subclass, of which an instance is returned.
+        `Classifier` or a subclass of it; an instance of this class is returned.
     folder : Path
         A model directory.
     """

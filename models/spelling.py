@@ -187,7 +187,7 @@ def _shorten(word: str) -> str:
 
 
 def read_word(word: str) -> str:
-    """Return what letters without anything between them mean."""
+    """Return the meaning of a word that consists of letters only."""
     if THRICE.search(word):
         word = _shorten(word)
     return _meanings().get(word, word)

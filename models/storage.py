@@ -77,7 +77,7 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
     Parameters
     ----------
     folder : Path
-        Folder to write.
+        Folder to write to.
     description, arrays, vocabulary : dict
         As in `encode_model`.
 

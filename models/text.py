@@ -1,4 +1,4 @@
-"""Normalise raw posts: repair their text, read disguised words, and mask who is named by address."""
+"""Normalise raw posts: repair their text, read disguised words, and mask links, handles and other addresses."""
 
 import html
 import re

@@ -31,7 +31,7 @@ def released_folder() -> Path:
 
 
 def shown_model(digest: str) -> str:
-    """Return what a model is called of which only the digest is known, such as ``the model 0123456789ab``.
+    """Return a name for a model of which only the digest is known, such as ``the model 0123456789ab``.
 
     Parameters
     ----------

@@ -148,7 +148,7 @@ def run(command: Command, stopped: str = "stopped") -> None:
     stopped : str
         What to print after Ctrl-C.
     """
-    warnings.simplefilter("ignore")  # users see no warnings but one; the tests treat them as errors
+    warnings.simplefilter("ignore")  # users see only one kind of warning; the tests treat them as errors
     warnings.simplefilter("always", NormaliserWarning)
     warnings.showwarning = _hold_warning
     _held.clear()

@@ -1,4 +1,4 @@
-"""What several tests share: no network, invented posts, and a model fitted once."""
+"""What many tests share: offline mode for the Hugging Face hub, invented posts, and a model that is fitted once."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Jsonl = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def refused() -> Refused:
-    """``with refused("row 3", "null"):`` expects an InputError of one line that holds these."""
+    """``with refused("row 3", "null"):`` expects an InputError whose message is one line and contains both texts."""
 
     @contextmanager
     def expect(*parts: object) -> Iterator[None]:
@@ -45,7 +45,7 @@ def refused() -> Refused:
 
 @pytest.fixture
 def jsonl(tmp_path: Path) -> Jsonl:
-    """``jsonl("train.jsonl", rows)`` writes dicts under the test's folder."""
+    """``jsonl("train.jsonl", rows)`` writes dicts to this file in the test's folder."""
 
     def write(name: str, rows: list[dict[str, Any]]) -> Path:
         path = tmp_path / name
@@ -58,7 +58,7 @@ def jsonl(tmp_path: Path) -> Jsonl:
 
 @dataclass(frozen=True)
 class Posts:
-    """Invented posts in an invented language, as a classifier takes them."""
+    """Invented posts in an invented language, in the form that a classifier takes."""
 
     texts: list[str]
     Y: np.ndarray
@@ -71,7 +71,7 @@ class Posts:
 
 
 def invent(n_posts: int = 240, n_authors: int = 120, seed: int = 0) -> Posts:
-    """Posts of filler words, and for each of two labels and an auxiliary one, sometimes a telling word."""
+    """Return posts of filler words; most posts that have a label also contain a word that is typical of it."""
     rng = np.random.default_rng(seed)
     syllables = ["ba", "de", "fi", "go", "lu", "ma", "ne", "pi", "ro", "su", "ta", "vo"]
     filler = ["".join(rng.choice(syllables, rng.integers(1, 4))) for _ in range(400)]
@@ -87,12 +87,12 @@ def invent(n_posts: int = 240, n_authors: int = 120, seed: int = 0) -> Posts:
 
 
 def training(tokens: TokenBatch, Y: np.ndarray, groups: np.ndarray, auxiliary: np.ndarray | None = None) -> TrainingTokens:
-    """Tokenised posts as `Classifier.fit_tokens` takes them; without auxiliary labels by default."""
+    """Return tokenised posts in the form that `Classifier.fit_tokens` takes, by default without auxiliary labels."""
     return TrainingTokens(tokens, Y, groups, Y[:, :0] if auxiliary is None else auxiliary, np.ones(len(Y), np.float32))
 
 
 def model_config(**changes: Any) -> ModelConfig:
-    """Two labels and an auxiliary one, small features, three folds; `changes` replace sections."""
+    """Return a config with two labels, an auxiliary one, few features and three folds; `changes` replace its sections."""
     labels = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")], auxiliary=["gamma"])
     features = Features(char_ngrams=[2, 3], char_min_df=2)
     thresholds = Thresholds(cautious=0.1)  # for which a hundred ordinary posts are enough
@@ -107,5 +107,5 @@ def posts() -> Posts:
 
 @pytest.fixture(scope="session")
 def model(posts: Posts) -> Classifier:
-    """A fitted model; tests read it only."""
+    """A fitted model, which tests must not change."""
     return Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, posts.Y, posts.groups, posts.auxiliary))

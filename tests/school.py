@@ -1,4 +1,4 @@
-"""A teacher that knows the invented posts' telling words, and what learns from it."""
+"""A teacher that knows which words of the invented posts reveal a label, and the pupils that learn from it."""
 
 import json
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ _ALIKE = ["ba", "de", "fi", "zaxa", "zaxo", "unheard"]
 
 
 def log_odds(posts: TokenBatch) -> np.ndarray:
-    """What the teacher says, shape (n_posts, 3)."""
+    """Return the teacher's answers, shape (n_posts, 3)."""
     telling = [[any(token.startswith(stem) for token in post) for stem in _STEMS] for post in posts.to_lists()]
     return np.where(np.reshape(telling, (-1, 3)), 2.5, -2.5).astype(np.float16)
 
 
 def alike(words: list[str]) -> Neighbours:
-    """Each word may be replaced by the two behind it, by the first three times as often."""
+    """Return neighbours by which each word may be replaced by one of the two after it, by the first of them three times as often."""
     numbers = np.arange(len(words))
     nearest = np.stack([np.roll(numbers, -1), np.roll(numbers, -2)], axis=1).astype(np.int32)
     return Neighbours(words, nearest, np.full(nearest.shape, [0.75, 0.25], np.float16))
@@ -52,7 +52,7 @@ def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfi
 
 @dataclass(frozen=True)
 class Class:
-    """Train posts with unlabelled ones behind them, as `Classifier.fit` takes them, and a config with their lessons."""
+    """Train posts followed by unlabelled ones, in the form that `Classifier.fit` takes, and a config with their lessons."""
 
     posts: Posts
     tokens: TokenBatch
@@ -65,7 +65,7 @@ class Class:
         )
 
 
-# Ordinary English, which a teacher may put into others' posts; what tells the labels is invented.
+# Ordinary English words, which a teacher may put into other posts; the words that reveal a label are invented.
 _ORDINARY = ["today", "we", "walked", "by", "the", "river", "and", "nobody", "said", "a", "word", "about", "rain", "or", "bread"]
 
 
@@ -75,7 +75,7 @@ def write_posts(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def rows_of(start: int, stop: int, **fields: Any) -> list[dict[str, Any]]:
-    """Posts of authors who wrote two each; every second holds what tells a label."""
+    """Return posts by authors who wrote two each; every second post contains a word that reveals a label."""
     rng = np.random.default_rng(start)
     rows = []
     for number in range(start, stop):
@@ -89,7 +89,7 @@ def rows_of(start: int, stop: int, **fields: Any) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Files:
-    """A corpus with unlabelled posts, a config, and where the lessons are looked for."""
+    """A corpus with unlabelled posts, a config, and the path where it expects the lessons."""
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""Fixtures of a model that learned from a teacher; loaded through ``pytest_plugins``."""
+"""Fixtures with a model that learned from a teacher (for ``pytest_plugins``)."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def school(posts: Posts, tmp_path_factory: pytest.TempPathFactory) -> Class:
 
 @pytest.fixture(scope="session")
 def taught(school: Class) -> Classifier:
-    """A fitted model with a network; tests read it only."""
+    """A fitted model with a network, which tests must not change."""
     return school.fit()
 
 

@@ -1,4 +1,4 @@
-"""What an analysis holds: the same resamples under everything, a model against itself and against another."""
+"""Analyses: all parts use the same resamples, and a model is compared with itself and with another one."""
 
 import json
 
@@ -22,7 +22,7 @@ WANTED = Evaluation(rounds=200, slices=["teller"])
 
 
 class Known:
-    """A model that reads its probabilities out of posts such as ``post 0.9 0.2``; `blur` of them is noise."""
+    """A model that reads its probabilities from posts such as ``post 0.9 0.2``; the share `blur` of each is noise."""
 
     labels = LABELS
     prior_ = np.array([0.3, 0.2])
@@ -41,7 +41,7 @@ class Known:
 
 @pytest.fixture
 def corpus(jsonl):
-    """300 posts of 100 authors, that are told apart well but not perfectly."""
+    """A corpus of 300 posts by 100 authors, whose labels can be told apart well but not perfectly."""
     rng = np.random.default_rng(0)
     Y = rng.random((300, 2)) < [0.3, 0.2]
     probabilities = np.clip(0.55 * Y + 0.55 * rng.random((300, 2)), 0, 1)

@@ -66,7 +66,7 @@ def corpus(jsonl):
 
 @pytest.fixture
 def made(corpus, tmp_path):
-    """The annotations of it."""
+    """The annotations of the corpus."""
     make([str(corpus)], tmp_path / "made" / "invented.csv")
     return tmp_path / "made"
 
@@ -222,7 +222,7 @@ def test_posts_without_split_are_refused(corpus, tmp_path, refused):
 
 
 def copies():
-    """What somebody else may hold: in clear, escaped, passed on; one post twice, one never seen, one missing, one empty."""
+    """Somebody else's copies: in clear, escaped or passed on; one post is there twice, one is new, one is missing, and one is empty."""
     first, second, _, fourth, fifth = [post["text"] for post in [*POSTS, *HELD_OUT]]
     return [
         f"RT @x: {html.escape(in_clear(first))} https://t.co/9",
@@ -509,7 +509,7 @@ def test_shipped_annotations_are_those_of_the_corpus(tmp_path):
 
 @needs_corpora
 def test_a_copy_published_elsewhere_gets_its_labels(tmp_path):
-    """SafeCity as published, unmasked and whole, where our corpus holds some posts cut short."""
+    """The published SafeCity files are not masked, and they contain the whole of some posts that our corpus has only in part."""
     files = [SHARED / "safecity" / f"{name}.csv" for name in ("train", "dev", "test")]
     assert join(files, FOLDER, tmp_path / "out", "Description")["shortened"] == 3
     found = [row for rows in records(tmp_path / "out").values() for row in rows]

@@ -1,4 +1,4 @@
-"""Behavioural cases: the file that is shipped, and what running cases tells of a model."""
+"""Behavioural cases: the file that we ship, and what running its cases shows about a model."""
 
 import csv
 import re
@@ -100,7 +100,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def run(load):
-    """``run(row(...), ...)`` takes the probabilities of two labels from a case's text, such as ``0.9 0.2``."""
+    """``run(row(...), ...)`` runs cases for a model that reads the probabilities of two labels from the text, such as ``0.9 0.2``."""
 
     def results(*rows):
         cases = load(*rows)

@@ -51,7 +51,7 @@ def corpus(tmp_path_factory):
 
 
 def cells(printed: str) -> list[list[str]]:
-    """Of the rows of the last table."""
+    """Return the cells of the printed tables, row by row."""
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
 
 
@@ -156,7 +156,7 @@ def test_stream_repeats_as_much_as_the_real_one_day_after_day(monkeypatch):
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """Invented reports in the published format: three texts of test stand in train, one of them with other labels there."""
+    """Invented reports in the published format: three test texts are also in train, one of them with different labels."""
     folder, rng = tmp_path_factory.mktemp("safecity"), random.Random(0)
     signs = ["whistled at", "stared at", "touched"]
     rows = []
@@ -263,10 +263,10 @@ def test_higher_tolerance_costs_f1_and_spares_false_alarms():
     Y = np.repeat([[1, 0], [0, 1], [0, 0]], [100, 100, 400], axis=0).astype(np.int8)
     trigger, ordinary = np.arange(600) // 100 == 2, np.arange(600) >= 300
     probabilities = np.where(Y, 0.99, 0.05).astype(np.float32)
-    probabilities[:10, 0] = 0.5  # ten to be given up
-    probabilities[200:205, 0] = 0.6  # five with a trigger word that are spared then
-    probabilities[205:207, 0] = probabilities[206:209, 1] = 0.99  # and four others
-    probabilities[300:304, 0] = probabilities[303:305, 1] = 0.99  # five ordinary ones
+    probabilities[:10, 0] = 0.5  # ten positives that a higher threshold gives up
+    probabilities[200:205, 0] = 0.6  # five posts with a trigger word, which the higher threshold no longer flags
+    probabilities[205:207, 0] = probabilities[206:209, 1] = 0.99  # four that both thresholds flag
+    probabilities[300:304, 0] = probabilities[303:305, 1] = 0.99  # five ordinary posts
     console = Console(width=200)
     wanted, two = load_config().thresholds, ["assault", "solidarity_support"]
     labels = LabelSet(name="two", labels=[Label(name=name, definition="") for name in two], support=two[1:])
@@ -274,7 +274,7 @@ def test_higher_tolerance_costs_f1_and_spares_false_alarms():
         console.print(thresholds.by_tolerance(Y, probabilities, trigger, ordinary, labels, wanted))
     rows = cells(captured.get())
     assert [float(row[0]) for row in rows] == thresholds.TOLERANCES
-    # That at most nine of a hundred are flagged has a chance of one in twenty if it is 15.18 % in truth.
+    # If the true share is 15.18 %, the chance that at most nine of a hundred posts are flagged is one in twenty.
     assert binom.cdf(9, 100, 0.1518) == pytest.approx(0.05, abs=1e-3)
     assert rows[0][2:] == ["9 (15.18)", "4 (3.03)", "2 (2.08)"]
     assert rows[-1][2:] == ["4 (8.92)", "4 (3.03)", "2 (2.08)"]

@@ -1,4 +1,7 @@
-"""Bootstrap: equal to measuring the resamples themselves, and of whole authors; how often it covers, benchmarks/intervals.py measures."""
+"""Bootstrap: it equals measuring each resample, and it draws whole authors.
+
+benchmarks/intervals.py measures how often its intervals cover the truth.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ THRESHOLDS = [0.5] * 3
 
 
 def invented(seed: int, posts: int = 60, rarest: float = 0.2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, probabilities with ties, decisions."""
+    """Return labels, probabilities with ties, and decisions."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((posts, 3)) < [0.5, 0.3, rarest]).astype(np.int8)
     probabilities = np.clip(0.35 * Y + 0.65 * rng.random((posts, 3)), 0, 1).round(2).astype(np.float32)
@@ -110,8 +113,8 @@ def test_models_are_told_apart_on_the_label_that_differs():
     worse[:, 0] = np.random.default_rng(0).random(400).astype(np.float32)
     counts = resample(np.arange(400), 300, seed=0)
     found = compare(*measured(Y, probabilities, probabilities >= 0.5, counts), *measured(Y, worse, worse >= 0.5, counts), 0.95)
-    assert not hasattr(found.labels["alpha"], "ece")  # noise alone makes it larger for the model that tells more
-    for metric in ("f1", "average_precision", "brier"):  # of the last, less is better
+    assert not hasattr(found.labels["alpha"], "ece")  # noise alone makes this error larger for the model that separates posts better
+    for metric in ("f1", "average_precision", "brier"):  # for the last one, less is better
         assert getattr(found.labels["alpha"], metric).verdict == "better"
         assert getattr(found.labels["beta"], metric).verdict == "no real difference"
         assert getattr(found.labels["beta"], metric).difference == 0
@@ -140,7 +143,7 @@ def test_undefined_on_one_side_is_undefined_as_a_difference():
 
 
 def bounds_of_ece(Y, probabilities):
-    """The interval of the first label's calibration error, the error, and its upper quantile over resamples."""
+    """Return the interval of the first label's calibration error, the error itself, and its upper quantile over resamples."""
     counts = resample(np.arange(len(Y)), 300, seed=0)
     metrics, by_round = measured(Y, probabilities, probabilities >= 0.5, counts)
     interval = intervals(metrics, by_round, probabilities, 0.95).labels["alpha"].ece

@@ -1,4 +1,4 @@
-"""The model card: every number is the evaluation's, nothing of a post is in it, and the one committed is of the model committed."""
+"""The model card: all its numbers come from the evaluation, it quotes no post, and the committed card describes the committed model."""
 
 import json
 import re
@@ -91,7 +91,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def write(made, tmp_path, monkeypatch, capsys):
-    """``write(ordinary="x=folder")`` runs the command and gives its exit code, what it printed and the card."""
+    """``write(ordinary="x=folder")`` runs the command and returns its exit code, its output and the card."""
 
     def call(**changes: object) -> tuple[int, str, str, Path]:
         given = {"model": made / "model", "evaluation": made / "evaluation", "ordinary": f"ordinary posts={made / 'scores-model'}"}
@@ -106,7 +106,7 @@ def write(made, tmp_path, monkeypatch, capsys):
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
-    """Cells of the first table after a heading, less its head."""
+    """Return the cells of the first table after a heading, without its header."""
     below = dropwhile(lambda line: not line.startswith("|"), text.split(f"{heading}\n", 1)[1].splitlines())
     table = takewhile(lambda line: line.startswith("|"), below)
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
@@ -214,7 +214,7 @@ def test_support_alone_is_no_disclosure():
     assert (found.posts, found.disclosure.share) == (4, 0.5)
     assert [each.share for each in found.labels.values()] == [0.5, 0.5, 0.25]
     low, high = found.disclosure.interval
-    assert (round(low, 3), round(high, 3)) == (0.15, 0.85)  # Wilson, as in any table of it
+    assert (round(low, 3), round(high, 3)) == (0.15, 0.85)  # the Wilson interval, as any table of it has it
 
 
 def test_card_says_what_it_learned_from_as_far_as_the_model_does(made):

@@ -1,4 +1,4 @@
-"""Whatever is killed, and whenever: run again, a job ends with the output of one that nobody disturbed.
+"""Whatever is killed, and whenever: when run again, the job ends with the same output as an undisturbed one.
 
 ``make chaos`` runs this over 300,000 posts with 20 kills.
 """
@@ -24,7 +24,7 @@ KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
 FILES = 20
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".parquet")
 
-# Small shards, so that there is much to be killed in.
+# Shards are small, so that there are many of them to interrupt.
 JOB = f"""
 import sys
 from pipeline.scoring import shards
@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """Rows with, now and then, one that cannot be scored."""
+    """Write rows, some of which cannot be scored."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows, pa.schema([("id", pa.string()), ("text", pa.string())])), path, row_group_size=977)
         return
@@ -81,7 +81,7 @@ def start(inputs: Path, model: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def children(pid: int) -> list[int]:
-    """Worker processes: those of them that were started by ``multiprocessing.spawn``."""
+    """Return the ids of the process's workers: those of its children that ``multiprocessing.spawn`` started."""
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
@@ -90,7 +90,7 @@ def children(pid: int) -> list[int]:
 
 
 def victims(job: subprocess.Popen[str], out: Path, rng: random.Random) -> Iterator[dict[str, int]]:
-    """Give, at random moments of the work, the parent and one of its workers, until the job has ended."""
+    """Yield the ids of the parent and one of its workers at random moments, until the job has ended."""
     records = out / "_shards"
     while job.poll() is None:
         wanted = len(list(records.glob("*.json"))) + rng.randint(1, 4)
@@ -130,7 +130,7 @@ def test_killed_at_random_a_job_ends_as_if_undisturbed(inputs, saved, tmp_path):
             kills[kind] += 1
             if kind == "parent" or sum(kills.values()) == KILLS:
                 break
-        job.kill()  # unless it has ended: the last run is to heal it
+        job.kill()  # unless the job has ended: the last run should repair it
         job.communicate()
         assert not (out / "manifest.json").exists(), f"ended before {KILLS} kills: {kills}"
     assert min(kills.values()) > 0

@@ -1,4 +1,4 @@
-"""Checks of a corpus find what was planted, count it by split, and let no text or author out."""
+"""Checks of a corpus find the planted faults, count them by split, and reveal no text or author."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def sentence(seed, words=30):
-    """Invented words of four to six letters."""
+    """Return a sentence of invented words of four to six letters."""
     rng = random.Random(seed)
     return ["".join(rng.choices(LETTERS, k=rng.randint(4, 6))) for _ in range(words)]
 
@@ -248,7 +248,10 @@ class TestLabels:
 
 @pytest.fixture
 def suspicious(corpus):
-    """A corpus with every kind of finding, whose texts and authors hold the word canary, and what is found of splits and labels."""
+    """A corpus with every kind of finding, and the expected findings about splits and labels.
+
+    Its texts and authors contain the word "canary", so that a leak can be seen.
+    """
     text = "canary my boss would not stop asking me out"
     loaded = corpus(
         train=[(text, "alpha", "canaryann"), (text, "", "canarybob"), *[(f"canary {k}", "alpha" if k % 2 else "") for k in range(20)]],
@@ -325,7 +328,7 @@ class TestOutput:
 
 @contextmanager
 def on_terminal(monkeypatch):
-    """Make standard output a real terminal; gives what has been written to it."""
+    """Make standard output a real terminal, and yield a function that returns what was written to it."""
     ours, theirs = os.openpty()
     with monkeypatch.context() as patch, os.fdopen(theirs, "w", encoding="utf-8") as stdout:
         patch.setattr("sys.stdout", stdout)

@@ -1,4 +1,4 @@
-"""Posts made of other posts' parts: of whose, with which words, the same for the same seed."""
+"""Composed posts: whose posts they are made of, which words they hold, and that the same seed gives the same posts."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ NOTHING = Neighbours([], np.empty((0, 2), np.int32), np.empty((0, 2), np.float16
 
 
 def numbered(n_posts: int, length: int = 8) -> TokenBatch:
-    """Posts of which every word tells its post and place."""
+    """Return posts in which every word names its post and its place."""
     return TokenBatch.from_lists([f"p{post}w{place}" for place in range(length)] for post in range(n_posts))
 
 
@@ -33,7 +33,7 @@ def place(word: str) -> int:
 
 @pytest.fixture
 def whole(monkeypatch):
-    """No word is left out."""
+    """Let composition leave out no word."""
     monkeypatch.setattr(composition, "_LEFT_OUT", (0.0,))
 
 

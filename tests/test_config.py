@@ -1,4 +1,4 @@
-"""Configs: those shipped, how layers become one, and what a user's mistake is answered."""
+"""Configs: those that we ship, how layers are merged, and which errors a user's mistakes cause."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ ONE_LABEL = {"name": "one", "labels": [{"name": "only", "definition": "the only 
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Dotted leaf keys of the schema; a label set, which is a file of its own, counts as one."""
+    """Yield the dotted keys of all settings in the schema; a label set counts as one, because it is a file of its own."""
     for name, field in model.model_fields.items():
         section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and field.annotation is not LabelSet
         yield from keys(field.annotation, f"{prefix}{name}.") if section else [prefix + name]

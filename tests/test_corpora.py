@@ -283,7 +283,7 @@ class TestSplits:
     def overlapping(self, jsonl, tmp_path):
         train = [
             row(0, ["assault"], author="a"),
-            row(1, ["street"]) | {"text": "POST   number 0 says\u200b something"},  # repeats p0, other labels
+            row(1, ["street"]) | {"text": "POST   number 0 says\u200b something"},  # repeats p0 with other labels
             row(2) | {"text": "held out words"},
             row(3, author="b"),
             row(4, author="b") | {"text": "Held OUT words"},  # all three at once
@@ -338,14 +338,14 @@ class TestSplits:
 
 
 def bare(number, **fields):
-    """A row without labels."""
+    """Return a row without labels."""
     return {"id": f"u{number}", "text": f"unlabelled post number {number}", **fields}
 
 
 class TestUnlabelled:
     @pytest.fixture
     def labelled(self, jsonl):
-        """Sources of three train posts and of one post of each other split."""
+        """Three train posts, and one post of each other split, as sources."""
         rows_of = {
             "train": [row(0, ["assault"], author="a"), row(1), row(2, author="b")],
             "validation": [row(3, author="v", text="Post number 3 SAYS something")],
@@ -382,10 +382,10 @@ class TestUnlabelled:
     @pytest.mark.parametrize("unlabelled_first", [True, False])
     def test_known_texts_repeats_and_authors_held_out_are_dropped(self, jsonl, labelled, drop_overlap, unlabelled_first):
         rows = [
-            *(bare(number, text=f"POST  number {number} says\u200b something") for number in (0, 3, 4)),  # known in each split
+            *(bare(number, text=f"POST  number {number} says\u200b something") for number in (0, 3, 4)),  # known in every split
             bare(5, author="v"),
             bare(6, author="t"),
-            bare(7, author="a"),  # of train: may stay
+            bare(7, author="a"),  # by an author of train, so it may stay
             bare(8, author=None),
             bare(9, text="Unlabelled POST number 8"),
         ]

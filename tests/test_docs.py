@@ -1,4 +1,4 @@
-"""README, documentation, data cards, Makefile and --help against what the code does."""
+"""README, documentation, data cards, Makefile and --help agree with what the code does."""
 
 import csv
 import json
@@ -43,12 +43,12 @@ OTHERS = {f"-m pipeline.commands.{name}": main for name, main in MODULES.items()
 
 
 def read(name: str) -> str:
-    """A page of the documentation."""
+    """Return the text of a page of the documentation."""
     return (DOCS / name).read_text(encoding="utf-8")
 
 
 def prose(path: Path) -> str:
-    """What a page says; of a notebook, its Markdown cells."""
+    """Return the prose of a page; that of a notebook is in its Markdown cells."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
         return text
@@ -133,7 +133,7 @@ def test_what_scores_get_wrong_is_what_the_model_says(released, text, label, sai
 
 
 def commands_shown() -> Iterator[tuple[str, str, set[str]]]:
-    """Page, command and options of each command line that a page shows."""
+    """Yield the page, command and options of each command line that a page shows."""
     starts = {
         **{f"python {script}": main for script, main in COMMANDS.items()},
         **{f"python {name}": main for name, main in OTHERS.items()},
@@ -174,7 +174,7 @@ def test_every_exit_code_is_explained(page):
 
 @pytest.mark.parametrize("target", ["released", "teacher", "peers"])
 def test_makefile_uses_only_options_that_exist(target):
-    command = ["make", "-n", target, "ARGS="]  # and not those of the make that runs the tests
+    command = ["make", "-n", target, "ARGS="]  # not the ARGS of the make that runs the tests
     recipe = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.replace("\\\n", "")
     used = {
         script: set(re.findall(r" (--[a-z-]+)", line)) for line in recipe.splitlines() for script in COMMANDS | OTHERS if script in line
@@ -194,7 +194,7 @@ def test_docs_name_only_targets_that_make_has():
 
 
 def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Sections of a config that a type is made of."""
+    """Yield the sections of a config that occur in a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -202,7 +202,7 @@ def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def keys_of(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys of a config with their types; of an optional section the section itself, too."""
+    """Yield the dotted keys of a config with their types; an optional section is yielded, too."""
     for name, field in schema.model_fields.items():
         nested = [each for each in sections_of(field.annotation) if get_origin(field.annotation) not in (list, dict)]
         if field.annotation is LabelSet or not nested:
@@ -214,13 +214,13 @@ def keys_of(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def choices_of(annotation: Any) -> set[str]:
-    """Values that a key may have, where they are listed."""
+    """Return the values that a type allows, if it lists them."""
     found = {str(value) for value in get_args(annotation)} if get_origin(annotation) is Literal else set()
     return found.union(*(choices_of(part) for part in get_args(annotation) if get_origin(annotation) is not Literal))
 
 
 def rows_of(*titles: str) -> dict[str, tuple[str, str, str]]:
-    """Type, default and meaning of each key in the sections of the reference with these titles."""
+    """Return the type, default and meaning of each key in the sections of the reference with these titles."""
     page = read("reference/configuration.md")
     text = "".join(page.split(f"\n## {title}\n")[1].split("\n## ")[0] for title in titles)
     rows = re.findall(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| (.+) \|$", text, re.MULTILINE)
@@ -255,7 +255,7 @@ def test_reference_has_the_default_of(key):
     tree: Any = yaml.safe_load(DEFAULT.read_text("utf-8"))
     shown = CONFIG[key][1]
     for part in key.split("."):
-        if tree is None:  # a section that is null by default: the schema says what its keys are
+        if tree is None:  # this section is null by default, so the schema says which keys it has
             (section,) = dict(_optional_sections())[key.rpartition(".")[0]]
             field = section.model_fields[part]
             assert shown == ("required" if field.is_required() else f"`{field.default}`")
@@ -368,7 +368,7 @@ def test_reference_names_every_column_and_key_of_scores():
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of a page's headings."""
+    """Return the anchors that GitHub makes from a page's headings."""
     text, seen = re.sub(r"^```.*?^```", "", prose(page), flags=re.DOTALL | re.MULTILINE), Counter[str]()
     found = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *$", text, re.MULTILINE):

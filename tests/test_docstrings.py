@@ -1,4 +1,4 @@
-"""The examples in docstrings: each is run, and gives what it says."""
+"""Each example in a docstring is run, and gives the output that it shows."""
 
 import doctest
 import importlib
@@ -12,7 +12,7 @@ import pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-EXTRAS = {"torch", "transformers", "pyspark"}  # what some modules need, and not everybody installs
+EXTRAS = {"torch", "transformers", "pyspark"}  # packages that some modules need, but that not everybody installs
 
 
 MUST = [  # what people call first
@@ -23,12 +23,12 @@ MUST = [  # what people call first
 
 
 def modules() -> list[str]:
-    """Every module of ours."""
+    """Return all our modules."""
     return sorted(found.name for package in (models, pipeline) for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
 
 
 def examples(name: str) -> list[doctest.DocTest]:
-    """Docstrings of a module that hold examples."""
+    """Return the docstrings of a module that contain examples."""
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The encoder that teachers are made of, where torch is installed: a tiny one, of random weights."""
+"""The encoder from which teachers are made, tested with a tiny one that has random weights. This needs torch."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory) -> Path:
 
 
 def texts_of(n_posts: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
-    """Posts of one to nine words, and whether each holds one of two telling ones."""
+    """Return posts of one to nine words, and which of two given words each of them contains."""
     rng = np.random.default_rng(seed)
     texts = [" ".join(rng.choice(WORDS, rng.integers(1, 10), p=[0.1, 0.1, *[0.8 / 6] * 6])) for _ in range(n_posts)]
     return texts, np.array([["zaxa" in text, "wiku" in text] for text in texts], np.float32)

@@ -1,4 +1,4 @@
-"""The classifier as scikit-learn's tools see it."""
+"""The classifier works with scikit-learn's tools."""
 
 import json
 import pickle

@@ -63,7 +63,7 @@ def invoke(*arguments) -> Result:
 
 
 def call(*arguments) -> str:
-    """Call the command in this process and return what it prints, however wide."""
+    """Call the command in this process and return what it prints, joined into one line."""
     result = invoke(*arguments)
     if result.exception:
         raise result.exception
@@ -108,7 +108,7 @@ class Evaluated:
 
 @pytest.fixture(scope="module")
 def evaluated(tracked, tmp_path_factory) -> Evaluated:
-    """The whole suite of cases, scores of unlabelled posts, and test posts that all hold a word to be looked for."""
+    """An evaluation with all behavioural cases, scores of unlabelled posts, and test posts that all contain a word to search for."""
     folder = tmp_path_factory.mktemp("evaluated")
     shutil.copytree(tracked.data, folder / "data")
     posts = [
@@ -326,7 +326,7 @@ def test_a_model_against_itself_shows_no_real_difference(here, tracked):
 
 @pytest.fixture(scope="module")
 def weak(tracked, tmp_path_factory):
-    """A model that reads no post, version 3 in a store of its own: its folder and the store's."""
+    """A model that reads no post, registered as version 3 in a store of its own: the folders of both."""
     folder = tmp_path_factory.mktemp("weak")
     tracked_in = {"uri": tracked.store_copy(folder), "experiment": "first"}
     config = load_config((), ["model.type=most_frequent", "calibration.folds=2"], [str(tracked.data)], tracking=tracked_in)
@@ -338,7 +338,7 @@ def weak(tracked, tmp_path_factory):
 
 @pytest.fixture
 def contest(here, monkeypatch, weak):
-    """A client of a store of one's own where a model and a weaker one are versions 1 and 3; the former is champion."""
+    """A client of a separate store, in which a model is version 1 and the champion, and a weaker model is version 3."""
     (here / "store").mkdir()
     shutil.copy(weak / "mlflow.db", here / "store" / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/store/mlflow.db")
@@ -399,7 +399,7 @@ def test_a_model_that_passes_becomes_champion(contest, tracked, weak):
 
 @pytest.fixture
 def challenged(contest, tracked):
-    """``challenged(step, call)`` evaluates a model good enough to promote, and calls something at a step."""
+    """``challenged(step, call)`` evaluates a model that is good enough to be promoted, and calls `call` when `step` is reached."""
     contest.set_registered_model_alias("disclosure", "champion", "3")
     tracked_in = {"uri": tracking.store_uri(Tracking()), "experiment": "first"}
     config = load_config((), [*NO_FLOORS, *tracked.quick], [str(tracked.data)], tracking=tracked_in)
@@ -562,7 +562,7 @@ def test_what_cannot_be_promoted_is_said_before_anything_is_written(contest, tra
 
 @pytest.fixture
 def other_labels(model, here) -> Path:
-    """A model of other labels, in a folder that looks like one from MLflow."""
+    """A model with other labels, in a folder that looks like one from MLflow."""
     model.save(here / "store" / "data" / "model")
     return here / "store" / "data" / "model"
 
@@ -609,7 +609,7 @@ def runs() -> int:
 
 @pytest.fixture
 def leaves_nothing(here):
-    """Nothing is written or tracked by the test but what stood here."""
+    """Check that the test writes no new file and tracks no run."""
     tracking.connect(Tracking())
     before = runs()
     yield
@@ -741,7 +741,7 @@ def test_errors_of_a_real_process(tracked, tmp_path):
 
 
 def write_safecity(folder: Path) -> None:
-    """Invented reports in the published format; half of the test texts stand in train too."""
+    """Write invented reports in the published format; half of the test texts are in train, too."""
     places = ["market", "station", "bridge", "park", "school gate", "bus stop", "temple", "canteen"]
     acts = [
         ("He whistled at her near the {}", 1, 0, 0),

@@ -1,4 +1,4 @@
-"""Explanations: what the words of a post contribute, and which n-grams a label knows best."""
+"""Explanations: what each word of a post contributes, and which n-grams count most for a label."""
 
 from dataclasses import asdict
 
@@ -17,7 +17,7 @@ from models.tokens import TokenBatch
 
 pytest_plugins = ["taught"]
 
-UNKNOWN = "\u4e2d"  # no n-gram of it is known
+UNKNOWN = "\u4e2d"  # none of its n-grams is known
 WORDS = st.sampled_from(["zaxa", "zaxo", "wiku", "qoru", "ba", "badelu", "zax", "wikuwiku", UNKNOWN, "@somebody", "https://x.org/1", "😀"])
 TEXTS = st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=40)
 
@@ -33,7 +33,7 @@ def by_word(model: Classifier, text: str) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module", params=[*sorted(CALIBRATORS), "network"])
 def calibrated(request, posts) -> Classifier:
-    """A model of each calibration, and one with a network."""
+    """Models with each kind of calibration, and one with a network."""
     if request.param == "network":
         return request.getfixturevalue("taught")
     config = model_config(calibration=Calibration(method=request.param, folds=3))
@@ -120,7 +120,7 @@ def test_reasons_are_for_the_labels_wanted_and_above_zero(model):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Classifier:
-    """A model as ``train.py`` writes it, of posts with handles, links and numbers that tell the label alpha."""
+    """A model written by ``train.py``, whose training posts contain handles, links and numbers that reveal the label alpha."""
     posts = invent(300)
     texts = [
         text + (f" @someone{number} https://x.org/{number} 2017" if y[0] else "")

@@ -1,4 +1,4 @@
-"""Exports of labelling tools: recognised by their shape, with the labels on which most annotators agree."""
+"""Exports of labelling tools are recognised by their shape, and yield the labels that most annotators gave."""
 
 import datasets
 import pandas as pd
@@ -15,7 +15,7 @@ from pipeline.records import Row
 
 
 def studio(number, *annotations, **task):
-    """A task of Label Studio; an annotation is a list of choices, or None for a cancelled one."""
+    """Return a task of Label Studio; each annotation is a list of choices, or None if it was cancelled."""
 
     def result(choices):
         return [{"from_name": "kind", "to_name": "text", "type": "choices", "value": {"choices": choices}}] if choices else []
@@ -47,7 +47,7 @@ ANYTHING = st.recursive(
 
 
 def damaged(tree):
-    """Rows like this one, with anything in the place of one of its values, however deep."""
+    """Return a strategy for rows like this one in which one value, at any depth, is replaced by anything."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     options = [ANYTHING, st.just(tree)]
     for key, value in inner:
@@ -60,7 +60,7 @@ def damaged(tree):
 class TestExports:
     @pytest.fixture
     def read(self, jsonl):
-        """``read(rows)`` returns the labels of an export, by text, and what is told about it."""
+        """``read(rows)`` returns the labels of an export by text, and the notes about it."""
 
         def load_rows(*rows, columns=None):
             corpus = load(jsonl("export.jsonl", list(rows)), columns=columns)
@@ -174,7 +174,7 @@ class TestExports:
             prodigy(3, "reject", label="assault", _task_hash=31, annotator="b"),
             prodigy(3, label="street_harassment", _task_hash=32, annotator="b"),
             prodigy(4, "reject", label="assault", _task_hash=41, annotator="a"),
-            prodigy(4, label="assault", _task_hash=41, annotator="a"),  # who changed their mind
+            prodigy(4, label="assault", _task_hash=41, annotator="a"),  # from an annotator who had second thoughts
         )
         assert labels == {"task 1": ["assault", "street_harassment"], "task 3": ["street_harassment"], "task 4": ["assault"]}
         assert "not taken for labels: 4 rejected answers" in told

@@ -15,7 +15,7 @@ from models.features import TfidfFeatures
 from models.privacy import may_show_characters, may_show_words
 from models.tokens import TokenBatch
 
-# Few characters, so that n-grams repeat; of one, two, three and four bytes, a combining one and a lone surrogate.
+# There are few characters, so that n-grams repeat. They take one to four bytes; one is combining, and one is a lone surrogate.
 tokens = st.sampled_from(["me", "too", "é"]) | st.text("abé\u0301我😀#'\ud800", min_size=1, max_size=6)
 corpora = st.lists(st.lists(tokens, max_size=6), min_size=1, max_size=8)
 
@@ -25,7 +25,7 @@ POSTS = [["me", "too"], ["me", "too", "!"], ["not", "me"], ["too"], [], ["#metoo
 def scikit_learn(vectorizer: TfidfVectorizer, train: list, test: list) -> tuple[list[str], sparse.csr_matrix]:
     try:
         vectorizer.fit(train)
-    except ValueError:  # it refuses an empty vocabulary
+    except ValueError:  # scikit-learn refuses an empty vocabulary
         return [], sparse.csr_matrix((len(test), 0))
     return vectorizer.get_feature_names_out().tolist(), vectorizer.transform(test)
 
@@ -178,7 +178,7 @@ def test_nothing_frequent_enough_is_an_input_error(posts):
 
 
 def test_too_many_distinct_characters_are_an_input_error_until_rare_ones_are_left_out():
-    ideographs = [chr(0x4E00 + number) for number in range(4095)]  # and the space that pads
+    ideographs = [chr(0x4E00 + number) for number in range(4095)]  # and the space that pads each token
 
     with pytest.raises(InputError, match=r"4096 distinct characters, but n-grams can use at most 4095; raise char_min_df"):
         TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode([ideographs, ideographs[:100]]))
@@ -225,7 +225,7 @@ def test_pair_is_halved_repeats_are_counted_and_characters_go_to_their_token():
 
 
 def ngrams_of(post: list[str]) -> tuple[set[str], set[str]]:
-    """A post's word 1- and 2-grams and, as scikit-learn has them, its character 2- to 5-grams."""
+    """Return a post's word 1- and 2-grams and the character 2- to 5-grams that scikit-learn finds in it."""
     characters = TfidfVectorizer(analyzer="char_wb", lowercase=False, ngram_range=(2, 5)).build_analyzer()
     return {*post, *(f"{left} {right}" for left, right in pairwise(post))}, set(characters(" ".join(post)))
 
@@ -268,7 +268,7 @@ def test_posts_are_counted_where_authors_are_enough():
     posts, groups = [["me"], ["me"], ["me"], ["too"], ["too"], ["too"]], np.array([1, 1, 2, 3, 3, 3])
     fitted = TfidfFeatures(1, None, 1, 1, min_authors=2).fit(encode(posts), groups)
     assert fitted.words_ == ["me"]
-    assert fitted.idf_ == pytest.approx([np.log(7 / 4) + 1])  # three posts, not two authors
+    assert fitted.idf_ == pytest.approx([np.log(7 / 4) + 1])  # in three posts, but not by two authors
 
 
 def test_without_groups_each_post_is_an_author():

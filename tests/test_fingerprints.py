@@ -1,4 +1,4 @@
-"""A run knows the posts that its model was trained on, and nobody else learns of them."""
+"""A run recognises the posts that its model was trained on, and nobody else learns which they are."""
 
 import json
 import re
@@ -179,7 +179,7 @@ def test_the_split_of_an_undivided_file_is_that_of_training(here, tracked):
 
 def test_spark_s_executors_get_the_model_alone(tracked, tmp_path):
     class Context:
-        """What of a SparkContext is needed to send a model."""
+        """The part of a SparkContext that is needed to send a model."""
 
         listArchives = ()  # noqa: N815  # as Spark calls it
 

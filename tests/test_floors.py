@@ -1,4 +1,4 @@
-"""The three floors: scripts start commands, steps stand on models, and nothing reaches up."""
+"""The three floors of the code: scripts start commands, `pipeline` builds on `models`, and no floor imports from one above it."""
 
 import ast
 import textwrap
@@ -18,7 +18,7 @@ def modules(root: Path, *folders: str) -> list[Path]:
 
 
 def imported(path: Path, root: Path) -> Iterator[str]:
-    """Dotted names of all that a module imports, wherever in it, for types only or by a string; what it takes of a module is named, too."""
+    """Yield the dotted names of all that a module imports, in whatever way, and of all that it takes from other modules."""
     package = path.relative_to(root).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -34,7 +34,7 @@ def imported(path: Path, root: Path) -> Iterator[str]:
 
 
 def importers(root: Path, paths: list[Path], *forbidden: str) -> list[str]:
-    """Modules that import one of some packages, or of their parts."""
+    """Return the modules that import one of these packages or a part of one."""
     found = []
     for path in paths:
         names = imported(path, root)
@@ -48,7 +48,7 @@ def models_that_look_up(root: Path) -> list[str]:
 
 
 def scripts_that_do_something(root: Path) -> list[str]:
-    """All but a docstring, imports and, where the script is run, a call of `terminal.run`."""
+    """Return the scripts that hold more than a docstring, imports and a call of `terminal.run` where they are run."""
     found = []
     for name in SCRIPTS:
         text = (root / name).read_text(encoding="utf-8")
@@ -84,7 +84,7 @@ def users_of_scripts(root: Path) -> list[str]:
     return importers(root, modules(root, *FLOORS, "benchmarks", "tests"), *(name.removesuffix(".py") for name in SCRIPTS))
 
 
-# A rule, and for each way of breaking it a module and what is added to it.
+# For each rule and each way of breaking it: a module, and the line that is added to it.
 RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
     models_that_look_up: [
         ("models/text.py", "import pipeline"),
@@ -136,7 +136,7 @@ def test_this_repository_keeps(rule):
 
 @pytest.fixture
 def small(tmp_path) -> Path:
-    """A repository that keeps every rule by a hair."""
+    """A small repository that only just keeps every rule."""
     script = (
         'from pipeline import terminal\nfrom pipeline.commands.train import main\n\nif __name__ == "__main__":\n    terminal.run(main)\n'
     )

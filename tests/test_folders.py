@@ -1,4 +1,4 @@
-"""Output folders: whole or not at all, and never over somebody's own files."""
+"""Output folders are written completely or not at all, and never over somebody's own files."""
 
 import os
 from pathlib import Path

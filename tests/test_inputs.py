@@ -24,7 +24,7 @@ LINE = b'{"id": "1", "text": "x"}\n'
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """``place("a.jsonl", "deep/b.csv")`` makes files below the working directory."""
+    """``place("a.jsonl", "deep/b.csv")`` makes these files in the working directory."""
     monkeypatch.chdir(tmp_path)
 
     def make(*names, content=LINE):
@@ -420,7 +420,7 @@ def test_batches_are_bounded_and_lose_nothing(rows, most_posts, most_chars):
 
 
 class Fake:
-    """A scorer whose answers tell all texts apart."""
+    """A model that gives every text a different answer."""
 
     labels = ["alpha", "beta"]
     operating_points_ = {"balanced": [0.5, 0.5]}
@@ -435,7 +435,7 @@ class Fake:
 
 
 def fake_reasons(model, texts, wanted, top):
-    """In the place of `models.explanation.reasons`."""
+    """Stand in for `models.explanation.reasons`."""
     model.asked += texts
     return [
         [(label, text, 1.0) for label, yes in zip(model.labels, row, strict=True) if yes] for text, row in zip(texts, wanted, strict=True)

@@ -1,4 +1,4 @@
-"""The invented corpus: splits by writer, quotas, contrast sets, variety, and nobody's words."""
+"""The invented corpus: its splits by writer, quotas, contrast sets and variety, and that it copies nobody's words."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ FOLDER = ROOT / "data/invented"
 CARD = (FOLDER / "README.md").read_text("utf-8")
 THEMES = {*(f"A{n}" for n in range(1, 9)), "L1", "L2", "L3", *(f"N{n}" for n in range(1, 7)), "C1"}
 CONDUCT = {"workplace_harassment", "street_harassment", "assault", "other_disclosure"}
-# Ends of words that hide a letter, and addresses that are reserved for examples.
+# What looks like handles: ends of words with a hidden letter, and addresses that are reserved for examples.
 HANDLES = {"@user", "@ped", "@bbed", "@sturb", "@rassed", "@tcalled", "@tion", "@example"}
 
 
@@ -52,7 +52,7 @@ def words(text):
 
 
 def runs(text, length=8):
-    """Runs of so many words; those that repeat a few words over and over are nobody's."""
+    """Return the text's runs of `length` words, except those that only repeat a few words."""
     found = words(text)
     return {" ".join(found[k : k + length]) for k in range(len(found) - length + 1) if len({*found[k : k + length]}) > length // 2}
 
@@ -81,7 +81,7 @@ def test_ids_and_texts_are_unique_and_none_is_in_the_starter(posts):
 def test_labels_follow_the_codebook(posts):
     known = {*load_config().labels.names, "other_disclosure"}
     assert {label for post in posts for label in post["labels"]} == known
-    # Other disclosure is for conduct that is none of the other three.
+    # The label "other disclosure" is for conduct that none of the other three covers.
     assert [post["id"] for post in posts if "other_disclosure" in post["labels"] and len(CONDUCT & {*post["labels"]}) > 1] == []
 
 
@@ -155,7 +155,7 @@ def test_near_repeats_outside_contrast_sets_are_as_few_as_the_card_says(posts):
 
 
 def distinct_pairs(texts, number=40_000):
-    """The share of distinct ones among the first so many pairs of neighbouring words."""
+    """Return the share of distinct pairs among the first `number` pairs of neighbouring words."""
     found = [pair for text in texts for pair in pairwise(words(text))][:number]
     return len({*found}) / len(found)
 

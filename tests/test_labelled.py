@@ -1,4 +1,4 @@
-"""Labelled posts as people have them: spellings of labels, columns of all kinds, and what is said of them."""
+"""Labelled posts in the forms that people have: spellings of labels, all kinds of columns, and the notes about them."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def labels_of(corpus):
 
 
 def with_options_of(message, source):
-    """Load a source with the options that an error message tells."""
+    """Load a source with the options that an error message suggests."""
     settings = re.findall(r"--set ('[^']+'|\S+?)(?=[\s;|)]|$)", message)
     config = load_config([], [shlex.split(setting)[0] for setting in settings], [str(source)], labels=LABELS)
     return load(source, config.labels, config.data.columns)
@@ -62,7 +62,7 @@ def table(tmp_path):
 
 
 def workbook(path, rows):
-    """Write the least that is read as an Excel workbook."""
+    """Write the smallest file that is read as an Excel workbook."""
     lines = ("<row>" + "".join(f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in row) + "</row>" for row in rows)
     relation = '<Relationships><Relationship Id="a" Type="{}" Target="{}"/></Relationships>'
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -168,7 +168,7 @@ class TestColumns:
 
     def test_blank_flags_are_counted(self, table):
         path = table(["id", "text", *NAMES], [("1", "one", "1.0", "0.0", "", "0.0"), ("2", "two", "0.0", "0.0", "1.0", "")])
-        assert "2 blank or null cells taken as no" in load(path).notes[0]
+        assert '2 blank or null cells taken as "no"' in load(path).notes[0]
 
     def test_a_label_without_a_column_is_not_forgotten(self, table):
         path = table(["id", "text", *NAMES[:3]], [("1", "he did that to me in the office", 1, 0, 0)])
@@ -283,7 +283,7 @@ class TestColumns:
 
 
 class TestRefusals:
-    """Each says all that is wrong, and the options that it tells read the file."""
+    """Each error lists all problems, and the file can be read with the options that it suggests."""
 
     @pytest.mark.parametrize(
         ("header", "told"),

@@ -1,4 +1,4 @@
-"""Lessons: what is kept of a teacher, of which posts a pupil learns, and what is refused."""
+"""Lessons: which of a teacher's answers are kept, from which posts a pupil learns, and which lessons are refused."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ NOTHING = Neighbours([], np.empty((0, 2), np.int32), np.empty((0, 2), np.float32
 
 
 def words_of(post: int) -> list[str]:
-    """Each tells its post; posts differ in length."""
+    """Return words that name their post; posts differ in length."""
     return [f"p{post}w{place}" for place in range(3 + post % 4)]
 
 
@@ -43,7 +43,7 @@ def material() -> Material:
 
 @pytest.fixture(scope="module")
 def near() -> Neighbours:
-    """With probabilities that half as many bits would round."""
+    """Neighbours whose probabilities need 32 bits: 16 would round them."""
     rng = np.random.default_rng(0)
     words = [f"p{post}w{place}" for post in range(TRAIN, TRAIN + UNLABELLED) for place in range(3)] + ["new", "été", "\u4e2d"]
     nearest = np.stack([rng.permutation(len(words) - 1)[:8] for _ in words])
@@ -52,7 +52,7 @@ def near() -> Neighbours:
 
 
 def log_odds(posts: list[list[str]], fold: int) -> np.ndarray:
-    """What each fold's teacher says: something else of every length, in numbers that few bits hold."""
+    """Return the answers of a fold's teacher, which differ by the length of the post and are exact in 16 bits."""
     return np.array([[len(post) / 4 - 2, fold + len(post) / 8] for post in posts], np.float16)
 
 
@@ -111,7 +111,7 @@ def test_file_holds_no_words_but_the_neighbours(saved, near):
 
 @pytest.fixture
 def spoiled(saved):
-    """Write the file with arrays replaced, or left out where None."""
+    """Write the file with some arrays replaced, or left out if None."""
 
     def spoil(**changes) -> Path:
         arrays = {name: array for name, array in (load_file(saved) | changes).items() if array is not None}
@@ -209,7 +209,7 @@ def test_pupil_of_a_fold_learns_of_no_post_that_is_held_out_there(lessons, mater
 
 
 def parts_of(lesson: Lesson) -> list[tuple[list[list[str]], np.ndarray]]:
-    """Posts and targets, labelled, unlabelled and composed."""
+    """Return the posts and targets of each part: labelled, unlabelled and composed."""
     assert len(lesson.posts) == len(lesson.targets) == sum(lesson.sizes)
     assert lesson.targets.dtype == np.float32
     ends = np.cumsum([0, *lesson.sizes])
@@ -272,7 +272,7 @@ def test_posts_are_composed_though_every_one_has_a_label(near):
 def test_rare_labels_are_composed_of_as_often_as_others(material):
     firsts = [next(iter(origins([post[:1]])), None) for post in material.compose(0, NOTHING, 3000).to_lists()]
     share = {post: firsts.count(post) / len(firsts) for post in range(TRAIN + UNLABELLED)}
-    # Pools: four posts hold the first label outside fold 0 (1, 4, 7, 8), one the second (5), three none (2, 10, 11); and unlabelled ones.
+    # The pools outside fold 0: four posts have the first label, one has the second, three have none; the last pool is unlabelled.
     assert share[5] == pytest.approx(1 / 5, abs=0.03)
     assert sum(share[post] for post in (1, 4, 7, 8)) == pytest.approx(1 / 5, abs=0.03)
     assert sum(share[post] for post in (2, 10, 11)) == pytest.approx(2 / 5, abs=0.03)

@@ -1,4 +1,4 @@
-"""The locks: closed, pinned to the byte, silent about where packages come from, and of one mind.
+"""The locks are closed, pin every byte, do not say where packages come from, and agree with each other.
 
 An installer that follows a lock without resolving gets a whole environment only if the lock is closed: all that a pinned
 package requires is pinned, too. A lock that is not closed holds until somebody publishes the wrong release.
@@ -37,7 +37,7 @@ COMMENT = re.compile(r"    #   (?:  )?(?P<via>.+)|    # via(?: (?P<only>.+))?")
 
 @dataclass
 class Pin:
-    """One requirement of a lock: a release, where it is for, and the files that it may be installed from."""
+    """One requirement of a lock: a release, the environments it is for, and the files from which it may be installed."""
 
     name: str
     version: str
@@ -46,7 +46,10 @@ class Pin:
 
 
 def read(lock: Path) -> tuple[list[Pin], list[str]]:
-    """Pins of a lock, and what is wrong with its lines; only pins, hashes and who asked for them may be there."""
+    """Return the pins of a lock, and what is wrong with its lines.
+
+    Only pins, hashes and the names of the packages that require them are allowed.
+    """
     pins: list[Pin] = []
     wrong: list[str] = []
     asked: list[str] = []
@@ -70,7 +73,7 @@ def read(lock: Path) -> tuple[list[Pin], list[str]]:
 
 @cache
 def installed(name: str) -> tuple[str, list[Requirement]]:
-    """The version of a package that is installed here, "" if none is, and its requirements, whatever their markers."""
+    """Return the installed version of a package ("" if there is none), and its requirements, whatever their markers."""
     try:
         found = distribution(name)
     except PackageNotFoundError:
@@ -79,9 +82,9 @@ def installed(name: str) -> tuple[str, list[Requirement]]:
 
 
 def open_ends(lock: Path, required: list[str]) -> list[str]:
-    """What an installation by the lock alone, here, would lack, and what it would have in vain.
+    """Return the packages that an installation from this lock would lack here, and those that nothing needs.
 
-    The walk goes from `required` through the metadata of what is installed, with the extras asked for on the way.
+    Starting from `required`, we follow the metadata of the installed packages, with the extras that are asked for.
     """
     pins = {pin.name: pin for pin in read(lock)[0] if pin.marker is None or Marker(pin.marker).evaluate()}
     ends: list[str] = []
@@ -106,7 +109,7 @@ def open_ends(lock: Path, required: list[str]) -> list[str]:
 
 
 def releases(lock: Path) -> dict[str, set[tuple[str, frozenset[str]]]]:
-    """Versions of each package, for whatever platform, each with its hashes."""
+    """Return the versions of each package on all platforms, with their hashes."""
     found: dict[str, set[tuple[str, frozenset[str]]]] = {}
     for pin in read(lock)[0]:
         found.setdefault(pin.name, set()).add((pin.version, frozenset(pin.hashes)))
@@ -114,7 +117,7 @@ def releases(lock: Path) -> dict[str, set[tuple[str, frozenset[str]]]]:
 
 
 def apart(larger: Path, smaller: Path) -> list[str]:
-    """Packages of the smaller lock that the larger has otherwise or not at all."""
+    """Return the packages of the smaller lock that the larger one lacks or has in another version."""
     there = releases(larger)
     return sorted(name for name, versions in releases(smaller).items() if there.get(name) != versions)
 
@@ -210,7 +213,7 @@ def test_other_pins_would_be_found(edit, tmp_path):
 
 @pytest.mark.parametrize(("target", "lock"), [("install", "default.txt"), ("test", "dev.txt")])
 def test_installing_sees_the_locks_alone(target, lock):
-    """An installer that looks up what packages require, if only those with extras, sees what was published since."""
+    """Installers must not look up what packages require, since they would find releases that are newer than the lock."""
     command = ["make", "--dry-run", "--always-make", target, "ARGS="]  # and not those of the make that runs the tests
     recipe = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.replace("\\\n", "")
     by_pip, by_uv, in_place = (line.split() for line in re.split(r"\n|&&", recipe) if re.search(r"\bpip\b.* (?:install|sync) ", line))

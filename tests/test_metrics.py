@@ -1,4 +1,4 @@
-"""Metrics: by hand, and against scikit-learn's own multi-label functions."""
+"""Metrics are compared with values computed by hand and with scikit-learn's multi-label functions."""
 
 import json
 
@@ -22,7 +22,7 @@ def measured(truth, probabilities, threshold=0.5):
 
 @st.composite
 def judged(draw):
-    """True labels and probabilities of a few posts, ties among them likely."""
+    """Draw true labels and probabilities of a few posts, among which ties are likely."""
     posts, labels = draw(st.integers(1, 12)), draw(st.integers(1, 4))
     truth = draw(st.lists(st.integers(0, 1), min_size=posts * labels, max_size=posts * labels))
     tenths = draw(st.lists(st.integers(0, 10), min_size=posts * labels, max_size=posts * labels))

@@ -1,4 +1,4 @@
-"""Mistakes are counted as they are, and the surest wrong posts are named by id."""
+"""Mistakes are counted correctly, and the posts on which the model was most confidently wrong are named by id."""
 
 import numpy as np
 import pytest

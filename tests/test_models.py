@@ -1,4 +1,4 @@
-"""Classifiers: what they learn, promise and write down."""
+"""Classifiers: what they learn, what they guarantee, and what they save."""
 
 import json
 import subprocess
@@ -238,7 +238,7 @@ TARGETS = st.sampled_from([0.1, 0.3, 0.5, 2 / 3, 0.7, 0.9, 1.0])
 
 
 class TestThresholds:
-    """Against every possible threshold, tried one by one."""
+    """Chosen thresholds are compared with every possible one."""
 
     def tried(self, pairs):
         y = np.array([y for y, _ in pairs], np.int8)
@@ -379,7 +379,7 @@ class TestStorage:
             Classifier.load(saved)
 
     def test_calibration_of_an_earlier_release_is_refused(self, saved, refused):
-        """Its digest is right: nobody changed it."""
+        """The model's digest is right, because nobody has changed it."""
         _, description, weights, vocabulary = read_model(saved)
         assert description["config"]["calibration"]["method"] in CALIBRATORS
         config = description["config"] | {"calibration": {"method": "isotonic", "folds": 3}}
@@ -473,7 +473,7 @@ class TestStorage:
 
 
 def of_authors(n_authors: int) -> tuple[TokenBatch, np.ndarray, np.ndarray]:
-    """Five labelled posts and an unlabelled one of each author, whom a word of theirs tells, and chance their labels."""
+    """Return five labelled posts and an unlabelled one by each author. A word names the author, and labels are drawn at random."""
     rng = np.random.default_rng(0)
     groups = np.concatenate([np.repeat(np.arange(n_authors), 5), 1000 + np.arange(n_authors)])
     tokens = TokenBatch.from_lists([f"author{group % 1000}", f"filler{rng.integers(9)}"] for group in groups)
@@ -513,7 +513,7 @@ class TestNetwork:
         material = material_of(config, training(tokens, Y, groups, auxiliary))
 
         def answers(posts: TokenBatch, fold: int) -> np.ndarray:
-            """What the teacher without a fold was told of a post's first author that it knows."""
+            """Return the labels of the first author in each post whom the teacher knows; it has not seen the fold."""
             told = {f"author{group}": 8 * y - 4 for group, y, held in zip(groups, Y, material.fold, strict=False) if held != fold}
             known = [next((told[word] for word in post if word in told), np.zeros(2)) for post in posts.to_lists()]
             return np.array([[*each, -4] for each in known], np.float16)
@@ -558,7 +558,7 @@ class TestNetwork:
         assert sorted(contents(tmp_path / "model")) == FILES
         assert loaded.digest_ == digest
         config = taught.config.model_dump()
-        config["model"]["network"]["lessons"] = "lessons.safetensors"  # and not in whose folder they lay
+        config["model"]["network"]["lessons"] = "lessons.safetensors"  # the bytes do not depend on the folder
         assert loaded.config.model_dump() == config
         np.testing.assert_array_equal(loaded.predict_proba(school.posts.texts), taught.predict_proba(school.posts.texts))
 
@@ -643,5 +643,5 @@ def test_held_out_probabilities_come_from_calibrators_that_did_not_see_them():
     folds = [(np.flatnonzero(np.arange(400) % 5 != k), np.flatnonzero(np.arange(400) % 5 == k)) for k in range(5)]
     held_out = _held_out_probabilities(config, scores, Y, folds)
     seen = new_calibrator(config).fit(scores, Y).predict_proba(scores)
-    # On noise, a calibrator that saw the posts beats the base rate; one that did not cannot.
+    # On noise, a calibrator that has seen the posts beats the base rate, and one that has not seen them cannot.
     assert ((seen - Y) ** 2).mean() < Y.mean() * (1 - Y.mean()) < ((held_out - Y) ** 2).mean()

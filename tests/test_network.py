@@ -1,4 +1,7 @@
-"""The convolutional network: against a plain one written here, what it can learn, and the same bits whatever else is scored."""
+"""The convolutional network: it equals the plain one written here, and learns what it should.
+
+Its answers have the same bits whatever else is scored.
+"""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +18,7 @@ from models.features import TfidfFeatures
 from models.network import ConvolutionalScorer
 from models.tokens import TokenBatch
 
-TYPES = ["zaxa", "ba", "badelu", "wiku", "unheard", "zax", "\u4e2d"]  # the last is unknown down to its characters
+TYPES = ["zaxa", "ba", "badelu", "wiku", "unheard", "zax", "\u4e2d"]  # of the last one, not even the characters are known
 COMPANY = invent(12, seed=7).tokens.to_lists()
 POSTS = st.lists(st.lists(st.sampled_from(TYPES), max_size=9), max_size=7)
 
@@ -26,7 +29,7 @@ def features() -> TfidfFeatures:
 
 
 def made_up(features: TfidfFeatures, width: int, filters: int = 6) -> ConvolutionalScorer:
-    """With parameters drawn by chance; three targets."""
+    """Return a scorer with random parameters for three targets."""
     rng = np.random.default_rng(0)
     size = features.of_words(["x"]).shape[1]
     scorer = ConvolutionalScorer(5, filters, width, 7, 1, 0)
@@ -41,11 +44,14 @@ def made_up(features: TfidfFeatures, width: int, filters: int = 6) -> Convolutio
 
 @pytest.fixture(scope="module", params=[1, 3, 7])
 def scorer(request, features) -> ConvolutionalScorer:
-    return made_up(features, request.param, filters=130)  # more than NumPy sums in one go
+    return made_up(features, request.param, filters=130)  # more than NumPy sums at once
 
 
 def plain(post, width, of_word, filters, hidden, coef, intercept) -> np.ndarray:
-    """Scores of one post, place by place: a filter keeps its greatest response, and, like hidden units, nothing below zero."""
+    """Return the scores of one post, computed place by place.
+
+    A filter keeps its greatest response. For filters and hidden units alike, negative values become zero.
+    """
     greatest = np.zeros(len(hidden))
     by_place = np.asarray(filters, np.float64).reshape(-1, width, len(hidden))
     for place in range(len(post)):
@@ -169,7 +175,7 @@ def dropping(monkeypatch, words=0.0, dimensions=0.0, responses=0.0):
 
 
 def batch_of(seed: int, width: int):
-    """A batch as `fit` makes it, its targets and parameters."""
+    """Return a batch in the form that `fit` makes, with its targets and parameters."""
     rng = np.random.default_rng(seed)
     posts = TokenBatch.from_lists([[*text.split()[:7], TYPES[number]] for number, text in enumerate(invent(6, seed=seed).texts)] + [[]])
     words = TfidfFeatures(1, (2, 3), 1, 1).fit(posts).of_words(posts.types)
@@ -231,7 +237,7 @@ def taught_by(posts: list[list[str]], targets: np.ndarray, **wanted) -> tuple[Co
 
 
 def orders(n_posts: int, seed: int) -> tuple[list[list[str]], np.ndarray]:
-    """Each post once with "not ever" in it, and once with "ever not", which is what its target tells."""
+    """Return each post once with "not ever" in it and once with "ever not"; the target says which of the two it has."""
     rng = np.random.default_rng(seed)
     posts = []
     for text in invent(n_posts, seed=seed).texts:
@@ -252,7 +258,7 @@ def test_word_order_is_learned_which_no_bag_of_words_has():
 
 
 def test_what_words_mean_together_is_learned_though_no_filter_sees_both(monkeypatch):
-    """Exactly one of two words, which labels that are linear in the filters' responses are hardly taught."""
+    """The label means "exactly one of two words", which a model that is linear in the filters' responses can hardly learn."""
     monkeypatch.setattr(network, "_LEARNING_RATE", 0.01)
     between = ["ba", "ba", "ba"]
     posts = [["zaxa", *between, "wiku"], ["zaxa", *between], [*between, "wiku"], between]

@@ -1,4 +1,4 @@
-"""The tutorials: each notebook runs from top to bottom and shows what it showed when it was written.
+"""The tutorials: each notebook runs from top to bottom and gives the outputs that it shows.
 
 ``UPDATE_NOTEBOOKS=1 pytest tests/test_notebooks.py`` writes the outputs anew.
 """
@@ -28,7 +28,7 @@ def execute(path: Path):
 
 
 def shown(notebook) -> list[str]:
-    """What a reader sees of each output."""
+    """Return what a reader sees of each output."""
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return [output["text"] if output.output_type == "stream" else output["data"]["text/plain"] for output in outputs]
 

@@ -1,4 +1,4 @@
-"""Leaks: test posts that stand in train in another dress, and authors that are nobody or have several spellings."""
+"""Leaks: test posts that are in train in another form, and author names that mean nobody or have several spellings."""
 
 import json
 

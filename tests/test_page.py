@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, the same bytes for the same results, and usable in a real browser by everybody."""
+"""The report is complete and self-contained, has the same bytes for the same results, and is accessible in a real browser."""
 
 import copy
 import itertools
@@ -43,7 +43,7 @@ from pipeline.report.plots import Dot, plot_dots
 from pipeline.result_base import Result
 
 HOSTILE = "<script>alert('x')</script> & \"q\" $a$ https://example.org/x 😀"
-SECRET = "secretword"  # in every post and in no case
+SECRET = "secretword"  # in every post and in no behavioural case
 ABOUT = {"evaluated": "test", "data": "<b>data</b>", "model SHA-256": "ab" * 32}
 CASES = [
     Case("telling_words", "telling-1", "", "zaxa ba lu", "labels", ("alpha",), ("alpha",), ("beta",)),
@@ -63,7 +63,7 @@ def fit(folder, seed: int) -> Classifier:
 
 
 def corpus(folder, *, betas: bool):
-    """A train and a test split of invented posts that share a text and an author; betas: whether any test post has that label."""
+    """Make train and test splits that share a text and an author; `betas` says whether any test post has the label beta."""
     folder.mkdir()
     for split, seed in (("train", 5), ("test", 6)):
         posts = invent(120, 60, seed)
@@ -81,7 +81,7 @@ def corpus(folder, *, betas: bool):
 
 
 def measure(model: Classifier, other: Classifier, data) -> Results:
-    """Results as evaluate.py makes them."""
+    """Return results such as evaluate.py computes."""
     evaluation = evaluate_split(model, data, "test")
     drawn = drawn_at_random(data, "test", LOOK.natural)
     rest = model.predict_proba(data.splits["train"]["text"])
@@ -104,12 +104,12 @@ def measure(model: Classifier, other: Classifier, data) -> Results:
 
 
 def written(results: Results):
-    """Tree of a metrics.json."""
+    """Return the content of a metrics.json."""
     return json.loads(json.dumps(results.model_dump(mode="json"), allow_nan=False))
 
 
 def relabel(tree, names: list[str]):
-    """The same results for other labels, whose numbers are alpha's and beta's in turn."""
+    """Return the same results for other labels, which have the numbers of alpha and beta by turns."""
     if isinstance(tree, list):
         return [relabel(each, names) for each in tree]
     if not isinstance(tree, dict):
@@ -126,7 +126,7 @@ def relabelled(results: Results, names: list[str]) -> Results:
 
 @pytest.fixture(scope="module")
 def all_results(tmp_path_factory) -> dict[str, Results]:
-    """A full evaluation; one of which much is missing; one of ten labels; one of a single label."""
+    """Four evaluations: a full one, one in which much is missing, one with ten labels, and one with a single label."""
     folder = tmp_path_factory.mktemp("results")
     model, other = fit(folder / "model", 0), fit(folder / "other", 1)
     full = measure(model, other, corpus(folder / "full", betas=True))
@@ -144,7 +144,7 @@ def pages(all_results) -> dict[str, str]:
 
 
 class Elements(HTMLParser):
-    """Start tags with their attributes, and all text."""
+    """A parser that collects start tags with their attributes, and all text."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -182,7 +182,7 @@ def test_results_read_back_from_what_was_written_are_equal(all_results, name):
 
 
 def places(found, path=()):
-    """Every result in a tree of them, and where it stands."""
+    """Yield the type of every result in a tree, and the path to it."""
     if isinstance(found, Result) or is_dataclass(found):
         yield type(found), path
         found = vars(found)
@@ -270,7 +270,7 @@ def test_swaps_are_shown_by_kind_and_by_group_beside_their_controls(pages, all_r
 
 
 def without_intervals(tree):
-    """The same results without intervals, as they are of too few authors."""
+    """Return the same results without intervals, as if there were too few authors."""
     if not isinstance(tree, dict):
         return tree
     if "verdict" in tree:
@@ -416,7 +416,10 @@ def files(pages, tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, files):
-    """``visit("full", width=360, color_scheme="dark")``; fails in the end if the page asked for anything or complained."""
+    """``visit("full", width=360, color_scheme="dark")`` opens a report.
+
+    At the end, it fails if the page requested or logged anything.
+    """
     opened, asked, said = [], [], []
 
     def go(name, width=1200, **context):

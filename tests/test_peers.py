@@ -83,7 +83,7 @@ ROW = {
 
 
 class Memory(Peer):
-    """Knows the labels of posts that it was fitted on, and is sure of it; none of others."""
+    """A peer that knows the labels of the posts that it was fitted on for certain, and gives no label to other posts."""
 
     title = "memory"
     settings = ({"of": "nobody"}, {"of": "everybody"})
@@ -100,7 +100,7 @@ class Memory(Peer):
 
 
 class Told(Memory):
-    """Knows, by one setting, what no fold tells: labels stand in the posts."""
+    """A peer that, with one of its settings, reads the labels from signs in the posts."""
 
     def probabilities(self, encoded):
         signs = list(SIGNS.values())
@@ -122,7 +122,7 @@ def test_the_setting_is_the_best_on_folds(posts):
 def test_thresholds_are_the_best_on_held_out_probabilities_and_scores_become_shares():
     rng = np.random.default_rng(0)
     Y = (rng.random((2000, 1)) < 0.2).astype(np.int8)
-    held_out = np.where(Y == 1, rng.beta(4, 2, Y.shape), rng.beta(2, 4, Y.shape)) ** 4  # in order, but far too low
+    held_out = np.where(Y == 1, rng.beta(4, 2, Y.shape), rng.beta(2, 4, Y.shape)) ** 4  # ranked correctly, but far too low
     peer = Told(["assault"], 0)
     peer.probabilities = lambda encoded: held_out
     tuned = peers.Tuned(peer, held_out, Y, Thresholds(tolerance=0))
@@ -278,7 +278,7 @@ def test_all_are_measured_and_shown_and_nothing_shows_a_post(run, posts, tmp_pat
     drawn = (tmp_path / "peers.svg").read_text()
     for metric in ("mAP, test split", "macro-F1, test split"):
         assert metric in drawn
-    assert (drawn.count(f">{frequent['title']}<"), drawn.count(f">{tfidf['title']}<")) == (0, 2)  # who reads no post is not drawn
+    assert (drawn.count(f">{frequent['title']}<"), drawn.count(f">{tfidf['title']}<")) == (0, 2)  # a peer that reads no post is not drawn
     everything = capsys.readouterr().out + (tmp_path / "peers.json").read_text() + (tmp_path / "peers.svg").read_text()
     assert not {"river", "stranger", "boss"} & set(everything.split())
 

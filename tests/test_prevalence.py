@@ -1,4 +1,7 @@
-"""Estimates of how many posts have a label, and of nothing else; how often they cover, benchmarks/intervals.py measures."""
+"""Estimates of how many posts have a label.
+
+benchmarks/intervals.py measures how often their intervals cover the truth.
+"""
 
 import json
 import subprocess
@@ -18,7 +21,7 @@ DIGEST, OTHER = "a" * 64, "b" * 64
 
 
 def draw(rng, posts, share):
-    """Posts of which so many have the label, and what a model says of them that finds it too often."""
+    """Draw posts of which this share has the label, and the probabilities of a model that gives it too often."""
     y = (rng.random((posts, 1)) < share).astype(np.int8)
     p = np.where(y == 1, rng.beta(6, 2, (posts, 1)), rng.beta(2, 5, (posts, 1))).astype(np.float32)
     return y, p
@@ -37,7 +40,9 @@ def test_interval_is_wilsons_for_as_many_posts_as_would_err_no_more(share, confi
     rng = np.random.default_rng(0)
     (y, p), (_, unlabelled) = draw(rng, 600, share), draw(rng, 4000, share)
     found = estimate(y, p, unlabelled, confidence).total.labels["alpha"]
-    trust = (found.estimate - y.mean()) / (unlabelled.mean(dtype=float) - p.mean(dtype=float))  # in the model: λ of PPI++
+    trust = (found.estimate - y.mean()) / (
+        unlabelled.mean(dtype=float) - p.mean(dtype=float)
+    )  # the trust in the model, which PPI++ calls λ
     best = np.cov(y[:, 0], p[:, 0])[0, 1] / (1 + 600 / 4000) / np.var(np.concatenate([p, unlabelled]))
     assert trust == pytest.approx(min(1, best), rel=0.02)
     error = trust**2 * np.var(unlabelled, dtype=float) / 4000 + np.var(y - trust * p, dtype=float) / 600
@@ -80,7 +85,7 @@ def test_too_few_positives_or_negatives_are_said_not_read(positives, too_few):
 
 def test_shares_stay_between_nothing_and_all():
     y = np.repeat([[1], [0]], [10, 90], axis=0).astype(np.int8)
-    nowhere_else = np.zeros((5000, 1), np.float32)  # finds a model that was always right
+    nowhere_else = np.zeros((5000, 1), np.float32)  # its estimate if the model was always right
     found = estimate(y, y.astype(np.float32), nowhere_else).total.labels["alpha"]
     assert 0 <= found.interval[0] <= found.estimate <= found.interval[1] <= 1
 
@@ -128,7 +133,7 @@ def test_warnings_are_left_on():
 
 @pytest.fixture(scope="module")
 def scored(model, tmp_path_factory):
-    """Two shards of posts, one without a date, scored by the command, and the same in CSV."""
+    """Two shards of posts that the command scored, and the same in CSV; one post has no date."""
     folder = tmp_path_factory.mktemp("scored")
     digest = model.save(folder / "model")
     dates = ["Sun Oct 15 20:21:49 +0000 2017", "2017-11-02T08:00:00Z", None]
@@ -164,7 +169,7 @@ def test_csv_is_refused_with_the_remedy(scored, model, refused):
 
 @pytest.fixture
 def job(tmp_path):
-    """``job(digest=…)`` writes a finished folder of one part and gives it."""
+    """``job(digest=…)`` writes a finished output folder with one part, and returns its path."""
 
     def write(digest=DIGEST, labels=("alpha", "beta"), posts=3, **kept):
         probabilities = np.full((posts, len(labels)), 0.25, np.float32)

@@ -1,4 +1,4 @@
-"""What a vocabulary shows of people: names, handles, links, numbers."""
+"""What a vocabulary reveals about people: names, handles, links and numbers."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Worker processes: the same output as without them, whichever of them dies, and none left behind."""
+"""Worker processes: whichever of them dies, the output is the same as without them, and none is left behind."""
 
 import json
 import multiprocessing
@@ -31,7 +31,7 @@ SECRET = "zanzibarquartz"
 
 
 class Obedient:
-    """Work that does what a shard's content tells it to; leaves a file for each process that began."""
+    """Work that does what a shard's content says, and writes a file for each process that has started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ def _many_shards() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(model, posts, tmp_path_factory) -> Path:
-    """A saved model beside files of posts."""
+    """A folder with a saved model and files of posts."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -115,7 +115,7 @@ def folder(model, posts, tmp_path_factory) -> Path:
 def run(
     folder: Path, out: Path, *, workers: int = 2, progress: Callable[..., None] = lambda state: None, model: Path | None = None
 ) -> Summary:
-    """A job over the files of a folder, with the model in it unless another is named."""
+    """Score the files of a folder with the model in it, unless another model is given."""
     files = [folder / name for name in ("a.jsonl", "b.csv", "c.parquet")]
     return score_files(files, model or folder / "model", out, workers=workers, progress=progress)
 
@@ -126,7 +126,7 @@ def data(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def alone(folder) -> Path:
-    """The output of one process."""
+    """The output of a job that runs in one process."""
     run(folder, folder / "alone", workers=1)
     return folder / "alone"
 
@@ -150,7 +150,7 @@ def test_several_processes_write_what_one_does_even_if_one_is_killed(folder, alo
 
 
 class Deadly:
-    """A model that one text is the end of."""
+    """A model that ends its process when it scores a certain text."""
 
     labels = ["alpha", "beta"]
     operating_points_ = {"balanced": [0.1, 0.1]}
@@ -167,7 +167,7 @@ class Deadly:
 
 
 class DeadlyWriter(PartWriter):
-    """Works with that model, in whichever process."""
+    """A writer that uses the deadly model in every process."""
 
     def __init__(self, source: ModelFolder, options: Options, folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -219,7 +219,7 @@ def test_model_that_is_damaged_is_refused_by_the_processes(folder, tmp_path, ref
     assert multiprocessing.active_children() == []
 
 
-# Ends of the whole job
+# ---- how a whole job ends ----
 
 JOB = """
 import signal
@@ -243,7 +243,7 @@ def start(folder: Path, out: Path) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def many(folder, posts) -> Path:
-    """More posts than are scored while a test looks for a moment to interrupt."""
+    """So many posts that scoring is still going on when a test interrupts it."""
     rows = [json.dumps({"id": f"{n}-{m}", "text": f"{text} {n}"}) + "\n" for n in range(40) for m, text in enumerate(posts.texts)]
     (folder / "many.jsonl").write_text("".join(rows))
     return folder
@@ -276,7 +276,7 @@ def working(job: subprocess.Popen[str], out: Path) -> bool:
 
 
 def starting(job: subprocess.Popen[str], out: Path) -> bool:
-    """Whether a process is importing what it needs."""
+    """Return whether a worker process is still importing its packages."""
     try:
         return any("numpy" in Path(f"/proc/{pid}/maps").read_text() for pid in descendants(job.pid))
     except OSError:  # one of them ended just now

@@ -1,4 +1,4 @@
-"""Promotion: each gate refuses by itself, and says why."""
+"""Promotion: each gate alone can refuse a model, and says why."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def all_fields(kind, value, **others):
 
 @pytest.fixture
 def good():
-    """Results of a model that passes every gate, to spoil; of an evaluation only what gates look at."""
+    """Results of a model that passes every gate, for tests to spoil. Only what gates look at is filled in."""
     alike = all_fields(LabelDifferences, compared(), recall=WORSE)
     eces = {"alpha": (0.0, 0.06), "beta": (0.05, 0.12)}
     differences = all_fields(Differences, compared(), macro_f1=BETTER, labels=dict.fromkeys(LABELS, alike))
@@ -60,7 +60,7 @@ def good():
 
 
 def changed(part, path, value):
-    """The same with another value at a path such as ``comparison.differences.labels.beta.f1``."""
+    """Return the same results with another value at a path such as ``comparison.differences.labels.beta.f1``."""
     name, _, rest = path.partition(".")
     inside = part[name] if isinstance(part, dict) else getattr(part, name)
     new = {name: changed(inside, rest, value) if rest else value}
@@ -141,7 +141,7 @@ def test_calibration_that_cannot_be_told_for_lack_of_authors_refuses(good):
         "beta: ece at most 1": said
     }
     Y = np.tile([[0, 1], [1, 0]], (30, 1)).astype(np.int8)
-    probabilities = Y.astype(np.float32)  # right about all posts, of too few authors
+    probabilities = Y.astype(np.float32)  # right about all posts, but they are by too few authors
     for authors, passes in ((19, False), (20, True)):
         counts = resample(np.arange(60) % authors, 100, seed=0)
         metrics, by_round = (

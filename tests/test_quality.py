@@ -1,4 +1,4 @@
-"""What the default model is worth when trained on the starter corpus alone, and what the documentation says of it."""
+"""How good the default model is if it is trained on the starter corpus alone, and that the documentation says so."""
 
 import io
 import re
@@ -55,5 +55,5 @@ def test_docs_show_the_table_that_training_prints(model, starter):
     assert len(shown) >= len(starter.labels)
     assert [row[0] for row in shown] == [row[0] for row in printed]
     for said, was in zip(shown, printed, strict=True):
-        # Another processor's arithmetic may move a post or two over a threshold, no more.
+        # On another processor, rounding may move one or two posts across a threshold, but not more.
         assert [float(number) for number in said[1:]] == pytest.approx([float(number) for number in was[1:]], abs=0.04)

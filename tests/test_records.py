@@ -1,4 +1,4 @@
-"""Rows of files, whole and broken."""
+"""Rows of files are read, including broken rows."""
 
 import bz2
 import csv
@@ -135,7 +135,7 @@ def test_byte_order_mark_is_no_part_of_the_data(folder, name, content):
 
 
 def told(path, columns=COLUMNS):
-    """The rows of a file, and what it was taken for."""
+    """Return the rows of a file, and the notes about how it was read."""
     said = []
     rows = list(read_rows(path, columns, tell=lambda path, what: said.append(what)))
     return rows, "; ".join(said)

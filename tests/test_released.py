@@ -1,4 +1,4 @@
-"""The model that comes with this repository: what its files show of people, and that score.py uses it."""
+"""The model that comes with this repository: its files reveal nothing about people, and score.py uses it."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def released() -> Classifier:
 
 
 def strings(tree: Any) -> Iterator[str]:
-    """Keys and values."""
+    """Yield all strings in a tree, both keys and values."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, dict):
@@ -68,7 +68,7 @@ def test_it_was_trained_by_the_config_beside_it(config):
     expected = config.of_model().model_dump(mode="json")
     expected["model"]["network"]["lessons"] = Path(expected["model"]["network"]["lessons"]).name
     saved = read_description(RELEASED)[1]["config"]
-    if "support" not in saved["labels"]:  # saved by an earlier release, which did not say; it decides no probability
+    if "support" not in saved["labels"]:  # saved by an earlier release, which did not store this; it has no effect on probabilities
         del expected["labels"]["support"]
     if "operating_points" not in read_description(RELEASED)[1]:  # likewise
         for key in ("mix", "cautious", "ordinary", "sensitive"):
@@ -122,7 +122,7 @@ def test_readme_s_command_scores_with_it(released, tmp_path):
     scored = {row["id"]: row for part in (tmp_path / "out").glob("part-*") for row in pq.read_table(part).to_pylist()}
     posts = [json.loads(line) for line in (ROOT / "data/starter/test.jsonl").read_text().splitlines()]
     assert scored.keys() == {post["id"] for post in posts}
-    for label in released.labels:  # these posts are others' and invented: it is far from a coin all the same
+    for label in released.labels:  # invented posts by other writers: the model is far better than chance all the same
         truth = [label in post["labels"] for post in posts]
         assert roc_auc_score(truth, [scored[post["id"]][f"prob_{label}"] for post in posts]) > 0.75
 

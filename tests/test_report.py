@@ -1,4 +1,4 @@
-"""Tables say what the metrics say, in a width that fits; figures are drawn where there is something to draw."""
+"""Tables show the metrics in a width that fits, and figures are drawn if there is something to draw."""
 
 import io
 from dataclasses import replace
@@ -56,7 +56,7 @@ def measure(posts=slice(None)):
 
 
 def measure_with_new(posts):
-    """Metrics of all posts, and of these as those in no other split."""
+    """Return metrics of all posts, with those of `posts` as the posts whose text is in no other split."""
     new = measure(posts).model_dump(exclude={"new_texts_only"})
     return measure().model_copy(update={"new_texts_only": MeasuredMetrics.model_validate(new)})
 
@@ -68,7 +68,7 @@ def lines(*tables, width=140) -> list[str]:
 
 
 def row(rendered: list[str], name: str) -> list[str]:
-    """Cells of the one row that begins with a name."""
+    """Return the cells of the only row that begins with this name."""
     rows = [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in rendered]
     (found,) = [cells for cells in rows if cells[0] == name]
     return found[1:]
@@ -105,7 +105,7 @@ def test_tables_fit_a_log_without_wrapping():
 
 @pytest.fixture
 def corpus(jsonl):
-    """Two splits, with a repeat in train, an auxiliary and an ignored label, and a file that is no split."""
+    """Two splits with a repeat in train, an auxiliary and an ignored label, and a file that does not belong to a split."""
     jsonl("data/train.jsonl", [
         {"id": "1", "text": "one", "labels": ["work"]},
         {"id": "2", "text": "two", "labels": ["work", "other", "odd"]},

@@ -1,4 +1,7 @@
-"""A model and an MLflow version that an earlier release saved (0.1.0, before the house was turned) still load, score and serve."""
+"""A model and an MLflow version that an earlier release saved can still be loaded, used for scoring and served.
+
+The release is 0.1.0, before the code was reorganised.
+"""
 
 import json
 from pathlib import Path
@@ -30,7 +33,7 @@ def test_a_saved_model_gives_the_very_same_probabilities_for_text_that_is_still_
     np.testing.assert_array_equal(model.predict_proba(texts), probabilities)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of MLflow, about any model whose input may be anything
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a warning of MLflow about any model that takes inputs of any type
 def test_a_saved_version_is_served_by_the_module_that_it_names(expected):
     texts, probabilities = expected
     served = mlflow.pyfunc.load_model(str(SAVED)).predict(pd.DataFrame({"text": [*texts, None]}))

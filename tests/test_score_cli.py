@@ -1,4 +1,4 @@
-"""`score.py` as its users run it: what it prints, its exit code, and an earlier output that no failure touches."""
+"""`score.py` as its users run it: what it prints, its exit codes, and that no failure damages an earlier output."""
 
 import gzip
 import io
@@ -49,7 +49,7 @@ def run(*arguments: object, cwd: Path, **options) -> Done:
 
 @pytest.fixture
 def cli(folder, monkeypatch, capsys) -> Callable[..., Done]:
-    """``cli("in.jsonl", "--json")`` runs it in this process, with the saved model (none: the released one)."""
+    """``cli("in.jsonl", "--json")`` runs score.py in this process with the saved model, or with the released one if `model` is None."""
     monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)  # terminal.run changes it
 
     def call(*arguments: object, model: Path | None = folder / "runs" / "model") -> Done:
@@ -69,7 +69,7 @@ def write(path: Path, rows: list[dict]) -> Path:
 
 
 def ids(out: Path) -> list[str]:
-    """Of all posts scored, by the order of the manifest."""
+    """Return the ids of all scored posts, in the order of the manifest."""
     files = json.loads((out / "manifest.json").read_text())["files"]
     return [found for file in files.values() for part in file["parts"] for found in pq.read_table(out / part)["id"].to_pylist()]
 
@@ -80,7 +80,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory) -> Path:
-    """A saved model beside posts."""
+    """A folder with a saved model and posts."""
     folder = tmp_path_factory.mktemp("cli")
     model.save(folder / "runs" / "model")
     write(folder / "posts.jsonl", POSTS)
@@ -118,7 +118,7 @@ USES = (
 
 
 def unwarned(err: str) -> str:
-    """What was said on standard error besides the warning that the released model awaits retraining."""
+    """Return standard error without the warning that the released model is to be retrained."""
     return re.sub(r"^warning: .*normaliser.*\n", "", err, flags=re.MULTILINE)
 
 
@@ -391,7 +391,7 @@ def test_too_many_rejects_are_exit_code_3_and_the_output_stands(folder, cli, tmp
 
 @pytest.fixture
 def earlier(cli, tmp_path) -> Path:
-    """A good output of good.jsonl."""
+    """The complete output for good.jsonl."""
     assert cli(write(tmp_path / "good.jsonl", POSTS), "--out", tmp_path / "out").code == 0
     return tmp_path / "out"
 
@@ -487,7 +487,7 @@ def test_damaged_model_is_exit_code_2(earlier, cli, folder, tmp_path):
 
 
 def damaged_parquet(path: Path) -> Path:
-    """One whose footer is whole: the damage shows midway."""
+    """Write a Parquet file that is damaged in the middle and has an intact footer."""
     pq.write_table(pa.table({"id": list(map(str, range(20_000))), "text": [f"post {n}" for n in range(20_000)]}), path, compression="none")
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
@@ -524,7 +524,7 @@ def test_damaged_input_is_exit_code_4_and_costs_no_other_file(earlier, cli, tmp_
     records = [json.loads(content) for path, content in after.items() if path.endswith(".json")]
     assert str(inputs[2]) in {record["file"] for record in records}
     assert (str(inputs[1]) in {record["file"] for record in records}) == (name in ("cut.jsonl.gz", "cut.csv.gz", "quote.csv"))
-    # Mended, or taken out:
+    # After the file was repaired or removed:
     if ".parquet" in name:
         pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), tmp_path / name)
     else:
@@ -553,11 +553,11 @@ def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, fo
     assert cli(*arguments).code == 0
 
 
-# Records that are bombs
+# ---- huge records ----
 
 
 def peak(*arguments: object, cwd: Path) -> tuple[Done, int]:
-    """Run score.py and say how many bytes it took at most."""
+    """Run score.py, and return the result and its peak memory in bytes."""
     code = "import os, sys\nos.wait4(os.spawnv(os.P_NOWAIT, sys.executable, sys.argv[1:]), 0)\nimport resource\n"
     code += "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     command = [sys.executable, "-c", code, sys.executable, ROOT / "score.py", *arguments]
@@ -586,7 +586,7 @@ def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, 
     assert size < usual + 150 * 2**20
 
 
-# What a start costs
+# ---- what starting costs ----
 
 LOADED = """
 import runpy, sys
@@ -601,7 +601,7 @@ ONLY_TO_TRAIN = {"mlflow", "datasets", "pandas", "matplotlib", "sklearn", "torch
 
 
 def loaded(*arguments: object, cwd: Path) -> set[str]:
-    """Packages that a run of score.py imports."""
+    """Return the packages that a run of score.py imports."""
     command = [sys.executable, "-c", LOADED, ROOT / "score.py", *arguments]
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("LOADED")[2].split())
@@ -627,7 +627,7 @@ def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_pat
 def test_help_imports_next_to_nothing(tmp_path):
     packages = loaded("--help", cwd=tmp_path)
     assert "typer" in packages
-    assert not packages & {"spacy", "scipy", "safetensors", "pydantic", *ONLY_TO_TRAIN}  # so of models no more than errors and the like
+    assert not packages & {"spacy", "scipy", "safetensors", "pydantic", *ONLY_TO_TRAIN}  # so it imports only light modules of `models`
 
 
 def test_starting_over_is_not_for_spark(cli, tmp_path):

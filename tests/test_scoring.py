@@ -1,4 +1,4 @@
-"""Scoring: files of posts in, predictions by the contract out, nothing of a post's text with them, and nothing done twice."""
+"""Scoring: files of posts become predictions in the documented form, without any text of a post, and no work is done twice."""
 
 import csv
 import gzip
@@ -35,7 +35,7 @@ POSTS = [{"id": f"p{number}", "text": "LOUD" if number % 2 else "quiet " * 10 + 
 
 
 class Fake:
-    """Long posts and loud posts; remembers what it was asked."""
+    """A model that marks long posts and loud posts, and remembers the texts that it was given."""
 
     labels = ["long", "loud"]
     operating_points_ = {"balanced": [0.5, 0.5], "cautious": [0.9, 1.0]}
@@ -52,7 +52,7 @@ class Fake:
 
 @pytest.fixture(scope="module", autouse=True)
 def _many_shards() -> Iterator[None]:
-    """A few rows are a shard."""
+    """Make shards of only a few rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "SHARD_BYTES", 150)
         patch.setattr(parquet, "_PARQUET_BATCH", 3)
@@ -61,7 +61,7 @@ def _many_shards() -> Iterator[None]:
 
 @contextmanager
 def standing_in(model: Fake, load: Callable[[], object] | None = None) -> Iterator[Path]:
-    """A folder for jobs of this process to find a model in that no folder holds; `load` is called where they load it."""
+    """Yield a folder in which jobs of this process find `model`, although it was not saved; `load` is called when they load it."""
     folder = Path("no such folder")
 
     def found(place: Path) -> object:
@@ -75,7 +75,7 @@ def standing_in(model: Fake, load: Callable[[], object] | None = None) -> Iterat
 
 
 def run(inputs: Sequence[object], out: Path, model: Fake | Path | None = None, *, start_over=False, progress=lambda state: None, **options):
-    """A job with a fake model, or with the real one of a folder."""
+    """Run a job with a fake model, or with the real one in a folder."""
     if isinstance(model, Path):
         return score_files(inputs, model, out, Options(**options), start_over=start_over, progress=progress)
     with standing_in(model or Fake()) as folder:
@@ -87,7 +87,7 @@ def manifest(out: Path) -> dict:
 
 
 def predictions(out: Path, file: object = None) -> list[dict]:
-    """All rows of an output, or those of one file, in their order."""
+    """Return all rows of an output, or those of one input file, in order."""
     found = []
     for name, summary in manifest(out)["files"].items():
         for part in map(out.joinpath, summary["parts"] if file is None or name == str(file) else ()):
@@ -167,7 +167,7 @@ def folder(model, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def saved(folder) -> Classifier:
-    """The model in it."""
+    """The model in that directory."""
     return Classifier.load(folder)
 
 
@@ -255,7 +255,7 @@ def test_integers_become_strings_exactly(tmp_path):
     assert ids(tmp_path / "out") == [str(number) for number in numbers]
 
 
-# What one line can be, and whether it is a post: (id, text), or bytes that are no row of its format.
+# What a line may hold: (id, text), or bytes that are not a valid row; and whether it is a post.
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=5) | st.sampled_from(["post", "ONE MORE", "two\nlines", 'said "no"', "", " ", "\0"])
 BROKEN = {
     ".jsonl": [b"{", b"\xff\xff", b"[1]", b"null", b'"x"', b"\0", b'{"id": "1", "text": "\xff"}', b'{"id": "1", "text": "a"} b'],
@@ -358,7 +358,7 @@ def test_progress_ends_with_all_posts_and_bytes(tmp_path):
         file.write('{"id": "new", "text": "x"}\n')
     told.clear()
     run(sources, tmp_path / "out", progress=told.append)
-    assert (told[-1].posts, told[-1].done) == (2, size + 27)  # of its shard; what stood already is done, too
+    assert (told[-1].posts, told[-1].done) == (2, size + 27)  # of its shard; what was there before is done, too
 
 
 # Options
@@ -634,14 +634,14 @@ def test_number_of_workers_is_checked(tmp_path, refused):
 
 @pytest.fixture
 def sources(tmp_path) -> list[Path]:
-    """Files of several shards each, with repetitions and rejects."""
+    """Files that make several shards each, with repeated texts and rejects."""
     rows = [{"id": f"{number}", "text": "" if number % 6 == 5 else f"some POST, number {number % 9}"} for number in range(13)]
     return [write_rows(tmp_path / name, rows) for name in ("a.jsonl", "b.csv.gz", "c.parquet")]
 
 
 @pytest.fixture
 def out(tmp_path, sources) -> Path:
-    """The output of a whole job."""
+    """The output of a complete job."""
     assert run(sources, tmp_path / "out").shards > 10
     return tmp_path / "out"
 
@@ -650,7 +650,7 @@ TIMES = ("seconds", "posts_per_second")
 
 
 def state(folder: Path) -> dict[str, object]:
-    """Content of each file, as far as it does not tell how long the work took."""
+    """Return the content of each file, except for what depends on how long the work took."""
     found: dict[str, object] = {}
     for path in folder.rglob("*"):
         if path.is_file():
@@ -663,7 +663,7 @@ def state(folder: Path) -> dict[str, object]:
 
 
 def numbers(folder: Path) -> dict[str, tuple[int, int]]:
-    """The inode and the time of each part: others when it was written anew (a freed inode is given out again)."""
+    """Return the inode and time of each part, which change if it is written again (the time, because inodes are reused)."""
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("part-*")}
 
 
@@ -685,7 +685,7 @@ def test_a_run_that_does_nothing_does_not_load_the_model(out, sources):
 
 
 def again(sources: list[Path], out: Path) -> tuple[Summary, set[str]]:
-    """Run, and name the parts that were written; the output is that of a fresh run."""
+    """Run the job again, check that the output equals that of a fresh run, and return the names of the parts that were written."""
     written = numbers(out)
     summary = run(sources, out)
     run(sources, out.with_name("fresh"))
@@ -758,7 +758,7 @@ def damage_record(part: Path) -> None:
 
 
 def other_content(part: Path) -> None:
-    """As a job with other options leaves it when it is killed before it writes the record."""
+    """Leave a part as a job with other options does if it is killed before it writes the record."""
     part.write_bytes(sorted(part.parent.glob("part-*"))[-1].read_bytes() + b"x")
 
 
@@ -875,7 +875,7 @@ def test_second_job_at_the_same_time_is_refused(out, sources, refused):
             run(sources, out, start_over=True)
         other.kill()
     assert state(out) == before
-    assert run(sources, out).kept_shards > 0  # who is killed holds nothing
+    assert run(sources, out).kept_shards > 0  # a killed process holds no lock
 
 
 # Failures
@@ -1047,7 +1047,7 @@ def test_unexpected_error_does_not_tell_the_text(tmp_path):
 
 
 def test_a_thousand_tiny_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # 4,000 of them are the disk's time, not ours
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # writing 4,000 parts would mostly measure the disk
     (tmp_path / "in").mkdir()
     for number in range(1000):
         (tmp_path / "in" / f"{number:05d}.jsonl").write_text(f'{{"id": {number}, "text": "post {number}"}}\n')

@@ -1,4 +1,4 @@
-"""The logged model as its users load it: a fresh process without the repository, and MLflow's server behind `make serve`."""
+"""The logged model as its users load it: in a fresh process without the repository, and in MLflow's server by `make serve`."""
 
 import json
 import os
@@ -59,8 +59,8 @@ def served(tracked) -> ServedClassifier:
 
 
 def strict(text: str):
-    """JSON as the standard has it: NaN is an error."""
-    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    """Parse JSON strictly, so that NaN is an error."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
 def probabilities(columns, labels) -> np.ndarray:
@@ -94,7 +94,7 @@ def test_a_record_whose_text_is_a_list_has_one_error(model):
 
 @dataclass(frozen=True)
 class Server:
-    """`make serve`, answering."""
+    """A running `make serve` that answers requests."""
 
     url: str
     log: Path
@@ -116,7 +116,7 @@ def free_port() -> int:
 
 
 def make_serve(port: int) -> list[str]:
-    """The target with this environment's programs, and not with the ARGS of the make that runs the tests; nothing is installed."""
+    """Return the command for `make serve` with this environment's programs, without installing anything or taking over ARGS."""
     programs = f"BIN={Path(sys.executable).parent}"
     return ["make", "--old-file=.venv/.default", programs, f"PORT={port}", "ARGS=", "serve"]
 
@@ -164,7 +164,7 @@ def server(tracked, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answered(tracked):
-    """What the server should answer to a text, computed without it."""
+    """Return the answer that the server should give to a text, computed without the server."""
     model = Classifier.load(tracked.out)
 
     def expect(text: str) -> dict:
@@ -178,7 +178,7 @@ def answered(tracked):
 
 @pytest.fixture(scope="module")
 def refusal(tracked):
-    """What the server should answer to a text that cannot be scored."""
+    """Return the answer that the server should give to a text that cannot be scored."""
     nothing = dict.fromkeys([f"prob_{label}" for label in tracked.first.model.labels])
     return lambda reason=ERROR: {**nothing, "labels": [], "error": reason}
 

@@ -1,4 +1,4 @@
-"""Files cut into shards that lose nothing."""
+"""Files are cut into shards, and no row is lost."""
 
 import gzip
 import io
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 def sizes(**changes):
-    """With `SHARD_BYTES`, `SHARD_LINES`, `MAX_RECORD` or `_PARQUET_BATCH` of that size."""
+    """Set `SHARD_BYTES`, `SHARD_LINES`, `MAX_RECORD` or `_PARQUET_BATCH` to another size for a while."""
     stack, places = ExitStack(), {"SHA": shards, "MAX": limits, "_PA": parquet}
     patch = stack.enter_context(pytest.MonkeyPatch.context())
     for name, size in changes.items():
@@ -55,12 +55,12 @@ def written(folder, name, content: bytes):
 
 
 def whole(path):
-    """Rows of a file, read in one piece."""
+    """Return the rows of a file that is read as a whole."""
     return list(read_rows(path, [], may_be_empty=True))
 
 
 def pieces(path):
-    """Shards of a file as far as it goes, and what ended it."""
+    """Return the shards of a file up to any damage, and the message about the damage."""
     found = []
     try:
         for shard in cut(path):

@@ -1,4 +1,4 @@
-"""Slices: which posts are in which, and that each is measured as if it were all there is."""
+"""Slices: which posts each of them contains, and that it is measured as if there were no other posts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A real local Spark session: the answers of the classifier itself, and no row lost."""
+"""A real local Spark session gives the same answers as the classifier itself, and loses no row."""
 
 import csv
 import gzip
@@ -38,10 +38,10 @@ def spark(tmp_path_factory):
     if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
         pytest.skip("Spark needs Java 17, and there is no Java here")
     with pytest.MonkeyPatch.context() as patch:
-        # Executors start here, and so find the project only in what they are sent.
+        # Executors start in this folder, so they find our code only in what is sent to them.
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         patch.setenv("PYTHONPATH", "")
-        # For jobs this small, no compiling is quickest.
+        # Jobs as small as these are fastest without compiling.
         patch.setenv("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         settings = ["shuffle.partitions=2", "codegen.wholeStage=false", "codegen.factoryMode=NO_CODEGEN"]
         patch.setenv("PYSPARK_SUBMIT_ARGS", " ".join([*(f"--conf spark.sql.{setting}" for setting in settings), "pyspark-shell"]))
@@ -51,14 +51,14 @@ def spark(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory) -> Path:
-    """The model's directory."""
+    """The directory of a saved model."""
     place = tmp_path_factory.mktemp("model") / "m"
     model.save(place)
     return place
 
 
 def expected(model: Classifier, ids: list[str], texts: list[str]) -> dict[str, tuple[list[float], list[str]]]:
-    """Probabilities and labels by id, from the classifier itself."""
+    """The probabilities and labels that the classifier itself gives, by id."""
     probabilities = model.predict_proba(texts)
     decided = model.decide(probabilities)
     names = np.array(model.labels)
@@ -66,7 +66,7 @@ def expected(model: Classifier, ids: list[str], texts: list[str]) -> dict[str, t
 
 
 def assert_scored(rows: list[dict], wanted: dict[str, tuple[list[float], list[str]]]) -> None:
-    """Rows are those that the classifier gives: the same ids and labels, probabilities to 1e-6."""
+    """Check that rows have the ids and labels that the classifier gives, and its probabilities to 1e-6."""
     assert sorted(row["id"] for row in rows) == sorted(wanted)
     for row in rows:
         probabilities, labels = wanted[row["id"]]
@@ -86,7 +86,7 @@ def write_csv(path: Path, rows: list[list[str]], rest: str = "") -> None:
 
 
 def write_inputs(folder: Path, texts: list[str]) -> tuple[list[Path], list[str]]:
-    """Five files of every kind with two of the texts each, the first of them with rows that cannot be read too."""
+    """Write five files of different kinds, each with two of the texts; the first also has rows that cannot be read."""
     parts = [[(f"{part}-{n}", text) for n, text in enumerate(texts[2 * part : 2 * part + 2])] for part in range(5)]
     lines = [[json.dumps({"id": i, "text": text, "likes": [1]}) for i, text in rows] for rows in parts]
     paths = [folder / name for name in ("[a]{b}*.jsonl", "b.jsonl.gz", "c.csv", "d.csv.zst", "e.parquet")]
@@ -333,7 +333,7 @@ def test_kept_column_that_a_file_lacks_is_refused(spark, folder, refused, tmp_pa
 
 
 def as_people_have_them(folder: Path) -> list[Path]:
-    """Files that look unlike what their names say, or are typed as databases type them."""
+    """Write files that are not what their names suggest, or that have the column types of databases."""
     files = {
         "delete_first.jsonl": b'{"delete": {"status": {"id": 1}}}\n{"id": 1, "text": "zaxa"}\n'
         b'{"id": 2, "text": "wiku", "month": {"a": [1]}}\n',

@@ -1,4 +1,4 @@
-"""Disguised words are read, and ordinary ones left alone."""
+"""Disguised words are read, and ordinary words are left as they are."""
 
 import json
 import re
@@ -23,12 +23,12 @@ STARTER = [json.loads(line)["text"] for line in (ROOT / "data/starter/test.jsonl
 
 
 def shifted(letters, capital_a):
-    """Letters of another alphabet of Unicode, which begins with a capital A at this place."""
+    """Return the letters in another alphabet of Unicode, whose capital A is at this code point."""
     return "".join(chr(capital_a + ord(letter) - ord("A")) if letter.isalpha() else letter for letter in letters.upper())
 
 
 SMALL_CAPITALS = dict(zip("abcdefghijklmnopqrstuvwxyz", "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘǫʀꜱᴛᴜᴠᴡxʏᴢ", strict=True))
-# What people do to a word so that a filter does not find it.
+# What people do to a word to hide it from a filter.
 DISGUISES = {
     "negative squared": lambda word: shifted(word, 0x1F170),
     "negative circled": lambda word: shifted(word, 0x1F150),
@@ -59,7 +59,7 @@ DISGUISES = {
     "an asterisk": lambda word: re.sub("(?<=.)[aeiou]", "*", word, count=1),
     "x": lambda word: re.sub("[aeiou]", "x", word, count=1),
 }
-# Words that another masked word can hide behind are read as that one ("f*cked" is certain, "s*x" and "d*ck" too, but not "r**es").
+# A masked word is read only if it is certain which word it is: "f*cked", "s*x" and "d*ck" are, but "r**es" is not.
 WORDS = ["raped", "groped", "molested", "assaulted", "harassed", "abused", "fondled", "sexually", "grabbed", "rapist", "assault"]
 
 

@@ -1,4 +1,4 @@
-"""The bundled corpus: size, labels, variety, and nobody's real words."""
+"""The bundled corpus: its size, labels and variety, and that it holds nobody's real words."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from models.text import normalise
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 
-NEAR = 0.5  # shared 5-character shingles over all; distinct posts of the corpus stay under 0.46
+NEAR = 0.5  # Jaccard similarity of 5-character shingles; distinct posts of the corpus stay below 0.46
 COMBINATIONS = [
     {"street_harassment", "assault"},
     {"workplace_harassment", "assault"},
@@ -23,9 +23,9 @@ COMBINATIONS = [
     {"street_harassment", "solidarity_support"},
     {"other_disclosure", "solidarity_support"},
 ]
-# Masked, invented for the corpus, or the end of an obfuscated word.
+# Handles that are allowed: masked ones, those invented for the corpus, and ends of disguised words.
 HANDLES = {"@user"} | {"@ped", "@p3d", "@tion"}
-# RAINN's public hotline; every other number is of the 555-01xx kind, which is given to nobody.
+# RAINN's public hotline; all other numbers have the form 555-01xx, which is never assigned.
 HOTLINE = "8006564673"
 
 
@@ -45,7 +45,7 @@ def words(text):
 
 
 def near_duplicates(texts):
-    """Pairs of posts of five words or more whose shingles have a Jaccard similarity of `NEAR`."""
+    """Return the pairs of posts of at least five words whose shingles have a Jaccard similarity of at least `NEAR`."""
     longer = [normalise(text) for text in texts if len(words(text)) >= 5]
     shingles = CountVectorizer(analyzer="char", ngram_range=(5, 5), binary=True, dtype=np.int32).fit_transform(longer)
     shared = (shingles @ shingles.T).tocoo()

@@ -1,4 +1,4 @@
-"""The store: made once however many start together, mended in one line, and what MLflow's variables say about runs and experiments."""
+"""The MLflow store: it is created once even if many runs start together, and MLflow's environment variables are followed."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(tracked, here):
-    """A store of one's own with the two models."""
+    """A copy of the store with the two models, for one test."""
     return tracked.store_copy(here)
 
 
@@ -51,7 +51,7 @@ def start_together(folder: Path, commands: list[list[str]]) -> list[subprocess.C
 
 @pytest.mark.slow
 def test_trainings_that_start_together_on_a_fresh_store_all_track(tracked, here):
-    trainings = 2  # more processes show no more, but take longer
+    trainings = 2  # more processes would take longer and show nothing new
     settings = ["calibration.folds=2", "features.char_ngrams=null", "model.type=logistic"]
     options = ["--data", str(tracked.data), *(part for setting in settings for part in ("--set", setting)), "--register", "together"]
     commands = [[sys.executable, str(ROOT / "train.py"), *options, "--out", f"model-{k}", "--seed", str(k)] for k in range(trainings)]

@@ -1,4 +1,4 @@
-"""train.py --sweep: the same best config whatever interrupts it, nothing learned outside train, every trial a run."""
+"""train.py --sweep: interruptions do not change the best config, only train posts are used, and every trial is a run."""
 
 import csv
 import itertools
@@ -51,7 +51,7 @@ FILES = ("best.yaml", "trials.csv", "sweep.yaml")
 
 @dataclass(frozen=True)
 class Here:
-    """A folder with posts, a store and a sweep, which is where the test stands."""
+    """The test's working directory, with posts, a store and a sweep."""
 
     folder: Path
 
@@ -76,7 +76,7 @@ class Here:
         return [(self.folder / out / name).read_bytes() for name in FILES]
 
     def runs(self):
-        """Sweeps' runs, and by number the runs of trials in them."""
+        """Return the runs of sweeps, and the runs of their trials in the order of the trials."""
         tracking.connect(Tracking(uri=self.uri, experiment="sweeps"))
         found = mlflow.search_runs(experiment_names=["sweeps"], output_format="list")
         trials = [run for run in found if "mlflow.parentRunId" in run.data.tags]
@@ -101,7 +101,7 @@ def write_posts(path: Path, n_posts: int, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep that nothing disturbed; tests read it only."""
+    """A sweep that was not interrupted, which tests must not change."""
     here = Here(tmp_path_factory.mktemp("swept"))
     (here.folder / "data").mkdir()
     (here.folder / "labels.yaml").write_text(yaml.safe_dump(LABELS))
@@ -116,7 +116,7 @@ def swept(tmp_path_factory):
 
 @pytest.fixture
 def here(swept, tmp_path, monkeypatch):
-    """The same posts, an empty store and no sweep yet."""
+    """A folder with the same posts, an empty store and no sweep."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(swept[0].folder / "data", tmp_path / "data")
     shutil.copy(swept[0].folder / "labels.yaml", tmp_path)
@@ -126,14 +126,14 @@ def here(swept, tmp_path, monkeypatch):
 
 @pytest.fixture
 def again(swept, here):
-    """The sweep as it ended, to go on with."""
+    """A copy of the finished sweep, which tests continue."""
     shutil.copytree(swept[0].folder / "out", here.folder / "out")
     return here
 
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Every config that is fitted."""
+    """A list that records every config that is fitted."""
     found, metrics = [], TrialJudge.metrics
 
     def counted(self, config):
@@ -220,7 +220,7 @@ def test_no_text_or_author_is_written_anywhere(swept):
 
 
 def arguments(here) -> list[str]:
-    """Of the command line that gives the same sweep."""
+    """Return the arguments of the command line for the same sweep."""
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     settings = [*SETTINGS, "labels=labels.yaml", f"tracking.uri={here.uri}"]
     options = ["--data", "data", "--sweep", "sweep.yaml", "--out", "out", "--experiment", "sweeps"]
@@ -247,7 +247,7 @@ def test_sweep_killed_within_a_trial_ends_as_if_undisturbed(swept, here):
     for said in ("Best of 4 trials", "train.py --config out/best.yaml", "a sweep trains no model"):
         assert said in done.stdout
     best, trials, spec = here.files()
-    # The store, which the best config names, is another; so is nothing else.
+    # The best config names another store; everything else is the same.
     assert (best.replace(str(here.folder).encode(), b""), trials, spec) == (
         swept[0].files()[0].replace(str(swept[0].folder).encode(), b""),
         *swept[0].files()[1:],
@@ -259,7 +259,7 @@ def test_sweep_killed_within_a_trial_ends_as_if_undisturbed(swept, here):
 
 
 def test_sweep_stopped_and_made_longer_tries_what_an_undisturbed_one_tries(here, monkeypatch):
-    """Also from the eleventh trial on, where Optuna learns from those before."""
+    """This also holds from the eleventh trial on, when Optuna begins to learn from earlier trials."""
     config = here.config()
     corpus = load_corpus(config.data, config.labels, seed=0).only_train()
 
@@ -417,7 +417,7 @@ def test_results_stand_while_their_own_sweep_goes_on(again, monkeypatch):
 
 
 def all_metrics(value: float) -> Metrics:
-    """Every metric with one value, and no label."""
+    """Return metrics that all have this value, without any label."""
     return Metrics(posts=1, labels={}, **dict.fromkeys(TRIAL_METRICS, value))
 
 

@@ -1,4 +1,4 @@
-"""DataFrames and data sets where files are taken: training, evaluating, scoring."""
+"""DataFrames and data sets can be used instead of files for training, evaluating and scoring."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_tables_that_cannot_be_used(posts, parts, refused):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Trained from a file and from a table of the same posts, and evaluated on tables."""
+    """Models trained from a file and from a table of the same posts, and their evaluations on tables."""
     folder = tmp_path_factory.mktemp("tables")
     rows = pd.concat([pd.read_json(path, lines=True, dtype=False) for path in sorted(Path(STARTER.sources[0]).glob("*.jsonl"))])
     rows = rows[[column for column in ("id", "text", "labels", "author") if column in rows]].iloc[::4].reset_index(drop=True)

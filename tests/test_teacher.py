@@ -1,4 +1,4 @@
-"""Making lessons, with an encoder that is invented: the real one takes hours and torch."""
+"""Lessons are made here with a fake encoder, because the real one takes hours and needs torch."""
 
 import random
 import subprocess
@@ -25,7 +25,7 @@ COMPOSED = 15
 
 
 class Slow:
-    """Knows what tells the labels, and adds to its log odds a tenth for each unit of its seed."""
+    """An encoder that knows which words reveal a label, and adds a tenth of its seed to its log odds."""
 
     made: list["Slow"] = []
 
@@ -54,7 +54,7 @@ class Stopped(Exception):  # noqa: N818 - nothing is wrong
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch) -> type[Slow]:
-    """Stands in for `pipeline.teaching.encoder`."""
+    """A fake encoder in place of `pipeline.teaching.encoder`."""
     module = ModuleType("pipeline.teaching.encoder")
     module.Encoder = type("Encoder", (Slow,), {"made": []})
     monkeypatch.setitem(sys.modules, "pipeline.teaching.encoder", module)
@@ -62,7 +62,7 @@ def encoder(monkeypatch) -> type[Slow]:
 
 
 def call(files: Files, *more) -> tuple[Lessons, str]:
-    """Run the command; lessons, and what it said."""
+    """Run the command, and return the lessons and what it printed."""
     paths = ["--out", files.lessons, "--work", files.folder / "work"]
     arguments = [*files.options, "--encoder", "some/encoder", *paths, "--composed", COMPOSED, *more]
     result = CliRunner().invoke(command_line(main), [str(argument) for argument in arguments])
@@ -257,11 +257,11 @@ def test_without_torch_the_command_is_one_line_and_says_what_to_install(files):
 
 
 class OnACircle(Slow):
-    """Words lie on a circle, in order."""
+    """An encoder whose words lie on a circle, in their order."""
 
     def embed(self, words) -> np.ndarray:
         angles = np.arange(len(words)) * 2 * np.pi / len(words)
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32) + 5  # whatever they all have in common
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32) + 5  # what all words have in common
 
 
 def test_neighbours_are_the_nearest_words_the_likelier_the_nearer():

@@ -16,7 +16,7 @@ from models.errors import InputError
 from models.text import normalise
 from models.tokens import PostTokenizer, TokenBatch, _post_tokenizer
 
-# Pieces that steps of normalise look for, whole or broken off, so that random posts set the steps against each other.
+# What the steps of `normalise` look for, whole or in part, so that random posts show whether steps disturb each other.
 # fmt: off
 PIECES = [
     *"#@./:+()-_<>&;!?'\"`|^~*$ \t\n\x00\x1c\x7f\x85\xa0", "http://", "https://t.co/a", "www.", "x.com", "bit.ly/x", "a@b.co", "@user",
@@ -28,7 +28,7 @@ PIECES = [
 
 
 def between(post):
-    """A normalised post without masks at its ends."""
+    """Return a normalised post between two other words, so that no mask is at its beginning or end."""
     return " ".join(["x", *normalise(post).split(), "x"])
 
 
@@ -150,7 +150,7 @@ def test_a_post_without_spaces_stops_nobody(tokenizer, characters):
 
     tokens = tokenizer([normalise(long)]).to_lists()[0]
 
-    assert time.process_time() - start < 2  # in time quadratic to the length, minutes
+    assert time.process_time() - start < 2  # this would take minutes if time were quadratic in the length
     assert max(map(len, tokens)) <= 1000
 
 

@@ -1,4 +1,7 @@
-"""A threshold's row says what it finds and costs; whether a guaranteed recall holds on posts to come, benchmarks/intervals.py measures."""
+"""The row of a threshold says what it finds and costs.
+
+benchmarks/intervals.py measures whether a guaranteed recall holds on new posts.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ def counted(y, p, threshold):
 
 @pytest.fixture(scope="module")
 def population():
-    """Probabilities of 200,000 posts, a tenth of them positive: some of these are hard to tell."""
+    """Probabilities of 200,000 posts, a tenth of them positive, some of which are hard to tell from the rest."""
     y = (RNG.random(200_000) < 0.1).astype(np.int8)
     p = np.where(y == 1, RNG.beta(3, 2, len(y)), RNG.beta(1, 8, len(y))).astype(np.float32)
     return y, p

@@ -1,4 +1,4 @@
-"""Runs, data sets, models and the registry in a real SQLite store."""
+"""Runs, data sets, models and the registry are tracked in a real SQLite store."""
 
 import json
 import os
@@ -231,7 +231,7 @@ def test_artifact_that_is_no_model_of_ours(tracked, refused):
 
 @pytest.fixture
 def own_store(tracked, tmp_path, monkeypatch):
-    """A client of a store of one's own with the two models, that of the environment too."""
+    """A client of a copy of the store with the two models, which the environment names, too."""
     uri = tracked.store_copy(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     tracking.connect(Tracking(uri=uri))

@@ -1,4 +1,4 @@
-"""train.py: the function, the command line, and everything a user can get wrong."""
+"""train.py: the function, the command line, and the mistakes that a user can make."""
 
 import csv
 import hashlib
@@ -38,7 +38,7 @@ GOOD = [
 
 
 def call(*arguments) -> str:
-    """Call the command in this process and return what it prints, however wide."""
+    """Call the command in this process and return what it prints, joined into one line."""
     result = CliRunner().invoke(command_line(main), [str(argument) for argument in arguments])
     if result.exception:
         raise result.exception
@@ -263,7 +263,7 @@ FILLER = ["ba", "defi", "go", "luma", "ne", "piro", "su", "tavo", "zu", "kele", 
 
 @pytest.fixture
 def planted(here):
-    """Posts and options to check them; planted are a repeat, an author of two splits, a conflict, and wrong labels of three posts."""
+    """Posts with a repeat, an author in two splits, a conflict and three wrong labels, and the options with which to check them."""
     rng = random.Random(0)
 
     def posts(split: str, number: int) -> list[dict]:

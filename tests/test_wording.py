@@ -1,4 +1,4 @@
-"""Posts that were passed on: the same words, however somebody retweeted, quoted, tagged or linked them, in any script."""
+"""Posts that were passed on: in any script, a retweet, a quotation, a hashtag or a link leaves the wording the same."""
 
 import random
 import time

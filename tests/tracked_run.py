@@ -1,4 +1,4 @@
-"""Fixtures of a model trained twice on a small corpus into a real MLflow store; loaded through ``pytest_plugins``."""
+"""Fixtures with a model that was trained twice on a small corpus and logged in a real MLflow store (for ``pytest_plugins``)."""
 
 import csv
 import itertools
@@ -19,7 +19,7 @@ _FEW = ("news_report", "casing_changed", "denial_added")
 
 @dataclass(frozen=True)
 class Tracked:
-    folder: Path  # holds everything below
+    folder: Path  # contains all the others
     data: Path
     cases: Path  # a few behavioural cases
     config: Config
@@ -35,17 +35,17 @@ class Tracked:
 
     @property
     def quick(self) -> list[str]:
-        """Settings of an evaluation that takes less time."""
+        """Settings for a faster evaluation."""
         return ["evaluation.rounds=100", f"evaluation.behaviour={self.cases}", "evaluation.swaps=null"]
 
     def store_copy(self, folder: Path) -> str:
-        """A store of one's own with the two models, whatever tests have put into theirs since."""
+        """Copy the store as it was with the two models, before any test changed it, and return the URI of the copy."""
         shutil.copy(self.folder / "two-models.db", folder / "mlflow.db")
         return f"sqlite:///{folder}/mlflow.db"
 
 
 def _write_few(path: Path) -> None:
-    """Three functionalities of the suite, each of another kind of test."""
+    """Write the cases of three functionalities, each with another kind of test."""
     with (ROOT / "data" / "behaviour" / "cases.csv").open(encoding="utf-8", newline="") as whole, path.open("w", newline="") as few:
         rows = csv.DictReader(whole)
         writer = csv.DictWriter(few, rows.fieldnames or [])

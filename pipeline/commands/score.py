@@ -191,7 +191,7 @@ def main(
     ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="Directory, models:/NAME@ALIAS, or released.")] = "released",
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = DEFAULT_OUT,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = DEFAULT_OUT,
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
@@ -201,9 +201,9 @@ def main(
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters of a text.")] = MAX_CHARS,
-    over_long: Annotated[OverLong, typer.Option(help="What to do with texts that are longer.")] = "reject",
+    over_long: Annotated[OverLong, typer.Option(help="What to do with longer texts.")] = "reject",
     max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share of the posts is rejected.")] = 0.5,
-    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="the cores")] = CORES,
+    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",

@@ -9,7 +9,7 @@ from pipeline.config_files import load_config
 
 
 def main(
-    name: Annotated[str | None, typer.Option(help="Registered model whose champion is served.")] = None,
+    name: Annotated[str | None, typer.Option(help="Serve the champion of this registered model.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
     workers: Annotated[int, typer.Option(help="Number of processes; each loads the model.", min=1)] = 1,

@@ -174,14 +174,18 @@ def main(
     config: Annotated[list[Path], typer.Option(help="YAML to lay over configs/default.yaml. Repeatable.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config. Repeatable.")] = [],  # noqa: B006
     data: Annotated[list[str], typer.Option(help="Data to use instead of data.sources. Repeatable.")] = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help=f"Folder to write; by default {OUT}.")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"Folder to write to; by default {OUT}.")] = None,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment. Replaces tracking.experiment.")] = None,
     register: Annotated[str | None, typer.Option(metavar="NAME", help="Register the model in MLflow under this name.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed. Replaces seed.")] = None,
-    sweep_: Annotated[Path | None, typer.Option("--sweep", metavar="FILE", help="Instead, search for the best config of a sweep.")] = None,
-    check_data_: Annotated[bool, typer.Option("--check-data", help="Instead, look for problems in the data.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Replaces the config's seed.")] = None,
+    sweep_: Annotated[
+        Path | None, typer.Option("--sweep", metavar="FILE", help="Keep no model, but search for the best config of a sweep.")
+    ] = None,
+    check_data_: Annotated[bool, typer.Option("--check-data", help="Keep no model, but look for problems in the data.")] = False,
     show_texts: Annotated[int | None, typer.Option("--show-texts", metavar="N", min=1, help="Show N posts per kind of problem.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the config and the data, print both, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the config and the data, print the resolved config and the counts, and stop.")
+    ] = False,
 ) -> None:
     """Train, evaluate and track a disclosure classifier.
 

@@ -44,7 +44,7 @@ def with_class_names(features: datasets.Features, rows: Iterable[Row | BrokenRow
 
 
 def features_of(path: Path) -> datasets.Features:
-    """Return the types of a Parquet file's columns, as `datasets` wrote them; without any for other files, or if it did not."""
+    """Return the types of a Parquet file's columns if `datasets` wrote them into it; for any other file, return no types."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

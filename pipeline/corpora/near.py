@@ -16,14 +16,14 @@ NEAR = 0.8  # minimum Jaccard similarity of near-duplicates' runs of characters
 _RUN = 5  # characters: unlike words, enough of these runs survive when one word in twenty is changed
 # Bands and rows of the index. It misses one in 4,500 pairs with a similarity of 0.8. False candidates cost little: each is verified.
 _BANDS, _ROWS = 16, 4
-_COMPARED = 3  # how many neighbours, and how many first texts of every split, a text of a large group is compared with
+_COMPARED = 3  # a text of a large group is compared with this many neighbours, and with this many of the first texts of every split
 _MOST = 10  # near-duplicates per split that a text is paired with, so that a thousand variants of one text do not make a million pairs
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _AT_ONCE = 50_000  # pairs to verify at a time, which bounds the memory
 
 # A text that another one contains whole counts as quoted there if it has this many words, or makes up this share of the other one.
 _QUOTED, _MOSTLY = 12, 0.7
-_START, _WHOLE = 5, 60  # words by which such a text is looked up, and most words that are compared
+_START, _WHOLE = 5, 60  # number of words by which such a text is looked up, and maximum number of words that are compared
 
 Pairs = NDArray[np.int64]  # shape (n_pairs, 2), the smaller index first
 
@@ -50,7 +50,7 @@ def _runs(outlines: Sequence[str]) -> "csr_matrix":
 def _bands(runs: "csr_matrix") -> NDArray[np.uint64]:
     """Return a key for each text and band (MinHash; Leskovec, Rajaraman & Ullman, Mining of Massive Datasets, 3.4).
 
-    Two texts have the same key in a band with the fourth power of their similarity as probability.
+    The probability that two texts have the same key in a band is the fourth power of their similarity.
     """
     random = np.random.default_rng(0)
     hashes, keys = runs.indices.astype(np.uint64), np.zeros((runs.shape[0], _BANDS), np.uint64)
@@ -77,9 +77,9 @@ def _first_of_each_split(members: NDArray[np.int64], inside: NDArray[np.bool_]) 
 def _candidates(keys: NDArray[np.uint64], inside: NDArray[np.bool_]) -> Pairs:
     """Return pairs of texts that have the same key in a band.
 
-    If up to eleven texts have a key, each is paired with every other. If there are more, as when a template was filled in in many ways,
-    each is paired with the first texts of every split, and with its neighbours after sorting by the key of the next band, which puts texts
-    that share that key, too, next to each other.
+    If up to eleven texts have a key, each is paired with every other. If there are more, as when many texts come from one template, each
+    is paired with the first texts of every split and with its neighbours, after the texts have been sorted by their key in the next band.
+    The sorting puts texts that also share that key next to each other.
     """
     found = [np.zeros((0, 2), np.int64)]
     for band in range(_BANDS):

@@ -60,7 +60,7 @@ def wording(text: str, *, normalised: bool = False) -> list[str]:
 
 
 def count_words(words: Sequence[str]) -> float:
-    """Return how many words a wording has, with two Chinese characters or three Thai letters to the word, for example."""
+    """Return how many words a wording has; two Chinese characters or three Thai letters, for example, count as one word."""
     joined = "".join(words)
     if joined.isascii():
         return len(words)

@@ -26,7 +26,7 @@ def _pairs(rows: NDArray[np.bool_], columns: NDArray[np.bool_], names: Sequence[
 
 
 def count_mistakes(Y: Labels, probabilities: Probabilities, decided: Decisions, labels: Sequence[str], ids: Sequence[str]) -> Mistakes:
-    """Count right and wrong decisions of each label, and which labels go together.
+    """Count right and wrong decisions of each label, and how often two labels occur together.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
     tuned = None if np.ptp(np.concatenate([p, p_unlabelled])) else 0.0  # the model's weight: zero if all its probabilities are equal
     estimate = float(np.squeeze(ppi_mean_pointestimate(y, p, p_unlabelled, lam=tuned)))
     low, high = ppi_mean_ci(y, p, p_unlabelled, alpha=2 * norm.sf(1), lam=tuned)
-    error = float(np.squeeze(high - low)) / 2  # one standard error: alpha is chosen for that
+    error = float(np.squeeze(high - low)) / 2  # alpha is chosen so that this is one standard error
     share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # not 0 or 1: both kinds of posts exist
     effective = min(share * (1 - share) / max(error, 1e-9) ** 2, len(y) + len(p_unlabelled))
     return share, wilson_interval(share * effective, effective, confidence)

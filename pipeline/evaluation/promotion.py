@@ -116,8 +116,8 @@ def decision_of(gates: Sequence[Gate]) -> Decision:
 def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     """Decide whether to promote a model, and list the reasons.
 
-    A model is promoted if it passes six kinds of gates. On no label is its F1 or average precision worse than the champion's
-    (the interval of the difference lies below zero). Its macro-F1 or mean average precision is better, and neither is worse.
+    A model is promoted if it passes six kinds of gates. Its F1 and average precision are not worse than the champion's on any label
+    (the interval of the difference does not lie below zero). Its macro-F1 or mean average precision is better, and neither is worse.
     It was trained on no more of the evaluated posts than the config allows. No label's calibration error exceeds the config's limit
     by more than chance. It passes the config's share of cases in every behavioural functionality. And swaps of words that must not
     matter move it no further than the config allows, if that sets limits. Without a champion, only the last four apply. A gate that

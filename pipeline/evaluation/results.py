@@ -180,7 +180,7 @@ class LabelMistakes(Result):
 
 
 class Mistakes(Result):
-    """Right and wrong decisions by label, and which labels go together.
+    """Right and wrong decisions by label, and how often two labels occur together.
 
     `given_to` counts, for each true label, the posts that were given each label; "no label" is the posts without one. `together` counts
     the posts that have both of two labels, and `given_together` those that were given both.

@@ -16,7 +16,7 @@ from pipeline.metrics import wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
 _CURVE = np.linspace(0, 1, 101)
-_TESTED = 500  # most thresholds to try for a guarantee, which limits memory; recall changes by 0.2 % per step
+_TESTED = 500  # maximum number of thresholds to try for a guarantee, which limits memory; recall changes by 0.2 % per step
 
 Scores = NDArray[np.float32]
 

@@ -18,7 +18,7 @@ from pipeline.records.rows import TOO_LONG, UNCLOSED, UNDECODABLE, BrokenRow, Ro
 _DELIMITERS = ",;\t|"
 _NAMES = {"\t": "tabs"}
 _LOOKED_AT = 20  # number of rows by which the delimiter is chosen
-_SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?(?P<newline>\r\n|\n|\r)', re.IGNORECASE)  # a line by which Excel names it
+_SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?(?P<newline>\r\n|\n|\r)', re.IGNORECASE)  # the line in which Excel names the delimiter
 _NEWLINE = re.compile(r'(?:"[^"]*"|[^"\r\n])*?(\r\n|\n|\r)')
 
 Span = tuple[str, list[str] | str]
@@ -43,7 +43,7 @@ class Dialect:
     newline: str = "\n"
 
     def described(self, expected: str) -> list[str]:
-        """Say what is unusual about this dialect; the delimiter `expected` would not be."""
+        """Say what is unusual about this dialect; the delimiter `expected` is not unusual."""
         return [
             *([f"separated by {_NAMES.get(self.delimiter, repr(self.delimiter))}"] if self.delimiter != expected else []),
             *(["without the spaces after delimiters"] if self.spaced else []),

@@ -15,8 +15,8 @@ _MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  
 _SPOKEN = {"cp1252": "Windows-1252", "mac_roman": "Mac OS Roman"}
 # Bytes of letters and marks in Windows-1252 that occur in Western European text; other bytes are more likely to be a sign of damage.
 _WESTERN = {*"‚„…‘’“”•–—™€ŠšŒœŽžŸ\xa0¡¢£¥§©ª«¬®°±²³´µ·¹º»¼½¾¿".encode("cp1252"), *range(0xC0, 0xFE)}
-_MOSTLY = 0.9  # share of the bytes that are not ASCII from which Windows-1252 is assumed
-_FOREIGN = 0.25  # if more of the letters are not ASCII, a text is in another alphabet
+_MOSTLY = 0.9  # Windows-1252 is assumed if at least this share of the bytes that are not ASCII are such letters and marks
+_FOREIGN = 0.25  # if a larger share of the letters is not ASCII, the text is in another alphabet
 
 
 def _marked(head: bytes) -> tuple[str, int]:
@@ -89,8 +89,8 @@ def as_utf8(chunks: Iterator[bytes], path: Path, tell: Callable[[str], None]) ->
     """Turn the chunks of a file into UTF-8, without a byte order mark at the beginning.
 
     If there is no mark, the encoding is chosen at the first byte that is not ASCII, since all encodings look alike before it. If the text
-    looks like damaged UTF-8, the damage stays as it is. (charset-normalizer takes short English texts in Windows-1252 for Eastern European
-    ones.)
+    looks like damaged UTF-8, the damage stays as it is. (We do not use charset-normalizer, because it takes short English texts in
+    Windows-1252 for Eastern European ones.)
 
     Parameters
     ----------

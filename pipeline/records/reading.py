@@ -13,7 +13,7 @@ from pipeline.records.parquet import batch_rows, parquet_batches
 from pipeline.records.rows import BrokenRow, Row, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
 
-_LOOKED_AT = 1_000  # among this many first rows of JSON, one must have the columns
+_LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
 
 
 def with_partitions(rows: Iterable[Row | BrokenRow], path: Path) -> Iterable[Row | BrokenRow]:
@@ -49,7 +49,7 @@ def text_rows(file: TextFile, path: Path, first: int = 1) -> Iterator[Row | Brok
 
 
 def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
-    """Yield the rows of a file as `read_rows` does, whatever columns they have, and even if there are none.
+    """Yield the rows of a file as `read_rows` does, whatever columns they have; the file may have no rows.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str],
 
 
 def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:
-    """Yield rows, one of the first of which must have the columns; in JSON, the very first may be a notice and not a post."""
+    """Yield rows, and check that one of the first has the columns; in JSON, the very first may be a notice and not a post."""
     held: list[Row | BrokenRow] = []
     found: dict[str, int] = {}  # the first row that has each column
     for row in rows:

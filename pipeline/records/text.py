@@ -80,7 +80,7 @@ def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
 
 
 def _compression(path: Path, head: bytes) -> str | None:
-    """Return how a file is compressed, going by its beginning, or by its name if that begins like no file of rows (it is damaged)."""
+    """Return how a file is compressed, judged by its beginning, or by its name if the beginning is damaged beyond recognition."""
     for name, magic in _COMPRESSIONS.items():
         if head.startswith(magic):
             return name
@@ -101,7 +101,7 @@ def _decompressed(raw: BinaryIO, compression: str | None, stack: ExitStack) -> A
 
 
 def _chunks(content: Any) -> Iterator[bytes]:
-    """Read chunks, which are full except for the last; what was read before damage is not lost."""
+    """Read chunks, which are full except for the last; what comes before a damaged place is not lost."""
     damage: Exception | None = None
     size = CHUNK
     while size == CHUNK and not damage:

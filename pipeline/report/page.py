@@ -37,7 +37,7 @@ PLOTTED = ("f1", "recall", "precision", "average_precision")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Format a number, such as ``0.813``; None is a dash.
+    """Format a number, such as ``0.813``; None becomes a dash.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Format a difference, such as ``+0.013``; None is a dash.
+    """Format a difference, such as ``+0.013``; None becomes a dash.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def percent(value: float | None) -> str:
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3, *, sign: bool = False) -> str:
-    """Format an interval, such as ``[0.790–0.835]``; None is an empty string.
+    """Format an interval, such as ``[0.790–0.835]``; None becomes an empty string.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def interval(bounds: Sequence[float] | None, digits: int = 3, *, sign: bool = Fa
 
 
 def percents(bounds: Sequence[float] | None) -> str:
-    """Format an interval of shares, such as ``[1.2–5.7 %]``; None is an empty string."""
+    """Format an interval of shares, such as ``[1.2–5.7 %]``; None becomes an empty string."""
     return "" if bounds is None else f"[{percent(bounds[0]).removesuffix(f'{_SPACE}%')}–{percent(bounds[1])}]"
 
 

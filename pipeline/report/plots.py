@@ -21,7 +21,7 @@ _INK, _LINE, _FIRST, _SECOND = "#010100", "#010101", "#010102", "#010103"
 _COLOURS = {_INK: "currentColor", _LINE: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
 
 _WIDTH = 340  # width of every plot in CSS pixels, which fits the screen of a phone
-_LONGEST = 40  # most characters of a name that are shown
+_LONGEST = 40  # maximum number of characters of a name that are shown
 
 _STYLE: dict[Any, Any] = {
     **{"svg.fonttype": "none", "text.parse_math": False, "font.size": 12, "axes.titlesize": 12, "axes.labelsize": 12},

@@ -1,4 +1,4 @@
-"""Finds ids that do not name one post each, because they repeat or because a spreadsheet has rounded them."""
+"""Finds ids that do not identify a single post, because they repeat or because a spreadsheet has rounded them."""
 
 import hashlib
 import heapq
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from zlib import crc32
 
 _SHOWN = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")  # how a spreadsheet shows a long number
-_KEPT = re.compile(r"\d{15}00+")  # how it saves one, of which it keeps 15 digits
+_KEPT = re.compile(r"\d{15}00+")  # how it saves a long number, of which it keeps 15 digits
 _BY_CHANCE = 0.05  # at most this share of long numbers end in this way by chance
 _SAMPLED = 256
 

@@ -45,7 +45,7 @@ def _scorer(archive: str) -> DistinctScorer:
     from pyspark import SparkFiles
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NormaliserWarning)  # `checked_model` has said it
+        warnings.simplefilter("ignore", NormaliserWarning)  # `checked_model` has warned already
         return DistinctScorer(Classifier.load(Path(SparkFiles.get(archive))))
 
 
@@ -158,7 +158,7 @@ def checked_model(folder: Path, options: Options) -> Classifier:
     Raises
     ------
     InputError
-        When the model or an option cannot be used; ``explain`` never can.
+        When the model or an option cannot be used, such as ``explain``, which is not available on Spark.
     """
     if options.explain:
         raise InputError("explain cannot be used with Spark; omit --explain, or use --engine local")

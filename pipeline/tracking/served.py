@@ -26,7 +26,7 @@ SERVED_WITH = (
     *("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "safetensors", "pydantic"),
     *("spacy", "ftfy", "emoji", "confusable-homoglyphs"),
 )
-_EXAMPLE = "It happened to me too, years ago. I believe you."  # invented: nobody's post
+_EXAMPLE = "It happened to me too, years ago. I believe you."  # an invented post
 
 
 def find_model(digest: str) -> str | None:
