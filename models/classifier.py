@@ -13,10 +13,12 @@ from models.arrays import Float64s, Probabilities
 from models.calibration import Calibrator, Method
 from models.config import LabelSet, ModelConfig, Network
 from models.deciding import Deciding
+from models.description import Reference
 from models.errors import InputError
 from models.estimator import Estimator
 from models.fitting import CrossValidation, Progress, Scorers, TrainingTokens, cross_validate, fit_scorers
 from models.linear import Kind
+from models.reference import make_reference
 from models.storage import RELEASED
 from models.targets import author_numbers, check_texts, label_matrix, source_names
 from models.text import normalise
@@ -83,6 +85,8 @@ class Classifier(Deciding, Estimator):
         The thresholds of each operating point; those of ``balanced`` are `thresholds_`.
     measured_points_ : dict of str to OperatingPoint
         What each point costs on held-out folds; empty for a model of an earlier release.
+    reference_ : Reference or None
+        The training posts in numbers, for watching whether later posts differ; None for a model of an earlier release.
     left_out_ : dict of str to str
         Available after `fit` only: the operating points for which there were too few posts, and why.
     prior_ : ndarray of float64, shape (n_labels,)
@@ -106,6 +110,7 @@ class Classifier(Deciding, Estimator):
     prior_: Float64s
     calibrator_: Calibrator
     scorers_: Scorers
+    reference_: Reference | None = None
     description_: dict[str, Any]
     _config: ModelConfig | None = None  # what the model was fitted with; the parameters may have changed since then
     _tokenizer: PostTokenizer | None = None
@@ -235,7 +240,7 @@ class Classifier(Deciding, Estimator):
 
     def _keep(self, found: CrossValidation, posts: TrainingTokens) -> None:
         """Replace the results of an earlier fit."""
-        for name in ("_config", "scorers_", "digest_", "description_"):
+        for name in ("_config", "scorers_", "digest_", "description_", "reference_"):
             self.__dict__.pop(name, None)
         self.prior_ = posts.Y.mean(axis=0)
         self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
@@ -310,6 +315,7 @@ class Classifier(Deciding, Estimator):
         scorers = fit_scorers(config, posts, every, found.targets, found.lesson, "fitting on all train posts", progress)
         self._keep(found, posts)  # only now, so that a failed fit changes nothing
         self._config, self.scorers_ = config, scorers
+        self.reference_ = make_reference(scorers.features, posts.tokens.take(every), found.held_out, config.labels.names)
         return self
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:

@@ -1,6 +1,8 @@
 """The typed form of what a model's ``model.json`` must say."""
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.calibration import BALANCED
 
@@ -53,6 +55,49 @@ class OperatingPoint(_Lenient):
     ordinary: int
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Unknown(_Lenient):
+    """Which share of a post is not in the vocabulary: the mean over the posts, and the nine deciles."""
+
+    mean: Share
+    deciles: list[Share] = Field(min_length=9, max_length=9)
+
+
+class Reference(_Lenient):
+    """The labelled training posts in numbers, for comparison with the posts that the model reads later (`models.reference`).
+
+    Attributes
+    ----------
+    posts : int
+        Number of posts.
+    length_edges : list of int
+        The smallest number of tokens in each bin of `lengths`; the last bin has no upper end.
+    lengths : list of float
+        Share of the posts in each bin.
+    unknown_words : Unknown
+        Shares of tokens that are not in the vocabulary. An n-gram is known here only if it would be without the post's author.
+    unknown_characters : Unknown or None
+        The same for character n-grams; None for a model without them.
+    probabilities : dict of str to list of float
+        For each label, share of the posts whose held-out probability lies in each of 20 bins of equal width from 0 to 1.
+    """
+
+    posts: int = Field(gt=0)
+    length_edges: list[int]
+    lengths: list[Share]
+    unknown_words: Unknown
+    unknown_characters: Unknown | None
+    probabilities: dict[str, Annotated[list[Share], Field(min_length=20, max_length=20)]]
+
+    @model_validator(mode="after")
+    def _matches(self) -> Self:
+        if len(self.lengths) != len(self.length_edges):
+            raise ValueError("lengths and length_edges differ in number")
+        return self
+
+
 class Description(_Lenient):
     """What every ``model.json`` says: the config, of which only the labels are checked here, and two numbers for each label.
 
@@ -66,6 +111,8 @@ class Description(_Lenient):
         Version of the normaliser that read the training posts (`models.text.NORMALISER`).
     operating_points : dict of str to OperatingPoint
         Operating points by name. ``balanced`` is that of `thresholds`, measured. Models of earlier releases have none.
+    reference : Reference or None
+        The training posts in numbers. Models of earlier releases have none.
     """
 
     config: _Config
@@ -73,11 +120,13 @@ class Description(_Lenient):
     prior: dict[str, float]
     normaliser: int = 1
     operating_points: dict[str, OperatingPoint] = {}
+    reference: Reference | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> "Description":
+    def _complete(self) -> Self:
         points = [numbers for point in self.operating_points.values() for numbers in (point.thresholds, point.labels)]
-        if any(label not in numbers for label in self.labels for numbers in (self.thresholds, self.prior, *points)):
+        shares = [self.reference.probabilities] if self.reference else []
+        if any(label not in numbers for label in self.labels for numbers in (self.thresholds, self.prior, *points, *shares)):
             raise ValueError("a label has no number")
         return self
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Reason = tuple[str, str, float]  # label, word of the post, and the word's contribution to the label's log odds
 
-MIN_POSTS = 10  # a rarer n-gram may identify a person
+MIN_POSTS, MIN_AUTHORS = 10, 5  # an n-gram of fewer posts or authors may identify a person
 
 _NO_WORDING = re.compile(r"@|(?<!<)\d|//|www|\w\.\w|<(?!3)|>")  # handles, numbers, links and their masks
 _MASKS = [f" {mask} " for mask in (USER, URL, EMAIL, PHONE)]  # padded with spaces, as for character n-grams
@@ -202,12 +202,15 @@ class StrongestFeatures:
         The label.
     min_posts : int
         Minimum number of training posts that contain each n-gram.
+    min_authors : int
+        Minimum number of their authors; a post whose author is unknown counts as an author of its own.
     words, characters : Sides
         Word n-grams and character n-grams; a character n-gram has a space where a word begins or ends.
     """
 
     label: str
     min_posts: int
+    min_authors: int
     words: Sides
     characters: Sides
 
@@ -237,8 +240,9 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
     top : int
         Maximum number of n-grams of each kind.
     min_posts : int
-        Minimum number of training posts that contain an n-gram, because what few people wrote may reveal who they are. Ten copies of
-        one post count as ten.
+        Minimum number of training posts that contain an n-gram. Whatever it is, at least five authors used each n-gram, because what
+        few people wrote may reveal who they are. A model of an earlier release knows only the least number of authors that it was trained
+        with; if that is below five, no n-gram is returned.
 
     Returns
     -------
@@ -253,9 +257,9 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
     if label not in model.labels:
         raise InputError(f"label {label!r} is not a label of the model; choose one of {', '.join(model.labels)}")
     weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)], _training_posts_with(model)
-    n_words = len(model.scorers_.features.words_)
-    common = np.flatnonzero((posts >= min_posts) & (weights != 0))
-    names = [*model.scorers_.features.words_, *model.scorers_.features.characters_]
+    features = model.scorers_.features
+    common = np.flatnonzero((posts >= min_posts) & (features.least_authors >= MIN_AUTHORS) & (weights != 0))
+    n_words, names = len(features.words_), [*features.words_, *features.characters_]
 
     def strongest(columns: NDArray[np.int64], sign: int) -> list[Feature]:
         found: list[Feature] = []
@@ -268,4 +272,4 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
         return found
 
     words, characters = (Sides(strongest(kind, 1), strongest(kind, -1)) for kind in (common[common < n_words], common[common >= n_words]))
-    return StrongestFeatures(label, min_posts, words, characters)
+    return StrongestFeatures(label, min_posts, MIN_AUTHORS, words, characters)

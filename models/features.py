@@ -82,6 +82,8 @@ class TfidfFeatures:
         The sorted vocabularies: the columns of the output, words first.
     idf_ : ndarray of float32, shape (n_features,)
         ``ln((1 + n_posts) / (1 + posts that contain the n-gram)) + 1``.
+    authors_ : ndarray of uint8, shape (n_features,), or None
+        How many authors used each n-gram, where 255 stands for more, too; None for a model of an earlier release.
 
     Examples
     --------
@@ -126,19 +128,20 @@ class TfidfFeatures:
         words = learn_words(X, authors, self.word_ngrams, self.word_min_df, self.min_authors)
         shown = X
         if self.private == "drop":
-            words = {ngram: posts for ngram, posts in words.items() if may_show_words(ngram)}
+            words = {ngram: used for ngram, used in words.items() if may_show_words(ngram)}
             shown = _without_types(X, may_show_token)
-        characters: dict[str, int] = {}
+        characters: dict[str, tuple[int, int]] = {}
         if self.char_ngrams:
             characters = learn_characters(shown, authors, *self.char_ngrams, self.char_min_df, self.min_authors)
         if self.private == "drop":
-            characters = {ngram: posts for ngram, posts in characters.items() if may_show_characters(ngram)}
+            characters = {ngram: used for ngram, used in characters.items() if may_show_characters(ngram)}
         if not words and not characters:
             raise InputError(self._nothing(len(X)))
         vocabularies = sorted(words), sorted(characters)
-        posts_with = [words[ngram] for ngram in vocabularies[0]] + [characters[ngram] for ngram in vocabularies[1]]
-        idf = np.log((1 + len(X)) / (1 + np.array(posts_with, np.int64))) + 1
-        return self.restore(*vocabularies, idf.astype(np.float32))
+        used = [words[ngram] for ngram in vocabularies[0]] + [characters[ngram] for ngram in vocabularies[1]]
+        posts_with, authors_with = np.array(used, np.int64).T
+        idf = np.log((1 + len(X)) / (1 + posts_with)) + 1
+        return self.restore(*vocabularies, idf.astype(np.float32), np.minimum(authors_with, 255).astype(np.uint8))
 
     def _nothing(self, posts: int) -> str:
         authors, remedy = "", "lower word_min_df (features.word_min_df in a config)"
@@ -164,7 +167,7 @@ class TfidfFeatures:
         """
         return self.fit(X, groups).transform(X)
 
-    def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32]) -> Self:
+    def restore(self, words: list[str], characters: list[str], idf: NDArray[np.float32], authors: NDArray[np.uint8] | None = None) -> Self:
         """Set the fitted state from stored arrays.
 
         Parameters
@@ -173,8 +176,10 @@ class TfidfFeatures:
             The sorted vocabularies, as in `words_` and `characters_`.
         idf : ndarray of float32, shape (n_features,)
             As in `idf_`.
+        authors : ndarray of uint8, shape (n_features,), optional
+            As in `authors_`.
         """
-        self.words_, self.characters_, self.idf_ = words, characters, idf
+        self.words_, self.characters_, self.idf_, self.authors_ = words, characters, idf, authors
         self._single = {word: number for number, word in enumerate(word for word in words if " " not in word)}
         self._blocks: list[WordCounter | CharacterCounter] = [WordCounter(words)]
         if self.char_ngrams:
@@ -271,6 +276,11 @@ class TfidfFeatures:
             stop = start + len(block.vocabulary)
             yield block, self.idf_[start:stop]
             start = stop
+
+    @property
+    def least_authors(self) -> Int64s:
+        """The number of authors that certainly used each n-gram, shape (n_features,)."""
+        return np.full(len(self.idf_), self.min_authors) if self.authors_ is None else self.authors_.astype(np.int64)
 
     def get_feature_names_out(self) -> NDArray[np.object_]:
         """Return the names of the columns, ``word:…`` and ``char:…``, shape (n_features,)."""

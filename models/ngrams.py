@@ -294,7 +294,7 @@ def _of_authors(tokens: TokenBatch, groups: Int64s) -> TokenBatch:
     return TokenBatch(joined.types, joined.codes, joined.offsets[np.concatenate([[0], ends])])
 
 
-def learn_words(tokens: TokenBatch, groups: Int64s, ngrams: int, min_df: int, min_authors: int) -> dict[str, int]:
+def learn_words(tokens: TokenBatch, groups: Int64s, ngrams: int, min_df: int, min_authors: int) -> dict[str, tuple[int, int]]:
     """Find the word n-grams that are common enough.
 
     Parameters
@@ -310,15 +310,15 @@ def learn_words(tokens: TokenBatch, groups: Int64s, ngrams: int, min_df: int, mi
 
     Returns
     -------
-    dict of str to int
-        How many posts contain each n-gram; the words of a pair are joined by a space.
+    dict of str to (int, int)
+        How many posts contain each n-gram, and how many authors used it; the words of a pair are joined by a space.
     """
     size = len(tokens.types)
     rows = post_of_token(tokens)
-    found: dict[str, int] = {}
-    posts_with = _spread(rows, tokens.codes, size)
-    for code in np.flatnonzero((posts_with >= min_df) & (_spread(groups[rows], tokens.codes, size) >= min_authors)).tolist():
-        found[tokens.types[code]] = int(posts_with[code])
+    found: dict[str, tuple[int, int]] = {}
+    posts_with, authors_with = _spread(rows, tokens.codes, size), _spread(groups[rows], tokens.codes, size)
+    for code in np.flatnonzero((posts_with >= min_df) & (authors_with >= min_authors)).tolist():
+        found[tokens.types[code]] = int(posts_with[code]), int(authors_with[code])
     if ngrams == 2:
         adjacent = np.flatnonzero(rows[:-1] == rows[1:])
         pairs, pair_of = np.unique(tokens.codes[adjacent] * size + tokens.codes[adjacent + 1], return_inverse=True)
@@ -326,7 +326,7 @@ def learn_words(tokens: TokenBatch, groups: Int64s, ngrams: int, min_df: int, mi
         authors_with = _spread(groups[rows[adjacent]], pair_of, len(pairs))
         for number in np.flatnonzero((posts_with >= min_df) & (authors_with >= min_authors)).tolist():
             left, right = divmod(int(pairs[number]), size)
-            found[f"{tokens.types[left]} {tokens.types[right]}"] = int(posts_with[number])
+            found[f"{tokens.types[left]} {tokens.types[right]}"] = int(posts_with[number]), int(authors_with[number])
     return found
 
 
@@ -343,7 +343,7 @@ def _posts_with(tokens: TokenBatch, of_type: sparse.csr_matrix) -> Int64s:
     return found
 
 
-def learn_characters(tokens: TokenBatch, groups: Int64s, low: int, high: int, min_df: int, min_authors: int) -> dict[str, int]:
+def learn_characters(tokens: TokenBatch, groups: Int64s, low: int, high: int, min_df: int, min_authors: int) -> dict[str, tuple[int, int]]:
     """Find the character n-grams that are common enough.
 
     Parameters
@@ -359,8 +359,8 @@ def learn_characters(tokens: TokenBatch, groups: Int64s, low: int, high: int, mi
 
     Returns
     -------
-    dict of str to int
-        How many posts contain each n-gram, which has a space where a token begins or ends.
+    dict of str to (int, int)
+        How many posts contain each n-gram, which has a space where a token begins or ends, and how many authors used it.
 
     Raises
     ------
@@ -379,12 +379,12 @@ def learn_characters(tokens: TokenBatch, groups: Int64s, low: int, high: int, mi
     of_type = count_pairs(owners, column, (len(tokens.types), len(distinct)))
     posts_with = _posts_with(tokens, of_type)
     kept = np.flatnonzero(posts_with >= max(min_df, min_authors))
-    if min_authors > 1:
-        kept = kept[_posts_with(_of_authors(tokens, groups), of_type[:, kept]) >= min_authors]
+    authors_with = _posts_with(_of_authors(tokens, groups), of_type[:, kept])
+    kept, authors_with = kept[authors_with >= min_authors], authors_with[authors_with >= min_authors]
     found = {}
     mask = (1 << CharacterCounter.BITS) - 1
-    for number in kept.tolist():
+    for number, authors in zip(kept.tolist(), authors_with.tolist(), strict=True):
         codes_of = [int(distinct[number]) >> CharacterCounter.BITS * place & mask for place in range(high)]
         gram = "".join(chr(alphabet[code - 1]) for code in reversed(codes_of) if code)
-        found[gram] = int(posts_with[number])
+        found[gram] = int(posts_with[number]), authors
     return found

@@ -2,26 +2,31 @@
 
 Posts are lower-cased, so we recognise a name by how the word is usually written in English: spaCy's word probabilities (package
 spacy-lookups-data, from comments on Reddit) distinguish capitals, and names of people come from the US census of 1990 (package
-names). Names of places, employers, months and the like count as names, too, because they can also identify somebody.
+names). Names of places, employers, months and the like count as names, too, because they can also identify somebody. Most of them that
+are abbreviated ("NYC", "UCLA", "NHS") are usually written in capitals, so we hide every word that is, except for the abbreviations that
+`lexicon/abbreviations.csv` allows. The file also lists some that are not recognised by their capitals.
 """
 
+import csv
 import math
 import re
 from functools import cache
-from typing import Any
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 from models.errors import InputError
 from models.text import EMAIL, PHONE, URL, USER
 
 _MASKS = (URL, EMAIL, USER, PHONE)  # they show that there was a link or a handle, but not which
 _NUMBER = re.compile(r"(?!(?<=<)3)\d")  # "<3" is a heart
-_LINK = re.compile(r"https?|www|://|\w\.\w")  # also matches initials
+_LINK = re.compile(r"https?|www|://|\w[.&]\w")  # also matches initials and companies such as "H&M"
 _WORD = re.compile(r"[^\W\d_]+")
 
 # A word counts as a name if more than this share of its occurrences is capitalised: the first value is for words that the census
 # lists as names, the second for all others. Ordinary words are capitalised at the beginning of a sentence: "church" in 25% of its
 # occurrences, "grace" and "mark" in 32%.
 _OFTEN_LISTED, _OFTEN = 1 / 3, 1 / 2
+_ABBREVIATION = 1 / 2  # a word counts as an abbreviation if more than this share of its occurrences is in capitals
 # Ordinary words that mostly begin a sentence, or that the lists count without their contractions. The same is true of some of
 # spaCy's stop words.
 _OPENERS = frozenset(
@@ -52,8 +57,23 @@ def _listed() -> frozenset[str]:
 
 
 @cache
-def _usage() -> dict[str, tuple[float, float]]:
-    """Return, for each word that is not too rare, its log probability and the share of its occurrences that are in title case."""
+def _abbreviations() -> dict[str, bool]:
+    """Return the abbreviations of `lexicon/abbreviations.csv`, and whether each may be shown."""
+    table = (files("models") / "lexicon" / "abbreviations.csv").read_text(encoding="utf-8")
+    return {row["abbreviation"]: row["shown"] == "yes" for row in csv.DictReader(table.splitlines())}
+
+
+class _Use(NamedTuple):
+    """How a word is written: its log probability in small letters or title case, the share of title case in it, and that of capitals."""
+
+    log_probability: float
+    titled: float
+    capitals: float
+
+
+@cache
+def _usage() -> dict[str, _Use]:
+    """Return how each word that is not too rare is written."""
     try:
         import names  # noqa: F401 - both packages are needed
         import spacy_lookups_data
@@ -65,18 +85,19 @@ def _usage() -> dict[str, tuple[float, float]]:
     from spacy.util import load_language_data
 
     spellings: Any = load_language_data(spacy_lookups_data.en["lexeme_prob"])
-    small, capital = dict[str, float](), dict[str, float]()
+    written: dict[str, dict[str, float]] = {"small": {}, "title": {}, "capitals": {}}
     for spelling, log_probability in spellings.items():
         if spelling.isalpha():
-            if spelling.islower():
-                small[spelling] = math.exp(log_probability)
-            elif spelling.istitle():
-                capital[spelling.lower()] = math.exp(log_probability)
-    usage = {}
-    for word in small.keys() | capital.keys():
-        total = small.get(word, 0.0) + capital.get(word, 0.0)
-        if total >= math.exp(_RAREST):
-            usage[word] = (math.log(total), capital.get(word, 0.0) / total)
+            form = "small" if spelling.islower() else "title" if spelling.istitle() else "capitals" if spelling.isupper() else None
+            if form:
+                written[form][spelling.lower()] = math.exp(log_probability)
+    usage, rarest = {}, math.exp(_RAREST)
+    for word in set().union(*written.values()):
+        small, title, capitals = (written[form].get(word, 0.0) for form in ("small", "title", "capitals"))
+        total = small + title
+        in_capitals = capitals / (total + capitals)
+        if total >= rarest or (capitals >= rarest and in_capitals > _ABBREVIATION):
+            usage[word] = _Use(math.log(max(total, rarest)), title / total if total else 0.0, in_capitals)
     return usage
 
 
@@ -89,7 +110,7 @@ def _parts(word: str) -> list[str]:
         for start in range(max(0, stop - _LONGEST), stop):
             known = usage.get(word[start:stop])
             if known and (stop - start > 1 or word[start] in "ai"):
-                found = max(found, (best[start][0] + known[0], start))
+                found = max(found, (best[start][0] + known.log_probability, start))
         best.append(found)
     if best[-1][0] < _GLUED * len(word):
         return []
@@ -102,19 +123,22 @@ def _parts(word: str) -> list[str]:
 
 
 def _is_name(word: str) -> bool:
-    """Return whether a known word, given in lower case, is usually capitalised in English."""
+    """Return whether a known word, given in lower case, is usually capitalised in English, or is an abbreviation that is not allowed."""
     from spacy.lang.en.stop_words import STOP_WORDS
 
     if len(word) == 1 or word in _OPENERS or word in STOP_WORDS:
         return False
-    return _usage()[word][1] > (_OFTEN_LISTED if word in _listed() else _OFTEN)
+    if (allowed := _abbreviations().get(word)) is not None:
+        return not allowed
+    use = _usage()[word]
+    return use.capitals > _ABBREVIATION or use.titled > (_OFTEN_LISTED if word in _listed() else _OFTEN)
 
 
 @cache
 def _may_show_word(word: str) -> bool:
     if len(word) == 1:
         return True
-    if word in _usage():
+    if word in _usage() or word in _abbreviations():
         return not _is_name(word)
     # Names of people who are not famous are unknown words. So are hashtags, which we judge by the words they contain.
     parts = [] if word in _listed() else _parts(word)
@@ -124,7 +148,8 @@ def _may_show_word(word: str) -> bool:
 def may_show_token(token: str) -> bool:
     """Return whether a token may be shown because it identifies nobody.
 
-    A token must not be shown if it looks like a name, a handle, a link, an e-mail address or a number, or contains one. Nor may it
+    A token must not be shown if it looks like a name, an abbreviation that may stand for one, a handle, a link, an e-mail address or a
+    number, or contains one. Nor may it
     contain a word that is neither a known English word nor made of known words (as ``#metoo`` is). The placeholders of
     `models.text.normalise`, punctuation, emoji and single letters may be shown.
 
@@ -163,4 +188,5 @@ def may_show_characters(ngram: str) -> bool:
         return True
     if "@" in text or _NUMBER.search(text) or _LINK.search(text):
         return False
-    return not any(len(word) >= 4 and word in _usage() and word in _listed() and _is_name(word) for word in _WORD.findall(text))
+    listed = (word for word in _WORD.findall(text) if len(word) >= 4 and word in _listed() and word in _usage())
+    return all(_usage()[word].capitals > _ABBREVIATION or not _is_name(word) for word in listed)

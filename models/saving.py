@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NETWORK = ("vectors", "filters", "hidden", "coef", "intercept")
 _CALIBRATION = "calibration."
 # What ``model.json`` holds besides the notes.
-_OWN = ("config", "normaliser", "thresholds", "operating_points", "prior", "files", "format_version", "digest")
+_OWN = ("config", "normaliser", "thresholds", "operating_points", "prior", "reference", "files", "format_version", "digest")
 
 
 def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]:
@@ -38,7 +38,11 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     }
     if model.measured_points_:
         description["operating_points"] = {name: point.model_dump(mode="json") for name, point in model.measured_points_.items()}
+    if model.reference_:
+        description["reference"] = model.reference_.model_dump(mode="json")
     arrays: dict[str, NDArray[Any]] = {"idf": scorers.features.idf_, "coef": scorers.linear.coef_, "intercept": scorers.linear.intercept_}
+    if scorers.features.authors_ is not None:
+        arrays["authors"] = scorers.features.authors_
     if scorers.network:
         arrays |= {f"network.{name}": getattr(scorers.network, f"{name}_") for name in _NETWORK}
     arrays |= {f"{_CALIBRATION}{name}": array for name, array in model.calibrator_.arrays().items()}
@@ -94,7 +98,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
         model._config = config
         described = Description.model_validate(description)
         model.prior_, model.thresholds_ = (np.array([by[name] for name in model.labels]) for by in (described.prior, described.thresholds))
-        model.measured_points_ = described.operating_points
+        model.measured_points_, model.reference_ = described.operating_points, described.reference
         _restore(model, arrays, vocabulary)
     except (KeyError, ValidationError):
         raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None
@@ -105,7 +109,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
 def _restore(model: "Classifier", arrays: dict[str, NDArray[Any]], vocabulary: dict[str, list[str]]) -> None:
     """Set the fitted state that `save` wrote, except thresholds and priors."""
     config = model.config
-    features = new_features(config).restore(vocabulary["words"], vocabulary["characters"], arrays["idf"])
+    features = new_features(config).restore(vocabulary["words"], vocabulary["characters"], arrays["idf"], arrays.get("authors"))
     linear = new_linear(config)
     linear.coef_, linear.intercept_ = arrays["coef"], arrays["intercept"]
     if network := new_network(config):

@@ -1,5 +1,6 @@
 """Explanations: what each word of a post contributes, and which n-grams count most for a label."""
 
+from copy import deepcopy
 from dataclasses import asdict
 
 import numpy as np
@@ -137,7 +138,12 @@ def test_strongest_features_are_telling_and_stand_in_as_many_posts_as_is_said(tr
     posts = invent(300)
     assert {"@user", "<url>", "2017"} <= set(trained.scorers_.features.words_)
     found = asdict(strongest_features(trained, "alpha", top=3))
-    assert (found["label"], found["min_posts"], set(found)) == ("alpha", 10, {"label", "min_posts", "words", "characters"})
+    assert (found["label"], found["min_posts"], found["min_authors"], set(found)) == (
+        "alpha",
+        10,
+        5,
+        {"label", "min_posts", "min_authors", "words", "characters"},
+    )
     assert {feature["ngram"] for feature in found["words"]["supporting"]} == {"zaxa", "zaxo", "zaxi"}
     assert {feature["ngram"] for feature in found["characters"]["supporting"]} <= {
         " z",
@@ -172,6 +178,32 @@ def test_rare_features_and_what_looks_like_a_handle_link_or_number_are_not_shown
         every[fewest] = {feature["ngram"] for feature in features}
     assert every[30] < every[10] < every[1]
     assert not [name for name in every[1] if any(c in "@<>0123456789" for c in name)]
+
+
+def shown(model: Classifier) -> set[str]:
+    found = asdict(strongest_features(model, "alpha", top=10**6))
+    return {feature["ngram"] for kind in ("words", "characters") for side in ("supporting", "opposing") for feature in found[kind][side]}
+
+
+@pytest.mark.parametrize(("authors", "seen"), [(1, False), (4, False), (5, True)])
+def test_what_few_authors_wrote_is_not_shown_however_often_they_wrote_it(authors, seen, tmp_path):
+    posts, own = invent(200), np.arange(200)
+    texts = [text + " qqjj" * (number < 40) for number, text in enumerate(posts.texts)]
+    groups = np.where(own < 40, own % authors, 1000 + own)
+    model = Classifier.from_config(model_config())
+    model.fit_tokens(training(model.tokenizer(texts), np.maximum(posts.Y, (own < 40)[:, None]), groups, posts.auxiliary))
+    model.save(tmp_path, {"training_data": {"posts": 200}})
+    again = Classifier.load(tmp_path)
+    assert {"qqjj", "qqj"} <= {*again.scorers_.features.words_, *again.scorers_.features.characters_}
+    assert ({"qqjj", "qqj", " qq"} <= shown(again), "q" in "".join(shown(again))) == (seen, seen)
+    assert shown(again) == shown(model)
+
+
+@pytest.mark.parametrize(("known", "seen"), [(1, False), (5, True)])
+def test_a_model_that_counted_no_authors_shows_only_what_its_vocabulary_vouches_for(trained, known, seen):
+    earlier = deepcopy(trained)
+    earlier.scorers_.features.authors_, earlier.scorers_.features.min_authors = None, known
+    assert bool(shown(earlier)) == seen
 
 
 def test_posts_that_hold_an_ngram_are_counted_among_unlabelled_ones_too(tmp_path):

@@ -269,6 +269,14 @@ def test_posts_are_counted_where_authors_are_enough():
     fitted = TfidfFeatures(1, None, 1, 1, min_authors=2).fit(encode(posts), groups)
     assert fitted.words_ == ["me"]
     assert fitted.idf_ == pytest.approx([np.log(7 / 4) + 1])  # in three posts, but not by two authors
+    assert (fitted.authors_.tolist(), fitted.least_authors.tolist()) == ([2], [2])
+
+
+def test_authors_of_each_ngram_are_counted():
+    posts = [["me", "too"]] * 300 + [["me"], ["me", "me"]]
+    fitted = TfidfFeatures(2, (1, 1), 1, 1).fit(encode(posts), np.minimum(np.arange(302), 299))
+    counted = dict(zip(fitted.get_feature_names_out(), fitted.authors_.tolist(), strict=True))
+    assert counted == {f"word:{word}": 255 for word in ("me", "too", "me too")} | {f"char:{c}": 255 for c in " emot"} | {"word:me me": 1}
 
 
 def test_without_groups_each_post_is_an_author():

@@ -40,6 +40,44 @@ def test_nor_may_places_employers_and_months(token):
     assert not may_show_token(token)
 
 
+ACRONYMS = """nyc dc nj tx uk usa eu un la fbi cia irs nypd lapd nhs tsa ucla usc nyu lsu mit suny unc umich bbc cnn nbc npr nyt wapo espn
+    ibm kpmg usps ymca gop aclu nato""".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("word", ACRONYMS)
+def test_nor_may_abbreviations_of_places_employers_and_agencies(word):
+    assert [token for token in (word, f"#{word}", f"{word}-based", f"ex-{word}") if may_show_token(token)] == []
+    assert not may_show_characters(f" {word} ")
+    assert not may_show_words(f"the {word}")
+
+
+@pytest.mark.parametrize("tag", ["#nypdmetoo", "#uclametoo", "#bbcnews", "#nhsworkers", "#shameonlapd"])
+def test_nor_may_hashtags_that_hold_one(tag):
+    assert not may_show_token(tag)
+
+
+@pytest.mark.parametrize("token", ["at&t", "h&m", "a&m", "#at&t"])
+def test_nor_may_initials_of_companies(token):
+    assert not may_show_token(token)
+
+
+@pytest.mark.parametrize(
+    "word",
+    """hr ceo vp metoo csa sa tw cw lgbt lgbtq ptsd adhd rn er icu tv us it or in me ok hi oh so id dm poc dv std hiv omg lol wtf idk imo
+    smh na ca ll ve re phd gf bf mom""".split(),  # noqa: SIM905
+)
+def test_abbreviations_that_stand_for_nobody_may_be_shown(word):
+    assert may_show_token(word)
+    assert may_show_characters(f" {word} ")
+
+
+def test_the_list_of_abbreviations_has_what_the_capitals_do_not_tell():
+    listed = privacy._abbreviations()
+    assert all(word.isalpha() and word.islower() for word in listed)
+    told = {word: word in privacy._usage() and privacy._usage()[word].capitals > privacy._ABBREVIATION for word in listed}
+    assert [word for word, shown in listed.items() if not shown and told[word]] == []
+
+
 @pytest.mark.parametrize("token", ["toback", "zzyzxq", "mukherjeeson", "анна", "美咲"])
 def test_nor_may_words_that_are_not_known(token):
     assert not may_show_token(token)
@@ -102,7 +140,7 @@ def test_parts_of_tokens_that_look_private_by_themselves_may_not_be_shown(ngram)
     assert not may_show_characters(ngram)
 
 
-@pytest.mark.parametrize("ngram", ["ted ", " ann", "lee", "assau", "arass", " me", "n't", "!", " <3", "oo", " ", "_"])
+@pytest.mark.parametrize("ngram", ["ted ", " ann", "lee", "assau", "arass", " me", "n't", "!", " <3", "oo", " ", "_", "leep", "ards "])
 def test_parts_of_ordinary_words_may_be_shown_even_where_somebody_is_called_so(ngram):
     assert may_show_characters(ngram)
 
