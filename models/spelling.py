@@ -78,7 +78,7 @@ def listed_spellings() -> dict[str, str]:
 
 
 @cache
-def _meanings() -> dict[str, str]:
+def meanings() -> dict[str, str]:
     return listed_spellings() | _NO_APOSTROPHE
 
 
@@ -190,7 +190,7 @@ def read_word(word: str) -> str:
     """Return what letters without anything between them mean."""
     if THRICE.search(word):
         word = _shorten(word)
-    return _meanings().get(word, word)
+    return meanings().get(word, word)
 
 
 def _read_run(found: re.Match[str]) -> str:

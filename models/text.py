@@ -35,7 +35,8 @@ NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a mod
 MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 
 _MOST_CHUNKS = 200_000
-_JOINING = re.compile(rf"[\d{MARK}🍇]|(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # see `mask_phones` and `read_across`
+APART = re.compile(r"(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # what `read_across` may bring together with what is beside it
+_JOINING = re.compile(rf"[\d{MARK}🍇]|{APART.pattern}")  # see `mask_phones`, `place_hashtag_words` and `read_across`
 _ROUNDS = 8  # maximum number of rounds of repair
 
 # Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower.
@@ -84,7 +85,15 @@ def _many_marks() -> re.Pattern[str]:
     return re.compile(f"([{marks}]{{30}})[{marks}]+")
 
 
-def _is_plain(text: str) -> bool:
+def with_straight_marks(text: str) -> str:
+    """Return a post with the usual quotes and dashes in ASCII; almost all posts with characters beyond ASCII have these only."""
+    if not text.isascii():
+        for mark, plain in _USUAL_MARKS:
+            text = text.replace(mark, plain)
+    return text
+
+
+def is_plain(text: str) -> bool:
     """Return whether `_repair` would leave a text unchanged."""
     return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text) and not maybe_markup(text)
 
@@ -183,11 +192,8 @@ def normalise(text: str) -> str:
     >>> normalise("@somebody I BELIEVE youuuuu &amp; stand with you https://example.org/a")
     '@user i believe you & stand with you <url>'
     """
-    straight = text
-    if not text.isascii():
-        for mark, plain in _USUAL_MARKS:  # almost all posts with characters beyond ASCII have these only
-            straight = straight.replace(mark, plain)
-    if _is_plain(straight) and _is_plain(straight := _finish(straight)):
+    straight = with_straight_marks(text)
+    if is_plain(straight) and is_plain(straight := _finish(straight)):
         return straight
     finished = False
     for _ in range(_ROUNDS):
@@ -195,7 +201,7 @@ def normalise(text: str) -> str:
         if finished and " ".join(repaired.split()) == text:
             return text
         text, finished = _finish(repaired), True
-        if _is_plain(text):
+        if is_plain(text):
             return text
     return _finish(text.encode("ascii", "ignore").decode().translate({ord(mark): None for mark in "&<"}))
 
