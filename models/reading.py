@@ -35,6 +35,12 @@ _MAYBE_BEGINNING = re.compile(r'[:,;)]|[.("] ?(?:rt|mt|via|cc)$')
 _MAYBE_END = re.compile(r'[.,;:!?)" ]+$|.* (?:via|cc|h/t)$')
 _CONTRACTED = re.compile(r"(?:^| )[\"'(#]?(?:[tm]|ll|re|ve)(?!\w)")
 _LETTERS = re.compile(r"(?:^| )[\"'(#]?[^\W\d_](?!\w)|(?:^| )-(?= |$)")
+# What most chunks become: neither masks nor digits nor single letters, and words beside a hashtag only at the end.
+_WORD = r"(?!(?:ll|re|ve|via|cc)\b)[a-z]{2,}(?:'[a-z]+)?"
+_USUAL = re.compile(
+    rf"""(?!["'(#]?(?:ll|re|ve)(?!\w)|["(]?(?:rt|mt|via|cc)$)(["'(#]?[a-z])[a-z_][!-%'-/:;=?\[-~]*"""
+    rf"(?: {MARK}({_WORD}(?: {_WORD})*){MARK})?"
+)
 
 
 class Facts(NamedTuple):
@@ -48,6 +54,9 @@ class Facts(NamedTuple):
 
 def facts(reading: str) -> Facts:
     """Return the facts of a chunk for which `models.chunks.read_chunk` returned `reading`."""
+    if len(reading) <= _LONGEST and (usual := _USUAL.fullmatch(reading)):
+        words = usual[2]
+        return Facts(0, 0, ord(usual[1].lstrip("'")[0]), ord(words[0]) if words else 0)
     shown = " ".join(reading.replace(MARK, " ").split())
     letters = _LETTERS.findall(shown)
     certain = shown and len(shown) <= _LONGEST and is_plain(shown) and not _CONTRACTED.search(shown)
@@ -104,7 +113,7 @@ class ChunkTable:
         self.rows[_END] = 0
         self.add([([], Facts())])
 
-    def add(self, chunks: "Sequence[tuple[Sequence[int], Facts]]") -> None:
+    def add(self, chunks: Sequence[tuple[Sequence[int], Facts]]) -> None:
         """Add the codes and facts of the chunks that have the next rows."""
         codes, known = zip(*chunks, strict=True)
         self._ends.extend(islice(accumulate(map(len, codes), initial=len(self._codes)), 1, None))

@@ -138,7 +138,7 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
 
 
 _SOME_WORD = "qzwxqz"  # no exception of spaCy's
-_SIMPLE = re.compile(r"""(["(]?)([A-Za-z]{3,})([.,!?;:)"]{0,3})""")
+_WORDS = re.compile(r"""^(["(]?)([a-z]{3,})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
 _AFFIXED = re.compile(r"([^\w\s@#<]{0,3})(#?[a-z]{3,})([^\w\s#]{0,3}|'s)")
 _BEGINNING = {chr(code): Facts(begins=code) for code in range(33, 127)}
 
@@ -206,11 +206,11 @@ class PostTokenizer:
             norm = vocab.strings["NORM"]
             vocab.lex_attr_getters = {norm: vocab.lex_attr_getters[norm]}
         rules = self._nlp.tokenizer.rules if self.pipeline == "blank" else {}
-        self._special = {"via", *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in rules)}
+        self._special = {"via", *meanings(), *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in rules)}
         self._tokens = _Codes()  # code of each token seen so far
-        self._codes: dict[str, list[int]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
+        self._codes: dict[str, tuple[int, ...]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
         self._table = ChunkTable()  # the same of chunks of raw posts
-        self._around: dict[tuple[str, str], tuple[list[int], list[int]] | None] = {}
+        self._around: dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]] | None] = {}
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenise posts.
@@ -272,47 +272,38 @@ class PostTokenizer:
         return self._table.read(rows)
 
     def _learn_raw(self, chunks: list[str]) -> None:
-        """Learn chunks of raw posts."""
-        known: list[tuple[list[int], Facts] | None] = [self._simple(chunk) for chunk in chunks]
+        """Learn chunks of raw posts: words with the usual punctuation around them by themselves, others as they are read."""
+        parts = _WORDS.findall("\n".join(chunks).lower())
+        known = [
+            None if not word or THRICE.search(word) or (codes := self._word(before, word, after)) is None else (codes, _BEGINNING[(before or word)[0]])
+            for before, word, after in parts
+        ]
         readings = [read_chunk(chunk) for chunk, found in zip(chunks, known, strict=True) if not found]
         pieces = [reading.replace(MARK, " ").split() for reading in readings]
         self._learn(sorted(set().union(*pieces) - self._codes.keys()))
         others = iter(zip(pieces, readings, strict=True))
         self._table.add([found or self._composed(*next(others)) for found in known])
 
-    def _composed(self, pieces: list[str], reading: str) -> tuple[list[int], Facts]:
-        return [*chain.from_iterable(map(self._codes.__getitem__, pieces))], facts(reading)
+    def _composed(self, pieces: list[str], reading: str) -> tuple[tuple[int, ...], Facts]:
+        codes = self._codes[pieces[0]] if len(pieces) == 1 else tuple(chain.from_iterable(map(self._codes.__getitem__, pieces)))
+        return codes, facts(reading)
 
-    def _simple(self, chunk: str) -> tuple[list[int], Facts] | None:
-        """Return codes and facts of a word with the usual punctuation around it."""
-        found = _SIMPLE.fullmatch(chunk)
-        if not found:
-            return None
-        before, word, after = found.groups()
-        word = word.lower()
-        if word in meanings() or THRICE.search(word):
-            return None
-        codes = self._word(before, word, after)
-        return codes and (codes, _BEGINNING[(before or word)[0]])
-
-    def _word(self, before: str, word: str, after: str) -> list[int] | None:
+    def _word(self, before: str, word: str, after: str) -> tuple[int, ...] | None:
         """Return the codes of a word of letters and of what stands around it, without asking spaCy, if that is sure."""
         if word in self._special:
             return None
-        affixes = (before, after)
+        affixes = before, after
         if affixes not in self._around:
             self._around[affixes] = self._learn_affixes(before, after)
         around = self._around[affixes]
-        if around is None:
-            return None
-        return [*around[0], self._tokens[word], *around[1]]
+        return around and (*around[0], self._tokens[word], *around[1])
 
-    def _learn_affixes(self, before: str, after: str) -> tuple[list[int], list[int]] | None:
+    def _learn_affixes(self, before: str, after: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
         tokens = [token.text for token in self._nlp.tokenizer(f"{before}{_SOME_WORD}{after}")]
         if self.attribute != "ORTH" or tokens.count(_SOME_WORD) != 1:
             return None
         place = tokens.index(_SOME_WORD)
-        codes = [self._tokens[token] for token in tokens if token != _SOME_WORD]
+        codes = tuple(self._tokens[token] for token in tokens if token != _SOME_WORD)
         return codes[:place], codes[place:]
 
     def _by_chunk(self, texts: list[str]) -> tuple[Int64s, Int64s]:
@@ -347,4 +338,4 @@ class PostTokenizer:
         for token in self._nlp.tokenizer(" ".join([*left, ""])):
             codes.append(self._tokens[self._read(token)])
             if token.whitespace_:
-                self._codes[next(waiting)], codes = codes, []
+                self._codes[next(waiting)], codes = tuple(codes), []
