@@ -8,7 +8,6 @@ import re
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, chain, islice
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from models.arrays import Int64s
 from models.hashtags import MARK
 from models.masks import LEADING, TRAILING, USER, set_off_placeholders
-from models.text import APART, is_plain
+from models.text import is_plain
 
 _END = "\x00"  # stands after each post; a plain post does not contain it
 _PHONE_DIGITS = 7
@@ -35,41 +34,49 @@ _MAYBE_BEGINNING = re.compile(r'[:,;)]|[.("] ?(?:rt|mt|via|cc)$')
 _MAYBE_END = re.compile(r'[.,;:!?)" ]+$|.* (?:via|cc|h/t)$')
 _CONTRACTED = re.compile(r"(?:^| )[\"'(#]?(?:[tm]|ll|re|ve)(?!\w)")
 _LETTERS = re.compile(r"(?:^| )[\"'(#]?[^\W\d_](?!\w)|(?:^| )-(?= |$)")
-# What most chunks become: neither masks nor digits nor single letters, and words beside a hashtag only at the end.
+# What most chunks become: neither masks nor single letters, and words beside a hashtag only at the end.
 _WORD = r"(?!(?:ll|re|ve|via|cc)\b)[a-z]{2,}(?:'[a-z]+)?"
 _USUAL = re.compile(
-    rf"""(?!["'(#]?(?:ll|re|ve)(?!\w)|["(]?(?:rt|mt|via|cc)$)(["'(#]?[a-z])[a-z_][!-%'-/:;=?\[-~]*"""
-    rf"(?: {MARK}({_WORD}(?: {_WORD})*){MARK})?"
+    rf"""(?!["'(#]?(?:ll|re|ve)(?!\w)|["(]?(?:rt|mt|via|cc)$)["'(#]?(?:[a-z]\w|\d)[!-%'-;=?\[-~]*"""
+    rf"(?: {MARK}({_WORD}(?: {_WORD})*){MARK})?",
+    re.ASCII,
 )
+_DIGIT = re.compile(r"\d")
 
 
-class Facts(NamedTuple):
-    """What is known of a chunk besides its tokens."""
+def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
+    """Put what is known of a chunk besides its tokens into one number, byte by byte.
 
-    kind: int = 0
-    digits: int = 0
-    begins: int = 1  # code of its first character that is no apostrophe, or 0
-    expects: int = 0  # code of the first letter of words beside a hashtag, which go if they follow it anyway, or 0
+    Parameters
+    ----------
+    begins : str
+        How it begins, apart from apostrophes.
+    kind : int
+        What it is, as bits.
+    digits : int
+        The number of its digits.
+    expects : str
+        The words beside a hashtag at its end, which go if they follow it anyway.
+    """
+    return kind | min(_PHONE_DIGITS, digits) << 8 | ord(begins[:1] or _END) << 16 | ord(expects[:1] or _END) << 24
 
 
-def facts(reading: str) -> Facts:
-    """Return the facts of a chunk for which `models.chunks.read_chunk` returned `reading`."""
+def facts(reading: str) -> int:
+    """Return what must be known of a chunk for which `models.chunks.read_chunk` returned `reading`."""
     if len(reading) <= _LONGEST and (usual := _USUAL.fullmatch(reading)):
-        words = usual[2]
-        return Facts(0, 0, ord(usual[1].lstrip("'")[0]), ord(words[0]) if words else 0)
+        return pack(reading.lstrip("'"), 0, len(_DIGIT.findall(reading)), usual[1] or "")
     shown = " ".join(reading.replace(MARK, " ").split())
     letters = _LETTERS.findall(shown)
     certain = shown and len(shown) <= _LONGEST and is_plain(shown) and not _CONTRACTED.search(shown)
     if not certain or len(letters) > 1:
-        return Facts(_ODD)
+        return _ODD
     words, _, after = reading.partition(MARK)[2].partition(MARK)
     if after := after.lstrip(" '"):
         if MARK in after or after[0] == words[0]:
-            return Facts(_ODD)
+            return _ODD
         words = ""
-    digits = min(_PHONE_DIGITS, sum(map(str.isdigit, shown)))
     kind = _at_edges(shown) | (_LETTER if letters else 0)
-    return Facts(kind, digits, ord(shown.lstrip(" '")[:1] or _END), ord(words[:1] or _END))
+    return pack(shown.lstrip(" '"), kind, len(_DIGIT.findall(shown)), words)
 
 
 def _at_edges(shown: str) -> int:
@@ -93,6 +100,7 @@ class _Rows(dict[str, int]):
         return row
 
     def take_new(self) -> list[str]:
+        """Return the new chunks, which then count as learned."""
         new, self.new = self.new, []
         return new
 
@@ -108,18 +116,15 @@ class ChunkTable:
 
     def __init__(self) -> None:
         self.rows = _Rows()
-        self._codes, self._ends = array("q"), array("q", [0])
-        self._facts = [array("B") for _ in Facts._fields]
+        self._codes, self._ends, self._facts = array("q"), array("q", [0]), array("I")
         self.rows[_END] = 0
-        self.add([([], Facts())])
+        self.add([()], [pack("a")])
 
-    def add(self, chunks: Sequence[tuple[Sequence[int], Facts]]) -> None:
+    def add(self, codes: Sequence[Sequence[int]], known: Sequence[int]) -> None:
         """Add the codes and facts of the chunks that have the next rows."""
-        codes, known = zip(*chunks, strict=True)
         self._ends.extend(islice(accumulate(map(len, codes), initial=len(self._codes)), 1, None))
         self._codes.extend(chain.from_iterable(codes))
-        for column, values in zip(self._facts, zip(*known, strict=True), strict=True):
-            column.extend(values)
+        self._facts.extend(known)
 
     def __len__(self) -> int:
         """Return the number of chunks that were learned."""
@@ -149,7 +154,7 @@ class ChunkTable:
         """
         ends = np.flatnonzero(rows == 0)
         starts = np.concatenate([[0], ends[:-1] + 1])
-        kind, digits, begins, expects = (np.frombuffer(column, np.uint8)[rows] for column in self._facts)
+        kind, digits, begins, expects = np.frombuffer(self._facts, "<u4")[rows].view(np.uint8).reshape(-1, 4).T
         after, begins_after = np.append(kind[1:], np.uint8(0)), np.append(begins[1:], np.uint8(1))
         leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
         leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))

@@ -79,6 +79,7 @@ def listed_spellings() -> dict[str, str]:
 
 @cache
 def meanings() -> dict[str, str]:
+    """Return the spellings that `read_word` reads as other words."""
     return listed_spellings() | _NO_APOSTROPHE
 
 
@@ -99,6 +100,9 @@ def _phrases() -> tuple[re.Pattern[str], dict[str, str]]:
 
 def _readings(word: str) -> Iterator[str]:
     """Yield the ways to read a word in which digits and symbols stand for letters."""
+    if word.isalpha():
+        yield word
+        return
     choices = [_SUBSTITUTES.get(character, character) for character in word]
     count = 1
     for options in choices:

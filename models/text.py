@@ -35,8 +35,7 @@ NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a mod
 MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 
 _MOST_CHUNKS = 200_000
-APART = re.compile(r"(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # what `read_across` may bring together with what is beside it
-_JOINING = re.compile(rf"[\d{MARK}🍇]|{APART.pattern}")  # see `mask_phones`, `place_hashtag_words` and `read_across`
+_JOINING = re.compile(rf"[\d{MARK}🍇]|(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # see `mask_phones` and `read_across`
 _ROUNDS = 8  # maximum number of rounds of repair
 
 # Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower.

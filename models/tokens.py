@@ -15,7 +15,7 @@ from models.arrays import Int64s
 from models.chunks import read_chunk
 from models.errors import InputError
 from models.hashtags import MARK
-from models.reading import ChunkTable, Facts, facts, runs
+from models.reading import ChunkTable, facts, pack, runs
 from models.spelling import THRICE, meanings
 from models.text import EMOJI, PLACEHOLDER, is_plain, normalise, with_straight_marks, without_edge_masks
 
@@ -139,8 +139,9 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
 
 _SOME_WORD = "qzwxqz"  # no exception of spaCy's
 _WORDS = re.compile(r"""^(["(]?)([a-z]{3,})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
-_AFFIXED = re.compile(r"([^\w\s@#<]{0,3})(#?[a-z]{3,})([^\w\s#]{0,3}|'s)")
-_BEGINNING = {chr(code): Facts(begins=code) for code in range(33, 127)}
+_LONG_WORD = re.compile("[a-z]{3,}")
+_NO_DIGITS = re.compile(r"[!-/:;=?@\[-~]+")  # nor placeholders
+_BEGINNING = {chr(code): pack(chr(code)) for code in range(127)} | {"": 0}
 
 
 class _Codes(dict[str, int]):
@@ -205,12 +206,13 @@ class PostTokenizer:
             vocab: Any = self._nlp.vocab
             norm = vocab.strings["NORM"]
             vocab.lex_attr_getters = {norm: vocab.lex_attr_getters[norm]}
-        rules = self._nlp.tokenizer.rules if self.pipeline == "blank" else {}
-        self._special = {"via", *meanings(), *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in rules)}
+        tokenizer: Any = self._nlp.tokenizer
+        rules = tokenizer.rules if self.pipeline == "blank" else {}
+        self._special = {"via", *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in rules)}
         self._tokens = _Codes()  # code of each token seen so far
         self._codes: dict[str, tuple[int, ...]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
         self._table = ChunkTable()  # the same of chunks of raw posts
-        self._around: dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]] | None] = {}
+        self._templates: dict[str, list[int] | None] = {}
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenise posts.
@@ -249,14 +251,12 @@ class PostTokenizer:
         with self._lock:
             self._make_room()
             codes, lengths, odd = self._by_table([*compress(straight, plain)])
-            order = np.flatnonzero(plain)
-            plain = np.array(plain)
-            plain[order[odd]] = False
-            others = np.flatnonzero(~plain)
+            at = np.flatnonzero(plain)
+            place = np.empty(len(texts), np.int64)  # of each post, among those by the table followed by the others
+            place[at] = np.arange(len(at))
+            others = np.setdiff1d(np.arange(len(texts)), at[~odd])
+            place[others] = len(at) + np.arange(len(others))
             more, more_lengths = self._by_chunk([normalise(texts[number]) for number in others.tolist()])
-            place = np.empty(len(texts), np.int64)
-            place[order] = np.arange(len(order))
-            place[others] = len(order) + np.arange(len(others))
             return self._batch(np.concatenate([codes, more]), np.concatenate([lengths, more_lengths])).take(place)
 
     def _make_room(self) -> None:
@@ -266,6 +266,7 @@ class PostTokenizer:
             self._load()
 
     def _by_table(self, posts: list[str]) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:
+        """Return codes and lengths of plain posts, and which of them must be normalised as a whole (see `ChunkTable.read`)."""
         rows = self._table.find(posts)
         if new := self._table.rows.take_new():
             self._learn_raw(new)
@@ -273,40 +274,47 @@ class PostTokenizer:
 
     def _learn_raw(self, chunks: list[str]) -> None:
         """Learn chunks of raw posts: words with the usual punctuation around them by themselves, others as they are read."""
-        parts = _WORDS.findall("\n".join(chunks).lower())
-        known = [
-            None if not word or THRICE.search(word) or (codes := self._word(before, word, after)) is None else (codes, _BEGINNING[(before or word)[0]])
-            for before, word, after in parts
-        ]
-        readings = [read_chunk(chunk) for chunk, found in zip(chunks, known, strict=True) if not found]
-        pieces = [reading.replace(MARK, " ").split() for reading in readings]
+        codes, known, others = list[tuple[int, ...]](), list[int](), dict[int, str]()
+        for before, word, after in _WORDS.findall("\n".join(chunks).lower()):
+            found = None
+            if word and word not in meanings() and not THRICE.search(word):
+                found = self._by_template(f"{before}{_SOME_WORD}{after}", [word])
+            if found is None:
+                others[len(codes)] = read_chunk(chunks[len(codes)])
+            codes.append(found or ())
+            known.append(_BEGINNING[before or word[:1]])
+        pieces = [reading.replace(MARK, " ").split() for reading in others.values()]
         self._learn(sorted(set().union(*pieces) - self._codes.keys()))
-        others = iter(zip(pieces, readings, strict=True))
-        self._table.add([found or self._composed(*next(others)) for found in known])
+        for (number, reading), split in zip(others.items(), pieces, strict=True):
+            codes[number] = tuple(chain.from_iterable(map(self._codes.__getitem__, split)))
+            known[number] = facts(reading)
+        self._table.add(codes, known)
 
-    def _composed(self, pieces: list[str], reading: str) -> tuple[tuple[int, ...], Facts]:
-        codes = self._codes[pieces[0]] if len(pieces) == 1 else tuple(chain.from_iterable(map(self._codes.__getitem__, pieces)))
-        return codes, facts(reading)
+    def _by_template(self, template: str, words: list[str]) -> tuple[int, ...] | None:
+        """Return the codes of a chunk without asking spaCy, or None if that is not safe.
 
-    def _word(self, before: str, word: str, after: str) -> tuple[int, ...] | None:
-        """Return the codes of a word of letters and of what stands around it, without asking spaCy, if that is sure."""
-        if word in self._special:
+        spaCy's rules treat all words of three letters or more alike, except those in its exceptions. So it splits all chunks alike that
+        differ in such words only.
+
+        Parameters
+        ----------
+        template : str
+            The chunk with `_SOME_WORD` in place of each such word.
+        words : list of str
+            These words.
+        """
+        if not self._special.isdisjoint(words):
             return None
-        affixes = before, after
-        if affixes not in self._around:
-            self._around[affixes] = self._learn_affixes(before, after)
-        around = self._around[affixes]
-        return around and (*around[0], self._tokens[word], *around[1])
-
-    def _learn_affixes(self, before: str, after: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        tokens = [token.text for token in self._nlp.tokenizer(f"{before}{_SOME_WORD}{after}")]
-        if self.attribute != "ORTH" or tokens.count(_SOME_WORD) != 1:
+        if template not in self._templates:
+            tokens = [token.text for token in self._nlp.tokenizer(template)]
+            apart = self.attribute == "ORTH" and tokens.count(_SOME_WORD) == len(words)
+            self._templates[template] = [-1 if token == _SOME_WORD else self._tokens[token] for token in tokens] if apart else None
+        if (codes := self._templates[template]) is None:
             return None
-        place = tokens.index(_SOME_WORD)
-        codes = tuple(self._tokens[token] for token in tokens if token != _SOME_WORD)
-        return codes[:place], codes[place:]
+        following = iter(words)
+        return tuple([self._tokens[next(following)] if code < 0 else code for code in codes])
 
-    def _by_chunk(self, texts: list[str]) -> tuple[Int64s, Int64s]:
+    def _by_chunk(self, texts: Iterable[str]) -> tuple[Int64s, Int64s]:
         """Return the codes of normalised posts, and the number of tokens of each.
 
         The tokenizer never looks beyond a chunk between white space, so chunks can be remembered.
@@ -326,16 +334,9 @@ class PostTokenizer:
         return TokenBatch([tokens[number] for number in types.tolist()], (np.cumsum(seen) - 1)[codes], offsets)
 
     def _learn(self, chunks: Iterable[str]) -> None:
-        """Tokenise chunks of normalised posts that were not seen before."""
-        left = []
+        """Tokenise chunks of normalised posts that were not seen before, each by itself: spaCy's exceptions may match across spaces."""
         for chunk in chunks:
-            found = _AFFIXED.fullmatch(chunk)
-            if found and (codes := self._word(*found.groups())):
-                self._codes[chunk] = codes
-            else:
-                left.append(chunk)
-        waiting, codes = iter(left), list[int]()
-        for token in self._nlp.tokenizer(" ".join([*left, ""])):
-            codes.append(self._tokens[self._read(token)])
-            if token.whitespace_:
-                self._codes[next(waiting)], codes = tuple(codes), []
+            words, codes = _LONG_WORD.findall(chunk), None
+            if words and _NO_DIGITS.fullmatch(chunk):
+                codes = self._by_template(_LONG_WORD.sub(_SOME_WORD, chunk), words)
+            self._codes[chunk] = codes or tuple([self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk)])

@@ -288,16 +288,18 @@ def test_words_after_the_first_batch_are_those_of_a_fresh_tokenizer(tokenizer):
 def test_a_batch_holds_only_its_own_types(tokenizer):
     tokenizer(["elsewhere"])
 
-    assert tokenizer(["me too me"]).types == ["me", "too"]
+    assert set(tokenizer(["me too me"]).types) == {"me", "too"}
 
 
 def test_strings_beyond_the_limit_are_forgotten_and_tokens_stay_the_same(tokenizer):
     forgetful = PostTokenizer(max_strings=1)
-    batches = [["it isn't qzzx"], ["#metoo, qzzy"], ["it isn't qzzx"]]
+    batches = [["it isn't qzx"], ["#metoo, qzy"], ["it isn't qzx"]]
 
     assert [forgetful(batch).to_lists() for batch in batches] == [tokenizer(batch).to_lists() for batch in batches]
-    assert "qzzx" in forgetful._nlp.vocab.strings
-    assert "qzzy" not in forgetful._nlp.vocab.strings
+    assert [forgetful.read(batch).to_lists() for batch in batches] == [tokenizer.read(batch).to_lists() for batch in batches]
+    assert "qzx" in forgetful._tokens
+    assert "qzy" not in forgetful._tokens
+    assert len(forgetful._table) < 5
 
 
 def test_norm_gives_the_spelling_norm():
