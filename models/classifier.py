@@ -331,7 +331,8 @@ class Classifier(Deciding, Estimator):
         ndarray of float32, shape (n_posts, n_labels)
             A post's probabilities are bit-for-bit the same in any batch.
         """
-        return self.predict_proba_normalised([normalise(text) for text in check_texts(texts)])
+        self.check_is_fitted()
+        return self.predict_proba_tokens(self.tokenizer.read(check_texts(texts)))
 
     def predict_proba_normalised(self, texts: Sequence[str]) -> Probabilities:
         """Return the probabilities, shape (n_posts, n_labels), of posts that went through `normalise`."""

@@ -36,8 +36,8 @@ _DATE_OR_PHONE = re.compile(rf"{_DATE}|(?P<phone>[+(]{{0,2}}(?<!\d)(?!{_YEARS})\
 _MAYBE_PHONE = re.compile(rf"\d(?:{_BETWEEN_DIGITS}\d){{6}}")
 
 _EDGE = f"(?:{USER}|{URL}|{EMAIL}|{PHONE})"
-_LEADING = re.compile(rf"(?:[.(\"]? ?(?:(?:rt|mt|via|cc) )?{_EDGE} ?[:,;)]* ?)+")
-_TRAILING = re.compile(rf"(?:(?: (?:via|cc|h/t))? ?{_EDGE}(?: ?[.,;:!?)\"])*)+")
+LEADING = re.compile(rf"(?:[.(\"]? ?(?:(?:rt|mt|via|cc) )?{_EDGE} ?[:,;)]* ?)+")
+TRAILING = re.compile(rf"(?:(?: (?:via|cc|h/t))? ?{_EDGE}(?: ?[.,;:!?)\"])*)+")
 
 
 @cache
@@ -114,9 +114,9 @@ def without_edge_masks(text: str) -> str:
     'i believe'
     """
     if USER in text or "<" in text:
-        leading = _LEADING.match(text)
+        leading = LEADING.match(text)
         text = text[leading.end() :] if leading else text
-        *_, last = [None, *_TRAILING.finditer(text)]  # a search for the end of the text would take quadratic time
+        *_, last = [None, *TRAILING.finditer(text)]  # a search for the end of the text would take quadratic time
         if last and last.end() == len(text):
             text = text[: last.start()]
     return text

@@ -78,7 +78,8 @@ def listed_spellings() -> dict[str, str]:
 
 
 @cache
-def _meanings() -> dict[str, str]:
+def meanings() -> dict[str, str]:
+    """Return the spellings that `read_word` reads as other words."""
     return listed_spellings() | _NO_APOSTROPHE
 
 
@@ -99,6 +100,9 @@ def _phrases() -> tuple[re.Pattern[str], dict[str, str]]:
 
 def _readings(word: str) -> Iterator[str]:
     """Yield the ways to read a word in which digits and symbols stand for letters."""
+    if word.isalpha():
+        yield word
+        return
     choices = [_SUBSTITUTES.get(character, character) for character in word]
     count = 1
     for options in choices:
@@ -190,7 +194,7 @@ def read_word(word: str) -> str:
     """Return the meaning of a word that consists of letters only."""
     if THRICE.search(word):
         word = _shorten(word)
-    return _meanings().get(word, word)
+    return meanings().get(word, word)
 
 
 def _read_run(found: re.Match[str]) -> str:

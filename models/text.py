@@ -84,7 +84,15 @@ def _many_marks() -> re.Pattern[str]:
     return re.compile(f"([{marks}]{{30}})[{marks}]+")
 
 
-def _is_plain(text: str) -> bool:
+def with_straight_marks(text: str) -> str:
+    """Return a post with the usual quotes and dashes in ASCII; almost all posts with characters beyond ASCII have these only."""
+    if not text.isascii():
+        for mark, plain in _USUAL_MARKS:
+            text = text.replace(mark, plain)
+    return text
+
+
+def is_plain(text: str) -> bool:
     """Return whether `_repair` would leave a text unchanged."""
     return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text) and not maybe_markup(text)
 
@@ -183,11 +191,8 @@ def normalise(text: str) -> str:
     >>> normalise("@somebody I BELIEVE youuuuu &amp; stand with you https://example.org/a")
     '@user i believe you & stand with you <url>'
     """
-    straight = text
-    if not text.isascii():
-        for mark, plain in _USUAL_MARKS:  # almost all posts with characters beyond ASCII have these only
-            straight = straight.replace(mark, plain)
-    if _is_plain(straight) and _is_plain(straight := _finish(straight)):
+    straight = with_straight_marks(text)
+    if is_plain(straight) and is_plain(straight := _finish(straight)):
         return straight
     finished = False
     for _ in range(_ROUNDS):
@@ -195,7 +200,7 @@ def normalise(text: str) -> str:
         if finished and " ".join(repaired.split()) == text:
             return text
         text, finished = _finish(repaired), True
-        if _is_plain(text):
+        if is_plain(text):
             return text
     return _finish(text.encode("ascii", "ignore").decode().translate({ord(mark): None for mark in "&<"}))
 

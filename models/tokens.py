@@ -3,15 +3,21 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Int64s
+from models.chunks import read_chunk
 from models.errors import InputError
-from models.text import EMOJI, PLACEHOLDER, without_edge_masks
+from models.hashtags import MARK
+from models.reading import ChunkTable, facts, pack, runs
+from models.spelling import THRICE, meanings
+from models.text import EMOJI, PLACEHOLDER, is_plain, normalise, with_straight_marks, without_edge_masks
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -73,8 +79,7 @@ class TokenBatch:
         """
         lengths = np.diff(self.offsets)[posts]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        source = np.repeat(self.offsets[:-1][posts] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return TokenBatch(self.types, self.codes[source], offsets)
+        return TokenBatch(self.types, self.codes[runs(self.offsets[:-1][posts], lengths)], offsets)
 
 
 _WHOLE = re.compile(
@@ -95,6 +100,10 @@ _INFIXES = [
 _LONGEST_SUFFIX = 16  # spaCy's longest suffixes have five characters in English, and nine in other languages
 _LONGEST_CHUNK = 1000
 _PIECE = re.compile(rf"\S{{1,{_LONGEST_CHUNK}}}")
+
+
+def _without_long_chunks(text: str) -> str:
+    return text if len(text) <= _LONGEST_CHUNK else " ".join(_PIECE.findall(text))
 
 
 def _is_ambiguous(word: str) -> bool:
@@ -126,6 +135,21 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
         token_match=_WHOLE.fullmatch,
         url_match=None,
     )
+
+
+_SOME_WORD = "qzwxqz"  # no exception of spaCy's
+_WORDS = re.compile(r"""^(["(]?)([a-z]{3,})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
+_LONG_WORD = re.compile("[a-z]{3,}")
+_NO_DIGITS = re.compile(r"[!-/:;=?@\[-~]+")  # nor placeholders
+_BEGINNING = {chr(code): pack(chr(code)) for code in range(127)} | {"": 0}
+
+
+class _Codes(dict[str, int]):
+    """The code of each token; a new one gets the next."""
+
+    def __missing__(self, token: str) -> int:
+        code = self[token] = len(self)
+        return code
 
 
 class PostTokenizer:
@@ -161,6 +185,7 @@ class PostTokenizer:
         self.attribute: Attribute = attribute
         self.max_strings = max_strings
         self._read: Callable[[Token], str] = attrgetter(f"{attribute.lower()}_")
+        self._lock = Lock()  # guards what was learned, because threads may share a model
         self._load()
 
     def _load(self) -> None:
@@ -181,8 +206,13 @@ class PostTokenizer:
             vocab: Any = self._nlp.vocab
             norm = vocab.strings["NORM"]
             vocab.lex_attr_getters = {norm: vocab.lex_attr_getters[norm]}
-        self._tokens: dict[str, int] = {}  # code of each token seen so far
-        self._codes: dict[str, list[int]] = {}  # codes of the tokens of each chunk seen so far
+        tokenizer: Any = self._nlp.tokenizer
+        rules = tokenizer.rules if self.pipeline == "blank" else {}
+        self._special = {"via", *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in rules)}
+        self._tokens = _Codes()  # code of each token seen so far
+        self._codes: dict[str, tuple[int, ...]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
+        self._table = ChunkTable()  # the same of chunks of raw posts
+        self._templates: dict[str, list[int] | None] = {}
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenise posts.
@@ -198,35 +228,115 @@ class PostTokenizer:
             The posts without white-space tokens, and without the masks at their beginning and end. A run of more than 1,000
             characters without a space is split into pieces of 1,000, because spaCy's time grows with the square of its length.
         """
-        texts = [without_edge_masks(text) for text in texts]
-        texts = [text if len(text) <= _LONGEST_CHUNK else " ".join(_PIECE.findall(text)) for text in texts]
-        if max(len(self._nlp.vocab.strings), len(self._codes)) > self.max_strings:
-            self._load()
-        if self.pipeline == "blank":
-            return self._by_chunk(texts)
-        docs = self._nlp.pipe(text[: self._nlp.max_length] for text in texts)  # spaCy raises an error for longer texts
-        return TokenBatch.from_lists([self._read(token) or token.text for token in doc if not token.is_space] for doc in docs)
+        with self._lock:
+            self._make_room()
+            if self.pipeline == "blank":
+                return self._batch(*self._by_chunk(texts))
+            texts = [_without_long_chunks(without_edge_masks(text)) for text in texts]
+            docs = self._nlp.pipe(text[: self._nlp.max_length] for text in texts)  # spaCy raises an error for longer texts
+            return TokenBatch.from_lists([self._read(token) or token.text for token in doc if not token.is_space] for doc in docs)
 
-    def _by_chunk(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokenise posts chunk by chunk: the tokenizer never looks beyond a chunk between white space, so chunks can be cached."""
-        posts = [text.split() for text in texts]
+    def read(self, texts: Sequence[str]) -> TokenBatch:
+        """Normalise and tokenise raw posts: return the same as ``self([normalise(text) for text in texts])``, in less time.
+
+        Parameters
+        ----------
+        texts : sequence of str, length n_posts
+            Raw posts.
+        """
+        straight = [with_straight_marks(text) for text in texts]
+        plain = [is_plain(text) for text in straight]
+        if self.pipeline != "blank" or not any(plain):
+            return self([normalise(text) for text in texts])
+        with self._lock:
+            self._make_room()
+            codes, lengths, odd = self._by_table([*compress(straight, plain)])
+            at = np.flatnonzero(plain)
+            place = np.empty(len(texts), np.int64)  # of each post, among those by the table followed by the others
+            place[at] = np.arange(len(at))
+            others = np.setdiff1d(np.arange(len(texts)), at[~odd])
+            place[others] = len(at) + np.arange(len(others))
+            more, more_lengths = self._by_chunk([normalise(texts[number]) for number in others.tolist()])
+            return self._batch(np.concatenate([codes, more]), np.concatenate([lengths, more_lengths])).take(place)
+
+    def _make_room(self) -> None:
+        """Forget everything if there is too much of it, or if learning was interrupted."""
+        table = self._table
+        if max(len(self._nlp.vocab.strings), len(self._codes), len(table)) > self.max_strings or len(table) != len(table.rows):
+            self._load()
+
+    def _by_table(self, posts: list[str]) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:
+        """Return codes and lengths of plain posts, and which of them must be normalised as a whole (see `ChunkTable.read`)."""
+        rows = self._table.find(posts)
+        if new := self._table.rows.take_new():
+            self._learn_raw(new)
+        return self._table.read(rows)
+
+    def _learn_raw(self, chunks: list[str]) -> None:
+        """Learn chunks of raw posts: words with the usual punctuation around them by themselves, others as they are read."""
+        codes, known, others = list[tuple[int, ...]](), list[int](), dict[int, str]()
+        for before, word, after in _WORDS.findall("\n".join(chunks).lower()):
+            found = None
+            if word and word not in meanings() and not THRICE.search(word):
+                found = self._by_template(f"{before}{_SOME_WORD}{after}", [word])
+            if found is None:
+                others[len(codes)] = read_chunk(chunks[len(codes)])
+            codes.append(found or ())
+            known.append(_BEGINNING[before or word[:1]])
+        pieces = [reading.replace(MARK, " ").split() for reading in others.values()]
+        self._learn(sorted(set().union(*pieces) - self._codes.keys()))
+        for (number, reading), split in zip(others.items(), pieces, strict=True):
+            codes[number] = tuple(chain.from_iterable(map(self._codes.__getitem__, split)))
+            known[number] = facts(reading)
+        self._table.add(codes, known)
+
+    def _by_template(self, template: str, words: list[str]) -> tuple[int, ...] | None:
+        """Return the codes of a chunk without asking spaCy, or None if that is not safe.
+
+        spaCy's rules treat all words of three letters or more alike, except those in its exceptions. So it splits all chunks alike that
+        differ in such words only.
+
+        Parameters
+        ----------
+        template : str
+            The chunk with `_SOME_WORD` in place of each such word.
+        words : list of str
+            These words.
+        """
+        if not self._special.isdisjoint(words):
+            return None
+        if template not in self._templates:
+            tokens = [token.text for token in self._nlp.tokenizer(template)]
+            apart = self.attribute == "ORTH" and tokens.count(_SOME_WORD) == len(words)
+            self._templates[template] = [-1 if token == _SOME_WORD else self._tokens[token] for token in tokens] if apart else None
+        if (codes := self._templates[template]) is None:
+            return None
+        following = iter(words)
+        return tuple([self._tokens[next(following)] if code < 0 else code for code in codes])
+
+    def _by_chunk(self, texts: Iterable[str]) -> tuple[Int64s, Int64s]:
+        """Return the codes of normalised posts, and the number of tokens of each.
+
+        The tokenizer never looks beyond a chunk between white space, so chunks can be remembered.
+        """
+        posts = [_without_long_chunks(without_edge_masks(text)).split() for text in texts]
         self._learn(sorted(set().union(*posts) - self._codes.keys()))
-        chunks = [self._codes[chunk] for chunk in chain.from_iterable(posts)]
-        codes = np.fromiter(chain.from_iterable(chunks), np.int64)
-        tokens_before = np.concatenate([[0], np.cumsum(np.fromiter(map(len, chunks), np.int64))])
-        chunks_before = np.concatenate([[0], np.cumsum(np.fromiter(map(len, posts), np.int64))])
-        # Map the codes of all tokens seen so far to codes of this batch.
+        chunks = [[*chain.from_iterable(map(self._codes.__getitem__, post))] for post in posts]
+        return np.fromiter(chain.from_iterable(chunks), np.int64), np.fromiter(map(len, chunks), np.int64)
+
+    def _batch(self, codes: Int64s, lengths: Int64s) -> TokenBatch:
+        """Turn codes of all tokens seen so far to codes of this batch."""
         seen = np.zeros(len(self._tokens), bool)
         seen[codes] = True
         types = np.flatnonzero(seen)
-        code = np.cumsum(seen) - 1
-        tokens = list(self._tokens)
-        return TokenBatch([tokens[number] for number in types.tolist()], code[codes], tokens_before[chunks_before])
+        tokens = [*self._tokens]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return TokenBatch([tokens[number] for number in types.tolist()], (np.cumsum(seen) - 1)[codes], offsets)
 
-    def _learn(self, chunks: Sequence[str]) -> None:
-        """Tokenise chunks that were not seen before."""
-        waiting, codes = iter(chunks), list[int]()
-        for token in self._nlp.tokenizer(" ".join([*chunks, ""])):
-            codes.append(self._tokens.setdefault(self._read(token), len(self._tokens)))
-            if token.whitespace_:
-                self._codes[next(waiting)], codes = codes, []
+    def _learn(self, chunks: Iterable[str]) -> None:
+        """Tokenise chunks of normalised posts that were not seen before, each by itself: spaCy's exceptions may match across spaces."""
+        for chunk in chunks:
+            words, codes = _LONG_WORD.findall(chunk), None
+            if words and _NO_DIGITS.fullmatch(chunk):
+                codes = self._by_template(_LONG_WORD.sub(_SOME_WORD, chunk), words)
+            self._codes[chunk] = codes or tuple([self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk)])

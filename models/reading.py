@@ -1,0 +1,191 @@
+"""Read raw posts by what is remembered of their chunks.
+
+What a chunk becomes rarely depends on the chunks beside it. A few numbers for each chunk show in which posts it may; those posts are
+normalised as a whole. All others are read by looking up their chunks, which gives the same tokens.
+"""
+
+import re
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, chain, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.arrays import Int64s
+from models.hashtags import MARK
+from models.masks import LEADING, TRAILING, USER, set_off_placeholders
+from models.text import is_plain
+
+_END = "\x00"  # stands after each post; a plain post does not contain it
+_PHONE_DIGITS = 7
+_LONGEST = 1_000  # longer chunks are tokenised in pieces
+
+# What a chunk is, as bits:
+_ODD = 1  # a chunk for whose sake a post is normalised as a whole
+_LEADS, _TRAILS = 2, 4  # nothing but masks, which go where a post begins, or ends
+_INTRODUCES, _SIGNS = 8, 16  # what goes with the masks after it, too: "rt" and "." at the beginning, "via" at the end
+_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # masks beside it may take a part of it with them
+_LETTER = 128  # a letter by itself, which another one beside it may belong to
+
+_INTRODUCTIONS = {"rt", "mt", "via", "cc", ".", "(", '"'}
+_SIGNATURES = {"via", "cc", "h/t"}
+_MAYBE_BEGINNING = re.compile(r'[:,;)]|[.("] ?(?:rt|mt|via|cc)$')
+_MAYBE_END = re.compile(r'[.,;:!?)" ]+$|.* (?:via|cc|h/t)$')
+_CONTRACTED = re.compile(r"(?:^| )[\"'(#]?(?:[tm]|ll|re|ve)(?!\w)")
+_LETTERS = re.compile(r"(?:^| )[\"'(#]?[^\W\d_](?!\w)|(?:^| )-(?= |$)")
+# What most chunks become: neither masks nor single letters, and words beside a hashtag only at the end.
+_WORD = r"(?!(?:ll|re|ve|via|cc)\b)[a-z]{2,}(?:'[a-z]+)?"
+_USUAL = re.compile(
+    rf"""(?!["'(#]?(?:ll|re|ve)(?!\w)|["(]?(?:rt|mt|via|cc)$)["'(#]?(?:[a-z]\w|\d)[!-%'-;=?\[-~]*"""
+    rf"(?: {MARK}({_WORD}(?: {_WORD})*){MARK})?",
+    re.ASCII,
+)
+_DIGIT = re.compile(r"\d")
+
+
+def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
+    """Put what is known of a chunk besides its tokens into one number, byte by byte.
+
+    Parameters
+    ----------
+    begins : str
+        How it begins, apart from apostrophes.
+    kind : int
+        What it is, as bits.
+    digits : int
+        The number of its digits.
+    expects : str
+        The words beside a hashtag at its end, which go if they follow it anyway.
+    """
+    return kind | min(_PHONE_DIGITS, digits) << 8 | ord(begins[:1] or _END) << 16 | ord(expects[:1] or _END) << 24
+
+
+def facts(reading: str) -> int:
+    """Return what must be known of a chunk for which `models.chunks.read_chunk` returned `reading`."""
+    if len(reading) <= _LONGEST and (usual := _USUAL.fullmatch(reading)):
+        return pack(reading.lstrip("'"), 0, len(_DIGIT.findall(reading)), usual[1] or "")
+    shown = " ".join(reading.replace(MARK, " ").split())
+    letters = _LETTERS.findall(shown)
+    certain = shown and len(shown) <= _LONGEST and is_plain(shown) and not _CONTRACTED.search(shown)
+    if not certain or len(letters) > 1:
+        return _ODD
+    words, _, after = reading.partition(MARK)[2].partition(MARK)
+    if after := after.lstrip(" '"):
+        if MARK in after or after[0] == words[0]:
+            return _ODD
+        words = ""
+    kind = _at_edges(shown) | (_LETTER if letters else 0)
+    return pack(shown.lstrip(" '"), kind, len(_DIGIT.findall(shown)), words)
+
+
+def _at_edges(shown: str) -> int:
+    """Return what becomes of a chunk beside masks at the edges of a post."""
+    if USER in shown or "<" in shown:
+        leads = LEADING.fullmatch(shown)
+        return (_LEADS if leads else _UNCLEAR_BEGINNING) | (_TRAILS if TRAILING.fullmatch(shown) else _UNCLEAR_END)
+    beginning = _INTRODUCES if shown in _INTRODUCTIONS else bool(_MAYBE_BEGINNING.match(shown)) * _UNCLEAR_BEGINNING
+    return beginning | (_SIGNS if shown in _SIGNATURES else bool(_MAYBE_END.match(shown)) * _UNCLEAR_END)
+
+
+class _Rows(dict[str, int]):
+    """The row of each chunk; new ones get the next row, and wait in `new` to be learned."""
+
+    def __init__(self) -> None:
+        self.new = list[str]()
+
+    def __missing__(self, chunk: str) -> int:
+        row = self[chunk] = len(self)
+        self.new.append(chunk)
+        return row
+
+    def take_new(self) -> list[str]:
+        """Return the new chunks, which then count as learned."""
+        new, self.new = self.new, []
+        return new
+
+
+class ChunkTable:
+    """The codes of the tokens of chunks, and their facts.
+
+    Attributes
+    ----------
+    rows : dict of str to int
+        The row of each chunk.
+    """
+
+    def __init__(self) -> None:
+        self.rows = _Rows()
+        self._codes, self._ends, self._facts = array("q"), array("q", [0]), array("I")
+        self.rows[_END] = 0
+        self.add([()], [pack("a")])
+
+    def add(self, codes: Sequence[Sequence[int]], known: Sequence[int]) -> None:
+        """Add the codes and facts of the chunks that have the next rows."""
+        self._ends.extend(islice(accumulate(map(len, codes), initial=len(self._codes)), 1, None))
+        self._codes.extend(chain.from_iterable(codes))
+        self._facts.extend(known)
+
+    def __len__(self) -> int:
+        """Return the number of chunks that were learned."""
+        return len(self._ends) - 1
+
+    def find(self, posts: Sequence[str]) -> Int64s:
+        """Return the rows of the chunks of plain posts, with row 0 after each post; chunks in ``rows.new`` are not learned yet."""
+        together = set_off_placeholders(f" {_END} ".join([*posts, ""])).replace("`", "'")
+        return np.fromiter(map(self.rows.__getitem__, together.split()), np.int64)
+
+    def read(self, rows: Int64s) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:
+        """Return what posts hold.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Rows from `find`, all learned.
+
+        Returns
+        -------
+        codes : ndarray of int64, shape (n_tokens,)
+            The codes of the tokens of all posts.
+        lengths : ndarray of int64, shape (n_posts,)
+            The number of tokens of each post.
+        odd : ndarray of bool, shape (n_posts,)
+            The posts that must be normalised as a whole; for these, there are no codes.
+        """
+        ends = np.flatnonzero(rows == 0)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        kind, digits, begins, expects = np.frombuffer(self._facts, "<u4")[rows].view(np.uint8).reshape(-1, 4).T
+        after, begins_after = np.append(kind[1:], np.uint8(0)), np.append(begins[1:], np.uint8(1))
+        leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
+        leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))
+        trails |= (kind & _SIGNS > 0) & (after & _TRAILS > 0)
+        shown = np.flatnonzero(~leads)
+        first = shown[np.searchsorted(shown, starts)]
+        shown = np.concatenate([[-1], np.flatnonzero(~trails)])
+        last = shown[np.searchsorted(shown, ends) - 1]
+        alone = kind & _ODD > 0
+        alone |= (kind & after & _LETTER) > 0
+        alone |= (expects > 0) & ((begins_after == expects) | (begins_after == 0))
+        odd = np.add.reduceat(digits, starts, dtype=np.int64) >= _PHONE_DIGITS
+        odd[np.searchsorted(ends, np.flatnonzero(alone))] = True
+        odd |= (kind[first] & _UNCLEAR_BEGINNING > 0) | (kind[last] & _UNCLEAR_END > 0) | ((last < first) & (first < ends))
+        odd |= (kind[first] & _INTRODUCES > 0) & (after[first] & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0)
+        chunks = np.where(odd, 0, np.maximum(last + 1 - first, 0))
+        rows = rows[runs(first, chunks)]
+        upto = np.frombuffer(self._ends, np.int64)
+        tokens = upto[rows + 1] - upto[rows]
+        before = np.concatenate([[0], np.cumsum(tokens)])
+        after = np.cumsum(chunks)
+        return np.frombuffer(self._codes, np.int64)[runs(upto[rows], tokens)], before[after] - before[after - chunks], odd
+
+
+def runs(starts: Int64s, lengths: Int64s) -> Int64s:
+    """Return the numbers of runs of consecutive numbers, one run after another.
+
+    Examples
+    --------
+    >>> runs(np.array([7, 0]), np.array([2, 3])).tolist()
+    [7, 8, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
