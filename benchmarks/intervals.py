@@ -56,7 +56,7 @@ class Rate:
 
     @property
     def by_chance(self) -> tuple[float, float]:
-        """The range in which the rate lies if the nominal one is right, except one time in a thousand on either side."""
+        """The range in which the rate lies if the nominal rate is right, except one time in a thousand on either side."""
         low, high = binom.ppf([CHANCE, 1 - CHANCE], self.runs, self.nominal) / self.runs
         return float(low), float(high)
 
@@ -228,7 +228,7 @@ def guarantee(recall: float, confidence: float, sample: int, runs: int, rng: Gen
 
 
 def simulate(runs: int, seed: int, progress: Callable[[str], None]) -> list[Rate]:
-    """Measure the rates of each method, and of the naive one that it replaces.
+    """Measure the rates of each method, and of the naive method that it replaces.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def simulate(runs: int, seed: int, progress: Callable[[str], None]) -> list[Rate
 
 
 def _table(rates: list[Rate]) -> Table:
-    table = Table(title=f"how often it holds, of {rates[0].runs:,} samples")
+    table = Table(title=f"how often each holds, in {rates[0].runs:,} samples")
     for name in ("of", "by", "nominal", "found", "by chance"):
         table.add_column(name, justify="left" if name in ("of", "by") else "right")
     for rate in rates:

@@ -62,14 +62,14 @@ TITLES = {"ours_default": "ours, default config", "ours_fast": "ours, fast.yaml"
 
 
 class Ready(Protocol):
-    """A model that can be measured: a `Tuned` peer, or one of ours."""
+    """A model that can be measured: a `Tuned` peer, or one of our models."""
 
     thresholds_: Floats
     prior_: Floats
 
     @property
     def digest_(self) -> str:
-        """The SHA-256 of one of ours."""
+        """The SHA-256 of one of our models."""
 
     @property
     def labels(self) -> list[str]:
@@ -161,7 +161,7 @@ def load_posts(sources: Sequence[str], off_domain: Path, stream: Path, sample: i
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     if missing := {"train", "test"} - set(corpus.splits):
         raise InputError(
-            f"{', '.join(sources)}: has no {min(missing)} posts; give a folder with train and test to --data, and more posts as train=FILE"
+            f"{', '.join(sources)}: no {min(missing)} posts found; give --data a folder with train and test, and more posts as train=FILE"
         )
     split, train = "test", np.arange(corpus.splits["train"].num_rows)
     test = np.arange(corpus.splits["test"].num_rows)
@@ -295,7 +295,7 @@ def train_peer(kind: type[Peer], posts: Posts, progress: Callable[[str], None]) 
 
 
 def train_ours(name: str, posts: Posts, progress: Callable[[str], None]) -> Trained:
-    """Train one of our configs on the same posts and folds; it calibrates and tunes itself."""
+    """Train a model by one of our configs on the same posts and folds; it calibrates and tunes itself."""
     progress(f"{TITLES[name]}: folds and all of train")
     overlay = OURS[name]
     config = load_config([overlay] if overlay else [], ["calibration.folds=3"], posts.config.data.sources)
@@ -462,16 +462,16 @@ def read_results(path: Path, digest: str) -> dict[str, Any]:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = results["data"], dict(results["peers"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: has no results of this benchmark; choose another --out") from None
+        raise InputError(f"{path}: holds no results of this benchmark; choose another --out") from None
     if known[0] != digest:
-        raise InputError(f"{path}: has results on other posts; choose another --out, or delete it")
+        raise InputError(f"{path}: holds results on other posts; choose another --out, or delete it")
     return results
 
 
 def _warn_of_other_machines(out: Path, peers: Mapping[str, Mapping[str, Any]], here: str) -> None:
     if others := sorted({found["machine"] for found in peers.values() if found.get("machine", here) != here}):
         print(
-            f"warning: {out}: has results from another machine ({others[0]}, not {here}): do not compare speeds, or use another --out",
+            f"warning: {out}: holds results from another machine ({others[0]}, not {here}); do not compare speeds, or choose another --out",
             file=sys.stderr,
         )
 
@@ -479,11 +479,13 @@ def _warn_of_other_machines(out: Path, peers: Mapping[str, Mapping[str, Any]], h
 def _makers(
     wanted: Sequence[str], models: Sequence[Path], posts: Posts, progress: Callable[[str], None]
 ) -> Iterator[tuple[str, Callable[[], Trained]]]:
-    """Yield the name and maker of each model that can be made; print to standard error why others cannot."""
+    """Yield the name and maker of each model that can be made; print to standard error why the others cannot."""
     for name in wanted:
         kind = PEERS.get(name)
         if kind and (missing := lacking(kind.packages)):
-            print(f"{name}: needs {', '.join(missing)}, not installed here; install the extra: pip install -e '.[bench]'", file=sys.stderr)
+            print(
+                f"{name}: needs {', '.join(missing)}, which is not installed; install the extra: pip install -e '.[bench]'", file=sys.stderr
+            )
         elif kind:
             yield name, partial(train_peer, kind, posts, progress)
         else:
@@ -498,7 +500,13 @@ def main(
     stream: Annotated[Path, typer.Option(help="Unlabelled posts, to measure speed.")],
     peer: Annotated[list[str], typer.Option(help="Peer to measure, even if it was measured before; may be repeated.")] = [],  # noqa: B006
     model: Annotated[list[Path], typer.Option(help="Directory of one of our models to measure as well; may be repeated.")] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option(help="JSON file for results, with .md and .svg next to it; a stopped run continues.")] = RESULTS,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="JSON file for the results; a table (.md) and a figure (.svg) are written next to it. If the file exists, the stopped "
+            "run that wrote it is continued."
+        ),
+    ] = RESULTS,
     sample: Annotated[int | None, typer.Option(min=1, help="For a trial: use this many train posts, a fifth of them for testing.")] = None,
 ) -> None:
     """Train and measure all peers and our models on the same posts, one after another; each result is saved at once."""
@@ -506,7 +514,9 @@ def main(
     if unknown := sorted(set(peer) - set(known)):
         raise InputError(f"--peer {unknown[0]}: not a peer; allowed are {', '.join(known)}")
     if sample and model:
-        raise InputError("--sample and --model cannot be combined: a trial tests on train posts, which a model may have seen; use one")
+        raise InputError(
+            "--sample and --model cannot be combined: a trial tests on train posts, which a model may have seen; use one of the two"
+        )
     with terminal.steps() as progress:
         progress("reading the data")
         posts = load_posts(data, off_domain, stream, sample)

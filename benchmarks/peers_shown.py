@@ -70,7 +70,7 @@ def table(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of (speed, quality) pairs that no other beats in both, fastest first."""
+    """Return the indices of (speed, quality) pairs that no other pair beats in both, fastest first."""
     chosen, best = [], -1.0
     for index in sorted(range(len(points)), key=lambda each: (-points[each][0], -points[each][1])):
         if points[index][1] > best:
@@ -103,7 +103,7 @@ def _draw(axes: "Axes", shown: Sequence[Mapping[str, Any]], metric: str) -> None
 
 
 def plot(peers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw mAP and macro-F1 against speed, with a line through those that no other beats in both.
+    """Draw mAP and macro-F1 against speed, with a line through the models that no other model beats in both.
 
     Parameters
     ----------

@@ -62,11 +62,11 @@ def scores(Y: Labels, decided: Decisions, rounds: int, seed: int) -> dict[str, A
 
 
 def measure(config: Config) -> dict[str, dict[str, Any]]:
-    """Train on train, then measure the model and an all-zero baseline on test, both all of it and texts in no other split."""
+    """Train on train, then measure the model and an all-zero baseline on all of test, and on its texts that are in no other split."""
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     if missing := {"train", "test"} - set(corpus.splits):
         raise InputError(
-            f"{', '.join(config.data.sources)}: has no {min(missing)} posts; use --data with the folder of the three published files"
+            f"{', '.join(config.data.sources)}: no {min(missing)} posts found; give --data the folder with the three published files"
         )
     model = Classifier.from_config(config.of_model())
     model.fit_tokens(corpus.to_learn_from().tokenised(model.tokenizer))

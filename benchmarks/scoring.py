@@ -43,7 +43,7 @@ BARS |= {"jsonl 1 / lemmas": 40.0, "repeated / distinct": 2.0}
 
 
 def repeated_stream(posts: Sequence[str], count: int, seed: int) -> list[str]:
-    """Draw a stream in which 69 % of the records repeat one of the same day, as in the real one; some posts recur more than others.
+    """Draw a stream in which 69 % of the records repeat one of the same day, as in the real stream; some posts recur more than others.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def lemma_pipeline(name: str, corpus: Path, posts: int) -> Pipeline:
 
 
 def run_lemmas(pipeline: Pipeline, posts: Path, out: Path) -> float:
-    """Measure posts per second of such a pipeline, from file to file with pandas; fitting is not included.
+    """Measure posts per second of the pipeline that `lemma_pipeline` fits, from file to file with pandas; fitting is not included.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def run_lemmas(pipeline: Pipeline, posts: Path, out: Path) -> float:
 
 
 def measure(posts: Sequence[str], model: Path, corpus: Path, spacy_pipeline: str, sample: int, rounds: int, seed: int) -> dict[str, Any]:
-    """Time everything in turns, so that noise of the machine affects all alike; the best time of each counts.
+    """Time everything in turns, so that noise from the machine affects all alike; the best time of each counts.
 
     Parameters
     ----------
@@ -268,10 +268,12 @@ def main(
     corpus: Annotated[Path, typer.Option(help="Folder with unlabeled.jsonl and train.jsonl.")],
     posts: Annotated[int, typer.Option(min=100, help="Number of distinct posts to score.")] = 1_000_000,
     model: Annotated[Path | None, typer.Option(help="Model directory; by default, a model is trained on the corpus.")] = None,
-    spacy_pipeline: Annotated[str, typer.Option(help="spaCy pipeline of the alternative: a name or a path.")] = "en_core_web_sm",
+    spacy_pipeline: Annotated[str, typer.Option(help="spaCy pipeline for the alternative: a name or a path.")] = "en_core_web_sm",
     sample: Annotated[int, typer.Option(min=20, help="Number of posts for the alternative, which is slow.")] = 2000,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of turns; the best of each counts.")] = 2,
-    memory: Annotated[bool, typer.Option("--memory", help="Measure peak memory instead, over --posts and over ten times as many.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of turns; the best time of each job counts.")] = 2,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Measure peak memory, over --posts and over ten times as many, instead of speed.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
 ) -> None:

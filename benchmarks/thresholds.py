@@ -82,8 +82,8 @@ def measure(
     data: Annotated[
         list[str],
         typer.Option(
-            help=f"Data to train on, as for train.py; for its figures, the corpora of models/released. Of posts without any label, those "
-            f"with source {TRIGGER} count as posts with a trigger word, and those without a source as ordinary ones."
+            help="Data to train on, as for train.py; for the published figures, use the corpora of models/released. Of posts without any "
+            f"label, those with source {TRIGGER} count as posts with a trigger word, and those without a source as ordinary posts."
         ),
     ],
 ) -> None:

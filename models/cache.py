@@ -69,7 +69,7 @@ class BoundedCache(Generic[Value]):
 
 
 class RowCache(Generic[Table]):
-    """Remember for which row of a table each string stands. Once the table is full, all is forgotten. Threads may share a cache.
+    """Remember which row of a table each string stands for. Once the table is full, all is forgotten. Threads may share a cache.
 
     Parameters
     ----------

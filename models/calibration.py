@@ -224,7 +224,9 @@ def check_point(wanted: str, points: Collection[str], place: str = "") -> None:
         The message names them.
     """
     if wanted not in points:
-        raise InputError(f"{place}operating point {wanted!r}: the model has only {', '.join(points)}; name one of these, or train it again")
+        raise InputError(
+            f"{place}operating point {wanted!r}: the model has only {', '.join(points)}; choose one of these, or train it again"
+        )
 
 
 def tune_threshold(
@@ -277,7 +279,7 @@ def tune_threshold(
         reached = precision >= wanted.target
         if not reached.any():
             message = (
-                f"label {label!r}: no threshold reaches precision {wanted.target}, at most {precision.max():.3f}; "
+                f"label {label!r}: no threshold reaches precision {wanted.target} (the highest is {precision.max():.3f}); "
                 "lower target (thresholds.target in a config)"
             )
             raise InputError(message)

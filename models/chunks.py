@@ -88,7 +88,7 @@ def _plain_tag(piece: str) -> str:
 
 
 def _spaced(text: str) -> str:
-    """Put spaces for underscores and vertical bars between the words of a sentence; one word between them is read later."""
+    """Put spaces for underscores and vertical bars between the words of a sentence; a single word between them is left to a later step."""
     if "_" in text:
         text = text.replace("_", " ") if "@" not in text and _SENTENCE.search(text) else text.replace("_#", " #")
     if "|" in text and ("|#" in text or sum(len(part) > 1 and part[:1].isalnum() for part in text.split("|")) > 2):

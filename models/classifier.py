@@ -275,7 +275,8 @@ class Classifier(Deciding, Estimator):
         TypeError
             When `texts` is a single string, or contains anything but strings.
         InputError
-            When a parameter has a value that is not allowed, `Y` does not match, or a label has too few posts for the folds.
+            When a parameter has a value that is not allowed, `Y` does not fit the texts or the labels, or a label has too few posts for
+            the folds.
 
         Examples
         --------

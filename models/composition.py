@@ -112,7 +112,7 @@ class Composer:
 
 
 def written(tokens: Sequence[str]) -> str:
-    """Join tokens into a text for a model that has its own tokenizer; what spaCy split off a word is put back.
+    """Join tokens into a text for a model that has its own tokenizer; pieces that spaCy split off words are put back.
 
     Examples
     --------

@@ -34,7 +34,7 @@ class Deciding:
 
     @property
     def operating_points_(self) -> dict[str, Float64s]:
-        """Thresholds of each operating point, shape (n_labels,), by its name; ``balanced`` has those in `thresholds_`."""
+        """Thresholds of each operating point, shape (n_labels,), by name; those of ``balanced`` are `thresholds_`."""
         others = {name: point.thresholds for name, point in self.measured_points_.items() if name != BALANCED}
         return {BALANCED: self.thresholds_} | {name: np.array([of[label] for label in self.labels]) for name, of in others.items()}
 

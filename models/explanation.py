@@ -2,8 +2,9 @@
 
 The contributions of a post's words sum exactly to the difference between its log odds and those of a post without any known n-gram.
 This works because the linear scorer is linear in the values of the n-grams, and the network is linear in what words add to its filters'
-responses, as long as the same places respond most and the same hidden units are above zero. The post's words determine these
-together. A word's contribution to a network's score is therefore its share of the joint result, not the change from leaving it out.
+responses, as long as the same places respond most and the same hidden units are above zero. Which ones these are depends on all
+the words of the post together. A word's contribution to a network's score is therefore its share of the joint result, not the change
+from leaving it out.
 """
 
 import re

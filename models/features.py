@@ -146,9 +146,9 @@ class TfidfFeatures:
     def _nothing(self, posts: int) -> str:
         authors, remedy = "", "lower word_min_df (features.word_min_df in a config)"
         if self.min_authors > 1:
-            authors, remedy = f" by {self.min_authors} authors", "lower word_min_df or min_authors (under features in a config)"
+            authors, remedy = f" by at least {self.min_authors} authors", "lower word_min_df or min_authors (under features in a config)"
         shown = " and may be shown (private='drop')" if self.private == "drop" else ""
-        return f"no n-gram is in {self.word_min_df} of the {posts} posts{authors}{shown}; {remedy}, or give more posts"
+        return f"no n-gram is in at least {self.word_min_df} of the {posts} posts{authors}{shown}; {remedy}, or give more posts"
 
     def fit_transform(self, X: TokenBatch, groups: Int64s | None = None) -> sparse.csr_matrix:
         """Learn the vocabularies from posts and return their features.

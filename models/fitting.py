@@ -170,7 +170,7 @@ def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None 
 
 
 def lessons_of(config: ModelConfig, posts: TrainingTokens, folds: Folds) -> Iterator[Lesson | None]:
-    """Yield the network's lesson for each fold, then the one for all labelled posts; None each time if there is no network.
+    """Yield the network's lesson for each fold, then the lesson for all labelled posts; None each time if there is no network.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed
         found = list(splitter.split(Y, _rarest(Y), groups))
     for name, y in zip(names, Y.T, strict=True):
         if not _varies(y, found):
-            raise InputError(f"label {name!r}: too few authors wrote nearly all posts with it, or without it; label posts by more authors")
+            raise InputError(f"label {name!r}: nearly all posts with it, or without it, are by a few authors; label posts by more authors")
     return found
 
 

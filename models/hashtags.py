@@ -15,7 +15,7 @@ _BESIDE = re.compile("\x00([^\x00]*)\x00")
 
 
 def with_words(found: re.Match[str]) -> str:
-    """Return a hashtag, as `TAG` has found it, with the words that it holds, by its capitals or by known words, between `MARK`."""
+    """Return a hashtag that `TAG` found, followed by its words between `MARK`; capitals, or else known words, say where it divides."""
     tag = found[1]
     lower = tag.lower()
     if not lower.isalpha() and any(map(str.isdigit, lower)) and (word := spelled(lower)):
@@ -34,14 +34,14 @@ def with_words(found: re.Match[str]) -> str:
 
 
 def place_hashtag_words(text: str) -> str:
-    """Put the words of a hashtag that are marked beside it, unless they follow it anyway."""
+    """Put the marked words of a hashtag beside it, unless they already follow it."""
     if MARK in text:
         text = " ".join(_BESIDE.sub(lambda found: "" if _follows(text, found) else found[1], text).split())
     return text
 
 
 def _follows(text: str, beside: re.Match[str]) -> bool:
-    """Return whether the words of a hashtag stand after it already, however they are divided."""
+    """Return whether the words of a hashtag already stand after it, however they are divided."""
     at = beside.end()
     for letter in beside[1]:
         if letter not in " '":

@@ -215,12 +215,12 @@ class Lessons:
             raise InputError(f"the lessons are for {', '.join(self.targets)}, but the labels are {', '.join(targets)}; {_MAKE}")
         if self.digest != material.digest:
             raise InputError(
-                "the lessons were made from other posts, labels, authors, folds or another seed; train on the same data with the same "
-                f"folds (calibration.folds in a config) and seed, or {_MAKE}"
+                "the lessons were made from other posts, labels, authors or folds, or with another seed; train on the same data with the "
+                f"same folds (calibration.folds in a config) and seed, or {_MAKE}"
             )
 
     def of_fold(self, material: Material, fold: int) -> Lesson:
-        """Return the lesson for a model that is fitted without a fold.
+        """Return the lesson for a model that is fitted without the posts of a fold.
 
         It holds the train posts outside the fold, the unlabelled posts by other authors, and posts composed of these.
 
@@ -249,7 +249,7 @@ class Lessons:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [posts_digest(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
-            raise InputError(f"with this release, or this NumPy, composed posts are not those that the lessons are for; {_MAKE}")
+            raise InputError(f"this release, or this version of NumPy, does not compose the posts that the lessons are for; {_MAKE}")
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())

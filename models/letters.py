@@ -41,7 +41,7 @@ _EVERYDAY = 150  # words up to this rank show that a text is English ("the", "wa
 
 @cache
 def _look_alikes() -> dict[int, str]:
-    """Return the letters of other scripts that look like an ASCII letter, with that letter."""
+    """Return the letters of other scripts that look like an ASCII letter, each with the ASCII letter."""
     from confusable_homoglyphs.confusables import confusables_data
 
     table: dict[int, str] = {}
@@ -55,7 +55,7 @@ def _look_alikes() -> dict[int, str]:
 
 @cache
 def _plain_letters() -> dict[int, str]:
-    """Return the Latin letters beyond ASCII, with the ASCII letter that their name says they are a form of."""
+    """Return the Latin letters beyond ASCII, each with the ASCII letter of which, by its name, it is a form."""
     from confusable_homoglyphs.confusables import confusables_data
 
     table = {}
@@ -112,7 +112,7 @@ def _bare(text: str) -> str:
 
 
 def _is_english(text: str) -> bool:
-    """Return whether a quarter of the words of two letters or more are everyday English words, or nearly all are known ones."""
+    """Return whether a quarter of the words of two letters or more are everyday English words, or nearly all are known English words."""
     words = [ranks().get(word, _KNOWN) for word in _WORD.findall(_bare(text)) if len(word) > 1]
     everyday = sum(rank <= _EVERYDAY for rank in words) >= max(1, len(words) / 4)
     return everyday or (len(words) >= 4 and sum(rank < _USUAL for rank in words) >= 0.9 * len(words))
@@ -130,7 +130,7 @@ def _plain_word(word: str) -> str:
 
 
 def read_look_alikes(text: str) -> str:
-    """Return text in which words of odd letters are English words, where that is what they look like.
+    """Return the text with words in odd letters replaced by the English words that they look like.
 
     In a word that contains a Latin letter, letters of other scripts become the Latin letter that they look like. A word with marks, or
     wholly in another script, is changed only if it is not itself a known word, if it looks like a common English word, and if the text is

@@ -37,7 +37,7 @@ def _nbsvm(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float6
 
 
 def _blend(X: sparse.csr_matrix, y: NDArray[np.int8], weights: NDArray[np.float64], C: float, seed: int) -> Fitted:
-    """Take the mean of `_svm` and `_nbsvm`, which is linear, too."""
+    """Take the mean of `_svm` and `_nbsvm`; it is linear, as both of them are."""
     (plain, plain_intercept), (weighted, weighted_intercept) = _svm(X, y, weights, C, seed), _nbsvm(X, y, weights, C, seed)
     return (plain + weighted) / 2, (plain_intercept + weighted_intercept) / 2
 

@@ -40,7 +40,7 @@ def maybe_markup(text: str) -> bool:
 
 
 def strip_markup(text: str) -> str:
-    """Remove HTML: tags that end a line or paragraph become spaces, other tags nothing, and scripts, styles and comments go whole.
+    """Remove HTML: tags that end a line or paragraph become spaces, and other tags, and whole scripts, styles and comments, vanish.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class HeldOut:
     authors: Int64s
 
     def one_by_each(self, among: Flags) -> Flags:
-        """Return which posts to count if posts by one author, who resemble each other, count as one: one of each author, at random."""
+        """Return which posts to count, one by each author, drawn at random: posts by one author resemble each other."""
         order = np.random.default_rng(0).permutation(np.flatnonzero(among))
         _, first = np.unique(self.authors[order], return_index=True)
         drawn = np.zeros(len(among), bool)
@@ -52,7 +52,7 @@ class HeldOut:
 
 
 def _named(sources: Sequence[str] | None, names: Collection[str], key: str) -> Sequence[str]:
-    """Return the sources of the posts, if these include the names that a key of the config holds."""
+    """Return the sources of the posts; raise an error if a source that a key of the config names is not among them."""
     if sources is None:
         raise InputError(f"thresholds.{key} names sources, but the posts have none; pass sources to fit, or set {key} to null")
     if unknown := [name for name in names if name not in set(sources)]:
@@ -62,7 +62,7 @@ def _named(sources: Sequence[str] | None, names: Collection[str], key: str) -> S
 
 
 def _known(sources: Sequence[str] | None, names: Collection[str], key: str) -> NDArray[np.object_]:
-    """Return the sources, if these include the names that a key of the config holds."""
+    """Return the sources as an array; raise an error if a source that a key of the config names is not among them."""
     if sources is None:
         raise InputError(f"thresholds.{key} names sources, but the posts have none; pass sources to fit, or set {key} to null")
     if unknown := [name for name in names if name not in set(sources)]:
@@ -101,14 +101,14 @@ def weigh_sources(config: "ModelConfig", Y: Labels, auxiliary: Labels, sources: 
             weights[of == name] = share / total * len(Y) / (of == name).sum()
         for label, y in zip(config.labels.names, Y.T, strict=True):
             if not y[weights > 0].any():
-                raise InputError(f"thresholds.mix: no train post of its sources has the label {label!r}; add one that has")
+                raise InputError(f"thresholds.mix: no train post of its sources has the label {label!r}; add such a post")
     if wanted.ordinary is not None:
         ordinary &= np.isin(_known(sources, wanted.ordinary, "ordinary"), wanted.ordinary)
     return weights, ordinary
 
 
 def _most(posts: int, share: float) -> int:
-    """Return the largest count among these posts that shows, by an exact test, that a share is smaller than this; -1 if none does."""
+    """Return the largest count among `posts` by which an exact test shows that the share is below `share`; -1 if no count does."""
     from scipy.stats import binom
 
     counts = np.arange(posts + 1)
@@ -116,11 +116,11 @@ def _most(posts: int, share: float) -> int:
 
 
 class _TooFewError(Exception):
-    """There are too few posts to choose a threshold; the message says of what, and how many are needed."""
+    """There are too few authors to choose a threshold; the message says of which posts, and how many are needed."""
 
 
 def _fewest(share: float) -> int:
-    """Return of how many posts none must be wrong to show that a share is smaller than this."""
+    """Return how many posts without a single wrong one show that the share of wrong ones is below `share`."""
     return int(np.ceil(np.log(1 - _CONFIDENCE) / np.log(1 - share) - 1e-9))
 
 
@@ -146,7 +146,7 @@ def cautious_threshold(ordinary: Probabilities, balanced: float, false_alarms: f
     """
     allowed = _most(len(ordinary), false_alarms)
     if allowed < 0:
-        needed = f"{len(ordinary):,} authors of ordinary posts are too few, {_fewest(false_alarms):,} are needed"
+        needed = f"only {len(ordinary):,} authors wrote ordinary posts, but {_fewest(false_alarms):,} are needed"
         raise _TooFewError(f"{needed} to show that fewer than {false_alarms:g} of such posts are marked")
     stays_out = np.partition(ordinary, len(ordinary) - 1 - allowed)[len(ordinary) - 1 - allowed]
     return max(float(np.nextafter(stays_out, np.float32(2))), balanced)
@@ -173,7 +173,7 @@ def sensitive_threshold(positives: Probabilities, balanced: float, recall: float
     """
     allowed = _most(len(positives), 1 - recall)
     if allowed < 0:
-        needed = f"{len(positives):,} authors of posts with it are too few, {_fewest(1 - recall):,} are needed"
+        needed = f"only {len(positives):,} authors wrote posts with this label, but {_fewest(1 - recall):,} are needed"
         raise _TooFewError(f"{needed} to show a recall of {recall:g}")
     return min(float(np.partition(positives, allowed)[allowed]), balanced)
 

@@ -35,7 +35,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _outside() -> int:
-    """Count how far up the stack the first caller is that is not in this package."""
+    """Return how far up the stack the first caller outside this package is."""
     frame, level = inspect.currentframe(), 0
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         frame, level = frame.f_back, level + 1
@@ -131,7 +131,7 @@ def read_description(folder: Path) -> tuple[str, dict[str, Any]]:
 
     if not (folder / DESCRIPTION).is_file():
         raise InputError(
-            f"{folder}: is not a model directory (no {DESCRIPTION}); check the path, or train one with train.py --out {folder}"
+            f"{folder}: is not a model directory (no {DESCRIPTION}); check the path, or train a model with train.py --out {folder}"
         )
     try:
         description = json.loads((folder / DESCRIPTION).read_bytes())

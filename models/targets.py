@@ -142,7 +142,7 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     """
     values: Any
     if posts == 0:
-        raise InputError("there are no posts, but labels can be learned or compared only with some; give at least one")
+        raise InputError("there are no posts to learn labels from or to compare them with; give at least one")
     if hasattr(Y, "columns"):
         names, values = _from_frame(Y, names)
     elif hasattr(Y, "toarray"):
@@ -230,7 +230,7 @@ def author_numbers(groups: Iterable[Any] | None, posts: int) -> Int64s:
 
 
 def source_names(sources: Iterable[str | None], posts: int) -> list[str]:
-    """Return the name of each post's source; that of a post without one is ``none``.
+    """Return the name of each post's source, which is ``none`` for a post without a source.
 
     Parameters
     ----------

@@ -26,13 +26,13 @@ def ranks() -> dict[str, int]:
 
 @cache
 def masked_words() -> dict[str, int]:
-    """Return the words that people mask with their places: those first that a mask most often hides."""
+    """Return the words that people mask, with their ranks: the word that a mask hides most often comes first."""
     return {word: place for place, word in enumerate((_LEXICON / "masked.txt").read_text(encoding="utf-8").split())}
 
 
 @cache
 def _costs() -> dict[str, float]:
-    """Return the negative log probability of each known word by Zipf's law, and infinity for what known words begin with."""
+    """Return the negative log probability of each known word by Zipf's law, and infinity for the mere beginnings of known words."""
     known = ranks()
     scale = math.log(len(known))
     costs = {
@@ -45,7 +45,7 @@ def _costs() -> dict[str, float]:
 
 @lru_cache(maxsize=20_000)
 def words_in(letters: str) -> tuple[str, ...]:
-    """Return the likeliest known words that are written together in lower-case letters (Viterbi), or none if it is unlikely.
+    """Return the likeliest known words that are written together in lower-case letters (Viterbi), or none if they are unlikely.
 
     Examples
     --------

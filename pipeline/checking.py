@@ -66,7 +66,7 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
     found = check_splits(whole)
     try:
         if not corpus.splits["train"].num_rows:
-            raise InputError("no train posts are left after dropping those that overlap another split; give more of them")
+            raise InputError("no train posts are left after dropping those that overlap another split; give more train posts")
         if config.model.type == "most_frequent":
             raise InputError("model.type=most_frequent cannot find label errors, because it ignores the text; choose another model.type")
         model = fit(config, corpus, progress)

@@ -28,7 +28,7 @@ def _parse(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file; its key ``labels`` may name a file next to it, which is then read, too.
+    """Read a mapping from a YAML file; its key ``labels`` may name a file next to it, which is then read as well.
 
     Raises
     ------
@@ -153,8 +153,8 @@ def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Confi
     """
     origin = mask_password(origin)
     errors = error.errors()
-    # A misspelt key makes two errors, because the right key is then missing. Report the misspelt one. Otherwise report the deepest
-    # error, which is in the intended branch of a union.
+    # A misspelt key causes two errors, because the right key is then missing as well. Report the misspelt one. Otherwise report the
+    # deepest error, which is in the intended branch of a union.
     first = next((each for each in errors if each["type"] == "extra_forbidden"), None) or max(errors, key=lambda each: len(each["loc"]))
     place = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":

@@ -148,5 +148,5 @@ def month_of(created_at: str | None) -> str | None:
 
 
 def only_months(found: Found) -> Found:
-    """Return the months of a date that `Dates.read` returned, which takes less memory."""
+    """Return only the months of what `Dates.read` returned, because they take less memory than dates."""
     return (month_of(found[0]) or "", month_of(found[1]) or "") if isinstance(found, tuple) else month_of(found)

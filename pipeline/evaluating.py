@@ -58,7 +58,7 @@ def _check_fitted(model: object, name: str) -> None:
     if not isinstance(model, Classifier):
         raise TypeError(f"{name} must be a Classifier, as Classifier.load(folder) returns, but got {type(model).__name__}")
     if not hasattr(model, "digest_"):
-        raise InputError(f"{name}: has not been fitted; call model.fit first, or Classifier.load a saved one")
+        raise InputError(f"{name}: has not been fitted; call model.fit first, or load a saved model with Classifier.load")
 
 
 def _check_models(model: Classifier, against: Classifier | None, operating_point: str) -> None:
@@ -116,7 +116,7 @@ def _as_trained(model: Classifier, data: Data) -> tuple[Data, list[str]]:
         return data, []
     said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
     if data.split != Split():
-        return data, [f"data.split is not as in training ({said}), so the splits differ, too"]
+        return data, [f"data.split is not as in training ({said}), so its splits are not those of training"]
     return data.model_copy(update={"split": Split(**shares)}), [f"divided as in training: {said}"]
 
 

@@ -101,9 +101,9 @@ def read_fingerprints(path: Path, model: str) -> Fingerprints | None:
     except PermissionError:
         return None
     except (OSError, ValueError, RecursionError):
-        raise InputError(f"{path}: damaged; train the model again, or delete the file to do without it") from None
+        raise InputError(f"{path}: is damaged; train the model again, or delete the file to do without it") from None
     try:
         form, digest, hashes = tree["form"], tree["model"], frozenset(map(str, tree["fingerprints"]))
     except (TypeError, LookupError):
-        raise InputError(f"{path}: damaged; train the model again, or delete the file to do without it") from None
+        raise InputError(f"{path}: is damaged; train the model again, or delete the file to do without it") from None
     return Fingerprints(digest, hashes) if (form, digest) == (FORM, model) else None

@@ -204,7 +204,7 @@ def test_a_file_of_cases_that_cannot_be_used_is_one_line(load, refused, rows, pa
 
 @pytest.mark.parametrize("missing", COLUMNS)
 def test_a_missing_column_is_named(load, refused, missing):
-    with refused("line 2", f"column {missing!r} is missing or empty; the columns are functionality, case_id"):
+    with refused("line 2", f"column {missing!r} is missing or empty; the file needs the columns functionality, case_id"):
         load(row(must="alpha"), columns=[name for name in COLUMNS if name != missing])
 
 

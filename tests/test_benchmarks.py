@@ -192,7 +192,7 @@ def test_safecity_is_measured_with_and_without_repeated_texts_beside_the_publish
 
 def test_safecity_without_a_test_split_is_a_user_error(reports, tmp_path):
     (tmp_path / "train.csv").write_bytes((reports / "train.csv").read_bytes())
-    with pytest.raises(InputError, match="has no test posts"):
+    with pytest.raises(InputError, match="no test posts found"):
         safecity.main(tmp_path)
 
 

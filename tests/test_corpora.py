@@ -123,7 +123,7 @@ class TestSources:
         monkeypatch.setattr(datasets, "load_dataset", {"some/posts": on_hub}.__getitem__)
         assert sizes(load("hub:some/posts")) == {"train": 3, "test": 1}
         on_hub["test"] = on_hub["test"].select([])
-        with refused("hub:some/posts[test]: empty, no rows"):
+        with refused("hub:some/posts[test]: has no rows"):
             load("hub:some/posts")
 
     def test_hub_without_network(self, refused):
@@ -225,7 +225,7 @@ class TestRows:
         assert corpus.targets("all", corpus.labels).tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 0]]
         assert corpus.splits["all"]["id"] == ["city-1", "city-2", "city-3"]
         path.write_text("Description,Commenting,Touching /Groping\nhe whistled,2,0\n")
-        with refused(f"{path}, row 1: column 'Commenting' holds '2'; it must be 1 or 0, yes or no"):
+        with refused(f"{path}, row 1: column 'Commenting' holds '2', but cells must be 1 or 0, yes or no"):
             load(path, cut=False, columns=columns)
         path.write_text("Description,Commenting\nhe whistled,1\n")
         with refused(f"{path}: no column 'Touching /Groping'"):

@@ -78,7 +78,7 @@ class TestExports:
             studio(5, ["assault"], None),
         )
         assert labels == {"task 1": ["assault", "street_harassment"], "task 2": [], "task 5": ["assault"]}
-        assert "an export of Label Studio (JSON): 3 posts, labels from 'kind'" in told
+        assert "an export from Label Studio (JSON): 3 posts, labels from 'kind'" in told
         assert "not taken for labels: 1 prediction, 1 draft, 2 cancelled annotations" in told
         assert "2 posts left out, because nobody finished labelling" in told
 
@@ -104,7 +104,7 @@ class TestExports:
     def test_label_studio_with_spans_alone(self, read, refused):
         task = studio(1, ["assault"])
         task["annotations"][0]["result"][0] |= {"type": "labels", "value": {"start": 0, "end": 4, "labels": ["assault"]}}
-        with refused("export.jsonl: an export of Label Studio (JSON) without labels of whole posts"):
+        with refused("export.jsonl: an export from Label Studio (JSON) without labels of whole posts"):
             read(task)
 
     def test_majority_of_annotators(self, read):
@@ -114,7 +114,10 @@ class TestExports:
             studio(3, ["assault"]),
         )
         assert labels == {"task 1": ["assault"], "task 2": [], "task 3": ["assault"]}
-        assert "several annotators on 2 posts: a label counts if more than half of those asked gave it, which dropped 3 labels" in told
+        assert (
+            "several annotators on 2 posts: a label counts if more than half of the annotators asked gave it, which dropped 3 labels"
+            in told
+        )
 
     @given(st.lists(st.sets(st.sampled_from(NAMES)), min_size=1, max_size=5))
     def test_majority(self, ballots):
@@ -143,7 +146,7 @@ class TestExports:
             {"id": 1, "text": "a", "label": ["assault"], "Comments": []}, {"id": 2, "data": "b", "label": [], "Comments": ["unclear"]}
         )
         assert labels == {"a": ["assault"], "b": []}
-        assert "an export of Doccano: 2 posts" in told
+        assert "an export from Doccano: 2 posts" in told
 
     def test_a_column_named_data_beside_texts_is_not_the_text(self, read):
         assert read({"id": 1, "text": "a", "data": "2017", "label": ["assault"]})[0] == {"a": ["assault"]}
@@ -186,7 +189,7 @@ class TestExports:
         assert read(prodigy(1, accept=[2, 3], options=options))[0] == {"task 1": ["assault", "solidarity_support"]}
 
     def test_prodigy_with_spans_alone(self, read, refused):
-        with refused("an export of Prodigy without labels of whole posts"):
+        with refused("an export from Prodigy without labels of whole posts"):
             read(prodigy(1, spans=[], _task_hash=1))
 
     def test_argilla_records(self, read):
@@ -203,7 +206,7 @@ class TestExports:
             },
         )
         assert labels == {"a": ["assault"], "d": []}
-        assert "an export of Argilla: 2 posts, labels from 'kind'" in told
+        assert "an export from Argilla: 2 posts, labels from 'kind'" in told
         assert "not taken for labels: 1 discarded response, 1 draft response" in told
         assert "2 posts left out" in told
 
@@ -218,10 +221,10 @@ class TestExports:
     def test_argilla_in_its_other_forms(self, read, row):
         labels, told = read({"id": "1", **row})
         assert labels == {"a": ["assault"]}
-        assert "an export of Argilla" in told
+        assert "an export from Argilla" in told
 
     def test_an_export_of_which_nothing_is_labelled(self, read, refused):
-        with refused("an export of Label Studio (JSON) in which no post has finished labels"):
+        with refused("an export from Label Studio (JSON) in which no post has finished labels"):
             read(studio(1, None), studio(2))
 
     def test_unknown_labels_of_an_export(self, read, refused):
@@ -233,7 +236,7 @@ class TestExports:
         rows = [prodigy(1, accept=["assault"], _task_hash=1), prodigy(2, "reject", accept=["assault"], _task_hash=2)]
         corpus = load("none", posts=form(rows))
         assert labels_of(corpus) == [["assault"]]
-        assert "an export of Prodigy" in corpus.notes[0]
+        assert "an export from Prodigy" in corpus.notes[0]
 
     @given(rows=st.lists(st.sampled_from(SHAPES).flatmap(damaged).filter(lambda row: isinstance(row, dict)), min_size=1, max_size=3))
     @settings(max_examples=100)

@@ -173,7 +173,7 @@ def test_fitting_in_chunks_learns_the_same(monkeypatch):
 
 @pytest.mark.parametrize("posts", [[], [[]], [["once"], ["only"]]])
 def test_nothing_frequent_enough_is_an_input_error(posts):
-    with pytest.raises(InputError, match=r"no n-gram is in 2 of the \d posts; lower word_min_df \(features.word_min_df"):
+    with pytest.raises(InputError, match=r"no n-gram is in at least 2 of the \d posts; lower word_min_df \(features.word_min_df"):
         TfidfFeatures(word_min_df=2, char_min_df=3).fit(encode(posts))
 
 

@@ -1,7 +1,7 @@
 """The locks are closed, pin every byte, do not say where packages come from, and agree with each other.
 
-An installer that follows a lock without resolving gets a whole environment only if the lock is closed: all that a pinned
-package requires is pinned, too. A lock that is not closed holds until somebody publishes the wrong release.
+An installer that follows a lock without resolving gets a whole environment only if the lock is closed: everything that
+a pinned package requires is pinned, too. A lock that is not closed holds until somebody publishes the wrong release.
 """
 
 import re

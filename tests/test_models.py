@@ -594,7 +594,9 @@ class TestNetwork:
             posts = Posts(posts.texts, posts.Y[:, ::-1], posts.groups, posts.auxiliary)
         else:
             config = config.model_copy(update={"seed": 1} if other == "seed" else {"calibration": Calibration(folds=2)})
-        with refused("the lessons were made from other posts, labels, authors, folds or another seed", "python -m pipeline.commands.teach"):
+        with refused(
+            "the lessons were made from other posts, labels, authors or folds, or with another seed", "python -m pipeline.commands.teach"
+        ):
             Class(posts, tokens, school.groups[: len(tokens)], config).fit()
 
     def test_lessons_for_another_label_set_are_refused(self, school, refused):

@@ -94,8 +94,8 @@ def test_null_means_no_such_point():
 def test_many_posts_by_few_authors_make_nothing_certain():
     points, left_out = choose_points(model_config(thresholds=Thresholds(cautious=0.1)), held_out(authors=20))
     assert list(points) == ["balanced"]
-    assert left_out["cautious"].startswith("alpha: 20 authors of ordinary posts are too few, 29 are needed to show")
-    assert left_out["sensitive"].startswith("alpha: 20 authors of posts with it are too few, 29 are needed to show a recall of 0.9")
+    assert left_out["cautious"].startswith("alpha: only 20 authors wrote ordinary posts, but 29 are needed to show")
+    assert left_out["sensitive"].startswith("alpha: only 20 authors wrote posts with this label, but 29 are needed to show a recall of 0.9")
     enough, left_out = choose_points(model_config(thresholds=Thresholds(cautious=0.1)), held_out(authors=29))
     assert (list(enough), left_out) == (POINTS, {})
 
@@ -233,7 +233,7 @@ def test_a_model_without_points_is_balanced_and_says_that_it_is_nothing_else(mod
     assert list(old.operating_points_) == ["balanced"]
     assert old.predict(["zaxa"], "balanced").tolist() == old.predict(["zaxa"]).tolist() == model.predict(["zaxa"]).tolist()
     for call in (old.predict, old.label):
-        with refused("operating point 'cautious': the model has only balanced; name one of these, or train it again"):
+        with refused("operating point 'cautious': the model has only balanced; choose one of these, or train it again"):
             call(["zaxa"], "cautious")
 
 

@@ -145,7 +145,7 @@ def test_a_trial_leaves_the_test_split_alone(posts, corpus):
 
 def test_data_without_a_test_split_is_a_user_error(posts, corpus, tmp_path, refused):
     (tmp_path / "train.jsonl").write_bytes((corpus / "train.jsonl").read_bytes())
-    with refused("has no test posts", "give a folder"):
+    with refused("no test posts found", "give --data a folder"):
         peers.load_posts([str(tmp_path)], corpus / "tweets.jsonl", corpus / "unlabeled.jsonl")
 
 
@@ -306,7 +306,7 @@ def test_results_of_another_machine_are_told_and_kept(run, posts, tmp_path, caps
         json.dumps({"data": posts.digest, "peers": {"old": ROW, "other": ROW | {"machine": "Z80"}}})
     )
     assert list(run("most_frequent")) == ["old", "other", "most_frequent"]
-    assert f"warning: {kept}: has results from another machine (Z80, not {peers.machine()}): " in capsys.readouterr().err
+    assert f"warning: {kept}: holds results from another machine (Z80, not {peers.machine()}): " in capsys.readouterr().err
     kept.write_text(json.dumps({"data": posts.digest, "peers": {"old": ROW, "same": ROW | {"machine": peers.machine()}}}))
     run("most_frequent")
     monkeypatch.setattr(peers, "PEERS", {})
@@ -327,7 +327,9 @@ def test_results_go_into_a_new_folder_if_it_can_be_made(run, tmp_path, refused):
 def test_a_library_that_is_missing_is_one_line_and_the_others_go_on(run, monkeypatch, capsys):
     monkeypatch.setattr(PEERS["fasttext"], "packages", ("no_such_module",))
     assert list(run("fasttext", "most_frequent")) == ["most_frequent"]
-    assert "fasttext: needs no_such_module, not installed here; install the extra: pip install -e '.[bench]'\n" in capsys.readouterr().err
+    assert (
+        "fasttext: needs no_such_module, which is not installed; install the extra: pip install -e '.[bench]'\n" in capsys.readouterr().err
+    )
 
 
 def test_a_peer_that_does_not_exist_is_a_user_error(run, refused):
@@ -353,7 +355,7 @@ def test_results_on_other_posts_or_of_something_else_are_kept(run, posts, tmp_pa
     with refused("other posts", "another --out"):
         run("most_frequent")
     (tmp_path / "peers.json").write_text("[]")
-    with refused("has no results"):
+    with refused("holds no results"):
         run("most_frequent")
     assert (tmp_path / "peers.json").read_text() == "[]"
 

@@ -83,7 +83,7 @@ def test_a_model_that_passes_every_gate_is_promoted(good):
         "beta: f1 not worse",
         "beta: average_precision not worse",
         OVERALL,
-        "at most 1.0% of the posts seen in training",
+        "at most 1.0% of the evaluated posts were seen in training",
         "alpha: ece at most 0.05",
         "beta: ece at most 0.05",
         "negation: at least 80% of cases",
@@ -176,7 +176,9 @@ def test_an_exception_replaces_the_floor_both_ways(good):
 )
 def test_posts_seen_in_training_refuse_unless_any_may_be(good, seen, most, found):
     results = changed(good, "seen_in_training", seen)
-    assert failed(results, WANTED.model_copy(update={"max_seen": most})) == {f"at most {most:.1%} of the posts seen in training": found}
+    assert failed(results, WANTED.model_copy(update={"max_seen": most})) == {
+        f"at most {most:.1%} of the evaluated posts were seen in training": found
+    }
     assert failed(results, WANTED.model_copy(update={"max_seen": 1})) == {}
 
 

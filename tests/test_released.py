@@ -169,7 +169,7 @@ def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
 
 
 def test_one_post_is_scored_at_once(released):
-    """It took 0.7 ms at best; the bound is for machines that do other work, too."""
+    """It took 0.7 ms at best; the bound allows for machines that are busy with other work."""
     post = ["A man groped me on the bus last night, and nobody said a word."]
     released.predict_proba(post)
 

@@ -56,7 +56,7 @@ def measure(posts=slice(None)):
 
 
 def measure_with_new(posts):
-    """Return metrics of all posts, with those of `posts` as the posts whose text is in no other split."""
+    """Return metrics of all posts, and metrics of `posts` as the posts whose text is in no other split."""
     new = measure(posts).model_dump(exclude={"new_texts_only"})
     return measure().model_copy(update={"new_texts_only": MeasuredMetrics.model_validate(new)})
 

@@ -225,7 +225,7 @@ def test_operating_point_that_the_model_lacks_is_exit_code_2(folder, cli, tmp_pa
     for arguments in (["--text", "x"], [folder / "posts.jsonl", "--out", tmp_path / "out"]):
         done = cli(*arguments, "--operating-point", "cautious", model=old)
         assert (done.code, done.out) == (2, "")
-        assert done.err == "error: operating point 'cautious': the model has only balanced; name one of these, or train it again\n"
+        assert done.err == "error: operating point 'cautious': the model has only balanced; choose one of these, or train it again\n"
     assert not (tmp_path / "out").exists()
     assert cli(folder / "posts.jsonl", "--out", tmp_path / "out", "--operating-point", "balanced", model=old).code == 0
 

@@ -583,7 +583,7 @@ def test_operating_point_decides_thresholds_go_over_it_and_the_manifest_says_wha
 @pytest.mark.parametrize(
     ("point", "told"),
     [
-        ("sensitive", "operating point 'sensitive': the model has only balanced, cautious; name one of these"),
+        ("sensitive", "operating point 'sensitive': the model has only balanced, cautious; choose one of these"),
         ("Cautious", "operating_point must be one of balanced, cautious, sensitive, but got 'Cautious'"),
     ],
 )
@@ -1020,7 +1020,7 @@ def test_truncated_gzip_keeps_the_rows_before_and_the_other_files(tmp_path, sour
     damaged = write_rows(tmp_path / "0.jsonl.gz", rows)
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(IncompleteError, match=r"0\.jsonl\.gz, after row \d+: is damaged or truncated"):
+    with pytest.raises(IncompleteError, match=r"0\.jsonl\.gz: is damaged or truncated after row \d+"):
         run([damaged, *sources], tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
     damaged.write_bytes(whole)

@@ -291,7 +291,7 @@ def test_operating_point_is_a_parameter_of_the_request(logged, model, posts):
         assert [row["labels"] for row in answer.json()["predictions"]] == wanted[point]
     refused = client.post("/invocations", json={**body, "params": {"operating_point": "eager"}})
     assert refused.status_code == 400
-    assert "operating point 'eager': the model has only balanced, cautious, sensitive; name one of these" in refused.text
+    assert "operating point 'eager': the model has only balanced, cautious, sensitive; choose one of these" in refused.text
     assert texts[0] not in refused.text
 
 

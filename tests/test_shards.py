@@ -209,7 +209,7 @@ def test_rows_before_the_damage_are_in_shards(folder, kind):
     with sizes(SHARD_BYTES=10_000):
         found, ended = pieces(path)
     rows = rows_of(found)
-    assert ended.startswith(f"{path}, after row {len(rows)}: is damaged or truncated (Truncated compressed stream); ")
+    assert ended.startswith(f"{path}: is damaged or truncated after row {len(rows)} (Truncated compressed stream); ")
     assert 4000 < len(rows) < 5000
     assert [row.fields["id"] for row in rows] == list(map(str, range(len(rows))))
     assert sum(shard.size for shard in found) <= path.stat().st_size

@@ -225,13 +225,13 @@ def test_model_that_is_not_there_is_one_line(tracked, location, refused):
 
 
 def test_artifact_that_is_no_model_of_ours(tracked, refused):
-    with refused("not a model of this pipeline"):
+    with refused("is not a model from this pipeline"):
         tracking.fetch_model(f"runs:/{tracked.first.run_id}/curves", tracked.config.tracking)
 
 
 @pytest.fixture
 def own_store(tracked, tmp_path, monkeypatch):
-    """A client of a copy of the store with the two models, which the environment names, too."""
+    """A client of a copy of the store with the two models, which the environment also names."""
     uri = tracked.store_copy(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     tracking.connect(Tracking(uri=uri))
@@ -439,4 +439,4 @@ def test_a_registered_model_scores_files(tracked, own_store, tmp_path, monkeypat
         assert done.exit_code == 0, done.output
         assert json.loads(Path(out, "manifest.json").read_text())["model"] == tracked.first.model.digest_
     done = CliRunner().invoke(terminal.command_line(score.main), ["posts.jsonl", "--model", "models:/nobody@champion"])
-    assert "models:/nobody@champion: not found in MLflow store" in str(done.exception)
+    assert "models:/nobody@champion: was not found in MLflow store" in str(done.exception)

@@ -83,7 +83,7 @@ def test_without_the_split_held_out_folds_are_evaluated(tracked, here):
     printed = call("--data", data, "--set", f"tracking.uri={uri}", "--experiment", "other", "--seed", 7, "--out", "model", *QUICK)
     assert "held-out folds of train, 300 posts" in printed
     assert "Operating points on held-out folds of train" in printed
-    assert re.search(r"note no operating point cautious: workplace_harassment: \d+ authors of ordinary posts are too few, 299 are", printed)
+    assert re.search(r"note no operating point cautious: workplace_harassment: only \d+ authors wrote ordinary posts, but 299 are", printed)
     assert "; give more posts, or set thresholds.cautious" in printed
     assert "experiment 'other'" in printed
     assert f"MLFLOW_TRACKING_URI={uri} " in printed
@@ -232,7 +232,7 @@ def test_training_learns_from_a_teachers_lessons(tracked, files):
 def test_lessons_of_other_posts_are_one_line_and_leave_no_model(tracked, files, refused):
     uri = tracked.store_copy(files.folder)
     lessons_of(files.material).save(files.lessons)
-    with refused("the lessons were made from other posts, labels, authors, folds or another seed"):
+    with refused("the lessons were made from other posts, labels, authors or folds, or with another seed"):
         call(*files.options, "--seed", 1, "--set", f"tracking.uri={uri}", "--out", files.folder / "model")
     assert not (files.folder / "model").exists()
 

@@ -72,7 +72,7 @@ _MAYBE_PHONE = re.compile(r"\d(?:[ ().-]{0,2}\d){6}")
 
 @cache
 def _look_alikes() -> dict[int, str]:
-    """Return the letters of other scripts that look like an ASCII letter (Unicode TR39 confusables), with that letter."""
+    """Return the letters of other scripts that look like an ASCII letter (Unicode TR39 confusables), each with the ASCII letter."""
     from confusable_homoglyphs.confusables import confusables_data
 
     table: dict[int, str] = {}

@@ -126,7 +126,7 @@ def _annotation(row: Row, path: Path) -> Annotation:
     form = next((form for form in FORMS if made == f"{_HASH}{form}"), None)
     if form is None:
         known = " and ".join(f"{_HASH}{form}" for form in FORMS)
-        raise InputError(f"{place}: the column is {made}, but this release reads {known}; use annotations and code of the same release")
+        raise InputError(f"{place}: the column is {made}, but this release reads {known}; use annotations and code from the same release")
     if not re.fullmatch(rf"[0-9a-f]{{{2 * _HASH_BYTES}}}", str(values[made])):
         raise InputError(f"{place}: {made} must be {2 * _HASH_BYTES} hexadecimal digits; use the file as it was published")
     if values["split"] not in SPLITS:

@@ -9,7 +9,7 @@ from pipeline.result_base import Result
 
 
 class SplitCounts(Result):
-    """Number of posts in a split, and of those that are too short to look for near-duplicates."""
+    """Number of posts in a split, and of the posts among them that are too short to look for near-duplicates."""
 
     posts: int
     short: int
@@ -25,14 +25,14 @@ class Repeats(Result):
 
 
 class ExactConflicts(Result):
-    """Number of texts that occur with several sets of labels, and of their posts."""
+    """Number of texts that occur with several sets of labels, and of the posts that have these texts."""
 
     texts: int
     posts: int
 
 
 class NearConflicts(Result):
-    """Number of pairs of nearly equal texts with different sets of labels, and of their posts."""
+    """Number of pairs of nearly equal texts with different sets of labels, and of the posts that have these texts."""
 
     pairs: int
     posts: int

@@ -28,7 +28,7 @@ def _show(counts: dict[str, Any], out: Path) -> None:
 
 
 def join_command(
-    texts: Annotated[list[Path], typer.Option(metavar="FILE…", help="Files of posts, of any kind that score.py reads.")],
+    texts: Annotated[list[Path], typer.Option(metavar="FILE…", help="Files with your copies of the posts, of kinds that score.py reads.")],
     out: Annotated[Path, typer.Option(help="Folder for one JSONL file per split, with the posts' text.")],
     more: Annotated[list[Path], typer.Argument(hidden=True)] = [],  # noqa: B006  # the files after the first one of --texts
     annotations: Annotated[Path, typer.Option(help="File or folder of annotations.")] = FOLDER,

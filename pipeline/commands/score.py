@@ -176,7 +176,7 @@ def _score_files(
 
 
 def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
-    """Exit with an error if a larger share than `most` was rejected; it says that the `reasons` are there."""
+    """Exit with an error if more than the share `most` was rejected; the message says where the `reasons` are."""
     share = summary.rejected / max(summary.read, 1)
     if share > most:
         message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {most}: see {reasons}"
@@ -196,13 +196,15 @@ def main(
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
-    abstain: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels in this range of probability for review.")] = None,
+    abstain: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
+    ] = None,
     operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to use.")] = BALANCED,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
-    max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters of a text.")] = MAX_CHARS,
-    over_long: Annotated[OverLong, typer.Option(help="What to do with longer texts.")] = "reject",
-    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if a larger share of the posts is rejected.")] = 0.5,
+    max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters in a text.")] = MAX_CHARS,
+    over_long: Annotated[OverLong, typer.Option(help="What to do with texts longer than --max-chars.")] = "reject",
+    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if more than this share of posts is rejected.")] = 0.5,
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",

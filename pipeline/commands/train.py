@@ -182,7 +182,9 @@ def main(
         Path | None, typer.Option("--sweep", metavar="FILE", help="Keep no model, but search for the best config of a sweep.")
     ] = None,
     check_data_: Annotated[bool, typer.Option("--check-data", help="Keep no model, but look for problems in the data.")] = False,
-    show_texts: Annotated[int | None, typer.Option("--show-texts", metavar="N", min=1, help="Show N posts per kind of problem.")] = None,
+    show_texts: Annotated[
+        int | None, typer.Option("--show-texts", metavar="N", min=1, help="With --check-data: show N posts of each kind.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the config and the data, print the resolved config and the counts, and stop.")
     ] = False,

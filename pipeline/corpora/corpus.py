@@ -184,8 +184,9 @@ class Corpus:
     def with_swaps(self, seed: int) -> "Corpus":
         """Return the corpus with copies of train posts after them, in which genders and first names are swapped (see `swapped`).
 
-        A copy has the labels and the author of its post. If that has no author, the two share one of their own, so that no fold divides
-        them. Posts without such words are not copied, nor are those whose copy is a post of any split already.
+        A copy has the labels and the author of its post. If the post has no author, it shares a made-up one with its copy, so that no
+        fold divides them. A post without such words is not copied, nor is one whose copy would repeat a post that is already in some
+        split.
         """
         train = self.splits["train"]
         texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]

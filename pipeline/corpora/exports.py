@@ -32,7 +32,7 @@ class Vote(NamedTuple):
 
 @dataclass
 class Post:
-    """A post of an export: the number of its first row, its values by column, and a vote of each annotator."""
+    """A post of an export: the number of its first row, its values by column, and a vote from each annotator."""
 
     number: int
     fields: dict[str, Any]
@@ -65,7 +65,7 @@ class Export:
 
     def __str__(self) -> str:
         no_labels = ", ".join(counted(count, what) for what, count in self.no_labels.items() if count)
-        told = [f"an export of {self.tool}: {counted(len(self.posts), 'post')}, labels from {self.labels_from}"]
+        told = [f"an export from {self.tool}: {counted(len(self.posts), 'post')}, labels from {self.labels_from}"]
         told += [f"not taken for labels: {no_labels}"] if no_labels else []
         told += [f"{counted(self.left_out, 'post')} left out, because nobody finished labelling"] if self.left_out else []
         return "; ".join(told)
@@ -111,7 +111,7 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def _key(value: Any, row: Row) -> Hashable:
-    """Return what distinguishes a post from others, or else the number of its row."""
+    """Return what identifies a post, or the number of its row if nothing does."""
     return row.number if value is None else str(value)
 
 
@@ -122,7 +122,7 @@ def _question(export: Export, names: Iterable[str], wanted: str) -> str:
     if chosen is None:
         options = " or ".join(option("labels", name) for name in found)
         several = f"with several questions; say which one asks for the labels: {options}"
-        raise InputError(f"an export of {export.tool} {several if found else 'without labels of whole posts; label posts with choices'}")
+        raise InputError(f"an export from {export.tool} {several if found else 'without labels of whole posts; label posts with choices'}")
     export.labels_from = repr(chosen)
     return chosen
 
@@ -274,7 +274,7 @@ _TOOLS = (
 
 
 def recognise(rows: Sequence[Row], wanted: str, cells: LabelCells) -> Export | None:
-    """Read rows as the export of a labelling tool.
+    """Read rows as an export from a labelling tool.
 
     Parameters
     ----------
@@ -300,6 +300,8 @@ def recognise(rows: Sequence[Row], wanted: str, cells: LabelCells) -> Export | N
             export = Export(tool.name)
             tool.read(export, rows, wanted, cells)
             if not export.posts:
-                raise InputError(f"an export of {tool.name} in which no post has finished labels; export it again once posts are labelled")
+                raise InputError(
+                    f"an export from {tool.name} in which no post has finished labels; export it again once posts are labelled"
+                )
             return export
     return None

@@ -89,7 +89,7 @@ class Labelling:
         self.counts["blank flags"] += is_blank(cell)
         self.counts["flags"] += not is_blank(cell)
         if flag is None:
-            self.problems.add(post.number, f"flag {column}", f"column {column!r} holds {shown_value(cell)}; it must be {FLAGS}")
+            self.problems.add(post.number, f"flag {column}", f"column {column!r} holds {shown_value(cell)}, but cells must be {FLAGS}")
         return flag
 
     def complain(self, suggestion: str | None) -> None:
@@ -129,7 +129,7 @@ class Labelling:
         if counts["blank flags"] and counts["flags"]:
             told.append(f'{counted(counts["blank flags"], "blank or null cell")} taken as "no"')
         if counts["several"]:
-            rule = "a label counts if more than half of those asked gave it"
+            rule = "a label counts if more than half of the annotators asked gave it"
             dropped = counted(counts["dropped"], "label")
             told.append(f"several annotators on {counted(counts['several'], 'post')}: {rule}, which dropped {dropped}")
         return told

@@ -43,7 +43,7 @@ def is_blank(value: Any) -> bool:
 
 
 def flag_of(value: Any) -> bool | None:
-    """Return whether a cell of a column for one label says yes; a blank one says no.
+    """Return whether a cell of a column for one label says yes; a blank cell says no.
 
     Parameters
     ----------

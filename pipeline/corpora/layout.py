@@ -69,7 +69,7 @@ def _find(wanted: str, names: Sequence[str]) -> str | None:
 
 
 def guess_id_and_text(rows: Sequence[dict[str, Any]]) -> dict[str, str | None]:
-    """Guess which column holds ids, from the names (None if there is none), and which one holds texts, from the cells, if any seems to.
+    """Guess which column holds ids, from the names (None if none does), and from the cells which holds texts (left out if none seems to).
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: Labe
 
 
 def _author_elsewhere(columns: Columns, names: Sequence[str]) -> str | None:
-    """Return a column that is named like an author, if the one that the config names is not there."""
+    """Return a column that is named like an author, if the column that the config names is missing."""
     if columns.author is None or _find(columns.author, names):
         return None
     return next((name for name in names if canonical(name) in _AUTHORS), None)
 
 
 def _labels_in(columns: Columns, names: Sequence[str], cells: LabelCells) -> str | dict[str, str] | None:
-    """Find the column with labels, or else one column for each label; None if there are neither."""
+    """Find the column with labels, or else one column for each label; None if there is neither."""
     if not isinstance(columns.labels, str):
         found = {label: _find(column, names) for label, column in columns.labels.items()}
         return {label: column for label, column in found.items() if column is not None} if None not in found.values() else None
@@ -173,7 +173,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
     elif None in needed.values():
         raise _lacking(columns, needed, names, _suggested(names, rows, cells))
     if other := _author_elsewhere(columns, names):
-        taken.append(f"no author taken (or take a column: {option('author', other)})")
+        taken.append(f"no column taken as the author (or take one: {option('author', other)})")
     return Layout(columns.model_copy(update={key: found[key] for key in found}), taken)
 
 

@@ -44,7 +44,7 @@ def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dic
 
 
 def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
-    """Read posts without labels, except those with a text seen before or by an author of a held-out split."""
+    """Read posts without labels, except those whose text was seen before or whose author is in a held-out split."""
     reader.labelled = False
     known = {normalise(record.text) for records in splits.values() for record in records}
     authors = {record.author for name, records in splits.items() if name != "train" for record in records if record.author}

@@ -110,7 +110,7 @@ def _similarities(runs: "csr_matrix", pairs: Pairs) -> NDArray[np.float64]:
 
 
 def _quotations(wordings: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
-    """Find texts that another one contains whole, and yield the indices of the two."""
+    """Find texts that another text contains whole, and yield the indices of both."""
     starts: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
     whole: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, words in enumerate(wordings):

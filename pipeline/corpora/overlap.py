@@ -24,7 +24,7 @@ def _nearly_held_out(train: Sequence[str], held_out: set[str]) -> set[str]:
 
 
 def find_overlap(splits: Mapping[str, Sequence[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
-    """Count the train posts that repeat another one or overlap the other splits, and mark them.
+    """Count the train posts that repeat another train post or overlap the other splits, and mark them.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ class Reader:
         return [record for record in made if record]
 
     def _weight(self, fields: dict[str, Any], columns: Columns, number: int, problems: Problems) -> float:
-        """Return how much a post counts: the product of its own weight, that of its source, and that of unsure posts if it is one."""
+        """Return how much a post counts: the product of its own weight, its source's and, if it is unsure, that of unsure posts."""
         value = _optional(fields, columns.weight)
         try:
             own = 1.0 if value is None else float(value)

@@ -37,7 +37,7 @@ def _saved(data: Any, origin: str, reader: Reader, passed_over: list[str]) -> di
             passed_over.append(place)
             continue
         if not len(rows):
-            raise InputError(f"{place}: empty, no rows; give a data set that has posts")
+            raise InputError(f"{place}: has no rows; give a data set that has posts")
         numbered = (Row(number, fields) for number, fields in enumerate(rows, 1))
         loaded.setdefault(split, []).extend(reader.table(with_class_names(rows.features, numbered), place, name or "row"))
     if not loaded:
@@ -57,7 +57,7 @@ def _as_dataset(table: pd.DataFrame | datasets.Dataset, name: str) -> datasets.D
         return datasets.Dataset.from_pandas(table, preserve_index=False)
     except (pa.ArrowException, OverflowError) as error:
         raise InputError(
-            f"{name}: a column holds values of several types, or of one that Arrow cannot hold ({type(error).__name__}); "
+            f"{name}: a column holds values of several types, or of a type that Arrow cannot hold ({type(error).__name__}); "
             "convert the column to one type"
         ) from None
 
@@ -103,7 +103,9 @@ def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | No
         try:
             return _saved(datasets.load_from_disk(str(path)), str(path), reader, passed_over)
         except (OSError, ValueError, LookupError) as error:
-            raise InputError(f"{path}: not a readable saved data set ({type(error).__name__}); save it again with save_to_disk") from None
+            raise InputError(
+                f"{path}: is not a readable saved data set ({type(error).__name__}); save it again with save_to_disk"
+            ) from None
     loaded: dict[str | None, list[Record]] = {}
     for file in sorted(path.iterdir()):
         if not (name := name_of(file)):

@@ -29,7 +29,7 @@ _NO_NOUN = frozenset(
 
 @cache
 def _table() -> tuple[dict[str, str], list[str], list[str]]:
-    """Return each gendered word with its counterpart, and the feminine and masculine names. The first row of a word counts."""
+    """Return each gendered word with its counterpart, and the feminine and masculine names. Of a word's rows, the first counts."""
     words: dict[str, str] = {}
     names: tuple[list[str], list[str]] = ([], [])
     rows = (files("pipeline.corpora") / "swaps.csv").read_text(encoding="utf-8").splitlines()  # also readable in a zip file
@@ -50,7 +50,7 @@ def _pronoun(word: str, following: str) -> str | None:
 
 
 def _cased(word: str, like: str) -> str | None:
-    """Write a word with the capitals of another; None if these are neither of lower, title and upper case."""
+    """Write a word with the capitals of another; None if the other is in none of lower, title and upper case."""
     return next((change(word) for change in (str.lower, str.title, str.upper) if change(like) == like), None)
 
 

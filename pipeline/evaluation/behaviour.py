@@ -54,7 +54,7 @@ class Case:
 def _case(row: dict[str, str], place: str, known: Sequence[str]) -> Case:
     needed = ("functionality", "case_id", "text")
     if missing := [name for name in _COLUMNS if row.get(name) is None or (name in needed and not row[name])]:
-        raise InputError(f"{place}: column {missing[0]!r} is missing or empty; the columns are {', '.join(_COLUMNS)}")
+        raise InputError(f"{place}: column {missing[0]!r} is missing or empty; the file needs the columns {', '.join(_COLUMNS)}")
     if not re.fullmatch(r"[\w -]+", row["functionality"]):  # it is also the name of a metric in MLflow
         raise InputError(f"{place}: functionality {row['functionality']!r} may hold only letters, digits, spaces, '_' and '-'; rename it")
     if row["test"] not in get_args(Test):

@@ -135,7 +135,7 @@ def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
 
 
 def _overall_and_by_label(by_round: Mapping[str, Float64s]) -> tuple[dict[str, Float64s], dict[str, Float64s]]:
-    """Split rounds into those of overall metrics and those of the labels' metrics, the latter by their short names."""
+    """Divide the metrics by round into overall metrics and metrics of labels, the latter by their short names."""
     overall = {name: values for name, values in by_round.items() if not name.startswith(_OF_LABEL)}
     return overall, {name.removeprefix(_OF_LABEL): values for name, values in by_round.items() if name.startswith(_OF_LABEL)}
 

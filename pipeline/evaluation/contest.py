@@ -49,7 +49,9 @@ def check_comparable(model: Classifier, other: Classifier) -> None:
     """
     if other.labels != model.labels:
         has, others = ", ".join(model.labels), ", ".join(other.labels)
-        raise InputError(f"the model has the labels {has}; the one to compare with has {others}; their order must be the same, too")
+        raise InputError(
+            f"the model has the labels {has}, but the model to compare it with has {others}; both need the same labels in the same order"
+        )
 
 
 def open_contest(name: str, model: Classifier, tracked: Tracking) -> Contest:
@@ -94,7 +96,7 @@ def same_champion(contest: Contest) -> Gate:
     from pipeline import tracking
 
     found = f"version {contest.holder}" if contest.holder else "none"
-    return _attempted("champion still the same", lambda: tracking.check_champion(contest.name, contest.holder), found)
+    return _attempted("the champion is still the same", lambda: tracking.check_champion(contest.name, contest.holder), found)
 
 
 def make_champion(contest: Contest, run_id: str | None) -> Gate:

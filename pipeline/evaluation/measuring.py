@@ -152,7 +152,7 @@ def check_positives(corpus: Corpus, split: str) -> None:
         If no post of the split has any label.
     """
     if not corpus.targets(split, corpus.labels).any():
-        posts = f"none of its {corpus.splits[split].num_rows:,} posts has any of {', '.join(corpus.labels)}"
+        posts = f"none of its {corpus.splits[split].num_rows:,} posts has any of the labels {', '.join(corpus.labels)}"
         raise InputError(f"{split}: {posts}, so nothing can be measured; to count false alarms alone, score it with score.py")
 
 

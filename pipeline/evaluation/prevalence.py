@@ -124,7 +124,7 @@ def estimate_prevalence(
 def _parts(path: Path) -> list[Path]:
     """List the Parquet files of a folder that score.py has finished, or the file itself."""
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give the --out of score.py")
+        raise InputError(f"{path}: no such file or folder; give the folder that was --out of score.py")
     if path.is_file():
         return [path]
     if (path / _SPARK_DONE).exists():
@@ -135,7 +135,7 @@ def _parts(path: Path) -> list[Path]:
     except FileNotFoundError:
         raise InputError(f"{path}: no {MANIFEST}, so scores may be missing; run the same score.py command again until it is done") from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
-        raise InputError(f"{path / MANIFEST}: damaged; run score.py again") from None
+        raise InputError(f"{path / MANIFEST}: is damaged; run score.py again") from None
     if kind != "parquet":
         raise InputError(f"{path}: the scores are {kind}, but must be Parquet; run score.py again with --format parquet")
     return [path / part for part in parts]
@@ -144,9 +144,11 @@ def _parts(path: Path) -> list[Path]:
 def _check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> None:
     scored = [name.removeprefix("prob_") for name in names if name.startswith("prob_")]
     if not scored or "model" not in names:
-        raise InputError(f"{part}: has no columns prob_… and model; give the --out of score.py")
+        raise InputError(f"{part}: has no columns prob_… and model; give the folder that was --out of score.py")
     if set(scored) != set(labels):
-        raise InputError(f"{part}: has scores for the labels {', '.join(scored)}; the model has {', '.join(labels)}; score with this model")
+        raise InputError(
+            f"{part}: has scores for the labels {', '.join(scored)}, but the model has {', '.join(labels)}; score with this model"
+        )
 
 
 def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Iterator[tuple[Probabilities, list[str | None] | None]]:
@@ -160,13 +162,13 @@ def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Itera
                 batch = rows.filter(rows[wanted[0]].is_valid())  # posts that Spark could not score have no probabilities
                 if others := set(batch["model"].unique().to_pylist()) - {digest}:
                     other = str(others.pop())
-                    raise InputError(f"{part}: scored by the model {other[:12]}, not by {digest[:12]}; score with the latter")
+                    raise InputError(f"{part}: was scored by the model {other[:12]}, not by {digest[:12]}; score with the latter")
                 columns = [batch[f"prob_{label}"].to_numpy(zero_copy_only=False) for label in labels]
                 yield np.stack(columns, axis=1).astype(np.float32), batch[date].to_pylist() if date in names else None
     except FileNotFoundError:
-        raise InputError(f"{part}: missing; run score.py again") from None
+        raise InputError(f"{part}: is missing; run score.py again") from None
     except (OSError, pa.ArrowException):
-        raise InputError(f"{part}: not Parquet, or damaged; run score.py again") from None
+        raise InputError(f"{part}: is not Parquet, or is damaged; run score.py again") from None
 
 
 @dataclass(frozen=True)

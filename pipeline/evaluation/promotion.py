@@ -75,11 +75,11 @@ def _is_new(seen: Seen | None, wanted: Promotion) -> Gate:
     if seen:
         found = f"{seen.posts:,} posts ({seen.share:.1%})"
     passed = wanted.max_seen == 1 or (seen is not None and seen.share <= wanted.max_seen)
-    return Gate(gate=f"at most {wanted.max_seen:.1%} of the posts seen in training", passed=passed, found=found)
+    return Gate(gate=f"at most {wanted.max_seen:.1%} of the evaluated posts were seen in training", passed=passed, found=found)
 
 
 def check_floors(wanted: Promotion, functionalities: Iterable[str], swaps: bool) -> None:
-    """Check that there are behavioural cases, swaps if there are limits for them, and that no floor names a misspelt functionality.
+    """Check that there are behavioural cases, and swaps if these have limits, and that no floor names a misspelt functionality.
 
     A floor for a functionality without cases is a gate that fails, unless the floor is 0.
 

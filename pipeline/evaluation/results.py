@@ -22,7 +22,7 @@ class MeasuredMetrics(Metrics):
 
 
 class SplitMetrics(MeasuredMetrics):
-    """Metrics of a split; if some posts repeat those of another split, also metrics without these."""
+    """Metrics of a split; if some posts repeat posts of another split, also the metrics without them."""
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only"})
 
@@ -30,7 +30,7 @@ class SplitMetrics(MeasuredMetrics):
 
 
 class Seen(Result):
-    """Evaluated posts that the model was trained on: their number and share, and the metrics of the others.
+    """Evaluated posts that the model was trained on: their number and share, and the metrics on the other posts.
 
     A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell.
     `without` is None if no post was seen, or all that are long enough were.
@@ -152,7 +152,7 @@ class Guarantee(Result):
 
 
 class LabelThresholds(Result):
-    """Thresholds of a label: a curve from 0 to 1, the model's own, what it costs to miss little, and a guaranteed one."""
+    """Thresholds of a label: a curve from 0 to 1, the model's own threshold, what it costs to miss few posts, and a guarantee."""
 
     positives: int
     curve: list[ThresholdRow]
@@ -233,7 +233,7 @@ class Slice(Result):
 
 
 class Failure(Result):
-    """A behavioural case that failed: its invented text, what it tests, the labels given and those it failed on.
+    """A behavioural case that failed: its invented text, what it tests, the labels given, and the labels on which it failed.
 
     `words` lists, for each label it failed on, the words that mattered most and what they contribute.
     """
@@ -251,7 +251,7 @@ class Failure(Result):
 
 
 class Functionality(Result):
-    """Number of cases of a functionality and of those passed, their share with its 95 % Wilson interval, and the failures."""
+    """Number of cases of a functionality and of cases passed, the share passed with its 95 % Wilson interval, and the failures."""
 
     cases: int
     passed: int

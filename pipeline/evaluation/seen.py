@@ -8,7 +8,7 @@ from pipeline.fingerprints import Fingerprints
 
 
 def measure_unseen(model: Classifier, evaluation: MeasuredSplit, corpus: Corpus, split: str, trained_on: Fingerprints) -> Seen:
-    """Count the evaluated posts that the model was trained on, and measure it without them.
+    """Count the evaluated posts that the model was trained on, and measure the model without them.
 
     Parameters
     ----------

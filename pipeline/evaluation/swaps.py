@@ -38,7 +38,7 @@ class Swapped(Result):
 
 
 class SwapKind(Result):
-    """Swaps of a kind: each group against the control, the share of decisions that all of them change, and the controls themselves.
+    """Swaps of a kind: each group against the control, the share of decisions that the whole kind changes, and the controls.
 
     `control` holds, for each label, the largest mean shift of one control value against the others: that much moves by the wording
     alone. It is None if there is only one control value.
@@ -62,7 +62,7 @@ class MarkedJobs(Result):
 
 
 class Swaps(Result):
-    """Results of swaps by kind, and the share of the carrier posts whose decisions are all right; None if no label is the model's."""
+    """Results of swaps by kind, and the share of carriers whose decisions are all right; None if the model has none of their labels."""
 
     carriers: int
     right: float | None
@@ -76,7 +76,7 @@ class Swaps(Result):
 
     @property
     def changed(self) -> float:
-        """The largest share of decisions that a kind of swap changes."""
+        """The largest share of decisions that any kind of swap changes."""
         return max(kind.changed for kind in self.kinds.values())
 
 
@@ -122,7 +122,7 @@ class SwapSet:
         return {part: word for slot in _PARTS for part, word in _filled(self.of_slot(slot)[1][0]).items()}
 
     def post(self, carrier: Carrier, value: Value | None = None) -> str:
-        """Return a carrier with a value in its slot, and the first control of its own in every other slot."""
+        """Return a carrier with a value in its slot; every other slot holds the slot's first control."""
         post = carrier.text.format_map(self._plain | (_filled(value) if value else {}))
         return f"{value.value} {post}" if value and value.slot in _BEFORE else post
 
@@ -143,7 +143,7 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, s
             for row in reader:
                 place = f"{file}, line {reader.line_num}"
                 if missing := [name for name in columns if row.get(name) is None or (name != "labels" and not row[name].strip())]:
-                    raise InputError(f"{place}: column {missing[0]!r} is missing or empty; the columns are {', '.join(columns)}")
+                    raise InputError(f"{place}: column {missing[0]!r} is missing or empty; the file needs the columns {', '.join(columns)}")
                 yield place, row
     except OSError as error:
         raise InputError(f"evaluation.swaps: {file} cannot be read ({error.strerror}); correct the path, or set it to null") from None
@@ -223,7 +223,7 @@ def load_swaps(path: str, labels: LabelSet) -> SwapSet:
     jobs = [(row["job"], row["text"]) for _, row in _rows(folder / _JOBS, ("job", "text"))]
     _once(folder / _JOBS, [job for job, _ in jobs])
     if not jobs:
-        raise InputError(f"{folder / _JOBS}: holds no job; add harmless posts whose tellers name their jobs")
+        raise InputError(f"{folder / _JOBS}: holds no jobs; add harmless posts whose tellers name their jobs")
     found = SwapSet(carriers, values, dict(jobs))
     _check(folder, found)
     return found

@@ -46,7 +46,7 @@ def recall_targets(recall: float | Mapping[str, float], labels: Sequence[str]) -
     if unknown := [label for label in recall if label not in labels]:
         raise InputError(f"evaluation.recall: {unknown[0]!r} is not a label of the model; its labels are {', '.join(labels)}")
     if missing := [label for label in labels if label not in recall]:
-        raise InputError(f"evaluation.recall: has no value for {', '.join(missing)}; give one for each label, or one number for all")
+        raise InputError(f"evaluation.recall has no value for {', '.join(missing)}; give one for each label, or one number for all")
     return {label: recall[label] for label in labels}
 
 

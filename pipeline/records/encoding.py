@@ -20,7 +20,7 @@ _FOREIGN = 0.25  # if a larger share of the letters is not ASCII, the text is in
 
 
 def _marked(head: bytes) -> tuple[str, int]:
-    """Return the encoding that a byte order mark, or zeros beside each letter, reveal (otherwise ""), and the length of the mark."""
+    """Return the encoding that a byte order mark, or zeros beside each letter, reveals (otherwise ""), and the length of the mark."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding, len(mark)

@@ -151,7 +151,7 @@ def _read_ordinary(setting: str, digest: str, described: Description, support: C
 
 
 def _worth_showing(slices: Iterable[Slice], posts: int) -> list[Slice]:
-    """Return slices without those that hold nearly all posts or equal a slice of an earlier column."""
+    """Return the slices, except those that hold nearly all posts or repeat a slice of an earlier column."""
     shown: list[Slice] = []
     for part in slices:
         repeats = any((part.posts, part.labels) == (other.posts, other.labels) for other in shown)

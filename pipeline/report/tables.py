@@ -54,7 +54,7 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
 
 
 def rounded_down(threshold: float | None) -> str:
-    """Format a threshold, rounded down to three decimals, so that it misses no more posts if copied into ``score.py --threshold``."""
+    """Format a threshold, rounded down to three decimals: copied into ``score.py --threshold``, it must not miss more posts."""
     return "–" if threshold is None else f"{math.floor(threshold * 1000) / 1000:.3f}"
 
 
@@ -148,10 +148,10 @@ def _difference_cell(found: Difference, theirs: float | None) -> str:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Make a table of differences from another model, with their intervals and verdicts, or the other's values where there are none."""
+    """Make a table of differences from another model, with intervals and verdicts, or with the other's values if there are no intervals."""
     found, other = comparison.differences, comparison.metrics
     real = found.macro_f1.interval is not None
-    shown = "difference and its interval" if real else "difference, and the other's value"
+    shown = "difference and its interval" if real else "difference, and the other model's value"
     caption = "If the models are equal, one difference in twenty looks real by chance." if real else None
     table = Table(title=f"Compared with {shown_model(comparison.model)}: {shown}", title_justify="left", caption=caption)
     for name in ("", *_COMPARED):
@@ -216,7 +216,7 @@ def prevalence_table(prevalence: Prevalence) -> Table:
     """Make a table of the share of each label among unlabelled posts, overall and by month."""
     total = prevalence.total
     title = f"Share of each label among {total.posts:,} unlabelled posts, estimated with {total.labelled:,} labelled ones"
-    doubt = "These hold only if the labelled posts were drawn at random from the same posts; if so, set evaluation.natural=all."
+    doubt = "These shares hold only if the labelled posts were drawn at random from the same posts; if so, set evaluation.natural=all."
     drawn = prevalence.at_random
     table = Table(title=f"{title}{' drawn at random' if drawn else ''}", title_justify="left", caption=None if drawn else doubt)
     for name in ("", "label", "estimate", "interval", "counted", "labelled positives"):
@@ -286,7 +286,7 @@ def seen_note(results: Results) -> str:
         return f"none of the {posts} was seen in training{short}"
     found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) {'was' if seen.posts == 1 else 'were'} seen in training{short}; "
     if seen.without is None:
-        return f"{found}the metrics say nothing about new posts: evaluate on others"
+        return f"{found}so the metrics say nothing about new posts; evaluate on posts that the model has not seen"
     return f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"
 
 
@@ -312,8 +312,9 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
             f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
-            f"{found.leaked_texts:,} are also in another split, {found.leaked_nearly:,} nearly so (as a retweet or quote, with a link, "
-            f"a hashtag or a small change), {found.leaked_authors:,} are by an author in another split; {found.dropped:,} dropped"
+            f"{found.leaked_texts:,} also occur in another split, {found.leaked_nearly:,} more nearly repeat a post there (as a retweet or "
+            f"quote, with a link, a hashtag or a small change), {found.leaked_authors:,} are by authors who also have posts in another "
+            f"split; {found.dropped:,} posts were dropped"
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")

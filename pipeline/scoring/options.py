@@ -136,7 +136,7 @@ class Options:
         for name in further:
             schema = schema.append(pa.field(name, pa.string()))
         if taken := [name for name in self.keep if schema.names.count(name) > 1]:
-            raise InputError(f"keep {taken[0]!r}: the output already has a column of that name; rename it in the input")
+            raise InputError(f"keep {taken[0]!r}: the output already has a column of this name; rename the column in the input")
         return schema
 
     def decide(self, model: "Classifier", probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -188,7 +188,7 @@ class Output:
             file.write(json.dumps(asdict(completion)).encode())
 
     def remove_all_but(self, completions: set[str]) -> None:
-        """Remove unfinished files, and the parts and records of all shards but these; if there are any, also remove the manifest.
+        """Remove unfinished files, and the parts and records of all shards but these; if any are removed, also remove the manifest.
 
         Raises
         ------

@@ -35,7 +35,7 @@ Outcome = Completion | Failure
 
 
 def attempt(work: Work, shard: Shard) -> Outcome:
-    """Process a shard; an error in the shard is returned as a `Failure`, but an error of the disk is raised.
+    """Process a shard; an error in the shard is returned as a `Failure`, but a disk error is raised.
 
     Parameters
     ----------

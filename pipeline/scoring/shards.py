@@ -158,7 +158,9 @@ def _shards(path: Path, source: _Source) -> Iterator[Shard]:
             yield shard()
         if isinstance(error, DamagedError):
             raise
-        raise DamagedError(f"{path}, after row {first_row + rows - 1}: is damaged or truncated ({error}); copy or write it again") from None
+        raise DamagedError(
+            f"{path}: is damaged or truncated after row {first_row + rows - 1} ({error}); copy or write the file again"
+        ) from None
     if size:
         yield shard()
 

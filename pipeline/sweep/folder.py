@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
 
 
 def remove_stale(folder: Path, digest: str) -> None:
-    """Remove results of other sweeps, so that they cannot be mistaken for those of this one if it fails.
+    """Remove results of other sweeps, so that they cannot be mistaken for the results of this sweep if it fails.
 
     Parameters
     ----------

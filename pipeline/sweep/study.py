@@ -207,7 +207,7 @@ def open_study(sweep: Sweep, config: Config, corpus: Corpus, folder: Path, progr
         if study.done:
             progress(f"continuing after {len(study.done)} of {sweep.trials} trials")
         elif earlier - {digest}:
-            progress(f"starting from the beginning: the sweep in {folder} had other posts, config or space")
+            progress(f"starting from the beginning, because the sweep in {folder} had other posts, another config or another space")
         if outside := sweep.start(config)[1]:
             shown = ", ".join(f"{key} {value!r}" for key, value in outside.items())
             progress(f"the config itself is not tried, because it is outside the space ({shown})")

@@ -48,7 +48,7 @@ class Trial:
 
 
 def ranked(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials that succeeded, best first; of equally good ones, the earlier is first."""
+    """Return the trials that succeeded, best first; of equally good trials, the earlier comes first."""
     return sorted((trial for trial in trials if trial.value is not None), key=lambda trial: (-(trial.value or 0), trial.number))
 
 
@@ -59,7 +59,7 @@ def failures(trials: Sequence[Trial]) -> list[str]:
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:
-    """Return all trials as CSV: number, metrics, values and, for failed ones, the reason."""
+    """Return all trials as CSV: number, metrics, values and, for failed trials, the reason."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["trial", *TRIAL_METRICS, *trials[0].values, "reason"])

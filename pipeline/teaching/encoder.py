@@ -198,7 +198,9 @@ class Encoder:
                 optimiser.state[parameter] = {key: state[f"{key} of {name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
             return int(state["step"])
         except (SafetensorError, KeyError):
-            raise InputError(f"{kept}: damaged; delete it and run the same command again, which begins this teacher again") from None
+            raise InputError(
+                f"{kept}: is damaged; delete it and run the same command again, which trains this teacher from the beginning"
+            ) from None
 
     def _by_length(self, texts: Sequence[str], of_batch: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Float32s:
         self.network.eval()

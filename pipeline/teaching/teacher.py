@@ -51,7 +51,7 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
 
 
 def _ordinary_words(config: Config, material: Material) -> list[str]:
-    """Return words that enough authors used and that are not names: no others may be put into somebody's post."""
+    """Return words that enough authors used and that are not names: only these may be put into somebody's post."""
     wanted = config.features
     features = TfidfFeatures(1, None, wanted.word_min_df, min_authors=max(5, wanted.min_authors), private="drop")
     words = [word for word in features.fit(material.posts, material.groups).words_ if word.isalpha()]
@@ -98,7 +98,7 @@ def _written_down(kept: Path, posts: Sequence[str]) -> tuple[NDArray[np.float32]
         done = load_file(kept)
         answered, composed, unlabelled = done["posts"], done["composed"], done["unlabelled"]
     except (SafetensorError, KeyError):
-        raise InputError(f"{kept}: damaged; delete it and run the same command again, which fine-tunes this teacher again") from None
+        raise InputError(f"{kept}: is damaged; delete it and run the same command again, which fine-tunes this teacher again") from None
     if not np.array_equal(answered, _digest(posts)):
         why = "another encoder, config, --composed or --teachers"
         raise InputError(f"{kept}: has answers for other composed posts (from {why}); choose another --work")

@@ -24,13 +24,13 @@ def _of_environment() -> Experiment | None:
         raise InputError(f"MLFLOW_EXPERIMENT_ID={number}: {reason}; correct it, or unset it and use --experiment NAME") from None
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if name not in {None, "", found.name}:
-        has = f"but MLFLOW_EXPERIMENT_ID={number} is {found.name!r}"
+        has = f"MLFLOW_EXPERIMENT_ID={number} names another experiment, {found.name!r}"
         raise InputError(f"MLFLOW_EXPERIMENT_NAME={name}: {has}; unset one of them, or use --experiment NAME")
     return found
 
 
 def _check_continued(experiment: Experiment) -> None:
-    """Check that the run that MLFLOW_RUN_ID names, if it is set, can take the results of this one."""
+    """Check that the run that MLFLOW_RUN_ID names, if it is set, can take this run's results."""
     if not (run_id := os.environ.get("MLFLOW_RUN_ID")):
         return
     try:

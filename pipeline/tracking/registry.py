@@ -14,7 +14,7 @@ from pipeline.tracking.errors import reason_of
 CHAMPION = "champion"
 _ABOUT = (
     "A classifier of posts about sexual harassment and assault. The version with the alias `champion` is the one that is served, "
-    "and that newer ones must beat (`evaluate.py --promote`). Each version's description says what it is and how good it is."
+    "and that newer versions must beat (`evaluate.py --promote`). Each version's description says what it is and how good it is."
 )
 _LONGEST = 5000  # characters of a description that every store takes
 
@@ -182,4 +182,4 @@ def model_to_serve(name: str | None = None) -> str:
     for logged in client.search_logged_models(experiments, "tags.model_digest != ''", order_by=newest_first):
         if logged.status == LoggedModelStatus.READY:
             return f"models:/{logged.model_id}"
-    raise InputError(f"MLflow store {store} has no model of this pipeline; train one first: make train")
+    raise InputError(f"MLflow store {store} has no model from this pipeline; train one first: make train")

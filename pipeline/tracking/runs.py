@@ -211,7 +211,7 @@ def log_file(path: Path) -> None:
 
 
 def link_model(model_id: str | None) -> None:
-    """Say that the current run used a logged model, so that MLflow's UI shows the run at the model; without a model, do nothing."""
+    """Record that the run used a logged model, so that MLflow's UI lists the run on the model's page; without a model, do nothing."""
     if model_id is not None:
         mlflow.log_input(model=LoggedModelInput(model_id))
 

@@ -121,8 +121,8 @@ def fetch_model(uri: str, tracking: Tracking) -> Path:
     try:
         location = Path(mlflow.artifacts.download_artifacts(uri))
     except Exception as error:  # stores raise whatever their drivers raise
-        raise InputError(f"{uri}: not found in MLflow store {store} ({reason_of(error)}); check the name and the alias") from None
+        raise InputError(f"{uri}: was not found in MLflow store {store} ({reason_of(error)}); check the name and the alias") from None
     found = sorted(location.glob("data/*/model.json"))
     if not found:
-        raise InputError(f"{uri}: not a model of this pipeline; log one with train.py")
+        raise InputError(f"{uri}: is not a model from this pipeline; log one with train.py")
     return found[0].parent
