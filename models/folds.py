@@ -26,7 +26,7 @@ def _check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int
             posts, authors = int((y == value).sum()), len(np.unique(groups[y == value]))
             if authors < folds:
                 raise InputError(
-                    f"label {name!r}: {posts} train posts {kind} it, by {authors} authors, but folds={folds} needs {folds} authors; "
+                    f"label {name!r}: the {posts} train posts {kind} it are by {authors} authors, but folds={folds} needs {folds} authors; "
                     "label more posts, lower folds (calibration.folds in a config) or remove the label from the label set"
                 )
 

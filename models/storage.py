@@ -101,7 +101,7 @@ def copy_model(folder: Path, into: Path) -> Path:
     folder : Path
         A model directory.
     into : Path
-        Folder to make; missing folders above it are made, too.
+        Folder to make; missing folders above it are made as well.
     """
     into.mkdir(parents=True)
     for name in FILES:

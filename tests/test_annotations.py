@@ -497,7 +497,7 @@ def test_the_data_card_counts_what_is_shipped():
         counts = [len(labels), *(sum(name in one for one in labels) for name in names), sum(not one for one in labels)]
         assert f"| {split} | {' | '.join(f'{count:,}' for count in counts)} |" in card
     authors = [row["author"] for row in shipped() if row["author"]]
-    assert f"{len(authors):,} posts by {len(set(authors)):,} authors have one" in card
+    assert f"{len(authors):,} posts by {len(set(authors)):,} authors have a number" in card
     assert f"`cut` holds their number ({sum(bool(row['cut']) for row in shipped())} posts)" in card
 
 

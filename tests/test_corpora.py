@@ -138,7 +138,7 @@ class TestSources:
     def test_splits_and_loose_files_do_not_mix(self, jsonl, refused):
         jsonl("a/train.jsonl", rows(0, 2))
         loose = jsonl("loose.jsonl", rows(2, 4))
-        with refused("assign the latter to a split, as in train=FILE"):
+        with refused("assign those without to a split, as in train=FILE"):
             load(loose.parent / "a", loose)
 
     def test_one_role_for_several_splits(self, jsonl, tmp_path, refused):

@@ -455,7 +455,7 @@ def test_pages_say_which_behavioural_case_is_not_counted():
     nothing = np.zeros((len(cases), len(config.labels.names)), np.float32)
     found = run_cases(cases, config.labels.names, nothing, nothing > 0)
     (left_out,) = [case for case in cases if case.test != "same" and not {*case.must, *case.must_not} & set(config.labels.names)]
-    said = f"`{left_out.case_id}`, which is about `{left_out.must_not[0]}` alone, so that {found.cases} cases count"
+    said = f"`{left_out.case_id}`, which is about `{left_out.must_not[0]}` alone, so {found.cases} cases count"
     assert said in (ROOT / "data/behaviour/README.md").read_text(encoding="utf-8")
     assert f"of {found.cases} behavioural cases (the {len(cases)}rd is" in README
 

@@ -116,7 +116,7 @@ class TestFit:
     def test_label_that_no_fold_could_part_is_told(self, refused):
         tokens = TokenBatch.from_lists([["some", "words"]] * 5)
         Y = np.array([[1, 1], [0, 0], [1, 0], [0, 1], [1, 0]], np.int8)
-        with refused("label 'beta': too few authors", "label posts by more authors"):
+        with refused("label 'beta': nearly all posts", "label posts by more authors"):
             Classifier.from_config(model_config(calibration=Calibration(folds=2))).fit_tokens(
                 training(tokens, Y, np.array([0, 2, 0, 1, 2]))
             )
@@ -271,7 +271,7 @@ class TestThresholds:
             assert tune_threshold(y, p, thresholds, "x") == min(reached)
         else:
             best = max(hits / decided for hits, decided in outcomes.values())
-            with pytest.raises(InputError, match=f"label 'x'.*at most {best:.3f}; lower target \\(thresholds.target in a config\\)"):
+            with pytest.raises(InputError, match=f"label 'x'.*the highest is {best:.3f}\\); lower target \\(thresholds.target in a config\\)"):
                 tune_threshold(y, p, thresholds, "x")
 
     @pytest.mark.parametrize("objective", ["precision", "recall"])

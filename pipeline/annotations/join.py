@@ -106,9 +106,7 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
                 counts.update(matched=1, repeated=int(key in matched), shortened=int(part is not text))
                 matched.setdefault(key, part)
     if not matched:
-        raise InputError(
-            f"none of the {counts['texts']:,} texts matches any of the {len(wanted):,} annotations; check --texts and --text-column"
-        )
+        raise InputError(f"none of {counts['texts']:,} texts matches any of {len(wanted):,} annotations; check --texts and --text-column")
     _write_records(matched, wanted, out)
     of, had = Counter(one.split for one in wanted.values()), Counter(wanted[key].split for key in matched)
     splits = {name: {"annotations": of[name], "matched": had[name], "unmatched": of[name] - had[name]} for name in SPLITS if of[name]}

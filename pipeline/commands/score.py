@@ -32,7 +32,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 def _folder(model: str, *, quiet: bool) -> Path:
     """Return the directory of a model, which may be in MLflow, or of the released one.
 
-    If it is the latter, say so, unless `quiet`: the manifest, if printed, names it anyway.
+    If it is the released model, say so, unless `quiet`: the manifest, if printed, names it anyway.
     """
     from models.storage import read_description
     from pipeline import __version__
@@ -88,7 +88,7 @@ class _Notes:
             print(f"note     {path}: {what}", file=sys.stderr)
 
     def close(self, summary: "Summary") -> None:
-        """Say how many further files each note is about, and how many ids look wrong; the manifest has the numbers of ids, too."""
+        """Say how many further files each note is about, and how many ids look wrong; the manifest also has the numbers of ids."""
         if self._as_json:
             return
         for what, times in self._times.items():

@@ -25,7 +25,7 @@ def shown_value(value: Any, times: int = 1) -> str:
     value : object
         The value.
     times : int
-        How often it occurs. A short text that occurs often is shown, too.
+        How often it occurs. A short text that occurs often is also shown.
     """
     if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
         return repr(value) if times >= _OFTEN and len(value) <= _LONGEST else f"a text of {len(value)} characters"

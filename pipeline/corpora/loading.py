@@ -69,7 +69,7 @@ def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list
         for name, records in records_of(source, reader, passed_over).items():
             loaded[name].extend(records)
     if None in loaded and len(loaded) > 1:
-        raise InputError("some sources have splits and some do not; assign the latter to a split, as in train=FILE")
+        raise InputError("some sources have splits and some do not; assign those without to a split, as in train=FILE")
     return loaded
 
 

@@ -92,7 +92,7 @@ def _attempted(gate: str, attempt: Callable[[], None], found: str) -> Gate:
 
 
 def same_champion(contest: Contest) -> Gate:
-    """Check that the champion is still the one that the model was compared with."""
+    """Check that the champion is still the version that the model was compared with."""
     from pipeline import tracking
 
     found = f"version {contest.holder}" if contest.holder else "none"

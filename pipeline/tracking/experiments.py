@@ -1,4 +1,4 @@
-"""Chooses the experiment that the config or MLflow's environment variables name, and checks a run that the latter name."""
+"""Chooses the experiment that the config or MLflow's environment variables name, and checks a run that these variables name."""
 
 import os
 

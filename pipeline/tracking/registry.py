@@ -105,7 +105,7 @@ def find_champion(name: str) -> str | None:
 
 
 def check_champion(name: str, before: str | None) -> None:
-    """Raise an error if the champion is no longer the one that a model was compared with.
+    """Raise an error if the champion is no longer the version that a model was compared with.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 
 
 def store_uri(tracking: Tracking) -> str:
-    """Return the store's URI: that of the config, else of the environment, else of a SQLite file in the current folder."""
+    """Return the URI of the store: the config's, or else the environment's, or else that of a SQLite file in the current folder."""
     return tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
