@@ -310,7 +310,7 @@ def test_the_released_model_is_called_so_and_compared(here, tracked, monkeypatch
     assert f"Compared with the released model ({digest})" in printed
     page = Path("out/report.html").read_text()
     assert "<h1>Evaluation of the released model</h1>" in page
-    assert f"The other is the released model ({digest})." in page
+    assert f"The other model is the released model ({digest})." in page
 
 
 def test_a_model_against_itself_shows_no_real_difference(here, tracked):
