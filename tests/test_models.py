@@ -271,7 +271,7 @@ class TestThresholds:
             assert tune_threshold(y, p, thresholds, "x") == min(reached)
         else:
             best = max(hits / decided for hits, decided in outcomes.values())
-            with pytest.raises(InputError, match=f"label 'x'.*the highest is {best:.3f}\\); lower target \\(thresholds.target in a config\\)"):
+            with pytest.raises(InputError, match=f"label 'x'.*highest is {best:.3f}\\); lower target \\(thresholds.target in a config\\)"):
                 tune_threshold(y, p, thresholds, "x")
 
     @pytest.mark.parametrize("objective", ["precision", "recall"])

@@ -183,7 +183,7 @@ def main(
     ] = None,
     check_data_: Annotated[bool, typer.Option("--check-data", help="Keep no model, but look for problems in the data.")] = False,
     show_texts: Annotated[
-        int | None, typer.Option("--show-texts", metavar="N", min=1, help="With --check-data: show N posts of each kind.")
+        int | None, typer.Option("--show-texts", metavar="N", min=1, help="With --check-data, show the texts of N findings of each kind.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the config and the data, print the resolved config and the counts, and stop.")
