@@ -244,7 +244,7 @@ def test_every_config_key_is_in_the_default_config_with_a_comment_before_its_sec
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
