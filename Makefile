@@ -80,9 +80,9 @@ teacher: $(BENCH_MADE) | corpora ## Make the released model's lessons from CORPO
 	$(BENCH)/bin/python -m pipeline.commands.teach --encoder $(ENCODER) --config configs/released.yaml $(LABELLED) --data unlabelled=$(UNLABELLED) \
 	  --out data/annotations/metoo2017_lessons.safetensors $(ARGS)
 
-# One thread, so that sums are computed in the same order. No post is stored: the card contains only shares and counts.
+# One thread, so that sums are computed in the same order; on another kind of processor, OpenBLAS has another order still. No post is stored: the card contains only shares and counts.
 released: export OPENBLAS_NUM_THREADS = 1
-released: $(DEV) | corpora ## Train, evaluate and document the released model again from CORPORA=FOLDER, byte for byte.
+released: $(DEV) | corpora ## Train, evaluate and document the released model again from CORPORA=FOLDER, byte for byte on the same kind of processor.
 	$(BIN)/python train.py --config configs/released.yaml $(LABELLED) --data unlabelled=$(UNLABELLED) --out $(RELEASED)
 	$(BIN)/python evaluate.py --model $(RELEASED) --config configs/experiments/metoo2017.yaml --data $(CORPORA)/metoo2017 --out $(RELEASED)-test
 	$(BIN)/python score.py $(CORPORA)/offdomain/tweets.jsonl --model $(RELEASED) --start-over --out $(RELEASED)-tweets

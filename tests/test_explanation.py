@@ -195,7 +195,7 @@ def test_what_few_authors_wrote_is_not_shown_however_often_they_wrote_it(authors
     model.save(tmp_path, {"training_data": {"posts": 200}})
     again = Classifier.load(tmp_path)
     assert {"qqjj", "qqj"} <= {*again.scorers_.features.words_, *again.scorers_.features.characters_}
-    assert ({"qqjj", "qqj", " qq"} <= shown(again), "q" in "".join(shown(again))) == (seen, seen)
+    assert ({"qqjj", "qqj", " qq"} <= shown(again), any("qq" in ngram for ngram in shown(again))) == (seen, seen)
     assert shown(again) == shown(model)
 
 
