@@ -643,7 +643,7 @@ def test_held_out_probabilities_come_from_calibrators_that_did_not_see_them():
     scores, Y = rng.normal(size=(400, 6)), rng.integers(0, 2, (400, 1)).astype(np.int8)
     config = model_config()
     folds = [(np.flatnonzero(np.arange(400) % 5 != k), np.flatnonzero(np.arange(400) % 5 == k)) for k in range(5)]
-    held_out = _held_out_probabilities(config, scores, Y, folds)
+    held_out = _held_out_probabilities(config, scores, training(EMPTY, Y, np.arange(400)), folds)
     seen = new_calibrator(config).fit(scores, Y).predict_proba(scores)
     # On noise, a calibrator that has seen the posts beats the base rate, and one that has not seen them cannot.
     assert ((seen - Y) ** 2).mean() < Y.mean() * (1 - Y.mean()) < ((held_out - Y) ** 2).mean()
