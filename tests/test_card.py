@@ -133,7 +133,7 @@ def render(made: Path, results: Results | None = None, **changes: object) -> str
 
 def test_card_opens_with_plain_sentences_and_what_the_model_says_of_them(made, write):
     text, model = write()[3].read_text(), Classifier.load(made / "model")
-    assert text.index("\n## ") == text.index("\n## Type a sentence\n")
+    assert text.index("\n## ") == text.index("\n## What it says of plain sentences\n")
     first, wrong = text.split("## What its labels mean")[0].split("such sentences](")
     deserved = [[label for label in LABELS if label in labels] for _, labels in PLAIN]
     probabilities = model.predict_proba([sentence for sentence, _ in PLAIN])
@@ -143,12 +143,12 @@ def test_card_opens_with_plain_sentences_and_what_the_model_says_of_them(made, w
         shown = [f"**{p:.2f}**" if label in says else f"{p:.2f}" for label, p in zip(LABELS, row, strict=True)]
         verdict = "right" if says == deserves else "wrong"
         expected.append([sentence.replace("|", r"\|"), ", ".join(deserves).replace("_", " ") or "none", *shown, verdict])
-    assert rows(first, "## Type a sentence") == expected[:20]
+    assert rows(first, "## What it says of plain sentences") == expected[:20]
     assert {row[-1] for row in expected[:20]} == {"right", "wrong"}
     assert rows(f"## Wrong\n{wrong}", "## Wrong") == [row for row in expected[20:] if row[-1] == "wrong"] != []
     right = sum(row[-1] == "right" for row in expected)
     assert f"labels to {right} of [{len(PLAIN)} " in first
-    assert "gives no label at all to 21)" in wrong
+    assert "giving no label at all is right for 21)" in wrong
 
 
 def test_evaluations_are_told_in_a_row_each_and_the_first_in_full(made, write):
@@ -166,7 +166,7 @@ def test_evaluations_are_told_in_a_row_each_and_the_first_in_full(made, write):
     worst = max(values.ece for values in results.labels.values())
     assert first[-1].startswith(f"{worst:.3f} [")
     assert "4321" not in text.split("### Label by label")[1]
-    assert "the first kind of posts, test" in text
+    assert r"the first row, test\|posts." in text
     assert [found.dataset_name for found in ModelCard(text).data.eval_results] == ["test|posts"] * 2 + ["few posts"] * 2
 
 
@@ -193,7 +193,7 @@ def test_swaps_are_the_evaluation_s(made, write):
         group, worst = found.worst
         assert row[:5] == [kind, group, worst.label.replace("_", " "), f"{worst.shift:+.3f}", page.percent(found.changed)]
         assert (row[5] == "–") == (found.control is None)
-    assert f"names a job, {len(swaps.jobs.marked)} are marked." in text
+    assert f"marks {len(swaps.jobs.marked)} of {swaps.jobs.posts} harmless posts in which" in text
     assert "must not?" not in render(made, read(made).model_copy(update={"swaps": None}))
 
 
