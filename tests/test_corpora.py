@@ -495,8 +495,8 @@ def test_records_of_a_split_have_all_columns(jsonl):
     corpus = load(
         jsonl("posts.jsonl", [row(0, ["street"], author="a", created_at="2017-10-15", source="web", stratum="left out")]), cut=False
     )
-    assert corpus.splits["all"][0] == row(0, ["street"], author="a", created_at="2017-10-15", source="web")
-    assert Counter(corpus.splits["all"].column_names) == Counter(["id", "text", "labels", "author", "created_at", "source"])
+    assert corpus.splits["all"][0] == row(0, ["street"], author="a", created_at="2017-10-15", source="web", weight=1)
+    assert Counter(corpus.splits["all"].column_names) == Counter(["id", "text", "labels", "author", "created_at", "source", "weight"])
 
 
 @pytest.mark.parametrize("field", ["id", "labels"])

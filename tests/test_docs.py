@@ -21,8 +21,9 @@ from models import Classifier
 from models.config import LabelSet, ModelConfig
 from pipeline import terminal
 from pipeline.commands import annotations, card, disclosure, evaluate, score, serve, teach, train
-from pipeline.config import Config
+from pipeline.config import Config, Data
 from pipeline.config_files import DEFAULT, load_config, read_yaml
+from pipeline.corpora import load_corpus
 from pipeline.evaluation import Results
 from pipeline.evaluation.behaviour import load_cases, run_cases
 from pipeline.metrics import compute_baselines, compute_metrics
@@ -172,10 +173,28 @@ def test_every_exit_code_is_explained(page):
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)} == codes
 
 
-@pytest.mark.parametrize("target", ["released", "teacher", "peers"])
+TARGETS = ["released", "released-public", "teacher", "peers"]
+
+
+def recipe_of(target: str, *variables: str) -> str:
+    command = ["make", "-n", target, "ARGS=", *variables]  # and not the ARGS of the make that runs the tests
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.replace("\\\n", "")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_paths_in_recipes_exist(target):
+    corpora = ROOT.parent / "shared/data"
+    named = set(
+        re.findall(r"(?<![\w./])(?:CORPORA|configs|data|pipeline|benchmarks|models)/[\w./-]+", recipe_of(target, "CORPORA=CORPORA"))
+    )
+    assert "data/invented/train-09.jsonl" in named or target == "released-public"
+    there = {name: corpora / name.removeprefix("CORPORA/") if name.startswith("CORPORA/") else ROOT / name for name in named}
+    assert [name for name, path in there.items() if not path.exists() and (corpora.exists() or ROOT in path.parents)] == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_makefile_uses_only_options_that_exist(target):
-    command = ["make", "-n", target, "ARGS="]  # not the ARGS of the make that runs the tests
-    recipe = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.replace("\\\n", "")
+    recipe = recipe_of(target)
     used = {
         script: set(re.findall(r" (--[a-z-]+)", line)) for line in recipe.splitlines() for script in COMMANDS | OTHERS if script in line
     }
@@ -447,6 +466,24 @@ def test_number_of_behavioural_cases_is_the_file_s():
     assert said in (ROOT / "data/behaviour/README.md").read_text(encoding="utf-8")
     assert f"{len(rows)} [behavioural cases]" in read("how_to/read_a_report.md")
     assert f"{len(rows)} invented behavioural cases" in README
+
+
+def test_plain_sentences_are_as_many_as_their_card_says():
+    def words(text: str) -> str:
+        return " ".join(re.findall(r"\w+", text.lower()))
+
+    with (ROOT / "data/plain/sentences.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = (ROOT / "data/plain/README.md").read_text(encoding="utf-8")
+    assert f"holds {len(rows)} short sentences" in page
+    assert [row["writer"] for row in rows[:20]] == ["first"] * 20
+    assert Counter(row["writer"] for row in rows[20:]) == {"a": 35, "b": 35, "c": 35}
+    assert len({words(row["text"]) for row in rows}) == len(rows)
+    lines = "".join(file.read_text("utf-8") for file in (ROOT / "data/invented").glob("*.jsonl")).rstrip("\n").split("\n")
+    trained = {words(json.loads(line)["text"]) for line in lines}
+    assert sum(words(row["text"]) in trained for row in rows) == 4
+    assert f"four of the {len(rows)} are also posts" in page
+    load_corpus(Data(sources=["data/plain/sentences.csv"]), load_config().labels, seed=0, cut=False)  # it has labels that we know
 
 
 def test_pages_say_which_behavioural_case_is_not_counted():

@@ -30,8 +30,10 @@ CORPORA = ROOT.parent / "shared/data"
 # As `make released` names them.
 SOURCES = [
     str(CORPORA / "metoo2017"),
-    f"train={CORPORA / 'offdomain/negatives_train.jsonl'}",
-    f"unlabelled={CORPORA / 'metoo2017/unlabeled.jsonl'}",
+    *(f"train={CORPORA / name}" for name in ("metoo2017_rest/train.jsonl", "platforms/train.jsonl")),
+    *(f"train={CORPORA / name}" for name in ("personal/negatives_train.jsonl", "offdomain/negatives_train.jsonl")),
+    *(f"train={ROOT / f'data/invented/train-0{number}.jsonl'}" for number in range(1, 10)),
+    f"unlabelled={CORPORA / 'platforms/unlabeled.jsonl'}",
 ]
 
 

@@ -10,21 +10,28 @@ from pipeline import terminal
 
 def main(
     model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")],
-    evaluation: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of evaluate.py for this model.")],
+    evaluation: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=DIR", help="A name, and the output of evaluate.py. Repeatable; the first is told in full."),
+    ],
     ordinary: Annotated[
         list[str],
         typer.Option(metavar="NAME=DIR", help="This model's scores of posts that deserve no label. Repeatable."),
-    ],
+    ] = [],  # noqa: B006
+    plain: Annotated[str | None, typer.Option(metavar="FILE", help="Labelled sentences; by default data/plain/sentences.csv.")] = None,
+    template: Annotated[Path | None, typer.Option(metavar="FILE", help="Template; by default the released model's.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The card to write; by default README.md in --model.")] = None,
 ) -> None:
     """Write a model card.
 
-    It reports the model's evaluation and how often the model gives labels to ordinary posts, which deserve none.
+    It reports what the model says of plain sentences, its evaluations, and how often it gives labels to ordinary posts, which deserve
+    none. A template of your own may extend card.md.j2 and replace what is true of the released model alone.
     """
-    from pipeline.report.card import CARD, write_card
+    from pipeline.evaluation.plain import SENTENCES
+    from pipeline.report.card import CARD, TEMPLATE, write_card
 
     card = out or model / CARD
-    write_card(model, evaluation, ordinary, card)
+    write_card(model, evaluation, ordinary, card, plain or SENTENCES, template or TEMPLATE)
     print(f"card     {card}")
 
 

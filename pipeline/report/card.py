@@ -1,4 +1,4 @@
-"""Writes the card of the released model from its directory, its evaluation and its scores of ordinary posts.
+"""Writes a model's card from its directory, its evaluations, its scores of ordinary posts, and what it says of plain sentences.
 
 The text about corpora, uses and limits is in ``card.md.j2``. Every number about the model is read, so that none can go stale.
 """
@@ -6,26 +6,35 @@ The text about corpora, uses and limits is in ``card.md.j2``. Every number about
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from models.arrays import Decisions, Probabilities
 from models.calibration import BALANCED, decide
+from models.classifier import Classifier
+from models.config import find_file
 from models.description import Description
 from models.errors import InputError
 from models.storage import DESCRIPTION, read_model
 from pipeline import __version__
 from pipeline.config_files import load_config
 from pipeline.evaluation import METRICS_FILE, Results
+from pipeline.evaluation.bootstrap import FEWEST_AUTHORS
+from pipeline.evaluation.plain import SENTENCES, Answer, answer_sentences
 from pipeline.evaluation.prevalence import read_scores
 from pipeline.evaluation.results import MeasuredSliceLabel, Slice
 from pipeline.metrics import wilson_interval
 from pipeline.result_base import Interval
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 CARD = "README.md"
+TEMPLATE = Path(__file__).with_name("card.md.j2")
+_SENTENCES = 20  # plain sentences with which a card opens
 _WEAKEST = 12  # functionalities listed
 _NEARLY_ALL = 0.95  # share of the posts: a slice this large shows nothing that all posts do not
 _CONFIDENCE = 0.95  # confidence of intervals for shares of ordinary posts, as for behavioural cases
@@ -65,6 +74,25 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a card reports.
+
+    Attributes
+    ----------
+    evaluations : dict of str to Results
+        From `read_results`, by what their posts are called. The first is reported in full, the others in one row each.
+    ordinary : sequence of FalseAlarms
+        From `false_alarms`, one for each kind of post and operating point.
+    plain : sequence of Answer
+        From `pipeline.evaluation.plain.answer_sentences`. The card opens with the first twenty.
+    """
+
+    evaluations: Mapping[str, Results]
+    ordinary: Sequence[FalseAlarms]
+    plain: Sequence[Answer]
+
+
+@dataclass(frozen=True)
 class Uncalibrated:
     """A label whose calibration error on a slice exceeds the limit by more than chance."""
 
@@ -88,8 +116,8 @@ def read_results(folder: Path, digest: str) -> Results:
     Raises
     ------
     InputError
-        If the file is missing, comes from another model or release, evaluates a split other than test or another operating point than
-        balanced, or has no behavioural cases.
+        If the file is missing, comes from another model or release, or evaluates a split other than test or another operating point
+        than balanced.
     """
     path = folder / METRICS_FILE
     try:
@@ -104,9 +132,25 @@ def read_results(folder: Path, digest: str) -> Results:
         raise InputError(f"{path}: holds an evaluation on {results.evaluated}, but a card must report on test; evaluate with --split test")
     if results.operating_point != BALANCED:
         raise InputError(f"{path}: is about operating point {results.operating_point}; evaluate again without --operating-point")
-    if not results.behaviour:
-        raise InputError(f"{path}: has no behavioural cases; set evaluation.behaviour as in configs/default.yaml and evaluate again")
     return results
+
+
+def _read_evaluations(settings: Sequence[str], digest: str) -> dict[str, Results]:
+    named = [_named("--evaluation", setting, "'tweets of 2017=runs/test'") for setting in settings]
+    found = {name: read_results(Path(folder), digest) for name, folder in named}
+    if len(found) < len(named):
+        raise InputError("--evaluation: two have the same name; give each another name")
+    first = Path(named[0][1]) / METRICS_FILE
+    if not found[named[0][0]].behaviour:
+        raise InputError(f"{first}: has no behavioural cases; set evaluation.behaviour as in configs/default.yaml and evaluate again")
+    return found
+
+
+def _named(option: str, setting: str, example: str) -> tuple[str, str]:
+    name, _, folder = setting.partition("=")
+    if not (name and folder):
+        raise InputError(f"{option} {setting}: must be NAME=DIR, such as {example}")
+    return name, folder
 
 
 def _share(flagged: Decisions) -> Share:
@@ -142,9 +186,7 @@ def false_alarms(
 
 
 def _read_ordinary(setting: str, digest: str, described: Description, support: Collection[str]) -> list[FalseAlarms]:
-    name, _, folder = setting.partition("=")
-    if not (name and folder):
-        raise InputError(f"--ordinary {setting}: must be NAME=DIR, such as 'ordinary tweets=runs/tweets'")
+    name, folder = _named("--ordinary", setting, "'ordinary tweets=runs/tweets'")
     scores = read_scores(folder, digest, described.labels)
     points = described.thresholds_at.items()
     return [false_alarms(name, scores.probabilities, thresholds, support, point) for point, thresholds in points]
@@ -175,26 +217,26 @@ def _uncalibrated(slices: Iterable[Slice], limit: float) -> list[Uncalibrated]:
     return sorted(found, key=lambda each: (-each.interval[0], each.column, each.value, each.label))
 
 
-def _header(digest: str, results: Results) -> str:
+def _header(digest: str, evaluations: Mapping[str, Results]) -> str:
     """Return the header that model hubs read, as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    test = partial(EvalResult, "text-classification", "metoo2017", "metoo2017", dataset_split="test")
     data = ModelCardData(
         language="en",
         license="apache-2.0",
         library_name="disclosure-pipeline",
         pipeline_tag="text-classification",
         tags=["multi-label", "sexual-harassment", "survivor-support"],
-        model_name="disclosure-released",
+        model_name="disclosure",
         digest=digest,
         eval_results=[
-            test("f1", round(results.macro_f1, 4), metric_name="macro-F1"),
-            *(
-                [test("mean_average_precision", round(results.mean_average_precision, 4), metric_name="mean average precision")]
-                if results.mean_average_precision is not None
-                else []
-            ),
+            EvalResult("text-classification", name, name, metric, round(value, 4), dataset_split="test", metric_name=called)
+            for name, results in evaluations.items()
+            for metric, called, value in (
+                ("f1", "macro-F1", results.macro_f1),
+                ("mean_average_precision", "mean average precision", results.mean_average_precision),
+            )
+            if value is not None
         ],
     )
     return data.to_yaml()
@@ -205,8 +247,38 @@ def _cell(text: str) -> str:
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def render_card(digest: str, description: Mapping[str, Any], size: int, results: Results, ordinary: Sequence[FalseAlarms]) -> str:
-    """Render a card: what a model is and is not for, what it learned from, how good it is and where it fails.
+def _environment(template: Path) -> "Environment":
+    """Return an environment that finds a template, which may extend ``card.md.j2``."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from pipeline.report import page
+
+    environment = Environment(  # noqa: S701  # Markdown: the filter `cell` escapes data
+        loader=FileSystemLoader([template.parent, TEMPLATE.parent]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for fill in (page.number, page.percent, page.interval, page.percents, page.plain):
+        environment.filters[fill.__name__] = fill
+    environment.filters["cell"] = _cell
+    return environment
+
+
+def _of_plain(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return what a template needs to know of plain sentences."""
+    right = [answer.right for answer in answers]
+    return {
+        "plain": answers[:_SENTENCES],
+        "wrong": [answer for answer in answers[_SENTENCES:] if not answer.right],
+        "plain_right": _share(np.array(right)),
+        "plain_count": (sum(right), len(right), sum(not answer.labels for answer in answers)),
+    }
+
+
+def render_card(digest: str, description: Mapping[str, Any], size: int, measured: Measured, template: Path = TEMPLATE) -> str:
+    """Render a card: what a model says of plain sentences, what it is for, what it learned from, how good it is and where it fails.
 
     Parameters
     ----------
@@ -216,57 +288,58 @@ def render_card(digest: str, description: Mapping[str, Any], size: int, results:
         Content of ``model.json``.
     size : int
         Size of the model's files, in bytes.
-    results : Results
-        From `read_results`.
-    ordinary : sequence of FalseAlarms
-        From `false_alarms`, one for each kind of post and operating point.
+    measured : Measured
+        What was measured.
+    template : Path, optional
+        Template of the card; by default that of the released model.
 
     Returns
     -------
     str
-        Markdown with a YAML header and without any post. Equal inputs make equal cards.
+        Markdown with a YAML header, in which the only posts are invented ones. Equal inputs make equal cards.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     from pipeline.config import Promotion
-    from pipeline.report import page
 
-    environment = Environment(  # noqa: S701  # Markdown: the filter `cell` escapes data
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for fill in (page.number, page.percent, page.interval, page.percents, page.plain):
-        environment.filters[fill.__name__] = fill
-    environment.filters["cell"] = _cell
+    (main, results), *_ = measured.evaluations.items()
     slices = _worth_showing(results.slices, results.posts)
     weakest = sorted(results.behaviour.functionalities.items() if results.behaviour else [], key=lambda found: (found[1].rate, found[0]))[
         :_WEAKEST
     ]
-    return environment.get_template("card.md.j2").render(
-        **{"header": _header(digest, results), "digest": digest, "size": size, "version": __version__},
-        **{"description": description, "results": results, "ordinary": ordinary, "weakest": weakest, "limit": Promotion().max_ece},
-        slices=[part for part in slices if _measured(part)],
-        small=[part for part in slices if not _measured(part)],
-        uncalibrated=_uncalibrated(slices, Promotion().max_ece),
+    return (
+        _environment(template)
+        .get_template(template.name)
+        .render(
+            **{"header": _header(digest, measured.evaluations), "digest": digest, "size": size, "version": __version__},
+            **{"description": description, "evaluations": measured.evaluations, "main": main, "results": results},
+            **{"fewest": FEWEST_AUTHORS, "ordinary": measured.ordinary, "weakest": weakest, "limit": Promotion().max_ece},
+            **_of_plain(measured.plain),
+            slices=[part for part in slices if _measured(part)],
+            small=[part for part in slices if not _measured(part)],
+            uncalibrated=_uncalibrated(slices, Promotion().max_ece),
+        )
     )
 
 
-def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path) -> None:
+def write_card(
+    model: Path, evaluations: Sequence[str], ordinary: Sequence[str], out: Path, plain: str = SENTENCES, template: Path = TEMPLATE
+) -> None:
     """Write a model's card.
 
     Parameters
     ----------
     model : Path
         Model directory.
-    evaluation : Path
-        Output folder of evaluate.py for this model.
+    evaluations : sequence of str
+        Each ``NAME=DIR``: what the posts are called, and the output folder of evaluate.py for them and this model. The first is
+        reported in full, the others in one row each.
     ordinary : sequence of str
         Each ``NAME=DIR``: a name, and the folder to which score.py wrote this model's scores of posts that deserve no label.
     out : Path
         File to write the card to.
+    plain : str, optional
+        File of plain sentences, with the columns ``text`` and ``labels``.
+    template : Path, optional
+        Template of the card.
 
     Raises
     ------
@@ -276,12 +349,17 @@ def write_card(model: Path, evaluation: Path, ordinary: Sequence[str], out: Path
     digest, description, _, _ = read_model(model)
     if "training_data" not in description:
         raise InputError(f"{model}: does not say what it was trained on; give a model that train.py wrote")
+    if not template.is_file():
+        raise InputError(f"{template}: no such template; give a file that extends card.md.j2, or leave out --template")
     size = sum((model / name).stat().st_size for name in (DESCRIPTION, *description["files"]))
-    results = read_results(evaluation, digest)
     described = Description.model_validate(description)
     support = load_config().labels.support  # models saved by earlier releases do not record it
-    alarms = [found for setting in ordinary for found in _read_ordinary(setting, digest, described, support)]
+    measured = Measured(
+        evaluations=_read_evaluations(evaluations, digest),
+        ordinary=[found for setting in ordinary for found in _read_ordinary(setting, digest, described, support)],
+        plain=answer_sentences(str(find_file(plain)), Classifier.load(model)),
+    )
     try:
-        out.write_text(render_card(digest, description, size, results, alarms), encoding="utf-8")
+        out.write_text(render_card(digest, description, size, measured, template), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
