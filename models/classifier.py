@@ -335,11 +335,6 @@ class Classifier(Deciding, Estimator):
         self.check_is_fitted()
         return self.predict_proba_tokens(self.tokenizer.read(check_texts(texts)))
 
-    def predict_proba_normalised(self, texts: Sequence[str]) -> Probabilities:
-        """Return the probabilities, shape (n_posts, n_labels), of posts that went through `normalise`."""
-        self.check_is_fitted()
-        return self.predict_proba_tokens(self.tokenizer(texts))
-
     def predict_proba_tokens(self, tokens: TokenBatch) -> Probabilities:
         """Return the probabilities, shape (n_posts, n_labels), of posts that `tokenizer` has tokenised."""
         self.check_is_fitted()

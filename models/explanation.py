@@ -18,7 +18,7 @@ from scipy import sparse
 
 from models.errors import InputError
 from models.targets import check_texts
-from models.text import EMAIL, PHONE, URL, USER, normalise
+from models.text import EMAIL, PHONE, URL, USER
 from models.tokens import TokenBatch
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dic
     [('groped', ...)]
     """
     model.check_is_fitted()
-    found = contributions(model, model.tokenizer([normalise(text) for text in check_texts(texts)]))
+    found = contributions(model, model.tokenizer.read(check_texts(texts)))
     explanations = []
     for words, values in found.of_posts():
         strongest = np.argsort(-np.abs(values), axis=0, kind="stable")[:top]
@@ -145,15 +145,15 @@ def explain(model: "Classifier", texts: Sequence[str], top: int = 5) -> list[dic
     return explanations
 
 
-def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.bool_], top: int) -> list[list[Reason]]:
+def reasons(model: "Classifier", tokens: TokenBatch, wanted: NDArray[np.bool_], top: int) -> list[list[Reason]]:
     """Return the words that count most in favour of labels.
 
     Parameters
     ----------
     model : Classifier
         A fitted classifier.
-    normalised : sequence of str, length n_posts
-        Posts that went through `normalise`.
+    tokens : TokenBatch
+        Posts tokenised by ``model.tokenizer``.
     wanted : ndarray of bool, shape (n_posts, n_labels)
         The labels to explain.
     top : int
@@ -164,7 +164,7 @@ def reasons(model: "Classifier", normalised: Sequence[str], wanted: NDArray[np.b
     list of list of Reason, length n_posts
         Label, word and contribution. Contributions are above zero; each label's largest comes first.
     """
-    found = contributions(model, model.tokenizer(normalised))
+    found = contributions(model, tokens)
     explanations = []
     for (words, values), marked in zip(found.of_posts(), wanted, strict=True):
         chosen: list[Reason] = []

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from models import Classifier
 from models.config import Calibration, Features, Label, LabelSet, ModelConfig, Thresholds
 from models.errors import InputError
 from models.fitting import TrainingTokens
+from models.text import normalise
 from models.tokens import TokenBatch
 
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
@@ -98,6 +99,26 @@ def model_config(**changes: Any) -> ModelConfig:
     thresholds = Thresholds(cautious=0.1)  # for which a hundred ordinary posts are enough
     sections = {"labels": labels, "features": features, "calibration": Calibration(folds=3), "thresholds": thresholds}
     return ModelConfig(**{**sections, **changes})
+
+
+class StandIn:
+    """Stands in for a classifier in tests of scoring; its tokenizer makes each normalised text one token."""
+
+    @property
+    def tokenizer(self) -> "StandIn":
+        return self
+
+    def read(self, texts: Sequence[str]) -> TokenBatch:
+        """Stand in for `models.tokens.PostTokenizer.read`."""
+        return TokenBatch.from_lists([[normalise(text)] for text in texts])
+
+    def answers(self, texts: list[str]) -> np.ndarray:
+        """Return the probabilities of normalised texts."""
+        raise NotImplementedError
+
+    def predict_proba_tokens(self, tokens: TokenBatch) -> np.ndarray:
+        """Stand in for `models.Classifier.predict_proba_tokens`."""
+        return self.answers([token for (token,) in tokens.to_lists()])
 
 
 @pytest.fixture(scope="session")

@@ -115,8 +115,12 @@ def test_reasons_are_for_the_labels_wanted_and_above_zero(model):
     text = "zaxa wiku badelu gofi lu"
     (found,) = explain(model, [text], top=9)
     for_alpha, for_beta = ([(label, *pair) for pair in found[label] if pair[1] > 0] for label in model.labels)
-    assert reasons(model, [text] * 3, np.array([[1, 1], [0, 1], [0, 0]], bool), 9) == [[*for_alpha, *for_beta], for_beta, []]
-    assert reasons(model, [text], np.array([[1, 0]], bool), 1) == [for_alpha[:1]]
+    assert reasons(model, model.tokenizer.read([text] * 3), np.array([[1, 1], [0, 1], [0, 0]], bool), 9) == [
+        [*for_alpha, *for_beta],
+        for_beta,
+        [],
+    ]
+    assert reasons(model, model.tokenizer.read([text]), np.array([[1, 0]], bool), 1) == [for_alpha[:1]]
 
 
 @pytest.fixture(scope="module")

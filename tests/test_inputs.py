@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time
 
 import numpy as np
 import pytest
+from conftest import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -419,7 +420,7 @@ def test_batches_are_bounded_and_lose_nothing(rows, most_posts, most_chars):
         assert sum(len(post.text) for post in scored[:-1]) < most_chars
 
 
-class Fake:
+class Fake(StandIn):
     """A model that gives every text a different answer."""
 
     labels = ["alpha", "beta"]
@@ -429,13 +430,14 @@ class Fake:
     def __init__(self):
         self.asked = []
 
-    def predict_proba_normalised(self, texts):
+    def answers(self, texts):
         self.asked += texts
         return np.array([[zlib.crc32(text.encode()) / 2**32, len(text) / 99] for text in texts], np.float32).reshape(-1, 2)
 
 
-def fake_reasons(model, texts, wanted, top):
+def fake_reasons(model, tokens, wanted, top):
     """Stand in for `models.explanation.reasons`."""
+    texts = [token for (token,) in tokens.to_lists()]
     model.asked += texts
     return [
         [(label, text, 1.0) for label, yes in zip(model.labels, row, strict=True) if yes] for text, row in zip(texts, wanted, strict=True)
@@ -449,13 +451,13 @@ def test_threshold_asked_for_decides_in_place_of_the_model_s():
     assert Options(thresholds={"beta": 1.0}).decide(Fake(), probabilities).tolist() == [[False, False], [False, False]]
 
 
-@pytest.mark.parametrize("at_a_time", [1, 9, 2**18])
-def test_each_text_with_a_label_is_explained_once_however_many_at_a_time(monkeypatch, at_a_time):
+@pytest.mark.parametrize(("at_a_time", "asked"), [(1, ["me too"] * 2), (9, ["me too"] * 2), (2**18, ["me too"])])
+def test_texts_with_a_label_are_explained_and_those_equal_once_normalised_only_once_in_one_go(monkeypatch, at_a_time, asked):
     monkeypatch.setattr(distinct, "EXPLAINED_CHARS", at_a_time)
     monkeypatch.setattr("models.explanation.reasons", fake_reasons)
     model = Fake()
-    wanted = np.array([[1, 0], [0, 0], [0, 1], [1, 0], [1, 1]], bool)
-    found = DistinctScorer(model).explain(["Me  too", "nothing", "other", "me too", "last"], wanted, 5)
+    wanted = np.array([[1, 0], [0, 0], [0, 1], [1, 0], [1, 1], [1, 0]], bool)
+    found = DistinctScorer(model).explain(["Me  too", "nothing", "other", "me too", "last", "Me  too"], wanted, 5)
     me_too = [("alpha", "me too", 1.0)]
     assert [list(reasons) for reasons in found] == [
         me_too,
@@ -463,8 +465,9 @@ def test_each_text_with_a_label_is_explained_once_however_many_at_a_time(monkeyp
         [("beta", "other", 1.0)],
         me_too,
         [("alpha", "last", 1.0), ("beta", "last", 1.0)],
+        me_too,
     ]
-    assert sorted(model.asked) == ["last", "me too", "other"]
+    assert sorted(model.asked) == ["last", *asked, "other"]
 
 
 TEXTS = ["Me too", "me too", "ME  TOO", "Me\u200b too", "", "a", "A", "b", "c", "é", "e\u0301", "\ud83d", "😀"]
@@ -481,7 +484,7 @@ def test_answers_are_those_of_the_model_however_little_is_remembered(stream, rem
             answers = scorer.score(texts)
             assert sorted(set(model.asked[asked:])) == sorted(model.asked[asked:])
             assert answers.dtype == np.float32
-            np.testing.assert_array_equal(answers, Fake().predict_proba_normalised([normalise(text) for text in texts]))
+            np.testing.assert_array_equal(answers, Fake().answers([normalise(text) for text in texts]))
             assert len(scorer._answers._new) + len(scorer._answers._old) <= max(remembered, 1)
     assert scorer.computed == len(model.asked)
 
@@ -490,6 +493,12 @@ def test_texts_that_are_equal_once_normalised_are_computed_once():
     model = Fake()
     DistinctScorer(model).score(["same  words", "other", "same words", "other"])
     assert model.asked == [normalise("same words"), "other"]
+
+
+def test_posts_that_differ_only_in_handles_and_links_around_them_are_computed_once(model):
+    scorer, texts = DistinctScorer(model), ["zaxa lu", "@somebody zaxa lu", "lu zaxa", "RT @x: ZAXA lu https://t.co/a"]
+    np.testing.assert_array_equal(scorer.score(texts), model.predict_proba(texts))
+    assert scorer.computed == 2
 
 
 def test_texts_of_earlier_batches_are_not_computed_again():

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import StandIn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ NAMES = pa.list_(pa.string())
 POSTS = [{"id": f"p{number}", "text": "LOUD" if number % 2 else "quiet " * 10 + f"\nand {SECRET}"} for number in range(5)]
 
 
-class Fake:
+class Fake(StandIn):
     """A model that marks long posts and loud posts, and remembers the texts that it was given."""
 
     labels = ["long", "loud"]
@@ -44,7 +45,7 @@ class Fake:
         self.digest_ = digest
         self.asked: list[str] = []
 
-    def predict_proba_normalised(self, texts: Sequence[str]) -> np.ndarray:
+    def answers(self, texts: Sequence[str]) -> np.ndarray:
         assert len(set(texts)) == len(texts) > 0  # each distinct text once
         self.asked += texts
         return np.array([[min(len(text) / 100, 1), "loud" in text] for text in texts], np.float32)
@@ -324,7 +325,7 @@ def test_any_mix_of_rows_is_scored_or_rejected_in_order(files):
             file = summary.files[str(path)]
             assert (file.read, file.scored, file.rejected) == (len(rows), len(posts), len(rows) - len(posts))
             if posts:
-                scores = Fake().predict_proba_normalised(list(dict.fromkeys(normalise(text) for _, text in posts)))
+                scores = Fake().answers(list(dict.fromkeys(normalise(text) for _, text in posts)))
                 by_text = dict(zip(dict.fromkeys(normalise(text) for _, text in posts), scores.tolist(), strict=True))
                 found = [[row["prob_long"], row["prob_loud"]] for row in predictions(out, path)]
                 assert found == [by_text[normalise(text)] for _, text in posts]
@@ -524,7 +525,7 @@ def test_explanations_are_the_model_s_for_the_labels_decided_and_for_review(tmp_
     probabilities = saved.predict_proba(texts)
     named = saved.decide(probabilities) | ((probabilities >= np.float32(0.2)) & (probabilities <= np.float32(0.6)))
     assert 0 < named.any(axis=1).sum() < 36
-    expected = reasons(saved, [normalise(text) for text in texts], named, 5)
+    expected = reasons(saved, saved.tokenizer.read(texts), named, 5)
     rows = predictions(tmp_path / "out")
     assert list(rows[0])[-4:] == ["labels", "review", "explanation", "model"]
     if form == "csv":
@@ -1032,10 +1033,10 @@ def test_truncated_gzip_keeps_the_rows_before_and_the_other_files(tmp_path, sour
 
 def test_unexpected_error_does_not_tell_the_text(tmp_path):
     class Broken(Fake):
-        def predict_proba_normalised(self, texts: Sequence[str]) -> np.ndarray:
+        def answers(self, texts: Sequence[str]) -> np.ndarray:
             if any(SECRET in text for text in texts):
                 raise RuntimeError(f"cannot score {texts}")
-            return super().predict_proba_normalised(texts)
+            return super().answers(texts)
 
     source = write_rows(tmp_path / "in.jsonl", [{"id": "1", "text": SECRET + "x" * 150}, *[{"id": "2", "text": "fine"}] * 9])
     with pytest.raises(IncompleteError, match=r"in\.jsonl, from row 1: RuntimeError while scoring; please report this bug") as caught:

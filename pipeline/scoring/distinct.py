@@ -1,15 +1,15 @@
 """Score each distinct text only once, because a real stream of posts consists mostly of repetitions."""
 
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Probabilities
+from models.arrays import Int64s, Probabilities
 from models.cache import BoundedCache
-from models.text import normalise
+from models.tokens import TokenBatch
 
 if TYPE_CHECKING:
     from models import Classifier
@@ -20,11 +20,19 @@ REMEMBERED_CHARS = 500  # maximum length of a cached text
 EXPLAINED_CHARS = 2**18  # characters of text to explain at a time, which bounds memory
 
 
+def _distinct(tokens: TokenBatch) -> tuple[Int64s, list[int]]:
+    """Return the first of all posts that have the same tokens, and for each post the place of its first among these."""
+    codes, bounds = tokens.codes.tobytes(), (tokens.offsets * tokens.codes.itemsize).tolist()
+    places: dict[bytes, int] = {}
+    of_posts = [places.setdefault(codes[start:stop], len(places)) for start, stop in pairwise(bounds)]
+    return np.unique(np.array(of_posts, np.int64), return_index=True)[1], of_posts
+
+
 class DistinctScorer:
     """Score texts with a model and a cache.
 
-    The results for at least the last `REMEMBERED` / 2 short raw texts are cached. Texts in one batch that are equal after
-    normalisation are also scored only once.
+    The results for at least the last `REMEMBERED` / 2 short raw texts are cached. Texts in one batch that have the same tokens are
+    also scored only once.
 
     Parameters
     ----------
@@ -55,7 +63,7 @@ class DistinctScorer:
         texts : sequence of str, length n_posts
             Raw posts.
         wanted : ndarray of bool, shape (n_posts, n_labels)
-            The labels to explain; texts that are equal after normalisation must have equal rows.
+            The labels to explain; texts that have the same tokens must have equal rows.
         top : int
             Maximum number of words per label.
 
@@ -66,18 +74,21 @@ class DistinctScorer:
         """
         from models.explanation import reasons
 
-        normalised = {row: normalise(texts[row]) for row in np.flatnonzero(wanted.any(axis=1)).tolist()}
-        row_of = {text: row for row, text in normalised.items()}
-        answers: dict[str, list[Reason]] = {}
+        row_of = {texts[row]: row for row in np.flatnonzero(wanted.any(axis=1)).tolist()}
+        answers: dict[str, Sequence[Reason]] = {}
         before = accumulate(map(len, row_of), initial=0)
         for _, few in groupby(zip(row_of, before, strict=False), lambda pair: pair[1] // EXPLAINED_CHARS):
             part = [text for text, _ in few]
-            answers |= zip(part, reasons(self.model, part, wanted[[row_of[text] for text in part]], top), strict=True)
-        return [answers[normalised[row]] if row in normalised else () for row in range(len(texts))]
+            tokens = self.model.tokenizer.read(part)
+            first, places = _distinct(tokens)
+            rows = [row_of[part[number]] for number in first.tolist()]
+            found = reasons(self.model, tokens.take(first), wanted[rows], top)
+            answers |= zip(part, (found[place] for place in places), strict=True)
+        return [answers.get(text, ()) for text in texts]
 
     def _compute(self, texts: list[str]) -> list[bytes]:
-        normalised = [normalise(text) for text in texts]
-        place = {text: number for number, text in enumerate(dict.fromkeys(normalised))}
-        self.computed += len(place)
-        probabilities = self.model.predict_proba_normalised(list(place))
-        return [probabilities[place[form]].tobytes() for form in normalised]
+        tokens = self.model.tokenizer.read(texts)
+        first, places = _distinct(tokens)
+        self.computed += len(first)
+        rows = [row.tobytes() for row in self.model.predict_proba_tokens(tokens.take(first))]
+        return [rows[place] for place in places]
