@@ -130,6 +130,33 @@ def test_what_scores_get_wrong_is_what_the_model_says(released, text, label, sai
     assert f"{released.predict_proba([text])[0, released.labels.index(name)]:.2f}" == said
 
 
+def test_page_on_thresholds_says_what_the_operating_points_of_the_released_model_cost(released):
+    page = read("how_to/choose_thresholds.md")
+    found = re.findall(r"^\| `(\w+)` \|" + r" ([\d.]+: \d+, \d+) \|" * 4 + r" ([\d.]+) % \|$", page, re.MULTILINE)
+    rows = {name: tuple(costs) for name, *costs in found}
+    points = released.description_["operating_points"]
+    assert rows.keys() == points.keys()
+    for name, point in points.items():
+        costs = [(point["thresholds"][label], point["labels"][label]) for label in released.labels]
+        said = [f"{threshold:.2f}: {cost['recall'] * 100:.0f}, {cost['precision'] * 100:.0f}" for threshold, cost in costs]
+        assert rows[name] == (*said, f"{point['false_alarms'] * 100:.1f}")
+        assert f"{point['ordinary']:,} ordinary posts" in page
+    assert f"on the {released.description_['training_data']['posts']:,} posts that it was trained on" in page
+
+
+def test_page_on_scoring_shows_what_is_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page = read("how_to/score_files.md")
+    (shown,) = re.findall(r"^model .*\n(?:.+\n)+?scores .*\n", page, re.MULTILINE)
+    given, options = re.search(r"`score\.py (.*) --out runs/night (.*?)`", page).groups()
+    arguments = ["score", *shlex.split(f"{given} {options}"), "--workers", "1", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(command_line(disclosure.COMMANDS), arguments)
+    assert done.exit_code == 0
+    assert shown.startswith(done.stderr.splitlines(keepends=True)[0])
+    counts = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert counts == [line for line in shown.splitlines() if line.startswith("  ")]
+
+
 # ---- command lines ----
 
 

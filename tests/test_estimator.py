@@ -119,7 +119,7 @@ def test_a_config_and_its_parameters_say_the_same():
 def test_a_model_fitted_again_is_the_parameters_and_no_longer_the_released_one(starter):
     texts, _, names, groups = starter
     model = Classifier.released()
-    released, asked = model.digest_, {"network": None, "label_set": None, "folds": 2, "char_ngrams": None, "C": 0.5}
+    released, asked = model.digest_, {"network": None, "label_set": None, "folds": 2, "char_ngrams": None, "ordinary": None, "C": 0.5}
     again = model.set_params(**asked).fit(texts, names, groups)
     assert again.digest_ != released
     assert not hasattr(again, "description_")
@@ -341,7 +341,6 @@ def test_a_pickled_model_is_the_loaded_one():
     assert (again.digest_, again.description_) == (model.digest_, model.description_) == before
 
 
-@pytest.mark.filterwarnings("ignore::models.errors.NormaliserWarning")
 def test_thresholds_that_are_set_are_pickled_and_saved_under_another_digest(tmp_path):
     model = Classifier.released()
     before = model.digest_
@@ -353,7 +352,6 @@ def test_thresholds_that_are_set_are_pickled_and_saved_under_another_digest(tmp_
     assert model.thresholds_.tolist() == [0.5] * 4
 
 
-@pytest.mark.filterwarnings("ignore::models.errors.NormaliserWarning")
 def test_thresholds_that_do_not_fit_or_would_change_unnoticed_are_refused(refused):
     model = Classifier.released()
     for wrong in ([0.5] * 3, [[0.5] * 4], [0.5, 0.5, 0.5, float("nan")], {"assault": 0.5}):
