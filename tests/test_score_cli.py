@@ -111,7 +111,7 @@ def test_library_does_the_same(scored, folder, tmp_path):
     assert part.read_bytes() == other.read_bytes()
 
 
-USES = r"model    released with version [\d.]+ \({}\), trained mostly on English tweets of 2017; see {}/README\.md\n"
+USES = r"model    released with version [\d.]+ \({}\), trained on English tweets and invented posts; see {}/README\.md\n"
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def _folder(model: str, *, quiet: bool) -> Path:
     folder = model_folder(model, Tracking())
     if is_released(model) and not quiet:
         digest, _ = read_description(folder)
-        about = f"released with version {__version__} ({digest[:12]}), trained mostly on English tweets of 2017"
+        about = f"released with version {__version__} ({digest[:12]}), trained on English tweets and invented posts"
         print(f"model    {about}; see {folder / 'README.md'}", file=sys.stderr)
     return folder
 
