@@ -77,7 +77,7 @@ def test_a_missing_cell_among_joined_names_means_no_label(tmp_path):
         (pd.concat([POSTS, POSTS[["text"]]], axis=1), ("posts", "'text'", "rename")),
         (POSTS.assign(labels=["assault", "assault; none", ""]), ("posts, row 2", "unknown label 'none'")),
         (POSTS.assign(labels=[["assault"], ["asault"], []]), ("posts, row 2", "did you mean 'assault'?")),
-        (POSTS.iloc[:0], ("posts", "empty")),
+        (POSTS.iloc[:0], ("posts", "has no rows")),
         ({"train": [1]}, ("posts['train']", "DataFrame", "list")),
         ({"notes": POSTS}, ("no split named train",)),
     ],
