@@ -287,7 +287,8 @@ def test_without_groups_each_post_is_an_author():
 
 def test_too_few_authors_are_an_input_error():
     with pytest.raises(
-        InputError, match=r"in 1 of the 3 posts by 2 authors; lower word_min_df or min_authors \(under features in a config\)"
+        InputError,
+        match=r"in at least 1 of the 3 posts by at least 2 authors; lower word_min_df or min_authors \(under features in a config\)",
     ):
         TfidfFeatures(2, (2, 5), 1, 1, min_authors=2).fit(encode([["me"]] * 3), np.zeros(3, np.int64))
 
@@ -317,7 +318,7 @@ def test_nothing_in_the_vocabulary_looks_private(posts):
 
 
 def test_only_private_tokens_are_an_input_error():
-    with pytest.raises(InputError, match=r"in 1 of the 2 posts and may be shown \(private='drop'\)"):
+    with pytest.raises(InputError, match=r"in at least 1 of the 2 posts and may be shown \(private='drop'\)"):
         TfidfFeatures(2, (2, 5), 1, 1, private="drop").fit(encode([["kevin"], ["2017"]]))
 
 

@@ -306,7 +306,7 @@ def test_results_of_another_machine_are_told_and_kept(run, posts, tmp_path, caps
         json.dumps({"data": posts.digest, "peers": {"old": ROW, "other": ROW | {"machine": "Z80"}}})
     )
     assert list(run("most_frequent")) == ["old", "other", "most_frequent"]
-    assert f"warning: {kept}: holds results from another machine (Z80, not {peers.machine()}): " in capsys.readouterr().err
+    assert f"warning: {kept}: holds results from another machine (Z80, not {peers.machine()}); " in capsys.readouterr().err
     kept.write_text(json.dumps({"data": posts.digest, "peers": {"old": ROW, "same": ROW | {"machine": peers.machine()}}}))
     run("most_frequent")
     monkeypatch.setattr(peers, "PEERS", {})
