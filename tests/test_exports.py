@@ -91,6 +91,7 @@ class TestExports:
             "author": "ann",
             "created_at": "2017-10-16",
             "source": None,
+            "weight": 1,
         }
 
     def test_label_studio_with_several_questions(self, read):
