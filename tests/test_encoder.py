@@ -52,7 +52,9 @@ def test_encoder_learns_what_tells_the_labels(tiny, tmp_path):
 
 def test_same_seed_gives_the_same_scores(tiny, tmp_path):
     texts, _ = texts_of(9)
-    first, again, other = (taught(tiny, tmp_path / "kept", epochs=1, seed=seed).decision_function(texts) for seed in (1, 1, 2))
+    first, again, other = (
+        taught(tiny, tmp_path / str(number), epochs=1, seed=seed).decision_function(texts) for number, seed in enumerate((1, 1, 2))
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
 

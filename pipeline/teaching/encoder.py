@@ -28,7 +28,7 @@ class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be m
     def __init__(self, encoder: nn.Module, n_targets: int) -> None:
         super().__init__()
         self.encoder = encoder
-        # Dropout inside the encoder takes a fifth of the time and made no difference.
+        # Dropout inside the encoder would take a fifth of the time; only the head has it.
         for module in encoder.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0
@@ -48,6 +48,8 @@ class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be m
 class Encoder:
     """Fine-tunes a pretrained encoder whose weights are safetensors in a folder or on the Hugging Face hub.
 
+    If the processor can, the encoder computes in bfloat16, which is faster.
+
     Parameters
     ----------
     pretrained : str or Path
@@ -66,8 +68,6 @@ class Encoder:
         Longer posts are truncated.
     threads : int
         Threads for torch; results with other numbers differ in their last bits.
-
-    Where the processor can, the encoder computes in bfloat16, which is several times as fast.
 
     Raises
     ------
@@ -195,7 +195,8 @@ class Encoder:
             state = load_file(kept)
             for name, parameter in self.network.named_parameters():
                 parameter.data.copy_(state[name])
-                optimiser.state[parameter] = {key: state[f"{key} of {name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                if f"step of {name}" in state:  # a layer that is not used, such as BERT's pooler, has none
+                    optimiser.state[parameter] = {key: state[f"{key} of {name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
             return int(state["step"])
         except (SafetensorError, KeyError):
             raise InputError(
