@@ -38,6 +38,8 @@ def read_chunk(chunk: str) -> str:
     """
     if chunk.isalpha() and chunk.isascii():
         return read_word(chunk.lower())
+    if chunk[:1] == "#" and (tag := _ONLY_TAG.fullmatch(chunk)):
+        return " ".join(f"{with_words(tag)}{tag[2]}".split())
     if ordinary := _ORDINARY.fullmatch(chunk):
         before, word, after = ordinary.groups()
         word = word.lower()
@@ -46,8 +48,6 @@ def read_chunk(chunk: str) -> str:
         return URL
     if handle := _ONLY_HANDLE.fullmatch(chunk):
         return f"{handle[1]} {USER} {handle[2]}".strip()
-    if tag := _ONLY_TAG.fullmatch(chunk):
-        return " ".join(f"{with_words(tag)}{tag[2]}".split())
     lower = chunk.lower()
     return lower if _is_compound(lower) else _read_odd(chunk)
 
@@ -56,7 +56,8 @@ def _is_compound(lower: str) -> bool:
     """Return whether a chunk is ordinary words or numbers with punctuation between them ("he/she", "self-esteem,")."""
     if not _COMPOUND.fullmatch(lower) or ":/" in lower:
         return False
-    return all(read_word(part) == part for part in _LETTERS.findall(lower)) and not unmask(lower.strip(EDGES))
+    core = lower.strip(EDGES)
+    return all(read_word(part) == part for part in _LETTERS.findall(lower)) and (core.isalpha() or not unmask(core))
 
 
 def _read_odd(chunk: str) -> str:

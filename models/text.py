@@ -94,7 +94,9 @@ def with_straight_marks(text: str) -> str:
 
 def is_plain(text: str) -> bool:
     """Return whether `_repair` would leave a text unchanged."""
-    return text.isascii() and text.isprintable() and ("&" not in text or html.unescape(text) == text) and not maybe_markup(text)
+    if not (text.isascii() and text.isprintable()):
+        return False
+    return ("&" not in text or html.unescape(text) == text) and ("<" not in text or not maybe_markup(text))
 
 
 def _repair(text: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain, compress, filterfalse
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -145,10 +145,14 @@ _BEGINNING = {chr(code): pack(chr(code)) for code in range(127)} | {"": 0}
 
 
 class _Codes(dict[str, int]):
-    """The code of each token; a new one gets the next."""
+    """The code of each token; a new one gets the next, which is its place in `tokens`."""
+
+    def __init__(self) -> None:
+        self.tokens = list[str]()
 
     def __missing__(self, token: str) -> int:
         code = self[token] = len(self)
+        self.tokens.append(token)
         return code
 
 
@@ -207,10 +211,10 @@ class PostTokenizer:
             norm = vocab.strings["NORM"]
             vocab.lex_attr_getters = {norm: vocab.lex_attr_getters[norm]}
         tokenizer: Any = self._nlp.tokenizer
-        rules = tokenizer.rules if self.pipeline == "blank" else {}
-        self._special = {"via", *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in rules)}
+        self._exceptions = tokenizer.rules if self.pipeline == "blank" else {}
+        self._special = {"via", *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in self._exceptions)}
         self._tokens = _Codes()  # code of each token seen so far
-        self._codes: dict[str, tuple[int, ...]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
+        self._codes: dict[str, Sequence[int]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
         self._table = ChunkTable()  # the same of chunks of raw posts
         self._templates: dict[str, list[int] | None] = {}
 
@@ -274,23 +278,24 @@ class PostTokenizer:
 
     def _learn_raw(self, chunks: list[str]) -> None:
         """Learn chunks of raw posts: words with the usual punctuation around them by themselves, others as they are read."""
-        codes, known, others = list[tuple[int, ...]](), list[int](), dict[int, str]()
+        codes, known, others = list[Sequence[int]](), list[int](), dict[int, str]()
+        tokens, meant, special, bare = self._tokens, meanings(), self._special, self.attribute == "ORTH"
         for before, word, after in _WORDS.findall("\n".join(chunks).lower()):
-            found = None
-            if word and word not in meanings() and not THRICE.search(word):
-                found = self._by_template(f"{before}{_SOME_WORD}{after}", [word])
+            found: Sequence[int] | None = None
+            if word and word not in meant and word not in special and not THRICE.search(word):
+                found = [tokens[word]] if bare and not (before or after) else self._by_template(f"{before}{_SOME_WORD}{after}", [word])
             if found is None:
                 others[len(codes)] = read_chunk(chunks[len(codes)])
             codes.append(found or ())
             known.append(_BEGINNING[before or word[:1]])
         pieces = [reading.replace(MARK, " ").split() for reading in others.values()]
-        self._learn(sorted(set().union(*pieces) - self._codes.keys()))
+        self._learn(chain.from_iterable(pieces))
         for (number, reading), split in zip(others.items(), pieces, strict=True):
             codes[number] = tuple(chain.from_iterable(map(self._codes.__getitem__, split)))
             known[number] = facts(reading)
         self._table.add(codes, known)
 
-    def _by_template(self, template: str, words: list[str]) -> tuple[int, ...] | None:
+    def _by_template(self, template: str, words: list[str]) -> Sequence[int] | None:
         """Return the codes of a chunk without asking spaCy, or None if that is not safe.
 
         spaCy's rules treat all words of three letters or more alike, except those in its exceptions. So it splits all chunks alike that
@@ -301,10 +306,8 @@ class PostTokenizer:
         template : str
             The chunk with `_SOME_WORD` in place of each such word.
         words : list of str
-            These words.
+            These words, none of them in `_special`.
         """
-        if not self._special.isdisjoint(words):
-            return None
         if template not in self._templates:
             tokens = [token.text for token in self._nlp.tokenizer(template)]
             apart = self.attribute == "ORTH" and tokens.count(_SOME_WORD) == len(words)
@@ -312,7 +315,7 @@ class PostTokenizer:
         if (codes := self._templates[template]) is None:
             return None
         following = iter(words)
-        return tuple([self._tokens[next(following)] if code < 0 else code for code in codes])
+        return [self._tokens[next(following)] if code < 0 else code for code in codes]
 
     def _by_chunk(self, texts: Iterable[str]) -> tuple[Int64s, Int64s]:
         """Return the codes of normalised posts, and the number of tokens of each.
@@ -320,7 +323,7 @@ class PostTokenizer:
         The tokenizer never looks beyond a chunk between white space, so chunks can be remembered.
         """
         posts = [_without_long_chunks(without_edge_masks(text)).split() for text in texts]
-        self._learn(sorted(set().union(*posts) - self._codes.keys()))
+        self._learn(chain.from_iterable(posts))
         chunks = [[*chain.from_iterable(map(self._codes.__getitem__, post))] for post in posts]
         return np.fromiter(chain.from_iterable(chunks), np.int64), np.fromiter(map(len, chunks), np.int64)
 
@@ -329,14 +332,22 @@ class PostTokenizer:
         seen = np.zeros(len(self._tokens), bool)
         seen[codes] = True
         types = np.flatnonzero(seen)
-        tokens = [*self._tokens]
+        tokens = self._tokens.tokens
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return TokenBatch([tokens[number] for number in types.tolist()], (np.cumsum(seen) - 1)[codes], offsets)
 
     def _learn(self, chunks: Iterable[str]) -> None:
-        """Tokenise chunks of normalised posts that were not seen before, each by itself: spaCy's exceptions may match across spaces."""
-        for chunk in chunks:
-            words, codes = _LONG_WORD.findall(chunk), None
-            if words and _NO_DIGITS.fullmatch(chunk):
-                codes = self._by_template(_LONG_WORD.sub(_SOME_WORD, chunk), words)
-            self._codes[chunk] = codes or tuple([self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk)])
+        """Tokenise the new ones among chunks of normalised posts, each by itself: spaCy's exceptions may match across spaces."""
+        for chunk in filterfalse(self._codes.__contains__, chunks):
+            self._codes[chunk] = self._without_spacy(chunk) or [self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk)]
+
+    def _without_spacy(self, chunk: str) -> Sequence[int] | None:
+        """Return the codes of a chunk of a normalised post if it is certain how spaCy would split it, or None."""
+        if self.attribute != "ORTH":
+            return None
+        if _WHOLE.fullmatch(chunk):  # spaCy looks up its exceptions first, and splits nothing else that matches
+            return None if chunk in self._exceptions else [self._tokens[chunk]]
+        words = _LONG_WORD.findall(chunk)
+        if words and _NO_DIGITS.fullmatch(chunk) and self._special.isdisjoint(words):
+            return self._by_template(_LONG_WORD.sub(_SOME_WORD, chunk), words)
+        return None

@@ -14,6 +14,7 @@ _COMMON = 5_000  # a word of one or two letters that is less common is not taken
 _GLUED = 2.3  # maximum cost per letter of words that are written together
 _LONGEST = 18  # maximum number of letters of one of these words
 _LONGEST_TAG = 60
+_BEGINNINGS = (4, 6)  # numbers of letters after which a search looks whether a known word begins with them
 
 
 @cache
@@ -32,7 +33,7 @@ def masked_words() -> dict[str, int]:
 
 @cache
 def _costs() -> dict[str, float]:
-    """Return the negative log probability of each known word by Zipf's law, and infinity for the mere beginnings of known words."""
+    """Return the negative log probability of each known word by Zipf's law, and infinity for mere beginnings of `_BEGINNINGS` letters."""
     known = ranks()
     scale = math.log(len(known))
     costs = {
@@ -40,7 +41,7 @@ def _costs() -> dict[str, float]:
         for word, rank in known.items()
         if len(word) <= _LONGEST and (rank <= _COMMON or len(word) > 2) and (len(word) > 1 or word in "ai")
     }
-    return dict.fromkeys((word[:stop] for word in costs for stop in range(1, len(word))), math.inf) | costs
+    return dict.fromkeys((word[:letters] for letters in _BEGINNINGS for word in costs), math.inf) | costs
 
 
 @lru_cache(maxsize=20_000)
@@ -60,11 +61,12 @@ def words_in(letters: str) -> tuple[str, ...]:
     for start, before in enumerate(least):
         if before == math.inf:
             continue
-        for stop in range(start + 1, len(letters) + 1):
+        for stop in range(start + 1, min(start + _LONGEST, len(letters)) + 1):
             cost = costs.get(letters[start:stop])
-            if cost is None:  # no known word begins with these letters
-                break
-            if before + cost < least[stop]:
+            if cost is None:
+                if stop - start in _BEGINNINGS:  # no known word begins with these letters
+                    break
+            elif before + cost < least[stop]:
                 least[stop], begins[stop] = before + cost, start
     if least[-1] > _GLUED * len(letters):
         return ()
