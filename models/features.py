@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.arrays import Int64s
+from models.arrays import Float32s, Int64s
 from models.errors import InputError
 from models.ngrams import CharacterCounter, WordCounter, count_pairs, learn_characters, learn_words, look_up, post_of_token
 from models.privacy import may_show_characters, may_show_token, may_show_words
@@ -206,18 +206,29 @@ class TfidfFeatures:
             weighted.append(counts)
         return _beside(weighted)
 
-    def transform_in_chunks(self, X: TokenBatch) -> Iterator[sparse.csr_matrix]:
-        """Yield the rows of ``transform(X)``, at most 512 at a time, so that they stay in the processor's cache.
+    def dot(self, X: TokenBatch, weights: Float32s) -> Float32s:
+        """Return ``transform(X) @ weights``, but for the order in which the last bits are summed, in less time.
 
         Parameters
         ----------
         X : TokenBatch
-            Posts.
+            Posts. They are weighed 512 at a time, so that they stay in the processor's cache.
+        weights : ndarray of float32, shape (n_features, n_columns)
+
+        Returns
+        -------
+        ndarray of float32, shape (n_posts, n_columns)
+            A post's sums are bit-for-bit the same in any batch.
         """
+        ends = np.cumsum([len(block.vocabulary) for block in self._blocks])
+        sums = []
         for counted in zip(*(block.count_in_chunks(X, _CHUNK) for block in self._blocks), strict=True):
-            for counts, (_, idf) in zip(counted, self._parts(), strict=True):
+            total = np.float32(0)
+            for counts, (_, idf), part in zip(counted, self._parts(), np.split(weights, ends[:-1]), strict=True):
                 _weight(counts, idf)
-            yield _beside(list(counted))
+                total = total + counts @ part
+            sums.append(total)
+        return np.concatenate(sums)
 
     def of_words(self, types: list[str]) -> sparse.csr_matrix:
         """Return the n-grams of single words, shape (n_types, n_words + n_character_ngrams), where n_words counts word 1-grams only.

@@ -69,7 +69,7 @@ class Scorers:
 
     def decision_function(self, tokens: TokenBatch) -> Float64s:
         """Return the scores of the linear model, followed by those of the network, shape (n_posts, n_scores)."""
-        linear = np.concatenate([part @ self._weights for part in self.features.transform_in_chunks(tokens)])
+        linear = self.features.dot(tokens, self._weights)
         scores = [linear[:, : len(self.linear.intercept_)] + self.linear.intercept_]
         if self.network:
             scores.append(self.network.decision_function(tokens, self.features.of_words))

@@ -125,21 +125,22 @@ def test_tokens_that_are_remembered_or_forgotten_count_as_new_ones_do(monkeypatc
 
 @given(train=corpora, test=corpora, char_ngrams=st.sampled_from([None, (1, 2), (2, 5)]), chunk=st.sampled_from([1, 3, 512]))
 @settings(deadline=None)
-def test_chunks_have_the_bits_of_the_whole(train, test, char_ngrams, chunk):
+def test_weighted_sums_are_those_of_the_whole_and_have_the_same_bits_in_any_batch(train, test, char_ngrams, chunk):
     if (ours := fit_or_none(TfidfFeatures(2, char_ngrams, 1, 1), train)) is None:
         return
     posts = encode([*test, ["me"] * 9, []])
+    weights = np.random.default_rng(0).normal(size=(len(ours.idf_), 8)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "_CHUNK", chunk)
-        found = sparse.vstack(list(ours.transform_in_chunks(posts)), "csr")
-    whole = ours.transform(posts)
-    for name in ("data", "indices", "indptr"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+        found = ours.dot(posts, weights)
+    np.testing.assert_allclose(found, ours.transform(posts) @ weights, atol=1e-5)
+    each = [ours.dot(posts.take(np.array([number])), weights) for number in range(len(posts))]
+    np.testing.assert_array_equal(found, np.concatenate(each))
 
 
-def test_a_batch_without_posts_is_one_empty_chunk():
-    (chunk,) = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS)).transform_in_chunks(encode([]))
-    assert chunk.shape[0] == 0
+def test_weighted_sums_of_no_posts_are_an_empty_array():
+    ours = TfidfFeatures(word_min_df=1, char_min_df=1).fit(encode(POSTS))
+    assert ours.dot(encode([]), np.ones((len(ours.idf_), 8), np.float32)).shape == (0, 8)
 
 
 def test_types_that_no_selected_post_holds_change_nothing():
