@@ -472,14 +472,14 @@ def test_the_command_shows_a_table(corpus, made, tmp_path, capsys):
 
 
 def shipped():
-    return rows_of(FOLDER / "metoo2017.csv")
+    return rows_of(FOLDER / "posts.csv")
 
 
 def test_shipped_annotations_are_hashes_and_small():
     rows = shipped()
     keys = [row[f"hash_v{FORM}"] for row in rows]
     assert keys == sorted(set(keys))
-    assert (FOLDER / "metoo2017.csv").stat().st_size < 1_000_000
+    assert (FOLDER / "posts.csv").stat().st_size < 3_000_000
     known = {label.name for label in load_config([ROOT / "configs/experiments/extended.yaml"]).labels.labels}
     for row in rows:
         assert re.fullmatch(r"[0-9a-f]{32}", row.pop(f"hash_v{FORM}"))
@@ -503,8 +503,9 @@ def test_the_data_card_counts_what_is_shipped():
 
 @needs_corpora
 def test_shipped_annotations_are_those_of_the_corpus(tmp_path):
-    make([str(SHARED / "metoo2017")], tmp_path / "made.csv")
-    assert (tmp_path / "made.csv").read_bytes() == (FOLDER / "metoo2017.csv").read_bytes(), "make them again"
+    more = [f"train={SHARED / name / 'train.jsonl'}" for name in ("metoo2017_rest", "platforms")]
+    make([str(SHARED / "metoo2017"), *more], tmp_path / "made.csv")
+    assert (tmp_path / "made.csv").read_bytes() == (FOLDER / "posts.csv").read_bytes(), "make them again"
 
 
 @needs_corpora
