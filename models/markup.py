@@ -35,7 +35,7 @@ def _link(words: str, target: str) -> str:
 
 
 def maybe_markup(text: str) -> bool:
-    """Return whether a text may contain HTML, by a quick look."""
+    """Take a quick look, and return whether a text may contain HTML."""
     return "<" in text and bool(_MAYBE_TAG.search(text))
 
 

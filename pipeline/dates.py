@@ -113,7 +113,7 @@ class Dates:
         return possible[0] if len(possible) == 1 else None
 
     def settled(self, found: Iterable[Found]) -> list[str | None]:
-        """Return the dates in ISO 8601; None for those that were not given, cannot be read, or may be of either order.
+        """Return the dates in ISO 8601; None for those that were not given, cannot be read, or could be in either order.
 
         Parameters
         ----------

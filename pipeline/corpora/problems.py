@@ -33,7 +33,7 @@ class Problems:
         self._found: dict[str, _Problem] = {}
 
     def add(self, row: int, kind: str, message: str, rows: int = 1) -> None:
-        """Note a problem of a row.
+        """Note a problem with a row.
 
         Parameters
         ----------

@@ -55,7 +55,7 @@ class Reader:
     weights : mapping of str to float, optional
         How much the posts of a source count, by the value of their column ``source``; others count 1.
     unsure : float, optional
-        How much posts count whose column ``unsure`` is true.
+        How much a post counts if its column ``unsure`` is true.
 
     Attributes
     ----------

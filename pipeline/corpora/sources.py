@@ -71,7 +71,7 @@ def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> d
         A mapping, such as a ``DatasetDict``, has the splits as its keys.
     reader : Reader
     passed_over : list of str
-        List to which the names of tables are appended that are not named after a split.
+        List that receives the names of tables that are not named after a split.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str 
     reader : Reader
         Turns rows into records, and counts what occurs in all sources.
     passed_over : list of str
-        List to which files and splits are appended that are not named after train, validation or test.
+        List that receives the files and splits that are not named after train, validation or test.
 
     Returns
     -------

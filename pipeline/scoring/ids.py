@@ -25,7 +25,7 @@ class Ids:
 
     @property
     def repeated(self) -> int:
-        """Number of posts whose id an earlier post of the shard has."""
+        """Number of posts that share an id with an earlier post of the shard."""
         return self._times.total() - len(self._times)
 
     @property

@@ -129,7 +129,7 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     kinds = {field.name: field.dataType for field in frame.schema.fields}
     for column in wanted:
         if column not in kinds:
-            raise InputError(f"the data frame has no column {column!r} among its {len(kinds)}; correct the column's name")
+            raise InputError(f"the data frame has no column {column!r} among its {len(kinds)} columns; correct the column's name")
     nothing = sql.lit(None).cast("string")
     identifier, text, *kept = (sql.col(_quoted(column)) for column in wanted)
     kind, has_text = kinds[options.id_column], isinstance(kinds[options.text_column], types.StringType)

@@ -37,7 +37,7 @@ def _registry() -> Iterator[None]:
 
 
 def find_version(name: str, digest: str) -> str:
-    """Return the newest version of a registered model that is the model with this digest.
+    """Return the newest version of a registered model that has this digest.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def register_version(name: str, model_id: str, digest: str, about: str, metrics:
     Parameters
     ----------
     name : str
-        Name of the registered model, which is created if need be.
+        Name of the registered model, which is created if necessary.
     model_id : str
         Id of the logged model.
     digest : str
