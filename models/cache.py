@@ -16,8 +16,8 @@ Table = TypeVar("Table")
 class BoundedCache(Generic[Value]):
     """Remember the results for at least the last `limit` / 2 distinct strings, and for at most `limit`.
 
-    Results are kept in two generations. When the new generation is full, it becomes the old one, and results of the previous old
-    one are dropped unless they were looked up again in the meantime.
+    Results are kept in two generations. When the new generation is full, it becomes the old one. The previous old generation is dropped,
+    except for results that were looked up again in the meantime.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ class TfidfFeatures:
     private : {"keep", "drop"}
         Whether to learn n-grams from tokens that look like names, handles, links or numbers. With "drop", no n-gram is such a token,
         contains one or was learned from one. N-grams that such tokens share with other words are kept, and their weights are learned
-        from both (English only, see `models.privacy`).
+        from both (English only; see `models.privacy`).
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ def maybe_markup(text: str) -> bool:
 
 
 def strip_markup(text: str) -> str:
-    """Remove HTML: tags that end a line or paragraph become spaces, and other tags, and whole scripts, styles and comments, vanish.
+    """Remove HTML: all tags, scripts, styles and comments; a tag that ends a line or paragraph becomes a space.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def canonical(name: str) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Return whether a cell holds no value, however its format writes that."""
+    """Return whether a cell is empty, however its format shows that."""
     if isinstance(value, str):
         return value.strip().casefold() in _UNSET
     return value is None or (isinstance(value, float) and math.isnan(value))

@@ -42,7 +42,7 @@ class Problems:
         kind : str
             Problems of one kind are counted together.
         message : str
-            What is wrong and how to mend it; the first one of each kind is shown.
+            What is wrong and how to fix it; the first one of each kind is shown.
         rows : int
             How many rows have it.
         """

@@ -108,7 +108,7 @@ class Reader:
         Raises
         ------
         InputError
-            If rows cannot be used. The message names all kinds of problems, where they are and how to mend them.
+            If rows cannot be used. The message names all kinds of problems, where they are and how to fix them.
         """
         problems, sound, stem = Problems(origin), list[Row](), self.stem(stem)
         for row in rows:

@@ -96,7 +96,7 @@ def estimate_prevalence(
         Confidence of the intervals, such as 0.95.
     min_positives : int
         A label gets no estimate if fewer labelled posts have it, or lack it. With 6 expected positives, 95 % intervals cover
-        the true share as often as they should, see ``benchmarks/prevalence.py``.
+        the true share as often as they should; see ``benchmarks/prevalence.py``.
     months_labelled, months_unlabelled : sequence of str or None, optional
         Month of each post. If given, shares are also estimated by month, each from the month's own labelled posts.
 

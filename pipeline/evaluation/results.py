@@ -261,7 +261,7 @@ class Functionality(Result):
 
 
 class Behaviour(Result):
-    """Results of behavioural cases; giving no label at all would pass `passed_by_silence`. `rate` is None without cases."""
+    """Results of behavioural cases; `passed_by_silence` is how many would pass if no label were given. `rate` is None without cases."""
 
     cases: int
     passed: int
@@ -285,9 +285,10 @@ class DataChecks(Result):
 
 
 class LabelPrevalence(Result):
-    """Share of posts with a label, see `pipeline.evaluation.prevalence.estimate_prevalence`.
+    """Share of posts with a label; see `pipeline.evaluation.prevalence.estimate_prevalence`.
 
-    `estimate` and `interval` are None if too few labelled posts have it, or lack it (`too_few`). `labelled_share` and its interval
+    `estimate` and `interval` are None if too few labelled posts have the label, or too few lack it (`too_few`). `labelled_share` and its
+    interval
     are from the labelled posts alone. `counted` and `mean_probability` are from the unlabelled ones and include the model's errors.
     """
 

@@ -344,7 +344,7 @@ def write_card(
     Raises
     ------
     InputError
-        If any input cannot be used or is of another model, or `out` cannot be written.
+        If any input cannot be used or belongs to another model, or `out` cannot be written.
     """
     digest, description, _, _ = read_model(model)
     if "training_data" not in description:

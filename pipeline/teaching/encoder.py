@@ -48,7 +48,7 @@ class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be m
 class Encoder:
     """Fine-tunes a pretrained encoder whose weights are safetensors in a folder or on the Hugging Face hub.
 
-    If the processor can, the encoder computes in bfloat16, which is faster.
+    If the processor supports bfloat16, the encoder computes in it, which is faster.
 
     Parameters
     ----------
