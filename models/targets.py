@@ -170,8 +170,7 @@ def known_author(author: Any) -> Any:
     """Return a post's author in one spelling, or None if the value names nobody.
 
     It makes no difference how the name is capitalised or spaced, whether it has a leading ``@``, or whether a number was read as text or as
-    a float. Exports
-    write ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
+    a float. Exports write ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
 
     Parameters
     ----------

@@ -21,8 +21,7 @@ class Fingerprints:
 
     Anyone who has a post can find out from them whether it was used in training. They are therefore kept in the run's folder, readable only
     by its owner, and in the run in MLflow, but never in a model that is registered, served or published. Posts of fewer than five words
-    have
-    no fingerprint, because too many people write the same.
+    have no fingerprint, because too many people write the same.
 
     Attributes
     ----------

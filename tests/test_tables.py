@@ -79,7 +79,7 @@ def test_a_missing_cell_among_joined_names_means_no_label(tmp_path):
         (POSTS.assign(labels=[["assault"], ["asault"], []]), ("posts, row 2", "did you mean 'assault'?")),
         (POSTS.iloc[:0], ("posts", "has no rows")),
         ({"train": [1]}, ("posts['train']", "DataFrame", "list")),
-        ({"notes": POSTS}, ("no split named train",)),
+        ({"notes": POSTS}, ("no split is named train",)),
     ],
 )
 def test_tables_that_cannot_be_used(posts, parts, refused):

@@ -12,7 +12,9 @@ def main(
     model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")],
     evaluation: Annotated[
         list[str],
-        typer.Option(metavar="NAME=DIR", help="A name, and the output of evaluate.py. Repeatable; the first is reported in full."),
+        typer.Option(
+            metavar="NAME=DIR", help="Name of the posts, and the folder that evaluate.py wrote. Repeatable; the first is reported in full."
+        ),
     ],
     ordinary: Annotated[
         list[str],

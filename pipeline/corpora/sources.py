@@ -41,7 +41,7 @@ def _saved(data: Any, origin: str, reader: Reader, passed_over: list[str]) -> di
         numbered = (Row(number, fields) for number, fields in enumerate(rows, 1))
         loaded.setdefault(split, []).extend(reader.table(with_class_names(rows.features, numbered), place, name or "row"))
     if not loaded:
-        raise InputError(f"{origin}: no split named train, validation or test, found {', '.join(map(str, data))}; rename a split")
+        raise InputError(f"{origin}: no split is named train, validation or test; found {', '.join(map(str, data))}; rename a split")
     return loaded
 
 

@@ -288,8 +288,8 @@ class LabelPrevalence(Result):
     """Share of posts with a label; see `pipeline.evaluation.prevalence.estimate_prevalence`.
 
     `estimate` and `interval` are None if too few labelled posts have the label, or too few lack it (`too_few`). `labelled_share` and its
-    interval
-    are from the labelled posts alone. `counted` and `mean_probability` are from the unlabelled ones and include the model's errors.
+    interval are from the labelled posts alone. `counted` and `mean_probability` are from the unlabelled ones and include the model's
+    errors.
     """
 
     estimate: float | None
@@ -356,8 +356,7 @@ class Results(SplitMetrics):
 
     `behaviour` and `swaps` are None if the config names no file of them. `model` is a digest; `evaluated` says which posts were measured,
     and `operating_point` which thresholds decided. `seen_in_training` is None if it is not known what the model was trained on.
-    `comparison`,
-    `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
+    `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})

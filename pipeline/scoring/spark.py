@@ -124,7 +124,7 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     from pyspark.sql import types
 
     if options.id_column is None:
-        raise InputError("a data frame has no order to number its rows by; name a column of ids")
+        raise InputError("the rows of a data frame have no order, so they cannot be numbered; name a column of ids")
     wanted = (options.id_column, options.text_column, *options.keep)
     kinds = {field.name: field.dataType for field in frame.schema.fields}
     for column in wanted:

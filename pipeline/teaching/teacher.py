@@ -37,7 +37,7 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
     encoder : Encoder
         The encoder before fine-tuning.
     words : sequence of str
-        Words to find neighbours of, among the same words; more than `NEIGHBOURS` of them.
+        The words; each gets its neighbours from among the others, so there must be more than `NEIGHBOURS` of them.
     """
     vectors = encoder.embed(words)
     vectors -= vectors.mean(axis=0)

@@ -65,7 +65,7 @@ def find_version(name: str, digest: str) -> str:
 
 
 def register_version(name: str, model_id: str, digest: str, about: str, metrics: Mapping[str, float]) -> str:
-    """Make a logged model a version of a registered one, and return the version; only the first gets the alias ``champion``.
+    """Add a logged model to a registered model, and return the new version; only the first version gets the alias ``champion``.
 
     Parameters
     ----------
