@@ -13,7 +13,7 @@ def main(
     evaluation: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME=DIR", help="Name of the posts, and the folder that evaluate.py wrote. Repeatable; the first is reported in full."
+            metavar="NAME=DIR", help="Name of posts, and evaluate.py's folder for them. Repeatable; the first is reported in full."
         ),
     ],
     ordinary: Annotated[

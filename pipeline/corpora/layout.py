@@ -178,7 +178,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
 
 
 def labels_elsewhere(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells) -> str | None:
-    """Return the option that names a different column than the config does, if that column seems to hold the labels."""
+    """Return the option that names a column other than the config's, if that column seems to hold the labels."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     found = _suggested(names, rows, cells).get("labels")
     return None if found in (None, columns.labels) else option("labels", found)
