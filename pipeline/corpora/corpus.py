@@ -182,7 +182,7 @@ class Corpus:
         return replace(self, splits=splits, overlap=overlap, overlapping=none_left, sha256=corpus_digest(splits, self.unlabelled))
 
     def with_swaps(self, seed: int) -> "Corpus":
-        """Return the corpus with copies of train posts after them, in which genders and first names are swapped (see `swapped`).
+        """Return the corpus with further train posts: copies in which genders and first names are swapped (see `swapped`).
 
         A copy has the labels and the author of its post. If the post has no author, it shares a made-up one with its copy, so that no fold
         divides them. A post without such words is not copied. Neither is a post whose copy would repeat one that is already in some split.
