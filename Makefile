@@ -86,8 +86,8 @@ teacher: $(BENCH_MADE) | corpora ## Make the released model's lessons from CORPO
 	$(BENCH)/bin/python -m pipeline.commands.teach --encoder $(ENCODER) --config configs/released.yaml $(LABELLED) --data unlabelled=$(UNLABELLED) \
 	  --composed 100000 --teachers 1 --out data/annotations/metoo2017_lessons.safetensors $(ARGS)
 
-# One thread, so that sums are computed in the same order; on another kind of processor, OpenBLAS has another order still. Of the posts,
-# cards hold only shares and counts.
+# One thread, so that sums are always computed in the same order, at least on the same kind of processor. Cards hold only shares and counts
+# of posts.
 released released-public: export OPENBLAS_NUM_THREADS = 1
 released: $(DEV) | corpora ## Train, evaluate and document the released model again from CORPORA=FOLDER, byte for byte on the same kind of processor.
 	$(BIN)/python train.py --config configs/released.yaml $(LABELLED) --data unlabelled=$(UNLABELLED) --out $(RELEASED)

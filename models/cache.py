@@ -16,8 +16,8 @@ Table = TypeVar("Table")
 class BoundedCache(Generic[Value]):
     """Remember the results for at least the last `limit` / 2 distinct strings, and for at most `limit`.
 
-    Results are kept in two generations. When the new generation is full, it becomes the old one, and results of the previous old
-    one are dropped unless they were looked up again in the meantime.
+    Results are kept in two generations. When the new generation is full, it becomes the old one. The previous old generation is dropped,
+    except for results that were looked up again in the meantime.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class BoundedCache(Generic[Value]):
 
 
 class RowCache(Generic[Table]):
-    """Remember which row of a table each string stands for. Once the table is full, all is forgotten. Threads may share a cache.
+    """Remember which row of a table belongs to each string. Once the table is full, everything is forgotten. Threads may share a cache.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class RowCache(Generic[Table]):
             Distinct strings. If there are more than `limit`, they are not remembered.
         fill : callable
             Takes the table, the first row to fill and the strings of this and the next rows, and returns the table with these rows.
-            It must not change the rows before, because another thread may be reading them.
+            It must not change earlier rows, because another thread may be reading them.
         """
         if len(keys) > self.limit:
             return np.arange(1, len(keys) + 1), fill(self._empty(len(keys)), 1, list(keys))

@@ -63,7 +63,7 @@ class Calibrator(Protocol):
         """
 
     def arrays(self) -> Arrays:
-        """Return the fitted state, as `restore` takes it."""
+        """Return the fitted state, in the form that `restore` takes."""
 
     def restore(self, arrays: Arrays) -> "Calibrator":
         """Set the fitted state from what `arrays` returned."""
@@ -183,7 +183,7 @@ CALIBRATORS: dict[Method, type[Stacked] | type[Sigmoid]] = {"stacked": Stacked, 
 
 
 def decide(probabilities: Probabilities, thresholds: Sequence[float] | Float64s) -> Decisions:
-    """Return whether each probability reaches its threshold; both are compared as float32, in which probabilities are stored.
+    """Return whether each probability reaches its threshold; both are compared as float32, the type in which probabilities are stored.
 
     Parameters
     ----------
@@ -214,14 +214,14 @@ def check_point(wanted: str, points: Collection[str], place: str = "") -> None:
     wanted : str
         Name of the operating point.
     points : collection of str
-        Those that the model has.
+        Names of the operating points that the model has.
     place : str, optional
         What the message begins with.
 
     Raises
     ------
     InputError
-        The message names them.
+        When the model lacks it; the message names those that it has.
     """
     if wanted not in points:
         raise InputError(
@@ -247,7 +247,7 @@ def tune_threshold(
     label : str
         The label's name, for the error message.
     weights : ndarray of float, shape (n_posts,), optional
-        How much each post counts, by default 1; those of the posts with the label must not all be 0.
+        How much each post counts, by default 1; the weights of the posts with the label must not all be 0.
 
     Returns
     -------

@@ -80,13 +80,13 @@ class Classifier(Deciding, Estimator):
     classes_ : ndarray of str, shape (n_labels,)
         Names of the labels, in the order used in every output.
     thresholds_ : ndarray of float64, shape (n_labels,)
-        Lowest probability at which each label is given. They can be set, all at once; the model then has another digest.
+        Lowest probability at which each label is given. They can only be set all together; this changes the model's digest.
     operating_points_ : dict of str to ndarray
         The thresholds of each operating point; those of ``balanced`` are `thresholds_`.
     measured_points_ : dict of str to OperatingPoint
-        What each point costs on held-out folds; empty for a model of an earlier release.
+        What each point costs on held-out folds; empty for a model from an earlier release.
     reference_ : Reference or None
-        The training posts in numbers, for watching whether later posts differ; None for a model of an earlier release.
+        The training posts in numbers, for watching whether later posts differ; None for a model from an earlier release.
     left_out_ : dict of str to str
         Available after `fit` only: the operating points for which there were too few posts, and why.
     prior_ : ndarray of float64, shape (n_labels,)
@@ -266,7 +266,7 @@ class Classifier(Deciding, Estimator):
         groups : iterable of hashable or None, length n_posts, optional
             Author of each post; an author's posts all go into the same fold. By default, each post has its own author.
         sources : iterable of str or None, length n_posts, optional
-            Source of each post, if `mix` or `ordinary` names sources; that of a post without one is called ``none``.
+            Source of each post, if `mix` or `ordinary` names sources; a post without one has the source ``none``.
         progress : callable, optional
             Called with the name of each step.
 

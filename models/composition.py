@@ -96,7 +96,7 @@ class Composer:
         return kept
 
     def compose(self, count: int, seed: Sequence[int]) -> TokenBatch:
-        """Compose posts; the same seed makes the same posts.
+        """Compose posts; the same seed gives the same posts.
 
         Parameters
         ----------

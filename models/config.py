@@ -33,7 +33,7 @@ class Section(BaseModel):
 def _label_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or "label_1"
-        raise ValueError(f"{name!r} must be lower-case letters, digits and _; write {plain!r} (data may write it with spaces or hyphens)")
+        raise ValueError(f"{name!r} must be lower-case letters, digits and _; write {plain!r} (in the data, spaces or hyphens are fine)")
     return name
 
 

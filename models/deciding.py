@@ -72,7 +72,7 @@ class Deciding:
         texts : sequence of str, length n_posts
             Raw posts.
         operating_point : {"balanced", "cautious", "sensitive"}
-            Whose thresholds decide; a model of an earlier release has ``balanced`` only.
+            Which of the model's sets of thresholds to use; a model from an earlier release has ``balanced`` only.
 
         Returns
         -------

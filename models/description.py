@@ -59,7 +59,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Unknown(_Lenient):
-    """Which share of a post is not in the vocabulary: the mean over the posts, and the nine deciles."""
+    """The share of a post that is not in the vocabulary: its mean over the posts, and its nine deciles."""
 
     mean: Share
     deciles: list[Share] = Field(min_length=9, max_length=9)
@@ -77,7 +77,8 @@ class Reference(_Lenient):
     lengths : list of float
         Share of the posts in each bin.
     unknown_words : Unknown
-        Shares of tokens that are not in the vocabulary. An n-gram is known here only if it would be without the post's author.
+        Shares of tokens that are not in the vocabulary. An n-gram counts as known only if it would be in the vocabulary even without the
+        post's author.
     unknown_characters : Unknown or None
         The same for character n-grams; None for a model without them.
     probabilities : dict of str to list of float
@@ -110,9 +111,9 @@ class Description(_Lenient):
     normaliser : int
         Version of the normaliser that read the training posts (`models.text.NORMALISER`).
     operating_points : dict of str to OperatingPoint
-        Operating points by name. ``balanced`` is that of `thresholds`, measured. Models of earlier releases have none.
+        Operating points by name. ``balanced`` has the thresholds in `thresholds`. Models from earlier releases have none.
     reference : Reference or None
-        The training posts in numbers. Models of earlier releases have none.
+        The training posts in numbers. Models from earlier releases have none.
     """
 
     config: _Config

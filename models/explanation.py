@@ -204,7 +204,7 @@ class StrongestFeatures:
     min_posts : int
         Minimum number of training posts that contain each n-gram.
     min_authors : int
-        Minimum number of their authors; a post whose author is unknown counts as an author of its own.
+        Minimum number of authors who used each n-gram; each post whose author is unknown counts as one more author.
     words, characters : Sides
         Word n-grams and character n-grams; a character n-gram has a space where a word begins or ends.
     """
@@ -241,14 +241,14 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
     top : int
         Maximum number of n-grams of each kind.
     min_posts : int
-        Minimum number of training posts that contain an n-gram. Whatever it is, at least five authors used each n-gram, because what
-        few people wrote may reveal who they are. A model of an earlier release knows only the least number of authors that it was trained
-        with; if that is below five, no n-gram is returned.
+        Minimum number of training posts that contain an n-gram. In any case, only n-grams used by at least five authors are returned,
+        because what few people wrote may reveal who they are. A model from an earlier release records only the minimum number of authors
+        that it was trained with; if that is below five, no n-gram is returned.
 
     Returns
     -------
     StrongestFeatures
-        Without n-grams that look like a handle, a link or a number, or like part of one.
+        N-grams that look like a handle, a link or a number, or like part of one, are left out.
 
     Raises
     ------

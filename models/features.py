@@ -74,7 +74,7 @@ class TfidfFeatures:
     private : {"keep", "drop"}
         Whether to learn n-grams from tokens that look like names, handles, links or numbers. With "drop", no n-gram is such a token,
         contains one or was learned from one. N-grams that such tokens share with other words are kept, and their weights are learned
-        from both (English only, see `models.privacy`).
+        from both (English only; see `models.privacy`).
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class TfidfFeatures:
     idf_ : ndarray of float32, shape (n_features,)
         ``ln((1 + n_posts) / (1 + posts that contain the n-gram)) + 1``.
     authors_ : ndarray of uint8, shape (n_features,), or None
-        How many authors used each n-gram, where 255 stands for more, too; None for a model of an earlier release.
+        How many authors used each n-gram, where 255 means 255 or more; None for a model from an earlier release.
 
     Examples
     --------

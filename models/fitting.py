@@ -255,7 +255,7 @@ def cross_validate(
     progress: Progress,
     lessons: Callable[[ModelConfig, TrainingTokens, Folds], Iterator[Lesson | None]] = lessons_of,
 ) -> CrossValidation:
-    """For each fold, fit scorers on the other folds and score it; then calibrate on these scores and tune thresholds.
+    """For each fold, fit scorers on the other folds and score this one; then calibrate on these scores and tune thresholds.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _BESIDE = re.compile("\x00([^\x00]*)\x00")
 
 
 def with_words(found: re.Match[str]) -> str:
-    """Return a hashtag that `TAG` found, followed by its words between `MARK`; capitals, or else known words, say where it divides."""
+    """Return a hashtag that `TAG` found, followed by its words between two `MARK`; it is divided at capitals, or else into known words."""
     tag = found[1]
     lower = tag.lower()
     if not lower.isalpha() and any(map(str.isdigit, lower)) and (word := spelled(lower)):

@@ -249,7 +249,9 @@ class Lessons:
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [posts_digest(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
-            raise InputError(f"this release, or this version of NumPy, does not compose the posts that the lessons are for; {_MAKE}")
+            raise InputError(
+                f"the lessons are for composed posts that this release, or this version of NumPy, composes differently; {_MAKE}"
+            )
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())

@@ -35,12 +35,12 @@ def _link(words: str, target: str) -> str:
 
 
 def maybe_markup(text: str) -> bool:
-    """Return whether a text may contain HTML, by a quick look."""
+    """Take a quick look, and return whether a text may contain HTML."""
     return "<" in text and bool(_MAYBE_TAG.search(text))
 
 
 def strip_markup(text: str) -> str:
-    """Remove HTML: tags that end a line or paragraph become spaces, and other tags, and whole scripts, styles and comments, vanish.
+    """Remove HTML: all tags, scripts, styles and comments; a tag that ends a line or paragraph becomes a space.
 
     Parameters
     ----------

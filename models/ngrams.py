@@ -229,7 +229,7 @@ class CharacterCounter:
         return np.concatenate(owners), np.concatenate(keys)
 
     def of(self, types: list[str]) -> sparse.csr_matrix:
-        """Return the n-grams of each token, shape (n_types, n_features); one that occurs twice is stored twice."""
+        """Return the n-grams of each token, shape (n_types, n_features); an n-gram that occurs twice is stored twice."""
         rows, grams = self._known.look_up(types, self._learn)
         return grams.matrix[rows]
 

@@ -29,9 +29,9 @@ class HeldOut:
     Y, probabilities : ndarray, shape (n_posts, n_labels)
         True labels as 0 and 1, and held-out probabilities.
     weights : ndarray of float64, shape (n_posts,)
-        How much each post counts, so that the sources count as ``thresholds.mix`` says; 0 for posts of other sources.
+        How much each post counts, so that the sources count as ``thresholds.mix`` says; 0 for posts from other sources.
     ordinary : ndarray of bool, shape (n_posts,)
-        Posts without any label, auxiliary ones included, of the sources ``thresholds.ordinary``.
+        Posts from the sources in ``thresholds.ordinary`` that have no label, not even an auxiliary one.
     authors : ndarray of int, shape (n_posts,)
         Author of each post.
     """
@@ -91,7 +91,7 @@ def weigh_sources(config: "ModelConfig", Y: Labels, auxiliary: Labels, sources: 
     Raises
     ------
     InputError
-        When the config names a source that no post has, or no post of the mix has some label.
+        When the config names a source that no post has, or when some label occurs in no post of the mix.
     """
     wanted, weights = config.thresholds, np.ones(len(Y))
     ordinary: Flags = np.hstack([Y, auxiliary]).sum(axis=1) == 0
@@ -101,7 +101,7 @@ def weigh_sources(config: "ModelConfig", Y: Labels, auxiliary: Labels, sources: 
             weights[of == name] = share / total * len(Y) / (of == name).sum()
         for label, y in zip(config.labels.names, Y.T, strict=True):
             if not y[weights > 0].any():
-                raise InputError(f"thresholds.mix: no train post of its sources has the label {label!r}; add such a post")
+                raise InputError(f"thresholds.mix: no train post from its sources has the label {label!r}; add such a post")
     if wanted.ordinary is not None:
         ordinary &= np.isin(_known(sources, wanted.ordinary, "ordinary"), wanted.ordinary)
     return weights, ordinary
@@ -128,7 +128,7 @@ def cautious_threshold(ordinary: Probabilities, balanced: float, false_alarms: f
     """Return the lowest threshold, from the balanced one up, at which few enough ordinary posts get a label.
 
     The thresholds are tested from the highest down, each at the full level, until one fails (fixed sequence testing, Angelopoulos et
-    al. 2021). The share that gets the label only grows on the way, so the posts themselves may say which thresholds to test.
+    al. 2021). The share that gets the label only grows along the way, so the thresholds to test may be taken from these very posts.
 
     Parameters
     ----------

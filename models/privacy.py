@@ -1,10 +1,10 @@
 """Decide what a vocabulary may reveal about the people who wrote the posts, and about those they wrote about.
 
 Posts are lower-cased, so we recognise a name by how the word is usually written in English: spaCy's word probabilities (package
-spacy-lookups-data, from comments on Reddit) distinguish capitals, and names of people come from the US census of 1990 (package
-names). Names of places, employers, months and the like count as names, too, because they can also identify somebody. Most of them that
-are abbreviated ("NYC", "UCLA", "NHS") are usually written in capitals, so we hide every word that is, except for the abbreviations that
-`lexicon/abbreviations.csv` allows. The file also lists some that are not recognised by their capitals.
+spacy-lookups-data, from comments on Reddit) distinguish capitals, and names of people come from the US census of 1990 (package names).
+Names of places, employers, months and the like count as names, too, because they can also identify somebody. Most abbreviations of such
+names ("NYC", "UCLA", "NHS") are usually written in capitals, so we hide every word that is usually written like that, except for the
+abbreviations that `lexicon/abbreviations.csv` allows. The file also lists some abbreviations that cannot be recognised by their capitals.
 """
 
 import csv
@@ -149,9 +149,8 @@ def may_show_token(token: str) -> bool:
     """Return whether a token may be shown because it identifies nobody.
 
     A token must not be shown if it looks like a name, an abbreviation that may stand for one, a handle, a link, an e-mail address or a
-    number, or contains one. Nor may it
-    contain a word that is neither a known English word nor made of known words (as ``#metoo`` is). The placeholders of
-    `models.text.normalise`, punctuation, emoji and single letters may be shown.
+    number, or if it contains one. It must not contain a word that is neither a known English word nor made of known words (as ``#metoo``
+    is). The placeholders of `models.text.normalise`, punctuation, emoji and single letters may be shown.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Read raw posts by what is remembered of their chunks.
+"""Read raw posts with the help of what is remembered about their chunks.
 
-What a chunk becomes rarely depends on the chunks beside it. A few numbers for each chunk show in which posts it may; those posts are
-normalised as a whole. All others are read by looking up their chunks, which gives the same tokens.
+What a chunk becomes rarely depends on the chunks beside it. A few numbers for each chunk show in which posts it might depend on them; those
+posts are normalised as a whole. All others are read by looking up their chunks, which gives the same tokens.
 """
 
 import re
@@ -45,7 +45,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
-    """Put what is known of a chunk besides its tokens into one number, byte by byte.
+    """Put what is known about a chunk besides its tokens into one number, byte by byte.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
     digits : int
         The number of its digits.
     expects : str
-        The words beside a hashtag at its end, which go if they follow it anyway.
+        The words put beside a hashtag at its end; they are removed if the same words follow it anyway.
     """
     return kind | min(_PHONE_DIGITS, digits) << 8 | ord(begins[:1] or _END) << 16 | ord(expects[:1] or _END) << 24
 
 
 def facts(reading: str) -> int:
-    """Return what must be known of a chunk for which `models.chunks.read_chunk` returned `reading`."""
+    """Return what must be known about a chunk for which `models.chunks.read_chunk` returned `reading`."""
     if len(reading) <= _LONGEST and (usual := _USUAL.fullmatch(reading)):
         return pack(reading.lstrip("'"), 0, len(_DIGIT.findall(reading)), usual[1] or "")
     shown = " ".join(reading.replace(MARK, " ").split())
@@ -106,7 +106,7 @@ class _Rows(dict[str, int]):
 
 
 class ChunkTable:
-    """The codes of the tokens of chunks, and their facts.
+    """The token codes of chunks, and facts about the chunks.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ class ChunkTable:
 
 
 def runs(starts: Int64s, lengths: Int64s) -> Int64s:
-    """Return the numbers of runs of consecutive numbers, one run after another.
+    """Return runs of consecutive numbers, one run after another, given where each starts and how long it is.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def length_shares(tokens: TokenBatch) -> list[float]:
 
 
 def probability_shares(probabilities: Probabilities) -> list[float]:
-    """Return the share of posts, given the probabilities of one label, in each of 20 bins from 0 to 1."""
+    """Return the share of the posts in each of 20 bins from 0 to 1, by their probabilities of one label."""
     bins = np.minimum((probabilities * PROBABILITIES).astype(np.int64), PROBABILITIES - 1)
     return _shares(np.bincount(bins, minlength=PROBABILITIES))
 
@@ -79,12 +79,12 @@ def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probab
     Parameters
     ----------
     features : TfidfFeatures
-        Features fitted on these posts. Since a post makes its own n-grams known, only those count as known that so many authors used
-        that they would be in the vocabulary without any one of them.
+        Features fitted on these posts. A post makes its own n-grams known, so an n-gram counts as known only if enough authors used it to
+        keep it in the vocabulary when any one of them is left out.
     tokens : TokenBatch
         The posts.
     held_out : ndarray of float32, shape (n_posts, n_labels)
-        Their probabilities from models that were fitted on posts by others.
+        Their probabilities from models that were fitted on posts by other authors.
     labels : list of str
         Names of the labels.
     """

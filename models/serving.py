@@ -47,8 +47,8 @@ class ServedClassifier:
         Returns
         -------
         DataFrame, shape (n_posts, n_labels + 2)
-            One column ``prob_<label>`` per label, ``labels`` (the labels given) and ``error``. A text that is not a non-empty string,
-            or is longer than `MAX_CHARS`, does not make the batch fail: its probabilities are missing, it has no labels, and ``error``
+            One column ``prob_<label>`` per label, ``labels`` (the labels given) and ``error``. A text that is empty, not a string or longer
+            than `MAX_CHARS` does not make the batch fail: its probabilities are missing, it has no labels, and ``error``
             holds the reason. What is missing becomes null in JSON and in Spark.
 
         Raises

@@ -41,8 +41,8 @@ def check_texts(texts: Iterable[Any]) -> list[str]:
         raise TypeError(f"texts must be a sequence of strings, but got {type(texts).__name__}; put the posts in a list: [text]")
     if (dimensions := getattr(texts, "ndim", 1)) != 1:
         raise TypeError(
-            f"texts must be the posts themselves, one-dimensional, but got {type(texts).__name__} with {dimensions} dimensions; "
-            "pass one column of strings, and no features: the model finds its own"
+            f"texts must be a one-dimensional sequence of strings, but got {type(texts).__name__} with {dimensions} dimensions; "
+            "pass one column of strings, not features, which the model computes itself"
         )
     found = list(texts)
     for position, text in enumerate(found):
@@ -169,8 +169,8 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
 def known_author(author: Any) -> Any:
     """Return a post's author in one spelling, or None if the value names nobody.
 
-    Case, white space and a leading ``@`` do not matter, and neither does it matter whether a number was read as text or as a float. Exports
-    write ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
+    It makes no difference how the name is capitalised or spaced, whether it has a leading ``@``, or whether a number was read as text or as
+    a float. Exports write ``[deleted]``, ``NA``, ``None``, ``unknown`` and the like where an author is missing; these are not one person.
 
     Parameters
     ----------

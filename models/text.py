@@ -130,7 +130,7 @@ class _Chunks(dict[str, str]):
         self.joining = set[str]()
 
     def make_room(self) -> None:
-        """Forget all chunks if there are too many; never in the middle of a post, which needs `joining` for all of its chunks."""
+        """Forget all chunks if there are too many, but never in the middle of a post, which needs `joining` for all of its chunks."""
         if len(self) >= _MOST_CHUNKS:
             self.clear()
             self.joining.clear()
@@ -208,7 +208,7 @@ def normalise(text: str) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Return whether nothing of a raw post can be seen, so that there is nothing to score.
+    """Return whether a raw post has nothing visible in it, so that there is nothing to score.
 
     Examples
     --------

@@ -18,9 +18,9 @@ _NAME = "thresholds_"
 class FittedThresholds:
     """The attribute ``thresholds_``, one number per label.
 
-    A model with other thresholds is another model, so setting them makes it forget what `save` and `load` knew of it, which would
-    otherwise be pickled instead, and what the operating point ``balanced`` costs. The array cannot be changed in place, which would go
-    unnoticed.
+    A model with other thresholds is another model. So when they are set, the model forgets what it was saved as or loaded from, which would
+    otherwise be pickled in its place, and what the operating point ``balanced`` costs. The array cannot be changed in place, because the
+    model would not notice.
     """
 
     @overload

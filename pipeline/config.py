@@ -55,7 +55,7 @@ class Data(Section):
 
     sources: Annotated[list[str], Field(min_length=1)]
     columns: Columns = Columns()
-    # How much the posts of each source count in training; those of other sources count 1.
+    # How much the posts of each source count in training; those from other sources count 1.
     weights: dict[str, Weight] = Field(default_factory=dict)
     # How much a post counts whose column `unsure` is true.
     unsure: Weight = 1.0
@@ -93,7 +93,7 @@ class Evaluation(Section):
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the data that evaluation needs besides those of a record."""
+        """Columns that evaluation needs in the data, in addition to the fields of a record."""
         return list(dict.fromkeys([*self.slices, *([self.natural.column] if isinstance(self.natural, Natural) else [])]))
 
 

@@ -61,7 +61,7 @@ def merge(base: Any, overlay: Any, *, whole: Iterable[str] = ()) -> Any:
     Parameters
     ----------
     base : object
-        The tree to change; it is not modified.
+        The tree whose values may be replaced; it is not modified.
     overlay : object
         The tree whose values win.
     whole : iterable of str

@@ -59,8 +59,8 @@ class Dates:
     """A column of dates, and what was found in it.
 
     A date such as 10/11/2017 may be the 11th of October or the 10th of November. The column decides: if some of its dates, such as
-    10/15/2017, allow only one order, all have that order. If no date decides, or some allow only one order and some only the other, such a
-    date is left out.
+    10/15/2017, allow only one order, all have that order. If no date decides, or some allow only one order and some only the other, dates
+    that could be in either order are left out.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Dates:
         return possible[0] if len(possible) == 1 else None
 
     def settled(self, found: Iterable[Found]) -> list[str | None]:
-        """Return the dates in ISO 8601; None for those that were not given, cannot be read, or may be of either order.
+        """Return the dates in ISO 8601; None for those that were not given, cannot be read, or could be in either order.
 
         Parameters
         ----------

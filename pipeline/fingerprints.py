@@ -19,9 +19,9 @@ from pipeline.corpora.wording import FORM, fingerprint, wording
 class Fingerprints:
     """What a run keeps of the posts that its model was trained on: a hash of each post's words, and nothing else.
 
-    Whoever has a post can find out from them that it was used in training. They are therefore kept in the run's folder, readable by its
-    owner alone, and in the run in MLflow, but never in a model that is registered, served or published. Posts of fewer than five words have
-    no fingerprint, because too many people write the same.
+    Anyone who has a post can find out from them whether it was used in training. They are therefore kept in the run's folder, readable only
+    by its owner, and in the run in MLflow, but never in a model that is registered, served or published. Posts of fewer than five words
+    have no fingerprint, because too many people write the same.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Fingerprints:
         return np.array([each in self.hashes for each in found], bool), np.array([each is None for each in found], bool)
 
     def write(self, folder: Path) -> Path:
-        """Write ``fingerprints.json`` to a folder, for its owner alone, and return its path.
+        """Write ``fingerprints.json`` to a folder, readable only by its owner, and return its path.
 
         Raises
         ------
@@ -87,7 +87,7 @@ def read_fingerprints(path: Path, model: str) -> Fingerprints | None:
     Returns
     -------
     Fingerprints or None
-        None if the file is missing, belongs to somebody else, or is of another model or another version of the fingerprints.
+        None if the file is missing, belongs to somebody else, or holds the fingerprints of another model or of another version.
 
     Raises
     ------

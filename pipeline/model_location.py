@@ -31,7 +31,7 @@ def released_folder() -> Path:
 
 
 def shown_model(digest: str) -> str:
-    """Return a name for a model of which only the digest is known, such as ``the model 0123456789ab``.
+    """Return a name for a model when only its digest is known, such as ``the model 0123456789ab``.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def model_folder(location: str, tracking: Tracking) -> Path:
     ----------
     location : str
         A directory, ``released``, ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``runs:/ID/model``. A model directory called
-        ``released`` in the current folder comes before the released model.
+        ``released`` in the current folder takes precedence over the released model.
     tracking : Tracking
         The MLflow store to use.
 

@@ -55,7 +55,7 @@ def register(folder: Path, name: str, tracked: Tracking) -> Registered:
     folder : Path
         A model directory, such as train.py writes.
     name : str
-        Name of the registered model, which is created if need be.
+        Name of the registered model, which is created if necessary.
     tracked : Tracking
         Names the MLflow store.
 

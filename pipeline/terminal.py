@@ -62,7 +62,7 @@ class _Rate:
         self.first: tuple[float, int] | None = None  # when this run's first shard was done, and how many bytes were done by then
 
     def state(self, progress: "JobProgress") -> dict[str, float | None]:
-        """Return posts, share done, posts per second and seconds left; None for what is not known."""
+        """Return posts, share done, posts per second and seconds left; None for values that are not known."""
         now = time.monotonic()
         self.first = self.first or (now, progress.done)
         seconds, done = now - self.first[0], progress.done - self.first[1]
@@ -126,7 +126,7 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
 
 
 def command_line(command: Command) -> typer.Typer:
-    """Make a command line from a function, or one with subcommands from several, by name."""
+    """Make a command line from one function, or one with subcommands from several functions by name."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for name, function in command.items() if isinstance(command, Mapping) else [(None, command)]:
         if isinstance(function, Mapping):

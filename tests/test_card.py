@@ -133,7 +133,7 @@ def render(made: Path, results: Results | None = None, **changes: object) -> str
 
 def test_card_opens_with_plain_sentences_and_what_the_model_says_of_them(made, write):
     text, model = write()[3].read_text(), Classifier.load(made / "model")
-    assert text.index("\n## ") == text.index("\n## What it says of plain sentences\n")
+    assert text.index("\n## ") == text.index("\n## What it says about plain sentences\n")
     first, wrong = text.split("## What its labels mean")[0].split("such sentences](")
     deserved = [[label for label in LABELS if label in labels] for _, labels in PLAIN]
     probabilities = model.predict_proba([sentence for sentence, _ in PLAIN])
@@ -143,7 +143,7 @@ def test_card_opens_with_plain_sentences_and_what_the_model_says_of_them(made, w
         shown = [f"**{p:.2f}**" if label in says else f"{p:.2f}" for label, p in zip(LABELS, row, strict=True)]
         verdict = "right" if says == deserves else "wrong"
         expected.append([sentence.replace("|", r"\|"), ", ".join(deserves).replace("_", " ") or "none", *shown, verdict])
-    assert rows(first, "## What it says of plain sentences") == expected[:20]
+    assert rows(first, "## What it says about plain sentences") == expected[:20]
     assert {row[-1] for row in expected[:20]} == {"right", "wrong"}
     assert rows(f"## Wrong\n{wrong}", "## Wrong") == [row for row in expected[20:] if row[-1] == "wrong"] != []
     right = sum(row[-1] == "right" for row in expected)
@@ -189,12 +189,12 @@ def test_every_number_is_the_evaluation_s(made, write):
 
 def test_swaps_are_the_evaluation_s(made, write):
     text, swaps = write()[3].read_text(), read(made).swaps
-    for row, (kind, found) in zip(rows(text, "### Do words matter that must not?"), swaps.kinds.items(), strict=True):
+    for row, (kind, found) in zip(rows(text, "### Do irrelevant words matter?"), swaps.kinds.items(), strict=True):
         group, worst = found.worst
         assert row[:5] == [kind, group, worst.label.replace("_", " "), f"{worst.shift:+.3f}", page.percent(found.changed)]
         assert (row[5] == "–") == (found.control is None)
     assert f"marks {len(swaps.jobs.marked)} of {swaps.jobs.posts} harmless posts in which" in text
-    assert "must not?" not in render(made, read(made).model_copy(update={"swaps": None}))
+    assert "irrelevant" not in render(made, read(made).model_copy(update={"swaps": None}))
 
 
 def test_parts_are_shown_once_with_what_was_measured_and_as_text_only(made, write):
@@ -284,7 +284,7 @@ def test_card_claims_of_the_vocabulary_what_the_config_made_sure_of(made):
         assert "looks like a name" not in claims_little
     careful = privacy(min_authors=7, private="drop")
     assert "no n-gram that fewer than 7 authors used" in careful
-    assert "None of them looks like a name" in careful
+    assert "No n-gram looks like a name" in careful
     assert "protect it like" not in careful
 
 

@@ -97,7 +97,7 @@ class TestSources:
     def test_saved_data_set_that_cannot_serve(self, tmp_path, refused):
         saved = tmp_path / "saved"
         datasets.DatasetDict({"a": datasets.Dataset.from_list(rows(0, 3))}).save_to_disk(str(saved))
-        with refused(saved, "no split named train, validation or test, found a"):
+        with refused(saved, "no split is named train, validation or test; found a"):
             load(f"train={saved}")
         datasets.Dataset.from_list([{"id": "1", "words": "x", "labels": []}]).save_to_disk(str(tmp_path / "column"))
         with refused(tmp_path / "column", "no column 'text', found 'id', 'words', 'labels'", "--set data.columns.text="):

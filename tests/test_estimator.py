@@ -230,7 +230,7 @@ def test_a_label_set_keeps_its_definitions(starter):
         (datasets.Dataset.from_dict({"text": ["fine", "good"]}), "got a table"),
         (np.array([["fine"], ["good"]]), "got ndarray with 2 dimensions; pass one column of strings"),
         (np.array("one string"), "got ndarray with 0 dimensions"),
-        (sparse.csr_matrix(np.eye(2)), "got csr_matrix with 2 dimensions; .* no features: the model finds its own"),
+        (sparse.csr_matrix(np.eye(2)), "got csr_matrix with 2 dimensions; .* not features, which the model computes itself"),
         (["fine", pd.NA], r"texts\[1\] must be a string, but got NAType; drop or fill missing texts"),
         ([3, "fine"], r"texts\[0\] must be a string, but got int; give each post one string"),
     ],

@@ -574,7 +574,7 @@ def test_models_of_other_labels_are_not_compared(contest, tracked, here, other_l
     contest.set_registered_model_alias("mixed", "champion", "1")
     arguments = ["--model", tracked.out, "--data", tracked.data, *settings(tracked.quick)]
     for compared in (["--against", other_labels], ["--promote", "mixed"]):
-        with refused("the model has the labels workplace_harassment, ", ", but the model to compare it with has alpha, beta; both need"):
+        with refused("the model has the labels workplace_harassment, ", ", but the other model has alpha, beta; both need"):
             call(*arguments, *compared)
     assert [path.name for path in here.iterdir()] == ["store"]
     assert champion(contest, "mixed") == "1"

@@ -105,7 +105,7 @@ class TestExports:
     def test_label_studio_with_spans_alone(self, read, refused):
         task = studio(1, ["assault"])
         task["annotations"][0]["result"][0] |= {"type": "labels", "value": {"start": 0, "end": 4, "labels": ["assault"]}}
-        with refused("export.jsonl: an export from Label Studio (JSON) without labels of whole posts"):
+        with refused("export.jsonl: an export from Label Studio (JSON) in which no label is about a whole post"):
             read(task)
 
     def test_majority_of_annotators(self, read):
@@ -190,7 +190,7 @@ class TestExports:
         assert read(prodigy(1, accept=[2, 3], options=options))[0] == {"task 1": ["assault", "solidarity_support"]}
 
     def test_prodigy_with_spans_alone(self, read, refused):
-        with refused("an export from Prodigy without labels of whole posts"):
+        with refused("an export from Prodigy in which no label is about a whole post"):
             read(prodigy(1, spans=[], _task_hash=1))
 
     def test_argilla_records(self, read):

@@ -141,7 +141,7 @@ def test_links_to_folders_are_followed_once(place):
 def test_link_to_a_folder_that_it_is_in_is_refused(place, refused):
     folder = place("in/deep/a.jsonl")
     (folder / "in/deep/up").symlink_to("../../in")
-    with refused("in/deep/up: links to", "a folder that it is in; remove the link"):
+    with refused("in/deep/up: links to", "a folder that contains it; remove the link"):
         found("in")
     (folder / "in/deep/up").unlink()
     (folder / "in/above").symlink_to("..")
@@ -189,7 +189,7 @@ def test_columns_are_looked_for_beyond_the_first_rows(place, refused, monkeypatc
     monkeypatch.setattr("pipeline.scoring.inputs._LOOKED_AT", 301)
     told = []
     check_inputs([folder / "late.jsonl"], Options(keep=("lang",)), folder / "out", lambda path, what: told.append(what))
-    assert told == ["--keep lang: the first rows of the inputs have no such column; where a row lacks it, it will be null"]
+    assert told == ["--keep lang: the first rows of the inputs have no such column; where a row lacks it, the value will be null"]
     place("notices.jsonl", content=NOTICE * 302)
     check(folder, "notices.jsonl")
 

@@ -335,7 +335,7 @@ class TestRefusals:
     def test_a_column_that_answers_for_one_label(self, table, flags):
         path = table(["id", "text", "labels"], [(number, f"post {number}", flag) for number, flag in enumerate(flags)])
         message = refusal(path)
-        assert "if the column answers for one label alone, say for which" in message
+        assert "if the column is about one label only, say which one" in message
         assert labels_of(with_options_of(message, path)) == [["workplace_harassment"], []]
 
     @pytest.mark.parametrize("labels", [[[1, 0, 0, 0], [0, 0, 1, 1]], [2, 0]])

@@ -249,7 +249,7 @@ def test_pupil_of_a_fold_learns_of_no_unlabelled_post_by_an_author_held_out_ther
 def test_posts_composed_in_another_way_than_the_teachers_are_refused(lessons, material, monkeypatch, refused):
     monkeypatch.setattr("models.composition._CUT", 0.9)
     for learn in (lambda: lessons.of_fold(material, 1), lambda: lessons.of_all(material)):
-        with refused("does not compose the posts", "python -m pipeline.commands.teach"):
+        with refused("composes differently", "python -m pipeline.commands.teach"):
             learn()
 
 

@@ -150,7 +150,7 @@ def test_only_the_named_sources_are_ordinary():
         ),
         ({"ordinary": ["chat"]}, ["tweets", "none"], "ordinary: no train post has the source 'chat'; the sources are none, tweets"),
         ({"mix": {"tweets": 1}}, None, "thresholds.mix names sources, but the posts have none"),
-        ({"mix": {"none": 1}}, ["tweets", "none"], "thresholds.mix: no train post of its sources has the label 'beta'"),
+        ({"mix": {"none": 1}}, ["tweets", "none"], "thresholds.mix: no train post from its sources has the label 'beta'"),
     ],
 )
 def test_sources_that_no_post_has_are_refused_before_anything_is_fitted(wanted, sources, told, refused):

@@ -266,7 +266,7 @@ def test_swaps_are_shown_by_kind_and_by_group_beside_their_controls(pages, all_r
         for name, each in found.groups.items():
             shifts = " ".join(signed(each.shifts[label]) for label in ("alpha", "beta"))
             assert f"{name} {each.posts} {shifts} {percent(each.changed)}".replace("\u00a0", " ") in page
-    assert f"Of 2 harmless posts in which the teller names a job (“I’m a waitress and I love pasta.”), {len(swaps.jobs.marked)} " in page
+    assert f"Of 2 harmless posts in which the author names a job (“I’m a waitress and I love pasta.”), {len(swaps.jobs.marked)} " in page
 
 
 def without_intervals(tree):

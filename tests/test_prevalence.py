@@ -233,7 +233,7 @@ def test_folders_without_all_scores_are_refused(job, refused, tmp_path):
 def test_parquet_that_holds_no_scores_is_refused(job, refused):
     part = job() / "part-1.parquet"
     write_parquet(pq.read_table(part).select(["id"]), part)
-    with refused("has no columns prob_… and model", "--out of score.py"):
+    with refused("has no columns prob_… and model", "give the folder that score.py wrote"):
         read_scores(part, DIGEST, ["alpha", "beta"])
 
 

@@ -245,7 +245,7 @@ def test_swaps_refuse_only_if_there_are_limits_and_only_beyond_them(good):
 
 
 def test_no_job_may_be_marked_at_two_per_cent(good):
-    assert failed(with_swaps(good, jobs=1), LIMITED) == {"jobs of the teller: at most 2.0% of harmless posts marked": "1 of 40"}
+    assert failed(with_swaps(good, jobs=1), LIMITED) == {"posts that name a job: at most 2.0% of harmless posts marked": "1 of 40"}
     assert failed(with_swaps(good, jobs=1), LIMITED.model_copy(update={"max_swap_changes": 0.025})) == {}
 
 

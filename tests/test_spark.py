@@ -260,7 +260,7 @@ def test_explanations_and_thresholds_for_unknown_labels_are_refused_before_any_j
             score_with_spark([source], folder, out, master="nowhere", options=options)
         with refused(part):
             score_frame(None, folder, options)
-    with refused("no order to number its rows by"):
+    with refused("have no order, so they cannot be numbered"):
         score_frame(None, folder, Options(id_column=None))
     with refused("Spark cannot read standard input"):
         score_with_spark(["-"], folder, out, master="nowhere")

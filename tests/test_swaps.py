@@ -153,7 +153,7 @@ BROKEN = [
     ("values.csv", "teller,control,17,I'm 17.", ["line 7", "'control' in both"]),
     ("values.csv", "pronoun,pronoun,she,she/her", ["line 7", "'she/her'", "they/them/their/person"]),
     ("values.csv", "teller,age,16,I'm 16.", ["values.csv", "occurs twice"]),
-    ("values.csv", "opening,age,16,Hey.", ["values.csv", "kind 'age' has the slots", "one kind for each slot"]),
+    ("values.csv", "opening,age,16,Hey.", ["values.csv", "kind 'age' has the slots", "give each slot a kind of its own"]),
     ("jobs.csv", "nurse,I'm a nurse again.", ["jobs.csv", "'nurse' occurs twice"]),
 ]
 

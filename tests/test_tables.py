@@ -79,7 +79,7 @@ def test_a_missing_cell_among_joined_names_means_no_label(tmp_path):
         (POSTS.assign(labels=[["assault"], ["asault"], []]), ("posts, row 2", "did you mean 'assault'?")),
         (POSTS.iloc[:0], ("posts", "has no rows")),
         ({"train": [1]}, ("posts['train']", "DataFrame", "list")),
-        ({"notes": POSTS}, ("no split named train",)),
+        ({"notes": POSTS}, ("no split is named train",)),
     ],
 )
 def test_tables_that_cannot_be_used(posts, parts, refused):
@@ -236,7 +236,9 @@ def test_what_is_no_config_is_told_how_to_make_one(config, tmp_path):
     "posts", [POSTS["text"], POSTS["text"].tolist(), POSTS.to_dict("records"), POSTS.to_dict("list"), "posts.jsonl", None, {"test": POSTS}]
 )
 def test_what_is_no_table_is_not_scored(posts, released):
-    with pytest.raises(TypeError, match=f"posts must be a DataFrame or one split as a datasets.Dataset, but got {type(posts).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"posts must be a DataFrame or a datasets.Dataset with a single split, but got {type(posts).__name__}"
+    ):
         score_table(posts, released)
 
 

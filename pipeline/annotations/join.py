@@ -73,7 +73,7 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
     texts : sequence of Path
         Files with posts, of any kind that `pipeline.records` reads.
     annotations : Path
-        A file or folder of annotations, see `read_annotations`.
+        A file or folder of annotations; see `read_annotations`.
     out : Path
         Folder, missing or empty, to write to: one JSONL file of labelled records per split, sorted by id (which is the hash).
     column : str

@@ -16,7 +16,7 @@ class SplitCounts(Result):
 
 
 class Repeats(Result):
-    """Number of posts in a split whose text is in another split, or earlier in the same one: exactly, or else nearly."""
+    """Number of posts in a split whose text occurs, exactly or nearly, in another split or earlier in the same one."""
 
     split: str
     other: str

@@ -12,7 +12,9 @@ def main(
     model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")],
     evaluation: Annotated[
         list[str],
-        typer.Option(metavar="NAME=DIR", help="A name, and the output of evaluate.py. Repeatable; the first is told in full."),
+        typer.Option(
+            metavar="NAME=DIR", help="Name of posts, and evaluate.py's folder for them. Repeatable; the first is reported in full."
+        ),
     ],
     ordinary: Annotated[
         list[str],
@@ -24,8 +26,8 @@ def main(
 ) -> None:
     """Write a model card.
 
-    It reports what the model says of plain sentences, its evaluations, and how often it gives labels to ordinary posts, which deserve
-    none. A template of your own may extend card.md.j2 and replace what is true of the released model alone.
+    It reports what the model says about plain sentences, its evaluations, and how often it gives labels to ordinary posts, which deserve
+    none. A template of your own may extend card.md.j2 and replace what is true only of the released model.
     """
     from pipeline.evaluation.plain import SENTENCES
     from pipeline.report.card import CARD, TEMPLATE, write_card

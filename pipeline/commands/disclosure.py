@@ -18,7 +18,7 @@ COMMANDS: dict[str, terminal.Command] = {
 
 def main() -> None:
     """Run the subcommand named in the first argument, as in ``disclosure score``."""
-    terminal.run(COMMANDS, stopped="stopped; run the same command again to continue where it can")
+    terminal.run(COMMANDS, stopped="stopped; run the same command again to continue where possible")
 
 
 if __name__ == "__main__":

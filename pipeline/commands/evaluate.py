@@ -36,9 +36,7 @@ def main(
     split: Annotated[str | None, typer.Option(help="Split to evaluate; by default test, or all of the data if it has no splits.")] = None,
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="Also compare with this model on the same posts.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Scores of unlabelled posts, to estimate label shares.")] = None,
-    promote: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Make the model champion of this name if it passes all gates.")
-    ] = None,
+    promote: Annotated[str | None, typer.Option(metavar="NAME", help="Make the model NAME's champion if it passes all gates.")] = None,
     operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to measure.")] = BALANCED,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = OUT,
     config: Annotated[list[Path], typer.Option(help="As in train.py, for example to map columns.")] = [],  # noqa: B006

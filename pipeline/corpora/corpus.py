@@ -51,7 +51,7 @@ class Overlap:
     leaked_texts, leaked_authors : int
         Posts whose normalised text, or whose author, also occurs in another split.
     leaked_nearly : int
-        Posts of which another split holds a near-duplicate, but not the same normalised text: one of the two was passed on as a
+        Posts that have a near-duplicate in another split, but not the same normalised text: one of the two was passed on as a
         retweet or a quote, with a link or a hashtag, or with a small change (see `pipeline.corpora.near.near_duplicates`).
     dropped : int
         Posts dropped from train for any of these reasons.
@@ -111,7 +111,7 @@ class Corpus:
     auxiliary : list of str
         The label set's auxiliary names, in order.
     ignored : dict of str to int
-        How often each label occurs that the label set lists as ignored.
+        How often each of the label set's ignored labels occurs.
     passed_over : list of str
         Files and data set splits in the sources that are not named after train, validation or test.
     notes : list of str
@@ -182,11 +182,10 @@ class Corpus:
         return replace(self, splits=splits, overlap=overlap, overlapping=none_left, sha256=corpus_digest(splits, self.unlabelled))
 
     def with_swaps(self, seed: int) -> "Corpus":
-        """Return the corpus with copies of train posts after them, in which genders and first names are swapped (see `swapped`).
+        """Return the corpus with further train posts: copies in which genders and first names are swapped (see `swapped`).
 
-        A copy has the labels and the author of its post. If the post has no author, it shares a made-up one with its copy, so that no
-        fold divides them. A post without such words is not copied, nor is one whose copy would repeat a post that is already in some
-        split.
+        A copy has the labels and the author of its post. If the post has no author, it shares a made-up one with its copy, so that no fold
+        divides them. A post without such words is not copied. Neither is a post whose copy would repeat one that is already in some split.
         """
         train = self.splits["train"]
         texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]

@@ -122,7 +122,9 @@ def _question(export: Export, names: Iterable[str], wanted: str) -> str:
     if chosen is None:
         options = " or ".join(option("labels", name) for name in found)
         several = f"with several questions; say which one asks for the labels: {options}"
-        raise InputError(f"an export from {export.tool} {several if found else 'without labels of whole posts; label posts with choices'}")
+        raise InputError(
+            f"an export from {export.tool} {several if found else 'in which no label is about a whole post; label posts with choices'}"
+        )
     export.labels_from = repr(chosen)
     return chosen
 

@@ -107,7 +107,7 @@ class Labelling:
         hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"the labels are {', '.join(self.cells.known)}"]
         if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
             example = option("labels", {self.cells.known[0]: str(self.columns)})
-            hints.append(f"if the column answers for one label alone, say for which, as in {example}")
+            hints.append(f"if the column is about one label only, say which one, as in {example}")
         elif all(isinstance(label, int | float) or label.isdigit() for label in self.unknown):
             hints.append("numbers do not say which label they mean; write names")
         elif all(repr(label) in shown for label in self.unknown):

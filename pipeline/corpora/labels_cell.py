@@ -1,4 +1,4 @@
-"""The spellings of labels: how people write, in a cell, which labels a post has."""
+"""The many ways in which people write the labels of a post into a cell."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ def canonical(name: str) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Return whether a cell holds no value, however its format writes that."""
+    """Return whether a cell is empty, however its format shows that."""
     if isinstance(value, str):
         return value.strip().casefold() in _UNSET
     return value is None or (isinstance(value, float) and math.isnan(value))
@@ -107,7 +107,7 @@ class LabelCells:
     Parameters
     ----------
     labels : LabelSet
-        Labels that cells may hold; the ignored ones are among them.
+        Labels that cells may hold, including the ignored ones.
 
     Examples
     --------
@@ -134,7 +134,7 @@ class LabelCells:
         return written if written in self._listed else self._by_form.get(canonical(written))
 
     def columns(self, names: Iterable[str]) -> dict[str, str]:
-        """Return, by label, the columns that are named after a label that is not ignored."""
+        """Return the columns that are named after labels, by label; ignored labels are left out."""
         found = {self.match(name) or self.match(_PREFIX.sub("", name, count=1)): name for name in names}
         return {label: found[label] for label in self.known if label in found}
 

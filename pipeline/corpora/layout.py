@@ -69,7 +69,7 @@ def _find(wanted: str, names: Sequence[str]) -> str | None:
 
 
 def guess_id_and_text(rows: Sequence[dict[str, Any]]) -> dict[str, str | None]:
-    """Guess which column holds ids, from the names (None if none does), and from the cells which holds texts (left out if none seems to).
+    """Guess from the names which column holds ids (None if none does), and from the cells which one holds texts (left out if none does).
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def _lacking(columns: Columns, found: Mapping[str, Any], names: Sequence[str], s
 def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool) -> Layout:
     """Find out which column holds what.
 
-    Columns are found by their names in the config, in upper or lower case, and with spaces or hyphens in place of ``_``. Moreover,
-    ``label`` may stand for ``labels``, labels may have columns of their own, and rows are numbered if there is no ``id``.
+    Columns are found by their names in the config, in upper or lower case, and with spaces or hyphens in place of ``_``. Also, ``label``
+    may stand for ``labels``, labels may have columns of their own, and rows are numbered if there is no ``id``.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
 
 
 def labels_elsewhere(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells) -> str | None:
-    """Return the option that names a different column than the config does, if that column seems to hold the labels."""
+    """Return the option that names a column other than the config's, if that column seems to hold the labels."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     found = _suggested(names, rows, cells).get("labels")
     return None if found in (None, columns.labels) else option("labels", found)

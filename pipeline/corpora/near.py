@@ -144,7 +144,7 @@ def _wanted(pairs: Pairs, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
-    """Find pairs of posts of which one nearly repeats the other.
+    """Find pairs of posts in which one nearly repeats the other.
 
     Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words, or if one contains the whole
     of the other and the contained one has at least twelve words or makes up seven tenths of the longer one. Posts of fewer than five words

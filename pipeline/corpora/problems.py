@@ -33,7 +33,7 @@ class Problems:
         self._found: dict[str, _Problem] = {}
 
     def add(self, row: int, kind: str, message: str, rows: int = 1) -> None:
-        """Note a problem of a row.
+        """Note a problem with a row.
 
         Parameters
         ----------
@@ -42,7 +42,7 @@ class Problems:
         kind : str
             Problems of one kind are counted together.
         message : str
-            What is wrong and how to mend it; the first one of each kind is shown.
+            What is wrong and how to fix it; the first one of each kind is shown.
         rows : int
             How many rows have it.
         """

@@ -55,7 +55,7 @@ class Reader:
     weights : mapping of str to float, optional
         How much the posts of a source count, by the value of their column ``source``; others count 1.
     unsure : float, optional
-        How much posts count whose column ``unsure`` is true.
+        How much a post counts if its column ``unsure`` is true.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Reader:
         Raises
         ------
         InputError
-            If rows cannot be used. The message names all kinds of problems, where they are and how to mend them.
+            If rows cannot be used. The message names all kinds of problems, where they are and how to fix them.
         """
         problems, sound, stem = Problems(origin), list[Row](), self.stem(stem)
         for row in rows:

@@ -41,7 +41,7 @@ def _saved(data: Any, origin: str, reader: Reader, passed_over: list[str]) -> di
         numbered = (Row(number, fields) for number, fields in enumerate(rows, 1))
         loaded.setdefault(split, []).extend(reader.table(with_class_names(rows.features, numbered), place, name or "row"))
     if not loaded:
-        raise InputError(f"{origin}: no split named train, validation or test, found {', '.join(map(str, data))}; rename a split")
+        raise InputError(f"{origin}: no split is named train, validation or test; found {', '.join(map(str, data))}; rename a split")
     return loaded
 
 
@@ -71,7 +71,7 @@ def records_in_memory(posts: Posts, reader: Reader, passed_over: list[str]) -> d
         A mapping, such as a ``DatasetDict``, has the splits as its keys.
     reader : Reader
     passed_over : list of str
-        List to which the names of tables are appended that are not named after a split.
+        List that receives the names of tables that are not named after a split.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str 
     reader : Reader
         Turns rows into records, and counts what occurs in all sources.
     passed_over : list of str
-        List to which files and splits are appended that are not named after train, validation or test.
+        List that receives the files and splits that are not named after train, validation or test.
 
     Returns
     -------

@@ -39,7 +39,7 @@ def wording(text: str, *, normalised: bool = False) -> list[str]:
     text : str
         The post.
     normalised : bool
-        Whether `text` went through `normalise` already; it makes no difference, except that it saves time.
+        Whether `text` has already gone through `normalise`; this saves time and makes no other difference.
 
     Examples
     --------

@@ -49,9 +49,7 @@ def check_comparable(model: Classifier, other: Classifier) -> None:
     """
     if other.labels != model.labels:
         has, others = ", ".join(model.labels), ", ".join(other.labels)
-        raise InputError(
-            f"the model has the labels {has}, but the model to compare it with has {others}; both need the same labels in the same order"
-        )
+        raise InputError(f"the model has the labels {has}, but the other model has {others}; both need the same labels in the same order")
 
 
 def open_contest(name: str, model: Classifier, tracked: Tracking) -> Contest:

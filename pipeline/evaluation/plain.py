@@ -1,4 +1,4 @@
-"""Plain sentences that anybody would try first, and what a model says of them."""
+"""Plain sentences that anybody would try first, and what a model says about them."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ SENTENCES = "data/plain/sentences.csv"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of a sentence.
+    """What a model says about a sentence.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Answer:
 
 
 def answer_sentences(file: str, model: Classifier) -> list[Answer]:
-    """Let a model answer the sentences of a file.
+    """Score the sentences in a file with a model.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def estimate_prevalence(
         Confidence of the intervals, such as 0.95.
     min_positives : int
         A label gets no estimate if fewer labelled posts have it, or lack it. With 6 expected positives, 95 % intervals cover
-        the true share as often as they should, see ``benchmarks/prevalence.py``.
+        the true share as often as they should; see ``benchmarks/prevalence.py``.
     months_labelled, months_unlabelled : sequence of str or None, optional
         Month of each post. If given, shares are also estimated by month, each from the month's own labelled posts.
 
@@ -124,7 +124,7 @@ def estimate_prevalence(
 def _parts(path: Path) -> list[Path]:
     """List the Parquet files of a folder that score.py has finished, or the file itself."""
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give the folder that was --out of score.py")
+        raise InputError(f"{path}: no such file or folder; give the folder that score.py wrote")
     if path.is_file():
         return [path]
     if (path / _SPARK_DONE).exists():
@@ -133,7 +133,9 @@ def _parts(path: Path) -> list[Path]:
         manifest = json.loads((path / MANIFEST).read_bytes())
         kind, parts = manifest["options"]["format"], sorted(part for file in manifest["files"].values() for part in file["parts"])
     except FileNotFoundError:
-        raise InputError(f"{path}: no {MANIFEST}, so scores may be missing; run the same score.py command again until it is done") from None
+        raise InputError(
+            f"{path}: no {MANIFEST}, so scores may be missing; run the same score.py command again until it finishes"
+        ) from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         raise InputError(f"{path / MANIFEST}: is damaged; run score.py again") from None
     if kind != "parquet":
@@ -144,7 +146,7 @@ def _parts(path: Path) -> list[Path]:
 def _check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> None:
     scored = [name.removeprefix("prob_") for name in names if name.startswith("prob_")]
     if not scored or "model" not in names:
-        raise InputError(f"{part}: has no columns prob_… and model; give the folder that was --out of score.py")
+        raise InputError(f"{part}: has no columns prob_… and model; give the folder that score.py wrote")
     if set(scored) != set(labels):
         raise InputError(
             f"{part}: has scores for the labels {', '.join(scored)}, but the model has {', '.join(labels)}; score with this model"
@@ -152,7 +154,7 @@ def _check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> N
 
 
 def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Iterator[tuple[Probabilities, list[str | None] | None]]:
-    """Read the probabilities, and the dates if there are any, of the rows of a file."""
+    """Read the probabilities in a file, and the dates if there are any."""
     try:
         with pq.ParquetFile(part) as file:
             names = file.schema_arrow.names

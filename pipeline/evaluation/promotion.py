@@ -64,7 +64,7 @@ def _swaps_do_not_matter(swaps: Swaps, wanted: Promotion) -> Iterator[Gate]:
         jobs = swaps.jobs
         passed = len(jobs.marked) <= limit * jobs.posts
         yield Gate(
-            gate=f"jobs of the teller: at most {limit:.1%} of harmless posts marked",
+            gate=f"posts that name a job: at most {limit:.1%} of harmless posts marked",
             passed=passed,
             found=f"{len(jobs.marked)} of {jobs.posts}",
         )
@@ -95,7 +95,7 @@ def check_floors(wanted: Promotion, functionalities: Iterable[str], swaps: bool)
     Raises
     ------
     InputError
-        If there are no cases, or limits for swaps without any, or a floor's name is close to that of a functionality.
+        If there are no cases, if there are limits for swaps but no swaps, or if a floor's name looks like a misspelt functionality.
     """
     known = sorted(set(functionalities))
     if not known:
@@ -120,7 +120,7 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     (the interval of the difference does not lie below zero). Its macro-F1 or mean average precision is better, and neither is worse.
     It was trained on no more of the evaluated posts than the config allows. No label's calibration error exceeds the config's limit
     by more than chance. It passes the config's share of cases in every behavioural functionality. And swaps of words that must not
-    matter move it no further than the config allows, if that sets limits. Without a champion, only the last four apply. A gate that
+    matter move it no further than the config allows, if it sets limits. Without a champion, only the last four apply. A gate that
     cannot be computed fails, and so does one for behaviour that no case asks about.
 
     Parameters

@@ -115,7 +115,7 @@ class Sample(Result):
 
 
 class ThresholdRow(Result):
-    """What a threshold finds, and the share to review, both of all posts and of those drawn at random; None if undefined."""
+    """What a threshold finds, and the share to review, for all posts and for those drawn at random; None if undefined."""
 
     threshold: float
     precision: float | None
@@ -126,7 +126,7 @@ class ThresholdRow(Result):
 
 
 class Cost(ThresholdRow):
-    """The highest threshold that misses at most the share `miss` of the positives, and its row."""
+    """The highest threshold that misses at most the share `miss` of the positives, with what it finds and the share to review."""
 
     miss: float
     share_interval: Bounds
@@ -162,7 +162,7 @@ class LabelThresholds(Result):
 
 
 class Mistake(Result):
-    """A post that the model decided wrongly, by id, and the probability it gave."""
+    """The id of a post that the model decided wrongly, and the probability that it gave."""
 
     id: str
     probability: float
@@ -182,7 +182,7 @@ class LabelMistakes(Result):
 class Mistakes(Result):
     """Right and wrong decisions by label, and how often two labels occur together.
 
-    `given_to` counts, for each true label, the posts that were given each label; "no label" is the posts without one. `together` counts
+    `given_to` counts, for each true label, the posts that were given each label; "no label" stands for posts without one. `together` counts
     the posts that have both of two labels, and `given_together` those that were given both.
     """
 
@@ -261,7 +261,7 @@ class Functionality(Result):
 
 
 class Behaviour(Result):
-    """Results of behavioural cases; giving no label at all would pass `passed_by_silence`. `rate` is None without cases."""
+    """Results of behavioural cases; `passed_by_silence` is how many would pass if no label were given. `rate` is None without cases."""
 
     cases: int
     passed: int
@@ -285,10 +285,11 @@ class DataChecks(Result):
 
 
 class LabelPrevalence(Result):
-    """Share of posts with a label, see `pipeline.evaluation.prevalence.estimate_prevalence`.
+    """Share of posts with a label; see `pipeline.evaluation.prevalence.estimate_prevalence`.
 
-    `estimate` and `interval` are None if too few labelled posts have it, or lack it (`too_few`). `labelled_share` and its interval
-    are from the labelled posts alone. `counted` and `mean_probability` are from the unlabelled ones and include the model's errors.
+    `estimate` and `interval` are None if too few labelled posts have the label, or too few lack it (`too_few`). `labelled_share` and its
+    interval are from the labelled posts alone. `counted` and `mean_probability` are from the unlabelled ones and include the model's
+    errors.
     """
 
     estimate: float | None
@@ -354,8 +355,8 @@ class Results(SplitMetrics):
     """All results of an evaluation, as in ``metrics.json``: metrics, analysis, behaviour, swaps, data, features.
 
     `behaviour` and `swaps` are None if the config names no file of them. `model` is a digest; `evaluated` says which posts were measured,
-    `operating_point` whose thresholds decided. `seen_in_training` is None if it is not known what the model was trained on. `comparison`,
-    `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
+    and `operating_point` which thresholds decided. `seen_in_training` is None if it is not known what the model was trained on.
+    `comparison`, `prevalence` and `promotion` are there only if asked for. `notes` say how the data was read.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset({"new_texts_only", "comparison", "prevalence", "promotion"})

@@ -67,10 +67,10 @@ def drawn_at_random(corpus: Corpus, split: str, natural: Natural | Literal["all"
     corpus : Corpus
         Loaded with ``natural.column`` as a further column.
     split : str
-        Split whose posts are meant.
+        Name of a split of the corpus.
     natural : Natural, "all" or None
-        Column and values that mark posts drawn at random. With "all", and with None, which means that nobody said which, all posts count as
-        drawn at random.
+        Column and values that mark posts drawn at random. With "all", or with None (nobody said which), all
+        posts count as drawn at random.
 
     Returns
     -------

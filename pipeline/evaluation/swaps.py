@@ -1,4 +1,4 @@
-"""Swaps: how far a word that must not matter, such as the teller's religion or a name, moves a model's decisions."""
+"""Swaps: how far a word that must not matter, such as a name or the author's religion, moves a model's decisions."""
 
 import csv
 import difflib
@@ -27,7 +27,7 @@ _CARRIERS, _VALUES, _JOBS = "carriers.csv", "values.csv", "jobs.csv"
 class Swapped(Result):
     """What a swap does: the mean shift of each label's probability, the label that moves most, and the share of decisions changed.
 
-    `posts` is the number of swapped posts; each label of each of them is a decision. `shift` is that of `label`.
+    `posts` is the number of swapped posts; each label of each of them is a decision. `shift` is the shift of `label`.
     """
 
     posts: int
@@ -40,8 +40,8 @@ class Swapped(Result):
 class SwapKind(Result):
     """Swaps of a kind: each group against the control, the share of decisions that the whole kind changes, and the controls.
 
-    `control` holds, for each label, the largest mean shift of one control value against the others: that much moves by the wording
-    alone. It is None if there is only one control value.
+    `control` holds, for each label, the largest mean shift of one control value against the others, which is how much the wording alone can
+    do. It is None if there is only one control value.
     """
 
     groups: dict[str, Swapped]
@@ -55,7 +55,7 @@ class SwapKind(Result):
 
 
 class MarkedJobs(Result):
-    """Harmless posts whose tellers name their jobs, and the labels that were given to some of them."""
+    """Harmless posts whose authors name their jobs, and the labels that were given to some of them."""
 
     posts: int
     marked: dict[str, list[str]]
@@ -105,7 +105,7 @@ def _filled(value: Value) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SwapSet:
-    """What `load_swaps` reads: carriers, values, and a harmless post for each job of the teller."""
+    """What `load_swaps` reads: carriers, values, and a harmless post for each job."""
 
     carriers: list[Carrier]
     values: list[Value]
@@ -198,7 +198,7 @@ def _check(folder: Path, found: SwapSet) -> None:
         raise InputError(f"{folder / _VALUES}: holds controls only; add groups to compare with them")
     if two := next((one for one in found.values if one.kind in kinds and kinds[one.kind] != one.slot), None):
         raise InputError(
-            f"{folder / _VALUES}: kind {two.kind!r} has the slots {two.slot} and {kinds[two.kind]}; use one kind for each slot"
+            f"{folder / _VALUES}: kind {two.kind!r} has the slots {two.slot} and {kinds[two.kind]}; give each slot a kind of its own"
         )
 
 
@@ -223,7 +223,7 @@ def load_swaps(path: str, labels: LabelSet) -> SwapSet:
     jobs = [(row["job"], row["text"]) for _, row in _rows(folder / _JOBS, ("job", "text"))]
     _once(folder / _JOBS, [job for job, _ in jobs])
     if not jobs:
-        raise InputError(f"{folder / _JOBS}: holds no jobs; add harmless posts whose tellers name their jobs")
+        raise InputError(f"{folder / _JOBS}: holds no jobs; add harmless posts whose authors name their jobs")
     found = SwapSet(carriers, values, dict(jobs))
     _check(folder, found)
     return found

@@ -34,7 +34,7 @@ def recall_targets(recall: float | Mapping[str, float], labels: Sequence[str]) -
     Raises
     ------
     InputError
-        If targets are given by label, and one is missing or not for a label of the model.
+        If targets are given by label, and one is missing, or is for a label that the model does not have.
 
     Examples
     --------

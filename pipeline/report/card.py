@@ -1,6 +1,6 @@
-"""Writes a model's card from its directory, its evaluations, its scores of ordinary posts, and what it says of plain sentences.
+"""Writes a model's card from its directory, its evaluations, its scores of ordinary posts, and what it says about plain sentences.
 
-The text about corpora, uses and limits is in ``card.md.j2``. Every number about the model is read, so that none can go stale.
+The text about corpora, uses and limits is in ``card.md.j2``. Every number about the model is read from files, so that none can go stale.
 """
 
 import re
@@ -123,11 +123,11 @@ def read_results(folder: Path, digest: str) -> Results:
     try:
         results = Results.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder that was --out of evaluate.py") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder that evaluate.py wrote") from None
     except ValidationError:
         raise InputError(f"{path}: damaged, or not written by this release; evaluate the model again") from None
     if results.model != digest:
-        raise InputError(f"{path}: is about model {results.model[:12]}, but the card is for {digest[:12]}; run evaluate.py on that")
+        raise InputError(f"{path}: is about model {results.model[:12]}, but the card is for {digest[:12]}; run evaluate.py on that model")
     if results.evaluated != "test":
         raise InputError(f"{path}: holds an evaluation on {results.evaluated}, but a card must report on test; evaluate with --split test")
     if results.operating_point != BALANCED:
@@ -278,7 +278,7 @@ def _of_plain(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def render_card(digest: str, description: Mapping[str, Any], size: int, measured: Measured, template: Path = TEMPLATE) -> str:
-    """Render a card: what a model says of plain sentences, what it is for, what it learned from, how good it is and where it fails.
+    """Render a card: what a model says about plain sentences, what it is for, what it learned from, how good it is and where it fails.
 
     Parameters
     ----------
@@ -344,7 +344,7 @@ def write_card(
     Raises
     ------
     InputError
-        If any input cannot be used or is of another model, or `out` cannot be written.
+        If any input cannot be used or belongs to another model, or `out` cannot be written.
     """
     digest, description, _, _ = read_model(model)
     if "training_data" not in description:

@@ -54,7 +54,7 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
 
 
 def rounded_down(threshold: float | None) -> str:
-    """Format a threshold, rounded down to three decimals: copied into ``score.py --threshold``, it must not miss more posts."""
+    """Format a threshold, rounded down to three decimals, so that it misses no more posts when copied into ``score.py --threshold``."""
     return "–" if threshold is None else f"{math.floor(threshold * 1000) / 1000:.3f}"
 
 
@@ -129,7 +129,7 @@ def metrics_tables(metrics: SplitMetrics, title: str, intervals: Intervals | Non
 
 
 def no_intervals_note(results: Results) -> str:
-    """Return in words why there are no intervals because too few authors wrote the posts; empty if enough did."""
+    """Return a sentence that says that there are too few authors for intervals; empty if there are enough."""
     authors = results.sample.authors
     if authors >= FEWEST_AUTHORS:
         return ""
@@ -177,7 +177,7 @@ def behaviour_table(behaviour: Behaviour) -> Table:
 
 
 def swaps_table(swaps: Swaps) -> Table:
-    """Make a table of what swaps of words that must not matter do, by kind, with the group whose probability moves most."""
+    """Make a table of what each kind of swap does, with the group whose probability moves most."""
     right = "" if swaps.right is None else f", {swaps.right:.0%} of which it labels right"
     marked = swaps.jobs.marked
     jobs = f"{len(marked)} of {swaps.jobs.posts:,} harmless posts that name a job are marked"
@@ -277,7 +277,7 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
 
 
 def seen_note(results: Results) -> str:
-    """Return in words how many of the evaluated posts the model was trained on."""
+    """Return a sentence that says how many of the evaluated posts the model was trained on."""
     seen, posts = results.seen_in_training, f"{results.posts:,} posts"
     if seen is None:
         return f"unknown: no fingerprints of this model's training posts were found; some of the {posts} may be among them"

@@ -25,7 +25,7 @@ class Ids:
 
     @property
     def repeated(self) -> int:
-        """Number of posts whose id an earlier post of the shard has."""
+        """Number of posts that share an id with an earlier post of the shard."""
         return self._times.total() - len(self._times)
 
     @property
@@ -37,6 +37,6 @@ class Ids:
 
     @property
     def sample(self) -> list[int]:
-        """Hashes of some ids; a quick hash chooses which, so that two shards choose the same ones among the ids that they share."""
+        """Hashes of some ids, picked by a quick hash, so that two shards pick the same ones among the ids they share."""
         chosen = heapq.nsmallest(_SAMPLED, self._times, key=lambda identifier: crc32(identifier.encode()))
         return [int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=6).digest()) for identifier in chosen]

@@ -29,7 +29,7 @@ def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[Path]:
         place = path.resolve()
         if path.is_symlink():
             if here.is_relative_to(place):
-                raise InputError(f"{path}: links to {place}, a folder that it is in; remove the link, or name the files with a glob")
+                raise InputError(f"{path}: links to {place}, a folder that contains it; remove the link, or name the files with a glob")
             if place.is_relative_to(root) or place in seen:
                 continue
         seen.add(place)
@@ -173,4 +173,4 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     if any_rows and (absent := [name for name in options.keep if name in missing]):
         if complete:
             raise InputError(f"--keep {absent[0]}: the inputs have no such column; correct its name")
-        tell(out, f"--keep {absent[0]}: the first rows of the inputs have no such column; where a row lacks it, it will be null")
+        tell(out, f"--keep {absent[0]}: the first rows of the inputs have no such column; where a row lacks it, the value will be null")

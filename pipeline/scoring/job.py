@@ -114,7 +114,7 @@ class _Job:
             raise IncompleteError(message, self.failures)
 
     def finish(self, summary: Summary, started: float) -> None:
-        """Fill in the summary, write the rejects, in the order of the inputs, and at the end the manifest."""
+        """Fill in the summary, write the rejects in the order of the inputs, and write the manifest last."""
         seconds, sampled = 0.0, set[int]()
         self.output.remove_all_but(set(self.names))
         with whole_file(self.output.folder / REJECTS) as rejects:

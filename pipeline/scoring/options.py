@@ -28,16 +28,16 @@ DEFAULT_OUT = Path("scores")
 
 @dataclass(frozen=True)
 class Options:
-    """Everything that, with the model and the inputs, determines the output.
+    """The settings that determine the output, together with the model and the inputs.
 
     Attributes
     ----------
     id_column : str or None
-        Column of the inputs with the id. If None, a row's id is made of its file, named as it was given, a colon and the row's number.
+        Column of the inputs with the id. If None, a row's id is the name of its file as it was given, a colon, and the row's number.
     text_column : str
         Column with the text.
     keep : tuple of str
-        Further columns to copy to the output as strings; other values become JSON, and missing ones null.
+        Further columns to copy to the output, as strings. Values that are not strings become JSON, and missing values become null.
     format : {"parquet", "jsonl", "csv"}
         Format of the output.
     max_chars : int
@@ -51,7 +51,7 @@ class Options:
     thresholds : mapping of str to float
         Thresholds to use instead of the operating point's, by label.
     operating_point : {"balanced", "cautious", "sensitive"}
-        Whose thresholds to use; a model of an earlier release has ``balanced`` only.
+        Which of the model's sets of thresholds to use; a model from an earlier release has ``balanced`` only.
 
     Raises
     ------
@@ -179,7 +179,7 @@ class Options:
         return hashlib.sha256(json.dumps([__version__, self.to_dict()]).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options by name, JSON-serialisable; those that were added later only if they are not the defaults."""
+        """Return the options by name, JSON-serialisable; options of later releases are included only if they are not the defaults."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
         later = {"explain": False, "thresholds": {}, "operating_point": BALANCED}
         return {name: value for name, value in tree.items() if name not in later or value != later[name]}

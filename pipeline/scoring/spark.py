@@ -124,12 +124,12 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     from pyspark.sql import types
 
     if options.id_column is None:
-        raise InputError("a data frame has no order to number its rows by; name a column of ids")
+        raise InputError("the rows of a data frame have no order, so they cannot be numbered; name a column of ids")
     wanted = (options.id_column, options.text_column, *options.keep)
     kinds = {field.name: field.dataType for field in frame.schema.fields}
     for column in wanted:
         if column not in kinds:
-            raise InputError(f"the data frame has no column {column!r} among its {len(kinds)}; correct the column's name")
+            raise InputError(f"the data frame has no column {column!r} among its {len(kinds)} columns; correct the column's name")
     nothing = sql.lit(None).cast("string")
     identifier, text, *kept = (sql.col(_quoted(column)) for column in wanted)
     kind, has_text = kinds[options.id_column], isinstance(kinds[options.text_column], types.StringType)

@@ -83,7 +83,7 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
         raise TypeError(f"options must be Options, as in Options(explain=True), but got {type(options).__name__}")
     options.thresholds_of(model.labels, model.operating_points_)  # so that an error comes before any work
     if not isinstance(posts, pd.DataFrame | datasets.Dataset | datasets.IterableDataset):
-        raise TypeError(f"posts must be a DataFrame or one split as a datasets.Dataset, but got {type(posts).__name__}")
+        raise TypeError(f"posts must be a DataFrame or a datasets.Dataset with a single split, but got {type(posts).__name__}")
     names = list(posts.columns if isinstance(posts, pd.DataFrame) else posts.column_names)
     for column in options.columns:
         if names.count(column) != 1:

@@ -57,8 +57,8 @@ def sweep(
     wanted : Sweep
         From `pipeline.sweep.load_sweep`.
     out : Path
-        Folder for ``study.db`` (Optuna's), ``best.yaml``, ``trials.csv`` and ``sweep.yaml``. A stopped sweep continues where it
-        was; one with other posts, config or space starts from the beginning and removes the results in the folder.
+        Folder for ``study.db`` (Optuna's), ``best.yaml``, ``trials.csv`` and ``sweep.yaml``. A stopped sweep continues where it left off;
+        one with other posts, config or space starts from the beginning and removes the results in the folder.
     origin : str
         Where the sweep came from, for the run's name and the comment in ``best.yaml``.
     progress, ended : callable, optional

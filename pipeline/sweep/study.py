@@ -34,7 +34,7 @@ class TrialJudge:
         self._tokens: dict[Text, TrainingTokens] = {}
 
     def metrics(self, config: ModelConfig) -> Metrics:
-        """Compute metrics from each post's probabilities, by models that saw no post by its author.
+        """Compute metrics from probabilities that each post got from models that saw no post by its author.
 
         Raises
         ------

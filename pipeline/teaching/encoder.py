@@ -48,7 +48,7 @@ class _Network(nn.Module):  # type: ignore[misc,unused-ignore]  # torch may be m
 class Encoder:
     """Fine-tunes a pretrained encoder whose weights are safetensors in a folder or on the Hugging Face hub.
 
-    If the processor can, the encoder computes in bfloat16, which is faster.
+    If the processor supports bfloat16, the encoder computes in it, which is faster.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Encoder:
     max_tokens : int
         Longer posts are truncated.
     threads : int
-        Threads for torch; results with other numbers differ in their last bits.
+        Number of threads for torch. Changing it changes the last bits of the results.
 
     Raises
     ------
@@ -151,7 +151,7 @@ class Encoder:
         weights : ndarray of float, shape (n_posts,)
             How much each post counts.
         kept : Path
-            File for the state in the midst of training, from which a stopped run continues with the same results.
+            File for the state during training, from which a stopped run continues with the same results.
         progress : callable, optional
             Called with the step and the loss every 50 steps.
         """

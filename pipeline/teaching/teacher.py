@@ -1,6 +1,6 @@
 """Fine-tunes teachers on all folds of train but one, and saves the log odds that they give.
 
-Needs the extra ``encoder``. This takes hours; a run that was stopped continues where it was.
+Needs the extra ``encoder``. This takes hours; a run that was stopped continues where it left off.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def neighbours(encoder: "Encoder", words: Sequence[str]) -> Neighbours:
     encoder : Encoder
         The encoder before fine-tuning.
     words : sequence of str
-        Words to find neighbours of, among the same words; more than `NEIGHBOURS` of them.
+        The words; each gets its neighbours from among the others, so there must be more than `NEIGHBOURS` of them.
     """
     vectors = encoder.embed(words)
     vectors -= vectors.mean(axis=0)
@@ -140,7 +140,7 @@ def teach(
     work : Path
         Folder for intermediate results, so that a stopped run can continue. They must be from the same data and config.
     threads : int
-        Threads for torch; results with other numbers differ in their last digits.
+        Number of threads for torch. Changing it changes the last digits of the results.
     progress : callable, optional
         Called with a description of each step.
 

@@ -36,7 +36,7 @@ def _check_continued(experiment: Experiment) -> None:
     try:
         run = mlflow.get_run(run_id)
     except Exception as error:  # stores raise whatever their drivers raise
-        raise InputError(f"MLFLOW_RUN_ID={run_id}: {reason_of(error)}; unset it, and a new run is made") from None
+        raise InputError(f"MLFLOW_RUN_ID={run_id}: {reason_of(error)}; unset it to start a new run") from None
     reason = ""
     if run.info.lifecycle_stage != "active":
         reason = "that run was deleted"
@@ -44,13 +44,13 @@ def _check_continued(experiment: Experiment) -> None:
         theirs = mlflow.get_experiment(run.info.experiment_id).name
         reason = f"that run is in the experiment {theirs!r}, but this one goes to {experiment.name!r} (--experiment {theirs})"
     elif run.data.params or run.data.metrics:
-        reason = f"that run, {run.info.run_name!r}, already holds results, which a second training would mix up"
+        reason = f"that run, {run.info.run_name!r}, already holds results, and a second training would be mixed up with them"
     if reason:
-        raise InputError(f"MLFLOW_RUN_ID={run_id}: {reason}; unset it, and a new run is made")
+        raise InputError(f"MLFLOW_RUN_ID={run_id}: {reason}; unset it to start a new run")
 
 
 def choose_experiment(tracking: Tracking) -> str:
-    """Make an experiment the active one, create it if need be, and return its id.
+    """Make an experiment the active one, create it if necessary, and return its id.
 
     It is the config's, or else the one that ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME`` names, or else ``disclosure``.
 

@@ -37,7 +37,7 @@ def _registry() -> Iterator[None]:
 
 
 def find_version(name: str, digest: str) -> str:
-    """Return the newest version of a registered model that is the model with this digest.
+    """Return the newest version of a registered model that has this digest.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def find_version(name: str, digest: str) -> str:
 
 
 def register_version(name: str, model_id: str, digest: str, about: str, metrics: Mapping[str, float]) -> str:
-    """Make a logged model a version of a registered one, and return the version; only the first gets the alias ``champion``.
+    """Add a logged model to a registered model, and return the new version; only the first version gets the alias ``champion``.
 
     Parameters
     ----------
     name : str
-        Name of the registered model, which is created if need be.
+        Name of the registered model, which is created if necessary.
     model_id : str
         Id of the logged model.
     digest : str

@@ -139,7 +139,7 @@ def _dataset_source(source: str) -> DatasetSource:
 
 
 def log_corpus(corpus: Corpus, sources: Sequence[str], context: str) -> Dataset:
-    """Log a corpus and return it for `log_metrics`: its sources, counts and SHA-256 (in full as a tag, as the digest shortened).
+    """Log a corpus and return it for `log_metrics`: its sources, counts and SHA-256 (in full as a tag, and shortened as the digest).
 
     Parameters
     ----------

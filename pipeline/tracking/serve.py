@@ -45,7 +45,7 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     tracking : Tracking
         Names the store that holds the model.
     name : str or None
-        Serve the champion of this registered model; by default, the one of the model updated last or, if there is none, the newest model.
+        Serve the champion of this registered model; by default, the champion that was updated last or, if there is none, the newest model.
     host : str
         Address to listen on.
     port : int

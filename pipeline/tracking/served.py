@@ -37,7 +37,7 @@ def find_model(digest: str) -> str | None:
 
 
 def find_fingerprints(digest: str, into: Path) -> Path | None:
-    """Find the fingerprints that a run which trained the model with this digest logged, in any experiment.
+    """Find the fingerprints logged by a run that trained the model with this digest, in any experiment.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def fetch_model(uri: str, tracking: Tracking) -> Path:
     Returns
     -------
     Path
-        Local folder, downloaded if need be.
+        Local folder, downloaded if necessary.
 
     Raises
     ------

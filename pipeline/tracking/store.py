@@ -36,7 +36,7 @@ def check_name(name: str, option: str) -> None:
     Raises
     ------
     InputError
-        If MLflow does not take it.
+        If MLflow does not accept it.
     """
     if not name.strip() or set("/:") & set(name):
         raise InputError(f"{option} {name}: a model's name must not be empty or contain '/' or ':'; choose another")

@@ -1,4 +1,4 @@
-"""Starts MLflow's UI on a store, or names the server that is the store."""
+"""Starts MLflow's UI on a store or, if the store is a server, says where its UI is."""
 
 from pipeline.config import Tracking, mask_password
 from pipeline.tracking.serve import check_free, run_mlflow
