@@ -50,7 +50,7 @@ class Limits:
     requests : int
         Requests that are scored or wait at once.
     bodies : int
-        How many bodies of the greatest size may be held at once, or more smaller ones.
+        How many bodies of the greatest size may be held at once, or more smaller ones; bodies of a hundredth of it always may.
     """
 
     body: int = 10 * 2**20
@@ -191,7 +191,8 @@ class Scorer:
             if mine + size > self._limits.body:
                 most = f"{self._limits.body / 2**20:g} MiB"
                 raise _refused(413, f"the body is larger than {most}; send the posts in several requests")
-            if self._held + size > self._limits.bodies * self._limits.body:
+            small = mine + size <= self._limits.body // 100  # always taken, so that a few slow large bodies keep nobody out
+            if not small and self._held + size > self._limits.bodies * self._limits.body:
                 raise _refused(429, "the requests at work fill the memory set aside for them; send this one again later")
             mine += size
             self._held += size
