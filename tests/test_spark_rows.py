@@ -192,7 +192,10 @@ def test_output_that_another_job_writes_is_left_alone(tmp_path, refused):
 
 @pytest.mark.parametrize("kind", ["file", "link to a job", "linked"])
 def test_folder_beside_the_output_that_is_not_ours_is_left_alone(tmp_path, refused, kind):
-    beside, theirs = tmp_path / ".out.spark-unfinished", tmp_path / "theirs"
+    with unfinished_output(tmp_path / "out") as fresh:
+        beside, theirs = fresh.parent.parent, tmp_path / "theirs"
+        fresh.mkdir()
+    (tmp_path / "out").rmdir()
     (theirs / "job-1").mkdir(parents=True)
     (theirs / "job-1" / "letter").write_text("dear")
     if kind == "linked":
@@ -206,7 +209,11 @@ def test_folder_beside_the_output_that_is_not_ours_is_left_alone(tmp_path, refus
     assert left(tmp_path) == before
 
 
-def test_output_whose_name_is_not_utf8_is_refused(tmp_path, refused):
-    with refused("is not UTF-8", "choose another --out"), unfinished_output(tmp_path / os.fsdecode(b"a\xff")):
-        pass
+def test_output_in_a_folder_that_spark_cannot_name_is_refused(tmp_path, refused):
+    for name, said in ((b"a\xff", "not UTF-8"), (b"a:[b]", "a colon")):
+        with refused(said, "choose another --out"), unfinished_output(tmp_path / os.fsdecode(name) / "out"):
+            pass
     assert left(tmp_path) == []
+    with unfinished_output(tmp_path / os.fsdecode(b"a\xff:[b]")) as fresh:
+        assert str(fresh).encode().isascii()
+        write_part(fresh)

@@ -159,7 +159,7 @@ def _check_type(column: str, kind: "DataType") -> None:
     from pyspark.sql.pandas.types import to_arrow_type
 
     try:
-        to_arrow_type(kind)
+        to_arrow_type(kind, timezone="UTC")
     except PySparkException:
         message = f"column {column!r} has the type {kind.simpleString()}, which cannot be read; cast it to string first, or leave it out"
         raise InputError(message) from None

@@ -135,7 +135,8 @@ def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
     for what in said:
         tell(path, what)
     plain = kind == ".jsonl" and not said and _SPLIT.fullmatch(path.name) is not None
-    plain = plain and os.fsencode(path.resolve()).decode("utf-8", "replace") == str(path.resolve())
+    place = str(path.resolve())
+    plain = plain and not set(":*?[]{}\\") & set(place) and place.encode("utf-8", "replace").decode() == place
     return plain and options.id_column is not None and not partitions_of(path).keys() & set(options.columns)
 
 

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from models.errors import InputError
@@ -13,20 +14,25 @@ from models.folders import check_output
 _LOCK = "lock"
 
 
-def _check_name(out: Path) -> None:
+def _check_place(place: Path, out: Path) -> None:
+    """Raise an error if Spark would take the path of a folder for another one."""
     try:
-        str(out.resolve()).encode()
+        str(place).encode()
     except UnicodeEncodeError:
         shown = os.fsencode(out).decode("utf-8", "backslashreplace")
-        raise InputError(f"{shown}: is not UTF-8, and Spark cannot write to it; choose another --out") from None
+        raise InputError(f"{shown}: is in a folder whose name is not UTF-8, where Spark cannot write; choose another --out") from None
+    if ":" in str(place) and set("*?[]{}\\") & set(str(place)):
+        raise InputError(
+            f"{out}: is in a folder with both a colon and one of *?[]{{}}\\ in its path, which Spark cannot read; choose another --out"
+        )
 
 
 @contextmanager
 def unfinished_output(out: Path) -> Iterator[Path]:
     """Yield a path for Spark to write to, which becomes `out` if the block succeeds, and is removed if it fails.
 
-    It is in the folder ``.<name>.spark-unfinished`` beside `out`, which is locked while a job is at work. What a killed job left there
-    is removed.
+    It is in a folder ``.spark-unfinished-…`` beside `out`, which is locked while a job is at work. What a killed job left there is
+    removed. The folder's name depends on that of `out`, but does not hold it, because Spark cannot write to every name.
 
     Parameters
     ----------
@@ -40,10 +46,10 @@ def unfinished_output(out: Path) -> Iterator[Path]:
     """
     from filelock import FileLock, Timeout
 
-    _check_name(out)
     check_output(out, [])
     place = out.resolve()
-    beside = place.parent / f".{place.name}.spark-unfinished"
+    _check_place(place.parent, out)
+    beside = place.parent / f".spark-unfinished-{sha256(os.fsencode(place.name)).hexdigest()[:8]}"
     try:
         beside.mkdir(parents=True, exist_ok=True)
         if beside.is_symlink() or not _is_ours(beside):

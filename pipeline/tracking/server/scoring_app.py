@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import StringIO
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pandas as pd
-from mlflow.pyfunc import PyFuncModel, load_model, scoring_server
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 MODEL, LIMITS = "DISCLOSURE_MODEL", "DISCLOSURE_LIMITS"  # environment variables: a folder, and `Limits` as JSON
 
@@ -161,7 +163,7 @@ class Scorer:
         What requests may cost.
     """
 
-    def __init__(self, model: PyFuncModel, limits: Limits) -> None:
+    def __init__(self, model: "PyFuncModel", limits: Limits) -> None:
         self._model, self._limits = model, limits
         schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
         self._known = [param.name for param in schema.params] if schema else []
@@ -229,6 +231,8 @@ class Scorer:
 
     @staticmethod
     def _write(scored: list[pd.DataFrame]) -> str:
+        from mlflow.pyfunc import scoring_server
+
         answer = StringIO()
         scoring_server.predictions_to_json(pd.concat(scored, ignore_index=True), answer)  # type: ignore[no-untyped-call]
         return answer.getvalue()
@@ -278,7 +282,7 @@ def _refusal(_: Request, error: Exception) -> Response:
     return Response(content, error.status_code, error.headers, media_type="application/json")
 
 
-def scoring_app(model: PyFuncModel, limits: Limits) -> Starlette:
+def scoring_app(model: "PyFuncModel", limits: Limits) -> Starlette:
     """Return the application: ``/invocations``, and ``/ping``, ``/health`` and ``/version`` as in MLflow's own server.
 
     Parameters
@@ -288,6 +292,8 @@ def scoring_app(model: PyFuncModel, limits: Limits) -> Starlette:
     limits : Limits
         What requests may cost.
     """
+    from mlflow.pyfunc import scoring_server
+
     scorer = Scorer(model, limits)
 
     async def invocations(request: Request) -> Response:
@@ -299,4 +305,6 @@ def scoring_app(model: PyFuncModel, limits: Limits) -> Starlette:
 
 def from_environment() -> Starlette:
     """Return the application for the model and the limits that the environment names."""
+    from mlflow.pyfunc import load_model
+
     return scoring_app(load_model(os.environ[MODEL]), Limits(**json.loads(os.environ[LIMITS])))
