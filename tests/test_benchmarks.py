@@ -14,7 +14,7 @@ from school import lessons_of
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from benchmarks import ablation, intervals, safecity, scoring, thresholds
+from benchmarks import ablation, intervals, safecity, scoring, serving, thresholds
 from benchmarks.throughput import distinct_posts, forget, main, measure, of_length
 from models import Classifier, text
 from models.config import Label, LabelSet
@@ -343,3 +343,11 @@ def test_thresholds_are_measured_on_held_out_folds_and_posts_without_any_label(f
 
 def test_tolerance_of_the_released_model_is_among_those_shown():
     assert load_config([thresholds.RELEASED]).thresholds.tolerance in thresholds.TOLERANCES
+
+
+def test_load_test_finds_wrong_answers():
+    right = {"predictions": [{"prob_a": 0.25, "labels": ["a"], "error": None}, {"prob_a": None, "labels": [], "error": "no text"}]}
+    expected = [([0.25], ["a"]), (None, [])]
+    assert serving.is_right(right, expected)
+    for wrong in (expected[:1], [*expected, (None, [])], expected[::-1], [([0.26], ["a"]), (None, [])], [([0.25], []), (None, [])]):
+        assert not serving.is_right(right, wrong)

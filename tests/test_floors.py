@@ -66,6 +66,11 @@ def users_of_mlflow(root: Path) -> list[str]:
     return importers(root, [*paths, *(root / name for name in SCRIPTS)], "mlflow")
 
 
+def parts_of_the_server_that_look_around(root: Path) -> list[str]:
+    """Return the modules of the server that import ours, where the model should bring its own copy of `models`."""
+    return importers(root, modules(root, "pipeline/tracking/server"), "models", "pipeline")
+
+
 def long_modules(root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in modules(root, *FLOORS) if path.read_text("utf-8").count("\n") > LONGEST_MODULE]
 
@@ -106,6 +111,10 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("pipeline/tracking_more.py", "import mlflow.pyfunc"),
         ("train.py", "import mlflow"),
         ("benchmarks/speed.py", "import mlflow"),
+    ],
+    parts_of_the_server_that_look_around: [
+        ("pipeline/tracking/server/app.py", "from models.errors import InputError"),
+        ("pipeline/tracking/server/app.py", "def late():\n    import pipeline.config"),
     ],
     long_modules: [("models/text.py", "#\n" * LONGEST_MODULE), ("pipeline/deep/new.py", "#\n" * (LONGEST_MODULE + 1))],
     steps_that_know_commands: [

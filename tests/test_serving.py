@@ -200,50 +200,13 @@ def test_every_row_gets_its_own_answer(server, answered, refusal):
 
 
 @pytest.mark.slow
-def test_record_without_a_text_among_others(server, answered, refusal):
-    assert server.post({"dataframe_records": [{"text": TEXTS[0]}, {"id": 7}]}) == [answered(TEXTS[0]), refusal()]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bad", [[None], [5], [None, 5], [True], [["x", "y"]]])
-def test_batch_of_bad_texts_alone(server, refusal, bad):
-    assert server.post({"dataframe_records": [{"text": text} for text in bad]}) == [refusal()] * len(bad)
-
-
-@pytest.mark.slow
-def test_empty_batch(server):
-    assert server.post({"dataframe_split": {"columns": ["text"], "data": []}}) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ({"dataframe_records": [{"txt": "x"}]}, "missing inputs ['text']"),
-        ({"dataframe_records": [{}]}, "missing inputs ['text']"),
-        ({"dataframe_records": ["x"]}, "missing inputs ['text']"),
-        ({"dataframe_split": {"data": [["x"]]}}, "missing inputs ['text']"),
-        ({"text": "x"}, "must be a JSON dictionary"),
-        ([{"text": "x"}], "must be a JSON dictionary"),
-        ("no JSON", "valid JSON"),
-        (b'{"dataframe_records": [{"text": "\xff"}]}', "valid JSON"),
-        ("", "valid JSON"),
-        ('{"dataframe_records": [{"text": "\\ud83d"}]}', "surrogates"),
-    ],
-)
-def test_request_that_cannot_be_read_is_refused_in_words(server, body, said):
-    answer = server.send(body)
-    assert answer.status_code == 400
-    assert said in answer.json()["message"]
-    assert "Traceback" not in answer.text
-
-
-@pytest.mark.slow
 def test_server_logs_no_text(server):
     secret = "zugzwang"
     server.post({"dataframe_records": [{"text": secret}, {"text": secret * 20_000}]})
     for body in ({"dataframe_records": [{"txt": secret}]}, secret):
-        assert server.send(body).status_code == 400
+        answer = server.send(body)
+        assert answer.status_code == 400
+        assert secret not in answer.text
     assert secret not in server.log.read_text()
 
 
@@ -277,14 +240,14 @@ def logged(model, tmp_path):
 
 
 def test_operating_point_is_a_parameter_of_the_request(logged, model, posts):
-    from mlflow.pyfunc import scoring_server
+    from pipeline.tracking.server.scoring_app import Limits, scoring_app
 
     texts = posts.texts[:60]
     wanted = {point: [[label for label in row.split(", ") if label] for row in model.label(texts, point)["labels"]] for point in POINTS}
     for point in POINTS:
         assert logged.predict(pd.DataFrame({"text": texts}), params={"operating_point": point})["labels"].tolist() == wanted[point]
     assert wanted["cautious"] != wanted["sensitive"]
-    client = TestClient(scoring_server.init(logged), raise_server_exceptions=False)
+    client = TestClient(scoring_app(logged, Limits()), raise_server_exceptions=False)
     body = {"dataframe_records": [{"text": text} for text in texts]}
     for point, params in (("balanced", {}), ("sensitive", {"params": {"operating_point": "sensitive"}})):
         answer = client.post("/invocations", json=body | params)

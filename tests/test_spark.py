@@ -200,7 +200,7 @@ def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, 
     frame = frame.union(spark.sql("select 'bytes', cast(x'61ff' as string)"))
     found = collected(score_frame(frame, folder, Options(max_chars=1000)))
     assert {row["id"]: row["error"] for row in found if row["id"]} == {name: error for name, (_, error) in rows.items()} | {
-        "bytes": "not UTF-8"
+        "bytes": "not UTF-8, or a date out of range"
     }
     assert [row["error"] for row in found if not row["id"]] == [BAD_ID, BAD_ID]
     assert len(found) == 8
@@ -223,6 +223,36 @@ def test_what_cannot_be_scored_keeps_its_row_and_says_why(spark, model, folder, 
 def test_columns_of_other_types_do_not_fail_the_job(spark, folder, schema, value, found):
     (row,) = collected(score_frame(spark.createDataFrame([value], schema), folder))
     assert (row["id"], row["error"]) == found
+
+
+@pytest.mark.slow
+def test_columns_to_keep_of_a_frame_are_strings_as_in_files_and_types_of_spark_alone_are_named(spark, folder, refused):
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    given = spark.sql(
+        "select '1' id, 'x' text, timestamp_ltz '2017-10-15 20:21:49+00:00' at, timestamp_ntz '2017-10-15 20:21:49' local,"
+        " date '2017-10-15' day, named_struct('a', array(1)) nested, make_interval(1) span"
+    )
+    (row,) = collected(score_frame(given, folder, Options(keep=("at", "local", "day", "nested"))))
+    assert [row[name] for name in ("at", "local", "day", "nested")] == [
+        "2017-10-15T20:21:49+00:00",
+        "2017-10-15T20:21:49",
+        "2017-10-15",
+        '{"a": [1]}',
+    ]
+    with refused("column 'span' has the type interval", "cast it to string"):
+        score_frame(given, folder, Options(keep=("span",)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", READERS)
+def test_odd_names_of_files_and_outputs(spark, folder, tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate((b"a:b.jsonl", b"a\xff.jsonl", b"plain.jsonl")):
+        (tmp_path / "in" / os.fsdecode(name)).write_text(f'{{"id": {number}, "text": "zaxa"}}\n')
+    out = tmp_path / "a:b [c]{d}*? %20#"
+    assert score_with_spark([tmp_path / "in"], folder, out, Options(format=kind), master="local[2]").scored == 3
+    assert sorted(row["id"] for row in READERS[kind](out)) == ["0", "1", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "in"]
 
 
 @pytest.mark.slow
@@ -406,7 +436,7 @@ def test_existing_output_is_refused_and_stays(folder, jsonl, refused, tmp_path):
 def test_failing_job_is_one_line_without_posts_and_leaves_nothing(spark, folder, refused, tmp_path, capfd):
     whole = gzip.compress("".join(json.dumps({"id": n, "text": f"{SECRET} {n * n * n}"}) + "\n" for n in range(20_000)).encode())
     (tmp_path / "in.jsonl.gz").write_bytes(whole[:-100])
-    with refused("the Spark job failed", "EOFException"):
+    with refused("the Spark job failed", "in.jsonl.gz", "is damaged or truncated"):
         score_with_spark([tmp_path / "in.jsonl.gz"], folder, tmp_path / "out", master="local[2]")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl.gz"]
     assert capfd.readouterr() == ("", "")

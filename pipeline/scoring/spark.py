@@ -11,13 +11,13 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial, reduce
-from operator import or_
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 import models
 import pipeline
@@ -26,18 +26,67 @@ from models.errors import InputError, NormaliserWarning
 from models.storage import copy_model
 from pipeline.package_copy import copy_code
 from pipeline.predictions import prediction_table
+from pipeline.records import BrokenRow, Row, batch_rows
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
-from pipeline.scoring.posts import refusal
+from pipeline.scoring.posts import as_string, identifier_of, notice, refusal
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import DataType
 
 _TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>"}
 
 
 # ---- on the executors ----
+
+
+def _parsed(row: Row | BrokenRow, options: Options, origin: str) -> dict[str, str | None]:
+    if isinstance(row, BrokenRow):
+        return {"error": row.reason}
+    identifier, text = identifier_of(row, options, origin), row.fields.get(options.text_column)
+    known: dict[str, str | None] = {"id": str(identifier)} if refusal(identifier, "any", options) is None else {}
+    try:
+        known |= {name: as_string(row.fields.get(column)) for name, column in zip(row_names(options)[3:], options.keep, strict=True)}
+    except RecursionError:
+        return known | {"error": "a column to keep is nested too deeply"}
+    if error := refusal(identifier, text, options):
+        return known | {"error": notice(row) or error}
+    return known | {"text": text}
+
+
+def row_batch(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "") -> pa.RecordBatch:
+    """Return the ids, texts, errors and columns to keep of rows, as strings; see `row_names`.
+
+    Parameters
+    ----------
+    rows : iterable of Row or BrokenRow
+        The rows.
+    options : Options
+        Names the columns.
+    origin : str
+        The rows' file, as it was given.
+    """
+    schema = pa.schema([(name, pa.string()) for name in row_names(options)])
+    return pa.RecordBatch.from_pylist([_parsed(row, options, origin) for row in rows], schema)
+
+
+def _in_utc(column: pa.Array) -> pa.Array:
+    """Return times that Spark gives in the session's time zone in UTC, as its Parquet files hold them."""
+    kind = column.type
+    return column.cast(pa.timestamp(kind.unit, "UTC")) if pa.types.is_timestamp(kind) and kind.tz is not None else column
+
+
+def _frame_rows(batches: Iterable[pa.RecordBatch], names: Sequence[str], options: Options) -> Iterator[pa.RecordBatch]:
+    """Read the rows of a data frame, whose columns have these names, as those of a Parquet file are read."""
+    for batch in batches:
+        named = pa.RecordBatch.from_arrays([_in_utc(column) for column in batch.columns], names=list(names))
+        found = row_batch(batch_rows([named]), options)
+        # A row with a value that cannot be read has lost its id.
+        identified = row_batch(batch_rows([named.select([options.id_column])]), options)
+        ids = pa.compute.coalesce(found.column(0), identified.column(0))
+        yield pa.RecordBatch.from_arrays([ids, *found.columns[1:]], schema=found.schema)
 
 
 @lru_cache(maxsize=1)  # worker processes outlive a job, so we keep only one model in memory
@@ -105,6 +154,17 @@ def string_schema(names: Iterable[str]) -> str:
     return ", ".join(f"{_quoted(name)} string" for name in names)
 
 
+def _check_type(column: str, kind: "DataType") -> None:
+    from pyspark.errors import PySparkException
+    from pyspark.sql.pandas.types import to_arrow_type
+
+    try:
+        to_arrow_type(kind, timezone="UTC")
+    except PySparkException:
+        message = f"column {column!r} has the type {kind.simpleString()}, which cannot be read; cast it to string first, or leave it out"
+        raise InputError(message) from None
+
+
 def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     """Select ids, texts, the reasons not to score them, and the columns to keep, all as strings.
 
@@ -118,10 +178,9 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     Raises
     ------
     InputError
-        When a column is missing.
+        When a column is missing, or has a type of which only Spark knows.
     """
     from pyspark.sql import functions as sql
-    from pyspark.sql import types
 
     if options.id_column is None:
         raise InputError("the rows of a data frame have no order, so they cannot be numbered; name a column of ids")
@@ -130,19 +189,12 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     for column in wanted:
         if column not in kinds:
             raise InputError(f"the data frame has no column {column!r} among its {len(kinds)} columns; correct the column's name")
-    nothing = sql.lit(None).cast("string")
-    identifier, text, *kept = (sql.col(_quoted(column)) for column in wanted)
-    kind, has_text = kinds[options.id_column], isinstance(kinds[options.text_column], types.StringType)
-    # Spark reads unsigned 64-bit integers in Parquet files as decimals.
-    if not (isinstance(kind, types.StringType | types.IntegralType) or (isinstance(kind, types.DecimalType) and kind.scale == 0)):
-        identifier = nothing
-    strings = [column.cast("string") for column in (identifier, text if has_text else nothing, *kept)]
-    error = sql.coalesce(
-        sql.when(reduce(or_, (~sql.is_valid_utf8(column) for column in strings)), "not UTF-8"),
-        sql.when(sql.lit(not has_text) & text.isNotNull() & (strings[0] != ""), "text is not a string"),
-    )
-    identifier, text, *kept = (sql.make_valid_utf8(column) for column in strings)
-    return frame.select(*(column.alias(name) for column, name in zip((identifier, text, error, *kept), row_names(options), strict=True)))
+    columns = list(dict.fromkeys(wanted))
+    for column in columns:
+        _check_type(column, kinds[column])
+    # Numbers for names, because any name may occur in a data frame, and two may differ only in case.
+    selected = frame.select(*(sql.col(_quoted(column)).alias(str(number)) for number, column in enumerate(columns)))
+    return selected.mapInArrow(partial(_frame_rows, names=columns, options=options), string_schema(row_names(options)))
 
 
 def checked_model(folder: Path, options: Options) -> Classifier:

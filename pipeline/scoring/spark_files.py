@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from models import Classifier
 from models.errors import InputError
-from models.folders import new_folder
 from models.storage import RELEASED
+from pipeline.errors import DamagedError
 from pipeline.records import (
     STDIN,
     UNCLOSED,
@@ -38,8 +38,8 @@ from pipeline.records import (
 )
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
-from pipeline.scoring.posts import as_string, identifier_of, notice, refusal
-from pipeline.scoring.spark import checked_model, row_names, scored_rows, ship_code, string_schema
+from pipeline.scoring.spark import checked_model, row_batch, row_names, scored_rows, ship_code, string_schema
+from pipeline.scoring.spark_output import unfinished_output
 from pipeline.scoring.summary import Summary
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ _CSV: dict[str, bool | str] = {
     "ignoreLeadingWhiteSpace": False,
     "ignoreTrailingWhiteSpace": False,
 }
-_SPLIT = re.compile(r"[^_.].*\.(?:jsonl|ndjson|json)(?:\.gz|\.bz2|\.zst)?")  # names of files that Spark can read line by line
+# Names of files that Spark reads line by line: it takes others for patterns or for hidden, and knows fewer codecs than our readers.
+_SPLIT = re.compile(r"[^\W_][\w. =+-]*\.(?:jsonl|ndjson|json)")
 _BATCH = 512  # rows
 # Log nothing, because failures would print their stack traces on standard error. At another level, Spark would announce the level.
 _LOGGING = """\
@@ -65,26 +66,10 @@ rootLogger.appenderRef.none.ref = none
 """
 
 
-def _parsed(row: Row | BrokenRow, options: Options, origin: str) -> dict[str, str | None]:
-    if isinstance(row, BrokenRow):
-        return {"error": row.reason}
-    identifier, text = identifier_of(row, options, origin), row.fields.get(options.text_column)
-    parsed = {name: as_string(row.fields.get(column)) for name, column in zip(row_names(options)[3:], options.keep, strict=True)}
-    if error := refusal(identifier, text, options):
-        usable = refusal(identifier, "any", options) is None
-        return parsed | {"id": str(identifier) if usable else None, "error": notice(row) or error}
-    return parsed | {"id": str(identifier), "text": text}
-
-
-def _table(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "") -> pa.RecordBatch:
-    schema = pa.schema([(name, pa.string()) for name in row_names(options)])
-    return pa.RecordBatch.from_pylist([_parsed(row, options, origin) for row in rows], schema)
-
-
 def _parse(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
     """Parse lines of JSONL into ids, texts, errors and the columns to keep."""
     for batch in batches:
-        yield _table((row for line in batch.column(0).to_pylist() for row in jsonl_rows(io.BytesIO(line))), options)
+        yield row_batch((row for line in batch.column(0).to_pylist() for row in jsonl_rows(io.BytesIO(line))), options)
 
 
 def _whole(rows: Iterable[Row | BrokenRow], path: Path) -> Iterator[Row | BrokenRow]:
@@ -94,22 +79,52 @@ def _whole(rows: Iterable[Row | BrokenRow], path: Path) -> Iterator[Row | Broken
         yield row
 
 
+def _group_rows(path: Path, columns: Sequence[str], group: int, first: int) -> Iterator[Row | BrokenRow]:
+    """Yield the rows of a row group; an error names the column that cannot be read, with its type and codec."""
+    try:
+        yield from batch_rows(parquet_batches(path, columns, [group]), first)
+    except DamagedError as error:
+        raise DamagedError(f"{path}, row group {group + 1}: {odd}" if (odd := _odd_column(path, columns, group)) else str(error)) from None
+
+
+def _odd_column(path: Path, columns: Sequence[str], group: int) -> str | None:
+    """Say which column of a row group cannot be read; None if the file cannot be read at all."""
+    import pyarrow.parquet as pq
+
+    name = ""
+    try:
+        with pq.ParquetFile(path) as file:
+            chunks = [file.metadata.row_group(group).column(number) for number in range(file.metadata.num_columns)]
+            for name in [name for name in file.schema_arrow.names if name in columns]:
+                for _ in file.iter_batches(_BATCH, row_groups=[group], columns=[name], use_threads=False):
+                    pass
+    except (pa.ArrowException, OSError):
+        codecs = {chunk.compression for chunk in chunks if chunk.path_in_schema.partition(".")[0] == name} if name else set()
+        what = f"{file.schema_arrow.field(name).type}, compressed with {', '.join(sorted(codecs))}" if codecs else ""
+        return f"column {name!r} ({what}) cannot be read; write the file again, with zstd or snappy" if what else None
+    return None
+
+
 def _read_pieces(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
     """Read pieces of files, each given by its path, that path as the user wrote it, a row group (-1: the whole file) and its first row."""
     for batch in batches:
-        for name, origin, group, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            path = Path(name)
+        for name, shown, group, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            path, origin = Path(os.fsdecode(name)), os.fsdecode(shown)
             if group < 0:
                 rows = iter(_whole(file_rows(path, options.columns), path))
             else:
-                rows = iter(with_partitions(batch_rows(parquet_batches(path, options.columns, [group]), first), path))
+                rows = iter(with_partitions(_group_rows(path, options.columns, group, first), path))
             while few := list(islice(rows, _BATCH)):
-                yield _table(few, options, origin)
+                yield row_batch(few, options, origin)
 
 
 def _uri(path: Path) -> str:
     """Return a path for Spark, with the characters escaped that it would read as patterns."""
     return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.resolve()))
+
+
+def _names(path: Path) -> tuple[bytes, bytes]:
+    return os.fsencode(path.absolute()), os.fsencode(path)
 
 
 def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
@@ -120,20 +135,22 @@ def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
     for what in said:
         tell(path, what)
     plain = kind == ".jsonl" and not said and _SPLIT.fullmatch(path.name) is not None
+    place = str(path.resolve())
+    plain = plain and not set(":*?[]{}\\") & set(place) and place.encode("utf-8", "replace").decode() == place
     return plain and options.id_column is not None and not partitions_of(path).keys() & set(options.columns)
 
 
 def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options, tell: Tell) -> "DataFrame":
     """Read the rows of all inputs: large files of lines in pieces, Parquet by row groups, other files each as a whole."""
     lines: list[str] = []
-    pieces: list[tuple[str, str, int, int]] = []
+    pieces: list[tuple[bytes, bytes, int, int]] = []  # names as bytes, because they may not be UTF-8
     for path in inputs:
         if kind_of(path) == ".parquet":
-            pieces += [(str(path.absolute()), str(path), group, first) for group, first in enumerate(parquet_groups(path))]
+            pieces += [(*_names(path), group, first) for group, first in enumerate(parquet_groups(path))]
         elif _is_lines(path, options, tell):
             lines.append(_uri(path))
         else:
-            pieces.append((str(path.absolute()), str(path), -1, 1))
+            pieces.append((*_names(path), -1, 1))
     frames = []
     schema = string_schema(row_names(options))
     if lines:
@@ -141,27 +158,27 @@ def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options, tell:
         frames.append(frame.mapInArrow(partial(_parse, options=options), schema))
     if pieces or not lines:
         spread = spark.sparkContext.parallelize(pieces, max(len(pieces), 1))
-        frame = spark.createDataFrame(spread, "path string, origin string, group int, first long")
+        frame = spark.createDataFrame(spread, "path binary, origin binary, group int, first long")
         frames.append(frame.mapInArrow(partial(_read_pieces, options=options), schema))
     return reduce(lambda one, other: one.unionByName(other), frames)
 
 
-def _write(scored: "DataFrame", folder: str, kind: str) -> "DataFrame":
+def _write(scored: "DataFrame", fresh: Path, kind: str) -> "DataFrame":
     """Write predictions, and return a data frame that reads them back."""
     from pyspark.sql import functions as sql
     from pyspark.sql.types import ArrayType
 
-    reader = scored.sparkSession.read
+    reader, folder, pattern = scored.sparkSession.read, f"file://{fresh}", _uri(fresh)  # only what is read is taken for a pattern
     if kind == "parquet":
         scored.write.parquet(folder, compression="zstd")
-        return reader.parquet(folder)
+        return reader.parquet(pattern)
     if kind == "jsonl":
         scored.write.json(folder, ignoreNullFields=False)
-        return reader.schema(scored.schema).json(folder)
+        return reader.schema(scored.schema).json(pattern)
     lists = {field.name for field in scored.schema if isinstance(field.dataType, ArrayType)}
     flat = scored.withColumns({name: sql.concat_ws(";", name) for name in lists})  # CSV has no lists
     flat.write.options(**_CSV).csv(folder)
-    return reader.options(**_CSV).schema(flat.schema).csv(folder).withColumns({name: sql.split(name, ";") for name in lists})
+    return reader.options(**_CSV).schema(flat.schema).csv(pattern).withColumns({name: sql.split(name, ";") for name in lists})
 
 
 def _summary(written: "DataFrame", model: Classifier, options: Options) -> Summary:
@@ -239,7 +256,10 @@ def _cause(error: Exception) -> str:
     if told := re.search(r"(?:(?:models|pipeline)\.errors\.\w+|ModuleNotFoundError): (.*)", str(error)):
         return told[1]
     names = re.findall(r"\b\w+(?:Exception|Error)\b", str(error))
-    return f"{names[-1] if names else type(error).__name__}; a file may be damaged, the disk full or an executor lost"
+    name = names[-1] if names else type(error).__name__
+    if re.fullmatch(r".*(?:IO|EOF|OS|FileSystem|Executor\w*|Connection\w*)(?:Exception|Error)|SparkException|OSError", name):
+        return f"{name}; a file may be damaged, the disk full or an executor lost"
+    return f"{name}; this is a mistake in our code, or an input that Spark cannot take: try --engine local, which names it"
 
 
 def score_with_spark(
@@ -287,7 +307,7 @@ def score_with_spark(
         raise InputError("- : Spark cannot read standard input; write it to a file first, or use --engine local")
     classifier = checked_model(folder, options)
     check_inputs(files, options, out, tell)
-    with spark_session(master) as session, new_folder(out, []) as fresh:
+    with spark_session(master) as session, unfinished_output(out) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 
@@ -296,8 +316,7 @@ def score_with_spark(
         ship_code(spark.sparkContext)  # must happen before anything refers to the code
         try:
             rows = _read(spark, files, options, tell)
-            fresh.rmdir()  # Spark makes this folder itself
             scored = scored_rows(rows, classifier, folder, options)
-            return _summary(_write(scored, _uri(fresh), options.format), classifier, options)
+            return _summary(_write(scored, fresh, options.format), classifier, options)
         except (PySparkException, Py4JError) as error:
             raise InputError(f"the Spark job failed: {_cause(error)}") from None

@@ -1,5 +1,6 @@
-"""Serves a model of the store with MLflow's own scoring server."""
+"""Serves a model of the store with MLflow's own scoring server, within bounds."""
 
+import json
 import os
 import socket
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from models.errors import InputError
 from pipeline.config import Tracking
 from pipeline.tracking.registry import model_to_serve
+from pipeline.tracking.served import fetch_model
 from pipeline.tracking.store import open_store, store_uri
 
 
@@ -20,25 +22,27 @@ def check_free(host: str, port: int, target: str) -> None:
         raise InputError(message) from None
 
 
-def run_mlflow(tracking: Tracking, *command: str) -> None:
-    """Replace this process by a command of MLflow on a store, without telemetry.
+def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
+    """Replace this process by a Python program that uses MLflow on a store, without telemetry.
 
     Parameters
     ----------
     tracking : Tracking
         Names the store.
     command : str
-        The command and its options.
+        What follows ``python``.
+    variables : str
+        More environment variables.
     """
     # MLflow finds uvicorn by PATH, and would use an old mlruns/ as the store if the URI were not set. The environment holds what
     # pipeline/tracking/__init__.py has set.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store_uri(tracking)}
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", *command], environment)  # noqa: S606  # no shell
+    environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store_uri(tracking), **variables}
+    os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606  # no shell
 
 
-def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int) -> None:
-    """Replace this process by MLflow's scoring server.
+def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int, limits: dict[str, float]) -> None:
+    """Replace this process by the server in `pipeline.tracking.server`.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
         Port to listen on.
     workers : int
         Number of processes; each loads the model.
+    limits : dict of str to float
+        What a request may cost: attributes of `pipeline.tracking.server.scoring_app.Limits`.
 
     Raises
     ------
@@ -61,8 +67,8 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     check_free(host, port, "serve")
     open_store(tracking)
     uri = model_to_serve(name)
+    folder = fetch_model(uri, tracking).parents[1]  # which holds data/<name> of the model
     print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
-    run_mlflow(
-        *(tracking, "models", "serve", "--model-uri", uri, "--env-manager", "local"),
-        *("--host", host, "--port", str(port), "--workers", str(workers)),
-    )
+    program = str(Path(__file__).parent / "server")
+    variables = {"DISCLOSURE_MODEL": str(folder), "DISCLOSURE_LIMITS": json.dumps(limits)}
+    run_python(tracking, program, host, str(port), str(workers), **variables)

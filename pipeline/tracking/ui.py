@@ -1,7 +1,7 @@
 """Starts MLflow's UI on a store or, if the store is a server, says where its UI is."""
 
 from pipeline.config import Tracking, mask_password
-from pipeline.tracking.serve import check_free, run_mlflow
+from pipeline.tracking.serve import check_free, run_python
 from pipeline.tracking.store import connect, store_uri
 
 # MLflow 3.17 shows its pages for language-model applications first, unless the address asks for those for training.
@@ -35,4 +35,4 @@ def show(tracking: Tracking, host: str, port: int) -> None:
         f"MLflow's UI on {mask_password(uri)}: in about a minute, open http://{host}:{port}/#/experiments/{experiment}/runs?{_TRAINING}",
         flush=True,
     )
-    run_mlflow(tracking, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port))
+    run_python(tracking, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port))
