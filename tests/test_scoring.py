@@ -979,20 +979,46 @@ def test_what_start_over_cannot_remove_is_one_line(out, sources):
         run(sources, out, start_over=True)
 
 
-def test_parquet_file_that_is_overwritten_while_it_is_scored_fails_alone(tmp_path, sources):
-    def meddle(state: Progress) -> None:
-        if state.posts == 3:  # one shard
-            write_rows(sources[2], POSTS)
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
 
-    rows = pa.table({"id": list(map(str, range(900))), "text": [f"post {number}" for number in range(900)]})
-    pq.write_table(rows, sources[2], row_group_size=300)
-    with pytest.raises(IncompleteError, match=r"c\.parquet: was changed while it was being scored; run again") as caught:
-        run([sources[2], sources[0]], tmp_path / "out", progress=meddle)
+
+def appended_to(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b'{"id": "late", "text": "x"}\n')
+
+
+def written_over(path: Path) -> None:
+    """Write as many bytes as there are, in place."""
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("harm", [cut_short, appended_to, written_over])
+@pytest.mark.parametrize("ending", [".jsonl", ".csv.zst", ".parquet"])
+def test_file_that_is_written_while_it_is_scored_is_never_taken_for_whole(tmp_path, sources, ending, harm):
+    source, out = write_rows(tmp_path / f"0{ending}", [{"id": f"{n}", "text": "x" * 90} for n in range(900)]), tmp_path / "out"
+    told = iter([harm])
+
+    def meddle(_: Progress) -> None:
+        for change in told:
+            os.utime(source, ns=(1, 1))
+            change(source)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(IncompleteError) as caught:
+        patch.setattr(shards, "SHARD_BYTES", 20_000)
+        run([source, sources[0]], out, progress=meddle)
+    assert str(source) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out" / "manifest.json").exists()
-    summary = run([sources[2], sources[0]], tmp_path / "out")
-    assert summary.kept_shards == len(summary.files[str(sources[0])].parts)
-    assert ids(tmp_path / "out", sources[2]) == [post["id"] for post in POSTS]
+    assert not (out / "manifest.json").exists()
+    write_rows(source, POSTS)
+    run([source, sources[0]], out)
+    assert (ids(out, source), len(ids(out, sources[0]))) == ([post["id"] for post in POSTS], 11)
+
+
+def test_file_that_is_written_while_it_is_scored_is_named_with_the_cause(tmp_path, sources):
+    with pytest.raises(IncompleteError, match=r"a\.jsonl: was changed while it was being scored; run again"):
+        run(sources[:1], tmp_path / "out", progress=lambda _: appended_to(sources[0]))
 
 
 @pytest.mark.parametrize("number", [0, 1])

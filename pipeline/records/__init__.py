@@ -6,7 +6,7 @@ from pipeline.records.kinds import FILES, STDIN, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_groups, parquet_length
 from pipeline.records.reading import file_rows, missing_column, read_rows, text_rows, with_partitions
 from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
-from pipeline.records.text import Tell, TextFile, ignore, open_text
+from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
 __all__ = [
     "FILES",
@@ -37,6 +37,7 @@ __all__ = [
     "partitions_of",
     "read_lines",
     "read_rows",
+    "stamp_of",
     "text_rows",
     "with_partitions",
 ]

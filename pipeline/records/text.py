@@ -3,7 +3,9 @@
 import bz2
 import io
 import lzma
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -48,12 +50,30 @@ class TextFile:
         What it holds, which need not be what its name says: JSON arrays and workbooks are turned into JSONL.
     dialect : Dialect
         How CSV is written.
+    changed : callable
+        Returns whether the file was written since it was opened, so that some of what it held may not have been read.
     """
 
     content: BinaryIO
     position: Callable[[], int]
     kind: str
     dialect: Dialect = PLAIN
+    changed: Callable[[], bool] = lambda: False
+
+
+def stamp_of(file: Any) -> tuple[int, int] | None:
+    """Return the size and the time of change of a file, or None for what has none, such as a pipe.
+
+    Parameters
+    ----------
+    file : Path or binary file
+        A path, or an open file, which keeps its size and time when its path is given to another file.
+    """
+    try:
+        state = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
+    except io.UnsupportedOperation:  # standard input that a test or a notebook has replaced
+        return None
+    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
 class _Stream(io.RawIOBase):
@@ -167,7 +187,8 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
 
     with ExitStack() as stack:
         if kind_of(path) == ".xlsx":
-            yield TextFile(_buffered(workbook_lines(path)), lambda: path.stat().st_size, ".jsonl")
+            before = stamp_of(path)
+            yield TextFile(_buffered(workbook_lines(path)), lambda: path.stat().st_size, ".jsonl", changed=lambda: stamp_of(path) != before)
             return
         raw: Any
         if path == STDIN:
@@ -177,6 +198,7 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
             compression = _compression(path, raw.peek(64)[:64])
             if compression != _ENDINGS.get(path.suffix.lower()):
                 said.append(f"as {compression}" if compression else "uncompressed")
+        before = stamp_of(raw)
         chunks = _chunks(_decompressed(raw, compression, stack))
         head = next(chunks, b"")
         if magic := next(filter(head.startswith, [*_OTHERS, *_COMPRESSIONS.values()]), None):
@@ -185,4 +207,4 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         if said:
             tell(path, f"read {', '.join(said)}")
         opened = True
-        yield TextFile(_buffered(found), (lambda: 0) if path == STDIN else raw.tell, kind, dialect)
+        yield TextFile(_buffered(found), (lambda: 0) if path == STDIN else raw.tell, kind, dialect, lambda: stamp_of(raw) != before)
