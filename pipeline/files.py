@@ -6,7 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.folders import is_litter
+
 UNFINISHED = ".unfinished"  # the end of the name of a file that is being written
+
+
+_OF_THE_DISK = {"lost+found", "System Volume Information", "$Extend"}  # at the root of a volume
+
+
+def is_left_behind(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or belongs to a file manager, an archive or the disk itself.
+
+    Examples
+    --------
+    >>> [is_left_behind(name) for name in (".DS_Store", "lost+found", "posts.csv")]
+    [True, True, False]
+    """
+    return is_litter(name) or name in _OF_THE_DISK
 
 
 class OutputError(Exception):

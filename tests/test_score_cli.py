@@ -26,6 +26,7 @@ from models.storage import RELEASED, read_description
 from pipeline import terminal
 from pipeline.commands.score import main
 from pipeline.scoring import Progress, score_files
+from pipeline.scoring.output import Output
 
 ROOT = Path(__file__).parent.parent
 POSTS = [{"id": 1, "text": "zaxa bade"}, {"id": 2, "text": None}, {"id": 3, "text": "wiku lumane"}, {"id": 4, "text": ""}]
@@ -454,10 +455,15 @@ def test_wrong_thresholds_and_explaining_on_spark_are_exit_code_2_and_nothing_is
     assert not (tmp_path / "out").exists()
 
 
-def test_empty_input_is_exit_code_2(earlier, cli, tmp_path):
+def test_folder_that_another_job_holds_is_exit_code_6(earlier, cli, tmp_path):
+    with Output(earlier).locked():
+        assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 6, "another job is writing to it")
+
+
+def test_empty_input_is_exit_code_5(earlier, cli, tmp_path):
     before = contents(earlier)
     (tmp_path / "good.jsonl").write_text("")
-    assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 2, "good.jsonl", "no rows")
+    assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 5, "good.jsonl", "no rows")
     assert contents(earlier) == before
 
 

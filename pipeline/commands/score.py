@@ -217,7 +217,8 @@ def main(
     encodings are recognised, and anything unusual is reported. The output holds part-* files, rejects.jsonl and manifest.json: ids,
     probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or --explain writes words
     of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2 usage or input error,
-    nothing done; 3 too many posts rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
+    nothing done; 3 too many posts rejected; 4 incomplete, run again; 5 no posts; 6 another job holds --out; 130 stopped by
+    Ctrl-C.
     """
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")

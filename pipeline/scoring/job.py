@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from models.errors import InputError
 from models.storage import RELEASED
-from pipeline.errors import DamagedError, IncompleteError
+from pipeline.errors import DamagedError, IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
 from pipeline.records import STDIN, Tell, ignore
 from pipeline.scoring.inputs import check_inputs, find_inputs
@@ -85,7 +85,7 @@ class _Job:
         few = list(islice(shards, 2))
         if not self.names and not self.failures:
             others = " and all other inputs" if len(self.files) > 1 else ""
-            raise InputError(f"{self.files[0]}{others}: no rows; give a file with posts")
+            raise NoPostsError(f"{self.files[0]}{others}: no rows; give a file with posts")
         if start_over:
             from models import Classifier
 
@@ -194,7 +194,7 @@ def score_files(
         raise InputError(f"workers must be 1 or more, but got {workers}")
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
-    files = find_inputs(inputs)
+    files = find_inputs(inputs, folder, tell)
     output = Output(folder)
     check_inputs(files, options, folder, tell)
     with output.locked():

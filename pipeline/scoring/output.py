@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from models.errors import InputError
-from models.folders import is_litter
-from pipeline.files import UNFINISHED, OutputError, whole_file
+from pipeline.errors import LockedError
+from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
 from pipeline.scoring.shards import Shard
 
 MANIFEST, REJECTS, RECORDS = "manifest.json", "rejects.jsonl", "_shards"
@@ -111,7 +111,7 @@ class Output:
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
-            names = [path.name for path in folder.iterdir() if not is_litter(path.name)] if folder.exists() else []
+            names = [path.name for path in folder.iterdir() if not is_left_behind(path.name)] if folder.exists() else []
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
         others = [
@@ -138,7 +138,7 @@ class Output:
                 self._records.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(self._records / "lock", timeout=0))
             except Timeout:
-                raise InputError(f"{self.folder}: another job is writing to it; wait for it to end, or choose another --out") from None
+                raise LockedError(f"{self.folder}: another job is writing to it; wait for it to end, or choose another --out") from None
             except OSError as error:
                 raise InputError(f"{self.folder}: cannot be written ({error.strerror or error}); choose another --out") from None
             yield
