@@ -2,6 +2,7 @@
 
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,9 +46,11 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
     OutputError
         When the file cannot be written.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    made = False
     try:
-        with beside.open("w+b") as file:
+        with beside.open("x+b") as file:  # never an existing file, nor where a link leads
+            made = True
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -63,4 +66,5 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
     finally:
-        beside.unlink(missing_ok=True)
+        if made:
+            beside.unlink(missing_ok=True)

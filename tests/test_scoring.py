@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -821,7 +822,7 @@ def test_manifest_is_gone_from_the_first_shard_replaced_to_the_last(out, sources
 
 def test_what_was_left_unfinished_is_removed(out, sources):
     before = state(out)
-    left = [out / "part-000000000000-00000.parquet.77.unfinished", out / "_shards" / "x.json.77.unfinished"]
+    left = [out / "part-000000000000-00000.parquet.77.unfinished", out / "_shards" / "000000000000-00000.json.77.unfinished"]
     for path in left:
         path.write_text("x")
     run(sources, out)
@@ -973,10 +974,97 @@ def test_disk_that_fills_up_midway_costs_nothing_once_there_is_room(out, sources
     assert state(out) == before
 
 
-def test_what_start_over_cannot_remove_is_one_line(out, sources):
-    (out / "part-000000000000-00000.parquet").mkdir()
+def test_what_start_over_cannot_remove_is_one_line(out, sources, monkeypatch):
+    def busy(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(16, os.strerror(16))
+
+    monkeypatch.setattr(Path, "unlink", busy)
     with pytest.raises(IncompleteError, match="cannot be written"):
         run(sources, out, start_over=True)
+
+
+THEIRS = {
+    "a folder of that name": ["_shards/notes.json", "_shards/deep/x.json"],
+    "their manifest": ["_shards/", "manifest.json"],
+    "their rejects": ["_shards/", "rejects.jsonl"],
+    "their lock": ["_shards/lock"],
+    "a download": ["_shards/", "part-3.parquet.unfinished"],
+    "a record with a tail": ["_shards/0123456789ab-00000.json.old"],
+}
+
+
+@pytest.mark.parametrize("names", THEIRS.values(), ids=THEIRS)
+@pytest.mark.parametrize("start_over", [False, True])
+def test_files_of_others_in_the_output_are_never_touched(tmp_path, names, start_over, refused):
+    out = tmp_path / "out"
+    for path in map(out.joinpath, names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('["mine"]')
+    with refused(out, "holds something else"):
+        run([write_rows(tmp_path / "in.jsonl", POSTS)], out, start_over=start_over)
+    assert all(path.read_text() == '["mine"]' for path in map(out.joinpath, names))
+
+
+@pytest.mark.parametrize(
+    "name", ["_shards", "_shards/lock", "_shards/0123456789ab-00000.json", "manifest.json", "part-0123456789ab-00000.csv"]
+)
+def test_links_in_the_output_are_not_followed(tmp_path, name, refused):
+    out, theirs = tmp_path / "out", tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "0123456789ab-00000.json").write_text("mine")
+    (out / name).parent.mkdir(parents=True)
+    (out / "_shards").mkdir(exist_ok=True) if name != "_shards" else None
+    (out / name).symlink_to(theirs if name == "_shards" else theirs / "0123456789ab-00000.json")
+    with refused(out, "holds something else"):
+        run([write_rows(tmp_path / "in.jsonl", POSTS)], out, start_over=True)
+    assert (theirs / "0123456789ab-00000.json").read_text() == "mine"
+
+
+def test_part_that_no_record_names_is_neither_removed_nor_taken_for_ours(tmp_path, out, sources):
+    theirs = out / "part-0123456789ab-00000.parquet"
+    theirs.write_bytes(b"mine")
+    for start_over in (False, True):
+        with pytest.raises(IncompleteError, match=r"part-0123456789ab-00000\.parquet: is not ours, because no record in _shards names it"):
+            run(sources, out, start_over=start_over)
+    assert theirs.read_bytes() == b"mine"
+    theirs.unlink()
+    summary = run(sources, out)
+    assert summary.kept_shards == summary.shards
+
+
+@pytest.mark.parametrize("moment", ["record", "part"])
+def test_part_that_was_put_in_place_by_a_job_that_was_killed_is_ours(tmp_path, out, sources, monkeypatch, moment):
+    """The options of the killed job wrote another format, so that nothing overwrites its last part."""
+    before, replace, killed = state(out), Path.replace, tmp_path / "killed"
+
+    def keep_what_is_there(path: Path, place: Path) -> Path:
+        if place.suffix == (".json" if moment == "record" else ".csv"):
+            shutil.copytree(out, killed)
+            raise KeyboardInterrupt
+        return replace(path, place)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", keep_what_is_there)
+        run(sources, out, format="csv")
+    assert (len(list(killed.glob("*.csv"))), len(list(killed.rglob("*.unfinished")))) == (moment == "record", 1)
+    run(sources, killed)
+    assert state(killed) == before
+
+
+def test_record_of_other_types_or_that_points_elsewhere_is_done_again(out, sources):
+    for number, (key, value) in enumerate(
+        [("labels", ["long"]), ("read", "5"), ("rejects", {"1": "x"}), ("part", "../in.csv"), ("seconds", None)]
+    ):
+        record = sorted((out / "_shards").glob("*.json"))[number]
+        record.write_text(json.dumps(json.loads(record.read_text()) | {key: value}))
+    summary, _ = again(sources, out)
+    assert summary.kept_shards == summary.shards - 5
+
+
+def test_fresh_volume_may_be_the_output(tmp_path):
+    (tmp_path / "out" / "lost+found").mkdir(parents=True)
+    assert run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out").scored == 5
+    assert run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out", start_over=True).scored == 5
 
 
 def cut_short(path: Path) -> None:

@@ -117,6 +117,7 @@ class _Job:
         """Fill in the summary, write the rejects, in the order of the inputs, and at the end the manifest."""
         seconds, sampled = 0.0, set[int]()
         self.output.remove_all_but(set(self.names))
+        self.output.check_nothing_else()
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name in self.names:
                 done = self.output.completion(name)
