@@ -16,10 +16,10 @@ from models.text import MAX_CHARS, normalise
 from pipeline.errors import NoPostsError
 from pipeline.records import FILES, STDIN, BrokenRow, Row
 from pipeline.scoring import FileSummary, Options, Summary, distinct, posts
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.inputs import check_inputs, find_inputs
-from pipeline.scoring.output import Completion
 from pipeline.scoring.posts import Post, batches, to_post
 
 COLUMNS = ["id", "text"]

@@ -28,7 +28,7 @@ from models.explanation import reasons
 from models.text import is_blank, normalise
 from pipeline.errors import IncompleteError
 from pipeline.records import parquet
-from pipeline.scoring import Options, Progress, Summary, score_files, shards
+from pipeline.scoring import Options, Progress, Summary, completion, job, score_files, shards
 from pipeline.scoring.parts import ModelFolder
 
 SECRET = "zanzibarquartz"
@@ -233,10 +233,34 @@ def test_each_kind_of_bad_line_is_rejected_with_its_number_and_reason_and_counte
     lines = ['{"id": "first", "text": "x"}', *BAD_JSONL, '{"id": "last", "text": "123456789 123456789 123456789 "}']
     source.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
     summary = run([source], out, max_chars=30)
-    assert rejects(out) == [{"file": str(source), "row": row, "reason": reason} for row, reason in enumerate(BAD_JSONL.values(), 2)]
+    known = [{"id": "a"} if '"a", "text"' in line or line == '{"id": "a"}' else {} for line in BAD_JSONL]
+    known[-5:] = [{}] * 5  # of lines that could not be read
+    expected = enumerate(BAD_JSONL.values(), 2)
+    assert rejects(out) == [{"file": str(source), "row": row, "reason": reason} | known[row - 2] for row, reason in expected]
     assert ids(out) == ["first", "last"]
     assert summary.reasons["text is null"] == 2
     assert sum(summary.reasons.values()) == summary.rejected == len(BAD_JSONL)
+
+
+def test_rejects_are_counted_exactly_and_listed_up_to_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(completion, "LISTED", 2)
+    monkeypatch.setattr(job, "LISTED_OF_FILE", 5)
+    sources = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    sources[0].write_text("oops\n" * 200)
+    sources[1].write_text('{"id": "7", "text": "x"}\n{"id": "8", "text": null}\n')
+    summary = run(sources, tmp_path / "out")
+    assert summary.shards > 4
+    assert (summary.read, summary.scored, summary.rejected) == (202, 1, 201)
+    assert summary.reasons == {"not valid JSON": 200, "text is null": 1}
+    assert [(file.rejected, file.listed) for file in summary.files.values()] == [(200, 5), (1, 1)]
+    assert [row["row"] for row in rejects(tmp_path / "out")][:3] == [1, 2, 31]
+    assert rejects(tmp_path / "out")[-1] == {"file": str(sources[1]), "row": 2, "reason": "text is null", "id": "8"}
+    assert run(sources, tmp_path / "out").reasons == summary.reasons
+
+
+def test_record_of_an_earlier_release_counts_what_it_lists():
+    done = completion.Completion("in", 0, 1, "", "", "", "part", rejects=[(1, "text is null"), (2, "text is null"), (3, "not UTF-8")])
+    assert (done.rejected, done.reasons) == (3, {"text is null": 2, "not UTF-8": 1})
 
 
 def test_texts_with_nul_bytes_are_scored(tmp_path):

@@ -13,13 +13,16 @@ from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
 from pipeline.records import STDIN, Tell, ignore
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
-from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output
+from pipeline.scoring.output import MANIFEST, REJECTS, Output
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
+
+LISTED_OF_FILE = 100_000  # rejects of a file that ``rejects.jsonl`` lists
 
 
 class Progress(NamedTuple):
@@ -125,8 +128,11 @@ class _Job:
                     raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
                 summary.add(done, sampled)
                 seconds += done.seconds
-                for row, reason in done.rejects:
-                    rejects.write(json.dumps({"file": done.file, "row": row, "reason": reason}).encode() + b"\n")
+                file = summary.files[done.file]
+                for reject in done.rejects[: max(LISTED_OF_FILE - file.listed, 0)]:
+                    line = {"file": done.file, **dict(zip(("row", "reason", "id"), reject, strict=False))}
+                    rejects.write(json.dumps(line).encode() + b"\n")
+                    file.listed += 1
         summary.kept_shards = self.kept
         summary.posts_per_second = round(summary.scored / seconds, 1) if seconds else 0.0
         summary.seconds = round(time.perf_counter() - started, 3)

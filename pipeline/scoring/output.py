@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import InputError
 from pipeline.errors import LockedError
 from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
-from pipeline.scoring.shards import Shard
+from pipeline.scoring.completion import Completion
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -27,78 +27,6 @@ _RECORD = re.compile(rf"{_SHARD}\.json")
 _INTENDED = ".intended"
 _NOTE = re.compile(rf"{_PART.pattern}{re.escape(_INTENDED)}")
 _LEFT = re.compile(rf"(?:{_PART.pattern}|{_RECORD.pattern}|{re.escape(MANIFEST)}|{re.escape(REJECTS)})\.[0-9a-f]+{re.escape(UNFINISHED)}")
-
-
-@dataclass
-class Completion:
-    """The record of a finished shard.
-
-    Attributes
-    ----------
-    file, number, first_row, digest : str, int, int, str
-        See `Shard`.
-    model, options : str
-        Digests of the model and of the options.
-    part : str
-        Name of the output file.
-    sha256 : str
-        SHA-256 of the output file.
-    read, scored : int
-        Number of rows read and of posts scored; read = scored + number of rejects.
-    reused : int
-        Number of scored posts that repeat a text, so that the model was not needed.
-    labels : dict of str to int
-        Number of scored posts that were given each label.
-    review : int
-        Number of scored posts with a label for review.
-    rejects : list of (int, str)
-        Row number and reason of each reject.
-    seconds : float
-        Wall time.
-    repeated, rounded : int
-        Number of scored posts with such ids; see `Ids`.
-    sample : list of int
-        `Ids.sample`.
-    """
-
-    file: str
-    number: int
-    first_row: int
-    digest: str
-    model: str
-    options: str
-    part: str
-    sha256: str = ""
-    read: int = 0
-    scored: int = 0
-    reused: int = 0
-    labels: dict[str, int] = field(default_factory=dict)
-    review: int = 0
-    rejects: list[tuple[int, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    repeated: int = 0
-    rounded: int = 0
-    sample: list[int] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Name of the shard."""
-        return Path(self.part).stem.removeprefix("part-")
-
-    @classmethod
-    def of(cls, shard: Shard, model: str, options: str, kind: str) -> "Completion":
-        """Begin the record of a shard.
-
-        Parameters
-        ----------
-        shard : Shard
-            The shard to score.
-        model, options : str
-            Digests of the model and of the options.
-        kind : str
-            Format of the output, which is the file's extension.
-        """
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, f"part-{shard.name}.{kind}")
 
 
 @cache

@@ -33,7 +33,7 @@ from pipeline.records import (
 )
 
 SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
-SHARD_LINES = 2**17  # maximum number of rows: the record of a reject takes much more memory than its row, which may be two bytes
+SHARD_LINES = 2**20  # maximum number of rows, of which some may be two bytes
 
 
 @dataclass(frozen=True, slots=True)
