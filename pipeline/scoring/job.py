@@ -128,11 +128,11 @@ class _Job:
                     raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
                 summary.add(done, sampled)
                 seconds += done.seconds
-                file = summary.files[done.file]
-                for reject in done.rejects[: max(LISTED_OF_FILE - file.listed, 0)]:
+                counts = summary.files[done.file]
+                for reject in done.rejects[: max(LISTED_OF_FILE - counts.listed, 0)]:
                     line = {"file": done.file, **dict(zip(("row", "reason", "id"), reject, strict=False))}
                     rejects.write(json.dumps(line).encode() + b"\n")
-                    file.listed += 1
+                    counts.listed += 1
         summary.kept_shards = self.kept
         summary.posts_per_second = round(summary.scored / seconds, 1) if seconds else 0.0
         summary.seconds = round(time.perf_counter() - started, 3)
