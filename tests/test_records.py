@@ -1,5 +1,6 @@
 """Rows of files are read, including broken rows."""
 
+import base64
 import bz2
 import csv
 import gzip
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow.parquet.encryption import CryptoFactory, EncryptionConfiguration, KmsClient, KmsConnectionConfig
 
 from pipeline.errors import DamagedError
 from pipeline.records import FILES, MAX_RECORD, UNCLOSED, BrokenRow, Row, batch_rows, csv_spans, parquet, parquet_batches, read_rows
@@ -652,3 +654,47 @@ def test_parquet_with_two_columns_of_one_name_is_refused(folder, refused):
     pq.write_table(pa.Table.from_arrays([pa.array(["1"]), pa.array(["x"]), pa.array(["y"])], names=["id", "text", "text"]), path)
     with refused(f"{path}: column 'text' occurs twice; rename one"):
         read(path)
+
+
+def test_parquet_is_read_in_few_rows_at_a_time_where_texts_are_long_or_repeat(folder, monkeypatch):
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 10_000)
+    short, long = pa.array([f"post {number}" for number in range(300)]), pa.array(["x" * 1000] * 300)
+    for name, column, dictionary, most in [
+        ("short", short, True, 128),
+        ("shared", long, True, 10),
+        ("plain", long, False, 9),
+        ("nested", pa.array([["x" * 1000]] * 300), True, 8),
+    ]:
+        path = folder / f"{name}.parquet"
+        pq.write_table(pa.table({"text": column, "unread": ["y" * 9000] * 300}), path, use_dictionary=dictionary, row_group_size=150)
+        batches = list(parquet_batches(path, ["text"]))
+        assert max(batch.num_rows for batch in batches) == most
+        assert pa.Table.from_batches(batches)["text"].to_pylist() == column.to_pylist()
+
+
+def test_parquet_that_unpacks_to_far_more_than_it_is_is_refused(folder, refused, monkeypatch):
+    monkeypatch.setattr(parquet, "_BOMB_BYTES", 100_000)
+    path = folder / "bomb.parquet"
+    pq.write_table(pa.table({"id": ["1"] * 300, "text": ["x" * 10_000] * 300}), path, use_dictionary=False, compression="zstd")
+    with refused("bomb.parquet, row group 1: ", " bytes of column 'text' unpack to 30", "; write it with smaller row groups"):
+        next(parquet_batches(path))
+    assert next(parquet_batches(path, ["id"])).num_rows == 128
+
+
+class _NoKms(KmsClient):
+    def __init__(self, config: object) -> None:
+        super().__init__()
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+
+@pytest.mark.parametrize("plaintext_footer", [False, True])
+def test_encrypted_parquet_is_called_so(folder, refused, plaintext_footer):
+    keys = EncryptionConfiguration("footer", column_keys={"key": ["text"]}, plaintext_footer=plaintext_footer)
+    properties = CryptoFactory(_NoKms).file_encryption_properties(KmsConnectionConfig(), keys)
+    table = pa.table({"id": ["1"], "text": ["x"]})
+    with pq.ParquetWriter(folder / "secret.parquet", table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    with refused("secret.parquet: is encrypted, and we have no key; write it without encryption"):
+        read(folder / "secret.parquet")

@@ -3,8 +3,8 @@
 from pipeline.records.csv_rows import PLAIN, Dialect, csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import FILES, STDIN, kind_of, name_of, partitions_of
-from pipeline.records.parquet import batch_rows, parquet_batches, parquet_groups, parquet_length
-from pipeline.records.reading import file_rows, missing_column, read_rows, text_rows, with_partitions
+from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
+from pipeline.records.reading import file_rows, missing_column, read_rows, text_columns, text_rows, with_partitions
 from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
 from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
@@ -32,12 +32,14 @@ __all__ = [
     "name_of",
     "open_text",
     "parquet_batches",
+    "parquet_columns",
     "parquet_groups",
     "parquet_length",
     "partitions_of",
     "read_lines",
     "read_rows",
     "stamp_of",
+    "text_columns",
     "text_rows",
     "with_partitions",
 ]

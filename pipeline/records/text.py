@@ -180,7 +180,9 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     with ExitStack() as stack:
         if kind_of(path) == ".xlsx":
             before = stamp_of(path)
-            yield TextFile(_buffered(workbook_lines(path)), lambda: path.stat().st_size, ".jsonl", changed=lambda: stamp_of(path) != before)
+            yield TextFile(
+                _buffered(workbook_lines(path, tell)), lambda: path.stat().st_size, ".jsonl", changed=lambda: stamp_of(path) != before
+            )
             return
         raw: Any
         if path == STDIN:

@@ -11,11 +11,26 @@ from typing import Any
 from models.errors import InputError
 from pipeline.errors import DamagedError, NoPostsError
 from pipeline.files import is_left_behind
-from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, kind_of, missing_column, name_of
+from pipeline.records import (
+    FILES,
+    STDIN,
+    Row,
+    Tell,
+    file_rows,
+    ignore,
+    kind_of,
+    missing_column,
+    name_of,
+    parquet_columns,
+    parquet_length,
+    partitions_of,
+    text_columns,
+)
 from pipeline.scoring.options import Options
 from pipeline.scoring.table_formats import refuse_tables
 
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
+_SHOWN = 1_000  # characters by which we guess which column holds the text
 _KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # beside what Spark and others write; never posts
 
 
@@ -144,6 +159,9 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
     read = 0
     several = kind_of(path) == ".jsonl"
     try:
+        if path.is_file() and kind_of(path) == ".parquet":
+            rows = parquet_length(path)
+            return (dict.fromkeys([*partitions_of(path), *parquet_columns(path, options.columns)], 1) if rows else {}), rows, True
         for row in file_rows(path, options.columns):
             read += 1
             if isinstance(row, Row):
@@ -152,6 +170,8 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
                     break
             if read >= most:
                 return found, read, False
+        if not found and path.is_file() and not several:
+            found = dict.fromkeys(text_columns(path, options.columns), 1)
     except DamagedError:
         return found, read, False
     return found, read, True
@@ -163,7 +183,9 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
 
     rows = list[dict[str, Any]]()
     with suppress(DamagedError):
-        rows.extend(row.fields for row in islice(file_rows(path, options.columns), SAMPLE) if isinstance(row, Row))
+        for row in islice(file_rows(path, options.columns), SAMPLE):
+            if isinstance(row, Row):
+                rows.append({name: value[:_SHOWN] if isinstance(value, str) else value for name, value in row.fields.items()})
     guessed = guess_id_and_text(rows)
     text = "" if options.text_column in found else f"--text-column {shlex.quote(guessed.get('text') or 'TEXT_COLUMN')}"
     if options.id_column is None or options.id_column in found:
