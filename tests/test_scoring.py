@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -851,6 +852,57 @@ def test_what_was_left_unfinished_is_removed(out, sources):
         path.write_text("x")
     run(sources, out)
     assert state(out) == before
+
+
+def lines_of(*numbers: int) -> bytes:
+    return b"".join(b'{"id": "%d", "text": "one more post"}\n' % number for number in numbers)
+
+
+def stream(*numbers: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(lines_of(*numbers)))
+
+
+def test_another_stream_does_not_replace_the_scores_of_the_first(tmp_path, monkeypatch, refused):
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "stdin", stream(*range(20)))
+    assert run(["-"], out).shards > 2
+    before = state(out)
+    monkeypatch.setattr(sys, "stdin", stream(*range(20)))
+    assert run(["-"], out).kept_shards > 2
+    for others in ([7, 8], range(5, 30)):
+        monkeypatch.setattr(sys, "stdin", stream(*others))
+        with refused(out, "holds scores of another -; choose another --out, or replace them with --start-over"):
+            run(["-"], out)
+    monkeypatch.setattr(sys, "stdin", stream(*range(8)))
+    with pytest.raises((InputError, IncompleteError), match="holds "):
+        run(["-"], out)
+    assert state(out) == before
+    monkeypatch.setattr(sys, "stdin", stream(7))
+    run(["-"], out, start_over=True)
+    assert ids(out) == ["7"]
+
+
+def test_file_of_the_same_name_elsewhere_does_not_replace_the_scores_of_the_first(tmp_path, monkeypatch, refused):
+    for day, first in (("monday", 0), ("tuesday", 50)):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "posts.jsonl").write_bytes(lines_of(*range(first, first + 20)))
+    monkeypatch.chdir(tmp_path / "monday")
+    run(["posts.jsonl"], tmp_path / "out")
+    before = state(tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "tuesday")
+    with refused("holds scores of another posts.jsonl, which was", "monday", "--start-over"):
+        run(["posts.jsonl"], tmp_path / "out")
+    assert state(tmp_path / "out") == before
+    (tmp_path / "monday").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert run(["posts.jsonl"], tmp_path / "out").kept_shards > 2
+
+
+def test_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "posts.jsonl")
+    Thread(target=lambda: (tmp_path / "posts.jsonl").write_bytes(lines_of(*range(20))), daemon=True).start()
+    run([tmp_path / "posts.jsonl"], tmp_path / "out", keep=("lang",))
+    assert ids(tmp_path / "out") == [str(number) for number in range(20)]
 
 
 def test_other_model_is_refused_unless_told_to_start_over(out, sources, refused):

@@ -40,6 +40,19 @@ def _members(raw: BinaryIO, compression: str) -> Iterator[bytes]:
             raise OSError(f"something that is not {compression} follows")
 
 
+class _Unclosed(io.RawIOBase):
+    """A file that stays open when Arrow closes it, so that it can be asked how far it was read."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+
 def _zstd(raw: BinaryIO, path: Path) -> Iterator[bytes]:
     import pyarrow as pa
 
@@ -47,7 +60,7 @@ def _zstd(raw: BinaryIO, path: Path) -> Iterator[bytes]:
     if with_window and 27 < window < 32:  # Arrow refuses these, and a larger one is a sign of damage
         what = f"was compressed with a window of {2 ** (window - 20):,} MiB"
         raise InputError(f"{path}: {what}; decompress it, as in zstd -dc --long=31 {path.name} | score.py -")
-    with pa.input_stream(raw, compression="zstd") as stream, io.BufferedReader(stream) as content:
+    with pa.input_stream(_Unclosed(raw), compression="zstd") as stream, io.BufferedReader(stream) as content:
         while piece := content.read1(PIECE):
             yield piece
 

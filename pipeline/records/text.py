@@ -17,7 +17,7 @@ from pipeline.records.compression import COMPRESSIONS, DAMAGE, ENDINGS, decompre
 from pipeline.records.csv_rows import PLAIN, Dialect, find_dialect
 from pipeline.records.encoding import CHUNK, as_utf8
 from pipeline.records.jsonl import array_lines, is_array, is_json_line
-from pipeline.records.kinds import STDIN, kind_of
+from pipeline.records.kinds import STDIN, is_stream, kind_of
 from pipeline.records.workbook import workbook_lines
 
 Tell = Callable[[Path, str], Any]
@@ -202,4 +202,4 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         if said:
             tell(path, f"read {', '.join(said)}")
         opened = True
-        yield TextFile(_buffered(found), (lambda: 0) if path == STDIN else raw.tell, kind, dialect, lambda: stamp_of(raw) != before)
+        yield TextFile(_buffered(found), (lambda: 0) if is_stream(path) else raw.tell, kind, dialect, lambda: stamp_of(raw) != before)

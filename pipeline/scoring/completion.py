@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
-from pipeline.records import BrokenRow
+from pipeline.records import BrokenRow, is_stream
 from pipeline.scoring.shards import Shard
 
 LISTED = 1_000  # rejects of a shard: in a file of nothing but short broken lines, the list would be much larger than the file
@@ -37,6 +38,8 @@ class Completion:
         Row number, reason and, where there is one, id of the first `LISTED` rejects.
     reasons : dict of str to int
         Number of all rejects by reason.
+    place : str
+        Where the file was, as an absolute path; empty if that is not known, or for a stream.
     size, unreadable : int
         Number of bytes of the shard, and of those in rows that could not be read.
     seconds : float
@@ -62,6 +65,7 @@ class Completion:
     review: int = 0
     rejects: list[tuple[int, str] | tuple[int, str, str]] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
+    place: str = ""
     size: int = 0
     unreadable: int = 0
     seconds: float = 0.0
@@ -98,7 +102,7 @@ class Completion:
         return Path(self.part).stem.removeprefix("part-")
 
     @classmethod
-    def of(cls, shard: Shard, model: str, options: str, kind: str) -> "Completion":
+    def of(cls, shard: Shard, model: str, options: str, kind: str) -> Self:
         """Begin the record of a shard.
 
         Parameters
@@ -110,4 +114,21 @@ class Completion:
         kind : str
             Format of the output, which is the file's extension.
         """
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, f"part-{shard.name}.{kind}")
+        part = f"part-{shard.name}.{kind}"
+        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(Path(shard.file)))
+
+    def is_of_another(self, other: Self) -> bool:
+        """Return whether two records are of different files that happen to have the same name, as all streams have.
+
+        Parameters
+        ----------
+        other : Completion
+            The record of a shard of the same name and number.
+        """
+        elsewhere = self.place != other.place or is_stream(Path(self.file))
+        return elsewhere and (self.first_row, self.digest) != (other.first_row, other.digest)
+
+
+def place_of(path: Path) -> str:
+    """Return where a file is, whatever the working directory; empty for a stream."""
+    return "" if is_stream(path) else str(path.absolute())

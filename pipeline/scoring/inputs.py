@@ -18,6 +18,7 @@ from pipeline.records import (
     Tell,
     file_rows,
     ignore,
+    is_stream,
     kind_of,
     missing_column,
     name_of,
@@ -220,8 +221,8 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     place, needed = out.resolve(), set(options.needed)
     missing, left, complete, any_rows = set(options.keep), _LOOKED_AT, True, False
     for path in files:
-        if path == STDIN:
-            missing.clear()  # reading stdin here would consume it
+        if is_stream(path):
+            missing.clear()  # reading it here would consume it
             continue
         if path.resolve().is_relative_to(place):
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")

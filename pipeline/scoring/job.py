@@ -12,7 +12,7 @@ from models.errors import InputError
 from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
-from pipeline.records import STDIN, Tell, ignore
+from pipeline.records import Tell, ignore, is_stream
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
@@ -51,7 +51,7 @@ class _Job:
         self.failures: list[str] = []
         self.posts = 0
         self.done = 0
-        self.total = 0 if STDIN in files else sum(path.stat().st_size for path in files if path.exists())
+        self.total = 0 if any(map(is_stream, files)) else sum(path.stat().st_size for path in files if path.exists())
 
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
@@ -66,6 +66,14 @@ class _Job:
                 continue
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
+    def check_same(self, wanted: Completion) -> None:
+        """Raise an error if the folder holds scores of another file, or stream, of this name: they would be lost."""
+        found = self.output.completion(wanted.name)
+        if found and found.sha256 and found.is_of_another(wanted):
+            where = f", which was {found.place}" if found.place else ""
+            reason = f"holds scores of another {found.file}{where}"
+            raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
+
     def pending(self, *, start_over: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
         for path in self.files:
@@ -73,6 +81,8 @@ class _Job:
                 for shard in cut(path, self.options.columns, self.tell):
                     self.names.append(shard.name)
                     wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
+                    if not start_over:
+                        self.check_same(wanted)
                     if not start_over and self.output.has(wanted):
                         self.kept += 1
                         self.done += shard.size
@@ -119,6 +129,9 @@ class _Job:
     def finish(self, summary: Summary, started: float) -> None:
         """Fill in the summary, write the rejects, in the order of the inputs, and at the end the manifest."""
         seconds, sampled = 0.0, set[int]()
+        for found in self.output.completions():
+            if found.name not in self.names and is_stream(Path(found.file)):
+                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it had rows now; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
         with whole_file(self.output.folder / REJECTS) as rejects:
