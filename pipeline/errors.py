@@ -9,6 +9,14 @@ class DamagedError(InputError):
     """A file is truncated or damaged, so that not all of its rows can be read."""
 
 
+class NoPostsError(InputError):
+    """There is nothing to score, as on a day without posts; nothing else is wrong."""
+
+
+class LockedError(InputError):
+    """Another job is writing to the same folder; waiting helps."""
+
+
 class IncompleteError(Exception):
     """A job could not do all of its work; what it did is kept, and running it again does the rest.
 

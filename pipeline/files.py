@@ -2,11 +2,28 @@
 
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.folders import is_litter
+
 UNFINISHED = ".unfinished"  # the end of the name of a file that is being written
+
+
+_OF_THE_DISK = {"lost+found", "System Volume Information", "$Extend"}  # at the root of a volume
+
+
+def is_left_behind(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or belongs to a file manager, an archive or the disk itself.
+
+    Examples
+    --------
+    >>> [is_left_behind(name) for name in (".DS_Store", "lost+found", "posts.csv")]
+    [True, True, False]
+    """
+    return is_litter(name) or name in _OF_THE_DISK
 
 
 class OutputError(Exception):
@@ -29,9 +46,11 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
     OutputError
         When the file cannot be written.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    made = False
     try:
-        with beside.open("w+b") as file:
+        with beside.open("x+b") as file:  # never an existing file, nor where a link leads
+            made = True
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,4 +66,5 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
     finally:
-        beside.unlink(missing_ok=True)
+        if made:
+            beside.unlink(missing_ok=True)

@@ -16,14 +16,15 @@ import typer
 from rich.console import Console
 
 from models.errors import InputError, NormaliserWarning
-from pipeline.errors import IncompleteError
+from pipeline.errors import IncompleteError, LockedError, NoPostsError
 
 if TYPE_CHECKING:
     from pipeline.scoring import Progress as JobProgress
 
 Command = Callable[..., None] | Mapping[str, "Command"]
 
-USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, STOPPED = 2, 3, 3, 4, 130
+USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, NO_POSTS, LOCKED, STOPPED = 2, 3, 3, 4, 5, 6, 130
+_CODES = {NoPostsError: NO_POSTS, LockedError: LOCKED, InputError: USAGE_ERROR, IncompleteError: INCOMPLETE}  # the first that fits
 LOG_EVERY = 30.0  # seconds
 
 _held, _said = list[str](), set[str]()  # warnings
@@ -139,7 +140,8 @@ def command_line(command: Command) -> typer.Typer:
 def run(command: Command, stopped: str = "stopped") -> None:
     """Run a command line, and print errors as one line on standard error.
 
-    The exit code is 2 for an `InputError`, 4 for an `IncompleteError` and 130 for Ctrl-C.
+    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder), 4 for an `IncompleteError`
+    and 130 for Ctrl-C.
 
     Parameters
     ----------
@@ -164,7 +166,7 @@ def run(command: Command, stopped: str = "stopped") -> None:
         for reason in error.reasons[1:] if isinstance(error, IncompleteError) else ():
             print(f"also: {reason}", file=sys.stderr)
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR if isinstance(error, InputError) else INCOMPLETE)
+        sys.exit(next(code for kind, code in _CODES.items() if isinstance(error, kind)))
     except SystemExit as end:
         if end.code == STOPPED:  # typer turns Ctrl-C into this exit code, without a message
             print(stopped, file=sys.stderr)

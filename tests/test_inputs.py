@@ -1,8 +1,10 @@
 """Which files a job reads, which of their rows are posts, and how often the model is asked."""
 
+import os
 import zlib
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text import MAX_CHARS, normalise
+from pipeline.errors import NoPostsError
 from pipeline.records import FILES, STDIN, BrokenRow, Row
 from pipeline.scoring import FileSummary, Options, Summary, distinct, posts
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.inputs import check_inputs, find_inputs
-from pipeline.scoring.output import Completion
 from pipeline.scoring.posts import Post, batches, to_post
 
 COLUMNS = ["id", "text"]
@@ -60,7 +63,7 @@ def test_folder_below_a_hidden_one_counts(place):
 
 def test_glob_gives_the_files_it_fits_sorted(place):
     place("in/b.jsonl", "in/a.jsonl", "in/a.csv", "in/deep/er/c.jsonl", "in/d.jsonl/e.jsonl")
-    assert found("in/*.jsonl") == ["in/a.jsonl", "in/b.jsonl"]
+    assert found("in/*.jsonl") == ["in/a.jsonl", "in/b.jsonl", "in/d.jsonl/e.jsonl"]  # as a shell would have it
     assert found("in/**/*.jsonl") == ["in/a.jsonl", "in/b.jsonl", "in/d.jsonl/e.jsonl", "in/deep/er/c.jsonl"]
     assert found("in/[ab].?sv") == ["in/a.csv"]
 
@@ -126,7 +129,80 @@ def test_what_file_managers_leave_is_no_input(place):
         "in/deep/B.Jsonl.GZ",
     )
     assert found("in") == ["in/a.CSV", "in/deep/B.Jsonl.GZ"]
-    assert found("in/*") == ["in/a.CSV"]
+    assert found("in/*") == ["in/a.CSV", "in/deep/B.Jsonl.GZ"]
+
+
+def test_what_looks_as_if_it_were_meant_to_be_read_is_told_where_it_is_not(place):
+    folder = place("in/_date=2017-10-15/_hour=1/a.jsonl", "in/_old/deep/b.jsonl", "in/_c.csv", "in/.d.jsonl.gz", "in/e.csv")
+    place("in/_temporary/0/x.jsonl", "in/_SUCCESS", "in/.git/y.jsonl", "in/._e.csv", "in/_notes/z.txt", "in/_metadata", "lost+found/f.csv")
+    told = []
+    paths = find_inputs([folder], tell=lambda path, what: told.append((str(path.relative_to(folder)), what)))
+    assert [str(path.relative_to(folder)) for path in paths] == ["in/_date=2017-10-15/_hour=1/a.jsonl", "in/e.csv"]
+    assert [name for name, _ in told] == ["in/.d.jsonl.gz", "in/_c.csv", "in/_old"]
+    assert {what for _, what in told} == {"left out, because its name begins with '_' or '.'; name it, if it is to be read"}
+
+
+def test_glob_reads_the_folders_that_it_fits(place):
+    place("2017-10/a.jsonl", "2017-11/deep/b.jsonl", "2017-12/_SUCCESS", "_2017/x.jsonl", "c.jsonl")
+    assert found("*") == ["2017-10/a.jsonl", "2017-11/deep/b.jsonl", "c.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("sign", "what"),
+    [
+        ("_delta_log/00000000000000000000.json", "a Delta table"),
+        (".hoodie/hoodie.properties", "a Hudi table"),
+        ("metadata/v2.metadata.json", "an Iceberg table"),
+        ("metadata/00001-0b6e8a8c.metadata.json", "an Iceberg table"),
+        ("snapshot/snapshot-1", "a Paimon table"),
+        ("_spark_metadata/0", "the output of a Spark stream"),
+    ],
+)
+@pytest.mark.parametrize("given", ["all", "all/table", "all/table/day=1/a.jsonl", "all/table/**/*.jsonl", "link"])
+def test_table_whose_log_is_not_read_is_refused_however_its_files_are_named(place, refused, sign, what, given):
+    folder = place("all/table/day=1/a.jsonl", f"all/table/{sign}")
+    (folder / "link").symlink_to("all/table/day=1")
+    with refused(f"{folder}/all/table: is {what}, and its log", "plain Parquet"):
+        found(given)
+
+
+def test_output_in_an_input_is_refused_at_once(place, refused):
+    folder = place("in/a.jsonl")
+    for name, out in (("in", "in/scores"), ("in", "in"), (".", "scores"), ("*", "in/deep/scores")):
+        with refused(f"{out}: is in the input {'in' if name == '*' else name}"):
+            find_inputs([name], folder / ".." / folder.name / out if name == "in" else Path(out))
+    assert find_inputs(["in"], Path("in2"))
+
+
+def test_pipe_or_device_in_a_folder_and_a_link_to_itself_are_refused(place, refused):
+    folder = place("in/a.jsonl", "loop/a.jsonl")
+    os.mkfifo(folder / "in/b.jsonl")
+    with refused("in/b.jsonl: is no file but a pipe or a device"):
+        found("in")
+    (folder / "loop/c.jsonl").symlink_to("c.jsonl")
+    for name in ("loop", "loop/c.jsonl", "loop/*.jsonl"):
+        with refused(f"{name}: holds a link that leads to itself"):
+            found(name)
+
+
+def test_folder_without_files_has_an_error_of_its_own(place):
+    place("in/deep/_SUCCESS")
+    with pytest.raises(NoPostsError):
+        found("in")
+
+
+def test_folder_that_may_not_be_read_is_named_itself(place, refused, monkeypatch):
+    place("in/a.jsonl", "in/deep/b.jsonl")
+    iterdir = Path.iterdir
+
+    def locked(path):
+        if path.name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with refused("in/deep: cannot be read (Permission denied)"):
+        found("in")
 
 
 def test_links_to_folders_are_followed_once(place):
@@ -166,6 +242,7 @@ def check(folder, *names, out="out", columns=COLUMNS):
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
         ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx"),
         ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
+        ("page.csv", b"We are sorry\n", "no column 'id', 'text', found 1 of another kind"),
         ("out/part.jsonl", LINE, "is in the output folder"),
         ("out/deep/part.jsonl", LINE, "is in the output folder"),
     ],

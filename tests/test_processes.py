@@ -22,7 +22,7 @@ from models.errors import InputError
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError, whole_file
 from pipeline.scoring import Options, Summary, job, score_files, shards
-from pipeline.scoring.output import Completion
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, _start, in_processes
 from pipeline.scoring.shards import Shard

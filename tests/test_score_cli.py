@@ -26,6 +26,7 @@ from models.storage import RELEASED, read_description
 from pipeline import terminal
 from pipeline.commands.score import main
 from pipeline.scoring import Progress, score_files
+from pipeline.scoring.output import Output
 
 ROOT = Path(__file__).parent.parent
 POSTS = [{"id": 1, "text": "zaxa bade"}, {"id": 2, "text": None}, {"id": 3, "text": "wiku lumane"}, {"id": 4, "text": ""}]
@@ -381,6 +382,40 @@ def test_too_many_rejects_are_exit_code_3_and_the_output_stands(folder, cli, tmp
     assert ids(tmp_path / "out") == ["1", "3"]
 
 
+GOOD = b'{"id": "1", "text": "zaxa bade"}\n'
+NOT_WHAT_IT_SAYS = {
+    "array of arrays": b"[[" + GOOD * 2 + b"]]",
+    "objects without newlines": GOOD.strip() * 30,
+    "strings": b'["zaxa", "bade"]',
+    "other lines": b'id: 1, text: "zaxa"\n' * 4,
+    "lone CRs after the first line": GOOD * 2 + GOOD.replace(b"\n", b"\r") * 30 + b"\n" + GOOD * 2,
+}
+
+
+@pytest.mark.parametrize("content", NOT_WHAT_IT_SAYS.values(), ids=NOT_WHAT_IT_SAYS)
+def test_file_that_is_mostly_rejected_is_exit_code_3_however_many_others_there_are(cli, tmp_path, content):
+    (tmp_path / "odd.jsonl").write_bytes(content)
+    (tmp_path / "good.jsonl").write_bytes(GOOD * 300)
+    done = cli(tmp_path / "good.jsonl", tmp_path / "odd.jsonl", "--out", tmp_path / "out")
+    assert done.code == 3
+    told = rf"error: {tmp_path}/odd.jsonl: \d+\.\d% of it was rejected, more than --max-reject-rate 0.5: see .*"
+    assert re.fullmatch(told, done.err.splitlines()[-1])
+    assert len(ids(tmp_path / "out")) >= 300
+    assert cli(tmp_path / "good.jsonl", tmp_path / "odd.jsonl", "--out", tmp_path / "out", "--max-reject-rate", 1).code == 0
+
+
+def test_each_file_with_too_many_rejects_is_told(cli, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_bytes(b"oops\n")
+    done = cli(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--out", tmp_path / "out")
+    assert done.code == 3
+    assert [line.partition(" of ")[0] for line in done.err.splitlines()] == [
+        f"also: {tmp_path}/a.jsonl: 100.0%",
+        f"also: {tmp_path}/b.jsonl: 100.0%",
+        "error: 100.0%",
+    ]
+
+
 @pytest.fixture
 def earlier(cli, tmp_path) -> Path:
     """The complete output for good.jsonl."""
@@ -454,10 +489,15 @@ def test_wrong_thresholds_and_explaining_on_spark_are_exit_code_2_and_nothing_is
     assert not (tmp_path / "out").exists()
 
 
-def test_empty_input_is_exit_code_2(earlier, cli, tmp_path):
+def test_folder_that_another_job_holds_is_exit_code_6(earlier, cli, tmp_path):
+    with Output(earlier).locked():
+        assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 6, "another job is writing to it")
+
+
+def test_empty_input_is_exit_code_5(earlier, cli, tmp_path):
     before = contents(earlier)
     (tmp_path / "good.jsonl").write_text("")
-    assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 2, "good.jsonl", "no rows")
+    assert_one_line(cli(tmp_path / "good.jsonl", "--out", earlier), 5, "good.jsonl", "no rows")
     assert contents(earlier) == before
 
 
@@ -569,7 +609,7 @@ def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, 
     (tmp_path / "long.jsonl").write_bytes(line % 3 + b'{"id": 9, "text": "' + b"x" * 50 * 2**20 + b'"}\n' + line % 4)
     model = ["--model", folder / "runs" / "model", "--workers", 1]
     done, size = peak(tmp_path / "bomb.jsonl.gz", tmp_path / "long.jsonl", *model, "--out", "out", cwd=tmp_path)
-    assert (done.code, done.err) == (0, "")
+    assert done.err.count("100.0% of it was rejected") == 2
     assert ids(tmp_path / "out") == ["1", "2", "3", "4"]
     found = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
     reason = "record is longer than 16 MiB"

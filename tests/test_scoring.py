@@ -6,12 +6,14 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +29,7 @@ from models.explanation import reasons
 from models.text import is_blank, normalise
 from pipeline.errors import IncompleteError
 from pipeline.records import parquet
-from pipeline.scoring import Options, Progress, Summary, score_files, shards
+from pipeline.scoring import Options, Progress, Summary, completion, job, score_files, shards
 from pipeline.scoring.parts import ModelFolder
 
 SECRET = "zanzibarquartz"
@@ -232,10 +234,34 @@ def test_each_kind_of_bad_line_is_rejected_with_its_number_and_reason_and_counte
     lines = ['{"id": "first", "text": "x"}', *BAD_JSONL, '{"id": "last", "text": "123456789 123456789 123456789 "}']
     source.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
     summary = run([source], out, max_chars=30)
-    assert rejects(out) == [{"file": str(source), "row": row, "reason": reason} for row, reason in enumerate(BAD_JSONL.values(), 2)]
+    known = [{"id": "a"} if '"a", "text"' in line or line == '{"id": "a"}' else {} for line in BAD_JSONL]
+    known[-5:] = [{}] * 5  # of lines that could not be read
+    expected = enumerate(BAD_JSONL.values(), 2)
+    assert rejects(out) == [{"file": str(source), "row": row, "reason": reason} | known[row - 2] for row, reason in expected]
     assert ids(out) == ["first", "last"]
     assert summary.reasons["text is null"] == 2
     assert sum(summary.reasons.values()) == summary.rejected == len(BAD_JSONL)
+
+
+def test_rejects_are_counted_exactly_and_listed_up_to_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(completion, "LISTED", 2)
+    monkeypatch.setattr(job, "LISTED_OF_FILE", 5)
+    sources = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    sources[0].write_text("oops\n" * 200)
+    sources[1].write_text('{"id": "7", "text": "x"}\n{"id": "8", "text": null}\n')
+    summary = run(sources, tmp_path / "out")
+    assert summary.shards > 4
+    assert (summary.read, summary.scored, summary.rejected) == (202, 1, 201)
+    assert summary.reasons == {"not valid JSON": 200, "text is null": 1}
+    assert [(file.rejected, file.listed) for file in summary.files.values()] == [(200, 5), (1, 1)]
+    assert [row["row"] for row in rejects(tmp_path / "out")][:3] == [1, 2, 31]
+    assert rejects(tmp_path / "out")[-1] == {"file": str(sources[1]), "row": 2, "reason": "text is null", "id": "8"}
+    assert run(sources, tmp_path / "out").reasons == summary.reasons
+
+
+def test_record_of_an_earlier_release_counts_what_it_lists():
+    done = completion.Completion("in", 0, 1, "", "", "", "part", rejects=[(1, "text is null"), (2, "text is null"), (3, "not UTF-8")])
+    assert (done.rejected, done.reasons) == (3, {"text is null": 2, "not UTF-8": 1})
 
 
 def test_texts_with_nul_bytes_are_scored(tmp_path):
@@ -821,11 +847,62 @@ def test_manifest_is_gone_from_the_first_shard_replaced_to_the_last(out, sources
 
 def test_what_was_left_unfinished_is_removed(out, sources):
     before = state(out)
-    left = [out / "part-000000000000-00000.parquet.77.unfinished", out / "_shards" / "x.json.77.unfinished"]
+    left = [out / "part-000000000000-00000.parquet.77.unfinished", out / "_shards" / "000000000000-00000.json.77.unfinished"]
     for path in left:
         path.write_text("x")
     run(sources, out)
     assert state(out) == before
+
+
+def lines_of(*numbers: int) -> bytes:
+    return b"".join(b'{"id": "%d", "text": "one more post"}\n' % number for number in numbers)
+
+
+def stream(*numbers: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(lines_of(*numbers)))
+
+
+def test_another_stream_does_not_replace_the_scores_of_the_first(tmp_path, monkeypatch, refused):
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "stdin", stream(*range(20)))
+    assert run(["-"], out).shards > 2
+    before = state(out)
+    monkeypatch.setattr(sys, "stdin", stream(*range(20)))
+    assert run(["-"], out).kept_shards > 2
+    for others in ([7, 8], range(5, 30)):
+        monkeypatch.setattr(sys, "stdin", stream(*others))
+        with refused(out, "holds scores of another -; choose another --out, or replace them with --start-over"):
+            run(["-"], out)
+    monkeypatch.setattr(sys, "stdin", stream(*range(8)))
+    with pytest.raises((InputError, IncompleteError), match="holds "):
+        run(["-"], out)
+    assert state(out) == before
+    monkeypatch.setattr(sys, "stdin", stream(7))
+    run(["-"], out, start_over=True)
+    assert ids(out) == ["7"]
+
+
+def test_file_of_the_same_name_elsewhere_does_not_replace_the_scores_of_the_first(tmp_path, monkeypatch, refused):
+    for day, first in (("monday", 0), ("tuesday", 50)):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "posts.jsonl").write_bytes(lines_of(*range(first, first + 20)))
+    monkeypatch.chdir(tmp_path / "monday")
+    run(["posts.jsonl"], tmp_path / "out")
+    before = state(tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "tuesday")
+    with refused("holds scores of another posts.jsonl, which was", "monday", "--start-over"):
+        run(["posts.jsonl"], tmp_path / "out")
+    assert state(tmp_path / "out") == before
+    (tmp_path / "monday").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert run(["posts.jsonl"], tmp_path / "out").kept_shards > 2
+
+
+def test_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "posts.jsonl")
+    Thread(target=lambda: (tmp_path / "posts.jsonl").write_bytes(lines_of(*range(20))), daemon=True).start()
+    run([tmp_path / "posts.jsonl"], tmp_path / "out", keep=("lang",))
+    assert ids(tmp_path / "out") == [str(number) for number in range(20)]
 
 
 def test_other_model_is_refused_unless_told_to_start_over(out, sources, refused):
@@ -973,26 +1050,139 @@ def test_disk_that_fills_up_midway_costs_nothing_once_there_is_room(out, sources
     assert state(out) == before
 
 
-def test_what_start_over_cannot_remove_is_one_line(out, sources):
-    (out / "part-000000000000-00000.parquet").mkdir()
+def test_what_start_over_cannot_remove_is_one_line(out, sources, monkeypatch):
+    def busy(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(16, os.strerror(16))
+
+    monkeypatch.setattr(Path, "unlink", busy)
     with pytest.raises(IncompleteError, match="cannot be written"):
         run(sources, out, start_over=True)
 
 
-def test_parquet_file_that_is_overwritten_while_it_is_scored_fails_alone(tmp_path, sources):
-    def meddle(state: Progress) -> None:
-        if state.posts == 3:  # one shard
-            write_rows(sources[2], POSTS)
+THEIRS = {
+    "a folder of that name": ["_shards/notes.json", "_shards/deep/x.json"],
+    "their manifest": ["_shards/", "manifest.json"],
+    "their rejects": ["_shards/", "rejects.jsonl"],
+    "their lock": ["_shards/lock"],
+    "a download": ["_shards/", "part-3.parquet.unfinished"],
+    "a record with a tail": ["_shards/0123456789ab-00000.json.old"],
+}
 
-    rows = pa.table({"id": list(map(str, range(900))), "text": [f"post {number}" for number in range(900)]})
-    pq.write_table(rows, sources[2], row_group_size=300)
-    with pytest.raises(IncompleteError, match=r"c\.parquet: was changed while it was being scored; run again") as caught:
-        run([sources[2], sources[0]], tmp_path / "out", progress=meddle)
+
+@pytest.mark.parametrize("names", THEIRS.values(), ids=THEIRS)
+@pytest.mark.parametrize("start_over", [False, True])
+def test_files_of_others_in_the_output_are_never_touched(tmp_path, names, start_over, refused):
+    out = tmp_path / "out"
+    for path in map(out.joinpath, names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('["mine"]')
+    with refused(out, "holds something else"):
+        run([write_rows(tmp_path / "in.jsonl", POSTS)], out, start_over=start_over)
+    assert all(path.read_text() == '["mine"]' for path in map(out.joinpath, names))
+
+
+@pytest.mark.parametrize(
+    "name", ["_shards", "_shards/lock", "_shards/0123456789ab-00000.json", "manifest.json", "part-0123456789ab-00000.csv"]
+)
+def test_links_in_the_output_are_not_followed(tmp_path, name, refused):
+    out, theirs = tmp_path / "out", tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "0123456789ab-00000.json").write_text("mine")
+    (out / name).parent.mkdir(parents=True)
+    (out / "_shards").mkdir(exist_ok=True) if name != "_shards" else None
+    (out / name).symlink_to(theirs if name == "_shards" else theirs / "0123456789ab-00000.json")
+    with refused(out, "holds something else"):
+        run([write_rows(tmp_path / "in.jsonl", POSTS)], out, start_over=True)
+    assert (theirs / "0123456789ab-00000.json").read_text() == "mine"
+
+
+def test_part_that_no_record_names_is_neither_removed_nor_taken_for_ours(tmp_path, out, sources):
+    theirs = out / "part-0123456789ab-00000.parquet"
+    theirs.write_bytes(b"mine")
+    for start_over in (False, True):
+        with pytest.raises(IncompleteError, match=r"part-0123456789ab-00000\.parquet: is not ours, because no record in _shards names it"):
+            run(sources, out, start_over=start_over)
+    assert theirs.read_bytes() == b"mine"
+    theirs.unlink()
+    summary = run(sources, out)
+    assert summary.kept_shards == summary.shards
+
+
+@pytest.mark.parametrize("moment", ["record", "part"])
+def test_part_that_was_put_in_place_by_a_job_that_was_killed_is_ours(tmp_path, out, sources, monkeypatch, moment):
+    """The options of the killed job wrote another format, so that nothing overwrites its last part."""
+    before, replace, killed = state(out), Path.replace, tmp_path / "killed"
+
+    def keep_what_is_there(path: Path, place: Path) -> Path:
+        if place.suffix == (".json" if moment == "record" else ".csv"):
+            shutil.copytree(out, killed)
+            raise KeyboardInterrupt
+        return replace(path, place)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", keep_what_is_there)
+        run(sources, out, format="csv")
+    assert (len(list(killed.glob("*.csv"))), len(list(killed.rglob("*.unfinished")))) == (moment == "record", 1)
+    run(sources, killed)
+    assert state(killed) == before
+
+
+def test_record_of_other_types_or_that_points_elsewhere_is_done_again(out, sources):
+    for number, (key, value) in enumerate(
+        [("labels", ["long"]), ("read", "5"), ("rejects", {"1": "x"}), ("part", "../in.csv"), ("seconds", None)]
+    ):
+        record = sorted((out / "_shards").glob("*.json"))[number]
+        record.write_text(json.dumps(json.loads(record.read_text()) | {key: value}))
+    summary, _ = again(sources, out)
+    assert summary.kept_shards == summary.shards - 5
+
+
+def test_fresh_volume_may_be_the_output(tmp_path):
+    (tmp_path / "out" / "lost+found").mkdir(parents=True)
+    assert run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out").scored == 5
+    assert run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out", start_over=True).scored == 5
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def appended_to(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b'{"id": "late", "text": "x"}\n')
+
+
+def written_over(path: Path) -> None:
+    """Write as many bytes as there are, in place."""
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("harm", [cut_short, appended_to, written_over])
+@pytest.mark.parametrize("ending", [".jsonl", ".csv.zst", ".parquet"])
+def test_file_that_is_written_while_it_is_scored_is_never_taken_for_whole(tmp_path, sources, ending, harm):
+    source, out = write_rows(tmp_path / f"0{ending}", [{"id": f"{n}", "text": "x" * 90} for n in range(900)]), tmp_path / "out"
+    told = iter([harm])
+
+    def meddle(_: Progress) -> None:
+        for change in told:
+            os.utime(source, ns=(1, 1))
+            change(source)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(IncompleteError) as caught:
+        patch.setattr(shards, "SHARD_BYTES", 20_000)
+        run([source, sources[0]], out, progress=meddle)
+    assert str(source) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out" / "manifest.json").exists()
-    summary = run([sources[2], sources[0]], tmp_path / "out")
-    assert summary.kept_shards == len(summary.files[str(sources[0])].parts)
-    assert ids(tmp_path / "out", sources[2]) == [post["id"] for post in POSTS]
+    assert not (out / "manifest.json").exists()
+    write_rows(source, POSTS)
+    run([source, sources[0]], out)
+    assert (ids(out, source), len(ids(out, sources[0]))) == ([post["id"] for post in POSTS], 11)
+
+
+def test_file_that_is_written_while_it_is_scored_is_named_with_the_cause(tmp_path, sources):
+    with pytest.raises(IncompleteError, match=r"a\.jsonl: was changed while it was being scored; run again"):
+        run(sources[:1], tmp_path / "out", progress=lambda _: appended_to(sources[0]))
 
 
 @pytest.mark.parametrize("number", [0, 1])

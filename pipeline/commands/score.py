@@ -109,7 +109,8 @@ def _show(summary: "Summary", out: Path, rejects: str) -> None:
     for reason, count in sorted(summary.reasons.items()):
         print(f"  rejected, {reason}: {count:,}")
     if summary.rejected:
-        print(f"  see {rejects}")
+        listed = sum(file.listed for file in summary.files.values())
+        print(f"  see {rejects}" + (f", which lists {listed:,} of them" if 0 < listed < summary.rejected else ""))
     for label, count in summary.labels.items():
         print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
     if summary.options["abstain"] is not None:
@@ -176,11 +177,16 @@ def _score_files(
 
 
 def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
-    """Exit with an error if more than the share `most` was rejected; the message says where the `reasons` are."""
+    """Exit with an error if more than the share `most` was rejected, of all posts or of one file; it says where the `reasons` are."""
     share = summary.rejected / max(summary.read, 1)
-    if share > most:
-        message = f"{share:.1%} of the posts were rejected, more than --max-reject-rate {most}: see {reasons}"
-        print(f"error: {message}", file=sys.stderr)
+    files = {name: file.rejected_share for name, file in summary.files.items() if file.rejected_share > most}
+    told = [f"{share:.1%} of the posts were rejected"] if share > most else []
+    if not told or len(summary.files) > 1:
+        told += [f"{name}: {of_file:.1%} of it was rejected" for name, of_file in files.items()]
+    for message in told[1:]:
+        print(f"also: {message}", file=sys.stderr)
+    if told:
+        print(f"error: {told[0]}, more than --max-reject-rate {most}: see {reasons}", file=sys.stderr)
         raise typer.Exit(terminal.TOO_MANY_REJECTS)
 
 
@@ -204,7 +210,9 @@ def main(
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters in a text.")] = MAX_CHARS,
     over_long: Annotated[OverLong, typer.Option(help="What to do with texts longer than --max-chars.")] = "reject",
-    max_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Exit with 3 if more than this share of posts is rejected.")] = 0.5,
+    max_reject_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 3 if more than this share of all posts, or of a file, is rejected.")
+    ] = 0.5,
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
@@ -217,7 +225,8 @@ def main(
     .xlsx; delimiters and encodings are recognised, and anything unusual is reported. The output holds part-* files, rejects.jsonl and
     manifest.json: ids, probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or
     --explain writes words of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2
-    usage or input error, nothing done; 3 too many posts rejected; 4 incomplete, run again; 130 stopped by Ctrl-C.
+    usage or input error, nothing done; 3 too many posts rejected; 4 incomplete, run again; 5 no posts; 6 another job
+    holds --out; 130 stopped by Ctrl-C.
     """
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")

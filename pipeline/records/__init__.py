@@ -2,11 +2,11 @@
 
 from pipeline.records.csv_rows import PLAIN, Dialect, csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
-from pipeline.records.kinds import FILES, STDIN, kind_of, name_of, partitions_of
-from pipeline.records.parquet import batch_rows, parquet_batches, parquet_groups, parquet_length
-from pipeline.records.reading import file_rows, missing_column, read_rows, text_rows, with_partitions
+from pipeline.records.kinds import FILES, STDIN, is_stream, kind_of, name_of, partitions_of
+from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
+from pipeline.records.reading import file_rows, missing_column, read_rows, text_columns, text_rows, with_partitions
 from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
-from pipeline.records.text import Tell, TextFile, ignore, open_text
+from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
 __all__ = [
     "FILES",
@@ -26,17 +26,21 @@ __all__ = [
     "csv_text",
     "file_rows",
     "ignore",
+    "is_stream",
     "jsonl_rows",
     "kind_of",
     "missing_column",
     "name_of",
     "open_text",
     "parquet_batches",
+    "parquet_columns",
     "parquet_groups",
     "parquet_length",
     "partitions_of",
     "read_lines",
     "read_rows",
+    "stamp_of",
+    "text_columns",
     "text_rows",
     "with_partitions",
 ]

@@ -159,18 +159,18 @@ def csv_rows(file: BinaryIO, path: Path, first: int = 1, dialect: Dialect = PLAI
         spans = csv_spans(read_lines(text, dialect.newline), dialect)
         _, header = csv_header(spans, path)
         number = first - 1
-        for _, values in spans:
+        for line, values in spans:
             if not values:
                 continue
             number += 1
             if isinstance(values, str):
-                yield BrokenRow(number, values)
+                yield BrokenRow(number, values, len(line))
             elif len(values) != len(header):
-                yield BrokenRow(number, f"{len(values)} cells where the header has {len(header)}")
+                yield BrokenRow(number, f"{len(values)} cells where the header has {len(header)}", len(line))
             elif values == header:
                 yield BrokenRow(number, "is the header again")
             elif any(map(UNDECODABLE.search, values)):
-                yield BrokenRow(number, "not UTF-8")
+                yield BrokenRow(number, "not UTF-8", len(line))
             else:
                 yield Row(number, dict(zip(header, values, strict=True)))
 

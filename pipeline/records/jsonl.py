@@ -29,7 +29,7 @@ def jsonl_rows(file: BinaryIO, first: int = 1) -> Iterator[Row | BrokenRow]:
     """
     for number, line in enumerate(read_lines(file, b"\n"), first):
         if len(line) > rows.MAX_RECORD + 1:
-            yield BrokenRow(number, TOO_LONG)
+            yield BrokenRow(number, TOO_LONG, len(line))
             continue
         try:
             text = line.decode("utf-8").strip(" \t\r\n\ufeff")  # a byte order mark is in the middle where files were joined
@@ -42,11 +42,11 @@ def jsonl_rows(file: BinaryIO, first: int = 1) -> Iterator[Row | BrokenRow]:
                 encoded = json.dumps(fields, ensure_ascii=False).encode("utf-16", "surrogatepass")
                 fields = json.loads(encoded.decode("utf-16", "replace"))
         except UnicodeDecodeError:
-            yield BrokenRow(number, "not UTF-8")
+            yield BrokenRow(number, "not UTF-8", len(line))
         except (ValueError, RecursionError):
-            yield BrokenRow(number, "not valid JSON")
+            yield BrokenRow(number, "not valid JSON", len(line))
         else:
-            yield Row(number, fields) if isinstance(fields, dict) else BrokenRow(number, "not a JSON object")
+            yield Row(number, fields) if isinstance(fields, dict) else BrokenRow(number, "not a JSON object", len(line))
 
 
 def is_json_line(text: str) -> bool:

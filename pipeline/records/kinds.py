@@ -50,6 +50,11 @@ def kind_of(path: Path) -> str:
     return found[1]
 
 
+def is_stream(path: Path) -> bool:
+    """Return whether a file can be read only once: standard input or a pipe."""
+    return path == STDIN or path.is_fifo()
+
+
 def partitions_of(path: Path) -> dict[str, str | None]:
     """Return the columns that the folders of a file stand for, as Hive, Spark and Arrow name them.
 

@@ -1,9 +1,10 @@
 """Reads rows of Parquet files, and of Arrow batches."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_PARQUET_BATCH = 128  # rows; fewer are slower, but with more, a small file can expand to gigabytes if a huge text in it repeats
+_PARQUET_BATCH = 128  # rows; fewer are slower, but more take more memory
+_BATCH_BYTES = 8 * 2**20  # decoded; if the longest text of a row group repeats, fewer rows are read at a time
+_NESTED_BATCH = 8  # rows, where we cannot tell how long the longest text is
+# A column chunk that unpacks to more than this, and so many times its size, may be a single page, which Arrow unpacks whole.
+_BOMB_BYTES, _BOMB_RATIO = 128 * 2**20, 200
 
 _UNREADABLE = object()
+_ENCRYPTED = "is encrypted, and we have no key; write it without encryption"
+_SIGNATURE = 28  # bytes that follow a footer which is in plain text although columns are encrypted
 
 
 def _text(value: bytes) -> Any:
@@ -76,17 +83,24 @@ def _without_dictionaries(kind: "pa.DataType") -> "pa.DataType":
 
 
 @contextmanager
-def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0) -> Iterator["pq.ParquetFile"]:
+def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: Any) -> Iterator["pq.ParquetFile"]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:  # by default, the whole file ends up in memory
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20, **options) as file:  # by default, the whole file ends up in memory
+            with path.open("rb") as end:
+                end.seek(-8, os.SEEK_END)
+                signature = int.from_bytes(end.read(4), "little") - file.metadata.serialized_size
+            if signature == _SIGNATURE:  # asked about its encrypted columns, Arrow would end the process
+                raise InputError(f"{path}: {_ENCRYPTED}")
             yield file
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise
         place = f"{path}, row {rows_read() + 1}"
+        if "crypt" in str(error).lower():
+            raise InputError(f"{path}: {_ENCRYPTED}") from None
         raise DamagedError(f"{place}: cannot be read as Parquet (truncated or damaged); write the file again") from None
 
 
@@ -101,6 +115,67 @@ def parquet_groups(path: Path) -> list[int]:
     with _parquet(path) as file:
         lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
     return list(accumulate(lengths, initial=1))[:-1]
+
+
+def parquet_columns(path: Path, columns: Sequence[str] | None = None) -> list[str]:
+    """Return the names of a Parquet file's columns, without reading any of them.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : sequence of str, optional
+        The columns that will be read, if the file has them; by default, all.
+
+    Raises
+    ------
+    InputError
+        When two of these columns have the same name, one unpacks to far more than its size, or the file is encrypted.
+    DamagedError
+        When the file cannot be read as Parquet.
+    """
+    with _parquet(path) as file:
+        found = list(file.schema_arrow.names)
+        names = [name for name in found if columns is None or name in columns]
+        if repeated := [name for name, times in Counter(names).items() if times > 1]:
+            raise InputError(f"{path}: column {shown_columns(repeated)} occurs twice; rename one")
+        for group in range(file.metadata.num_row_groups):
+            for chunk in _chunks(file, group, names):
+                packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+                if unpacked > max(_BOMB_BYTES, _BOMB_RATIO * packed):
+                    what = f"{packed:,} bytes of column {shown_columns([chunk.path_in_schema])} unpack to {unpacked:,}"
+                    raise InputError(f"{path}, row group {group + 1}: {what}; write it with smaller row groups")
+    return found
+
+
+def _chunks(file: "pq.ParquetFile", group: int, names: Sequence[str]) -> "list[pq.ColumnChunkMetaData]":
+    """Return what the footer says of the columns with these names, and of what is nested in them, in a row group."""
+    found = [file.metadata.row_group(group).column(number) for number in range(file.metadata.num_columns)]
+    return [chunk for chunk in found if chunk.path_in_schema in names or chunk.path_in_schema.partition(".")[0] in names]
+
+
+def _longest(path: Path, name: str, group: int) -> int:
+    """Return the length of the longest text in the dictionary of a column chunk: the footer does not say how often it is repeated."""
+    import pyarrow.compute as pc
+
+    with _parquet(path, read_dictionary=[name]) as file:
+        batch = next(file.iter_batches(batch_size=1, row_groups=[group], columns=[name], use_threads=False), None)
+    values = getattr(batch.column(0), "dictionary", None) if batch else None
+    return pc.max(pc.binary_length(values)).as_py() or 0 if values is not None and len(values) else 0
+
+
+def _batch_size(path: Path, file: "pq.ParquetFile", group: int, names: Sequence[str]) -> int:
+    """Return how many rows of a row group to read at a time, so that they fit into memory even if texts in it are huge or repeat."""
+    length, rows = file.metadata.row_group(group).num_rows, _PARQUET_BATCH
+    for chunk in _chunks(file, group, names):
+        row_bytes = chunk.total_uncompressed_size // max(length, 1)
+        if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
+            if chunk.path_in_schema not in names:
+                rows = min(rows, _NESTED_BATCH)
+            else:
+                row_bytes = max(row_bytes, _longest(path, chunk.path_in_schema, group))
+        rows = min(rows, max(_BATCH_BYTES // max(row_bytes, 1), 1))
+    return rows
 
 
 def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None) -> Iterator["pa.RecordBatch"]:
@@ -125,16 +200,16 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Se
     import pyarrow as pa
 
     read = 0
+    names = [name for name in parquet_columns(path, columns) if columns is None or name in columns]
     with _parquet(path, lambda: read) as file:
-        names = [name for name in file.schema_arrow.names if columns is None or name in columns]
-        if repeated := [name for name, times in Counter(names).items() if times > 1]:
-            raise InputError(f"{path}: column {shown_columns(repeated)} occurs twice; rename one")
         kinds: list[pa.DataType] = []
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH, row_groups=groups, columns=names, use_threads=False):
-            kinds = kinds or [_without_dictionaries(field.type) for field in batch.schema]
-            plain = [column if column.type == kind else column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]
-            yield pa.RecordBatch.from_arrays(plain, batch.schema.names)
-            read += batch.num_rows
+        wanted = range(file.metadata.num_row_groups) if groups is None else groups
+        for size, alike in groupby(wanted, lambda group: _batch_size(path, file, group, names)):
+            for batch in file.iter_batches(batch_size=size, row_groups=list(alike), columns=names, use_threads=False):
+                kinds = kinds or [_without_dictionaries(field.type) for field in batch.schema]
+                plain = [column if column.type == kind else column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]
+                yield pa.RecordBatch.from_arrays(plain, batch.schema.names)
+                read += batch.num_rows
 
 
 def batch_rows(batches: Iterable["pa.RecordBatch"], first: int = 1) -> Iterator[Row | BrokenRow]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
-from pipeline.records.csv_rows import csv_rows
+from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import kind_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches
-from pipeline.records.rows import BrokenRow, Row, shown_columns
+from pipeline.records.rows import BrokenRow, Row, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
 
 _LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
@@ -73,6 +73,28 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         yield from with_partitions(_rows_of(path, columns, tell), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def text_columns(path: Path, columns: Sequence[str] = ()) -> list[str]:
+    """Return the names in the header of a CSV file, which may have no rows; none for a file that is not CSV.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : sequence of str
+        As in `file_rows`.
+
+    Raises
+    ------
+    InputError
+        When the header cannot be used.
+    """
+    with open_text(path, columns) as file:
+        if file.kind != ".csv":
+            return []
+        with csv_text(file.content, file.dialect.newline) as text:
+            return csv_header(csv_spans(read_lines(text, file.dialect.newline), file.dialect), path)[1]
 
 
 def _rows_of(path: Path, columns: Sequence[str], tell: Tell) -> Iterator[Row | BrokenRow]:

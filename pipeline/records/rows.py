@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, AnyStr
 
 MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
@@ -31,10 +31,24 @@ class Row:
 
 @dataclass(slots=True)
 class BrokenRow:
-    """A row that could not be read, with the reason, which never quotes its content."""
+    """A row that could not be read or used.
+
+    Attributes
+    ----------
+    number : int
+        As in `Row`.
+    reason : str
+        Why, which never quotes the content.
+    size : int
+        Number of its bytes, or characters in CSV, if it could not be read; in JSONL and CSV, what looks like one row may be many.
+    id : str or None
+        The post's id, if it has one.
+    """
 
     number: int
     reason: str
+    size: int = field(default=0, compare=False)
+    id: str | None = field(default=None, compare=False)
 
 
 def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:

@@ -1,9 +1,9 @@
 """Open files of rows as UTF-8 text, whatever their format, compression and encoding."""
 
-import bz2
 import io
-import lzma
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,21 +13,28 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models.errors import InputError
+from pipeline.records.compression import COMPRESSIONS, DAMAGE, ENDINGS, decompressed
 from pipeline.records.csv_rows import PLAIN, Dialect, find_dialect
 from pipeline.records.encoding import CHUNK, as_utf8
 from pipeline.records.jsonl import array_lines, is_array, is_json_line
-from pipeline.records.kinds import STDIN, kind_of
+from pipeline.records.kinds import STDIN, is_stream, kind_of
 from pipeline.records.workbook import workbook_lines
 
 Tell = Callable[[Path, str], Any]
 
-_PIECE = 2**13  # bytes to decompress at a time; if some of them are damaged, those before are lost, too
-_COMPRESSIONS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}  # how such files begin
-_ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 _OTHERS = {
     b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx",
     b"PAR1": "is a Parquet file; let its name end in .parquet",
+    b"\xd0\xcf\x11\xe0": "is an old Excel file, or one with a password; save it as .csv or as .xlsx",
+    **dict.fromkeys([b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"\x04\x22\x4d\x18", b"\xff\x06\x00\x00sNaPpY"], "is packed; unpack it"),
+    **dict.fromkeys([b"Obj\x01", b"ORC", b"ARROW1", b"FEA1"], "is in Avro, ORC or Arrow; write it as Parquet"),
+    b"SQLite format 3": "is a database; export its posts as CSV",
+    **dict.fromkeys([b"%PDF", b"\x89HDF", b"\x93NUMPY", b"{\\rtf"], "is a document or an array; save its posts as CSV"),
+    **dict.fromkeys(
+        [b"<!", b"<?xml", b"<html", b"<HTML"], "is a web page or XML, perhaps a server's error; download it again, or convert it"
+    ),
 }
+_TAR = slice(257, 262)  # where a tar archive says what it is
 
 
 def ignore(path: Path, what: str) -> None:
@@ -48,12 +55,30 @@ class TextFile:
         What it holds, which need not be what its name says: JSON arrays and workbooks are turned into JSONL.
     dialect : Dialect
         How CSV is written.
+    changed : callable
+        Returns whether the file was written since it was opened, so that some of what it held may not have been read.
     """
 
     content: BinaryIO
     position: Callable[[], int]
     kind: str
     dialect: Dialect = PLAIN
+    changed: Callable[[], bool] = lambda: False
+
+
+def stamp_of(file: Any) -> tuple[int, int] | None:
+    """Return the size and the time of change of a file, or None for what has none, such as a pipe.
+
+    Parameters
+    ----------
+    file : Path or binary file
+        A path, or an open file, which keeps its size and time when its path is given to another file.
+    """
+    try:
+        state = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
+    except io.UnsupportedOperation:  # standard input that a test or a notebook has replaced
+        return None
+    return (state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
 
 class _Stream(io.RawIOBase):
@@ -81,40 +106,27 @@ def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
 
 def _compression(path: Path, head: bytes) -> str | None:
     """Return how a file is compressed, judged by its beginning, or by its name if the beginning is damaged beyond recognition."""
-    for name, magic in _COMPRESSIONS.items():
+    for name, magic in COMPRESSIONS.items():
         if head.startswith(magic):
             return name
     begins = rb"(?:\xef\xbb\xbf)?\s*[\[{]" if kind_of(path) == ".jsonl" else rb"[\t\r\n -~\x80-\xff]*\Z"
-    return None if re.match(begins, head) else _ENDINGS.get(path.suffix.lower())
+    return None if re.match(begins, head) else ENDINGS.get(path.suffix.lower())
 
 
-def _decompressed(raw: BinaryIO, compression: str | None, stack: ExitStack) -> Any:
-    if compression == "bzip2":
-        return stack.enter_context(bz2.open(raw))
-    if compression == "xz":
-        return stack.enter_context(lzma.open(raw))
-    if compression:
-        import pyarrow as pa
-
-        return stack.enter_context(io.BufferedReader(stack.enter_context(pa.input_stream(raw, compression=compression))))
-    return raw
-
-
-def _chunks(content: Any) -> Iterator[bytes]:
-    """Read chunks, which are full except for the last; what comes before a damaged place is not lost."""
+def _chunks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Join pieces into chunks, which are full except for the last; what comes before a damaged place is not lost."""
     damage: Exception | None = None
-    size = CHUNK
-    while size == CHUNK and not damage:
+    more = True
+    while more and not damage:
         chunk = io.BytesIO()
         try:
-            while chunk.tell() < CHUNK and (piece := content.read1(min(_PIECE, CHUNK - chunk.tell()))):
+            while chunk.tell() < CHUNK and (more := bool(piece := next(pieces, b""))):
                 chunk.write(piece)
-        except (OSError, EOFError, lzma.LZMAError) as error:
+        except DAMAGE as error:
             damage = error
-        size = chunk.tell()
         yield chunk.getvalue()
     if damage:
-        raise damage if isinstance(damage, OSError) else OSError(str(damage))  # as gzip and zstd do
+        raise damage if isinstance(damage, OSError) else OSError(str(damage))
 
 
 def _interpreted(chunks: Iterator[bytes], path: Path, columns: Sequence[str], said: list[str]) -> tuple[Iterator[bytes], str, Dialect]:
@@ -167,7 +179,10 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
 
     with ExitStack() as stack:
         if kind_of(path) == ".xlsx":
-            yield TextFile(_buffered(workbook_lines(path)), lambda: path.stat().st_size, ".jsonl")
+            before = stamp_of(path)
+            yield TextFile(
+                _buffered(workbook_lines(path, tell)), lambda: path.stat().st_size, ".jsonl", changed=lambda: stamp_of(path) != before
+            )
             return
         raw: Any
         if path == STDIN:
@@ -175,14 +190,16 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         else:
             raw = stack.enter_context(path.open("rb", buffering=CHUNK))
             compression = _compression(path, raw.peek(64)[:64])
-            if compression != _ENDINGS.get(path.suffix.lower()):
+            if compression != ENDINGS.get(path.suffix.lower()):
                 said.append(f"as {compression}" if compression else "uncompressed")
-        chunks = _chunks(_decompressed(raw, compression, stack))
+        before = stamp_of(raw)
+        chunks = _chunks(decompressed(raw, compression, path))
         head = next(chunks, b"")
-        if magic := next(filter(head.startswith, [*_OTHERS, *_COMPRESSIONS.values()]), None):
-            raise InputError(f"{path}: {_OTHERS.get(magic, 'is compressed; decompress it, as in zcat FILE | …')}")
+        magic = b"tar" if head[_TAR] == b"ustar" else next(filter(head.lstrip().startswith, [*_OTHERS, *COMPRESSIONS.values()]), None)
+        if magic:
+            raise InputError(f"{path}: {_OTHERS.get(magic, 'is packed twice; unpack it, as in zcat FILE | …')}")
         found, kind, dialect = _interpreted(as_utf8(chain([head], chunks), path, note), path, columns, said)
         if said:
             tell(path, f"read {', '.join(said)}")
         opened = True
-        yield TextFile(_buffered(found), (lambda: 0) if path == STDIN else raw.tell, kind, dialect)
+        yield TextFile(_buffered(found), (lambda: 0) if is_stream(path) else raw.tell, kind, dialect, lambda: stamp_of(raw) != before)

@@ -9,19 +9,55 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InputError
-from models.folders import is_litter
-from pipeline.errors import DamagedError
-from pipeline.records import FILES, STDIN, Row, Tell, file_rows, ignore, kind_of, missing_column, name_of
+from pipeline.errors import DamagedError, NoPostsError
+from pipeline.files import is_left_behind
+from pipeline.records import (
+    FILES,
+    STDIN,
+    Row,
+    Tell,
+    file_rows,
+    ignore,
+    is_stream,
+    kind_of,
+    missing_column,
+    name_of,
+    parquet_columns,
+    parquet_length,
+    partitions_of,
+    text_columns,
+)
 from pipeline.scoring.options import Options
+from pipeline.scoring.table_formats import refuse_tables
 
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
+_SHOWN = 1_000  # characters by which we guess which column holds the text
+_KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # beside what Spark and others write; never posts
 
 
-def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[Path]:
+_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it, if it is to be read"
+
+
+def _passed_over(path: Path, tell: Tell) -> bool:
+    """Return whether what is in a folder is no input: hidden, litter, or a program's own, which begins with an underscore.
+
+    A partition folder may begin with one (``_date=2017-10-15``). What looks as if it were meant to be read is told.
+    """
+    hidden, own = is_left_behind(path.name), path.name.startswith("_")
+    if not (hidden or own) or (own and "=" in path.name and path.is_dir()):
+        return False
+    if path.name not in _KNOWN and not path.name.startswith("._"):
+        inside = path.rglob("[!._]*") if own and path.is_dir() else [path]
+        if any(name_of(file) for file in inside):
+            tell(path, _LEFT_OUT)
+    return True
+
+
+def _walk(folder: Path, root: Path, seen: set[Path], tell: Tell) -> Iterator[Path]:
     """Yield the files below a folder; a folder that links lead to is read once, or not at all if it is read anyway."""
     here = folder.resolve()
     for path in sorted(folder.iterdir()):
-        if is_litter(path.name) or path.name.startswith("_"):
+        if _passed_over(path, tell):
             continue
         if not path.is_dir():
             yield path
@@ -33,40 +69,55 @@ def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[Path]:
             if place.is_relative_to(root) or place in seen:
                 continue
         seen.add(place)
-        yield from _walk(path, root, seen)
+        yield from _walk(path, root, seen, tell)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """List the files in a folder, at any depth, except hidden ones, litter and those whose names begin with an underscore."""
-    found = list(_walk(folder, folder.resolve(), set()))
+def _in_folder(folder: Path, out: Path | None, tell: Tell) -> list[Path]:
+    """List the files in a folder, at any depth, except those that are passed over."""
+    if out and out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out}: is in the input {folder}, so the next run would read the scores as posts; choose an --out elsewhere")
+    found = list(_walk(folder, folder.resolve(), set(), tell))
+    refuse_tables(found, [folder])
     if not found:
-        raise InputError(f"{folder}: has no files; give a folder with {FILES} files")
+        raise NoPostsError(f"{folder}: has no files; give a folder with {FILES} files")
     if others := [path for path in found if not name_of(path)]:
         raise InputError(f"{others[0]}: must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'")
+    if others := [path for path in found if path.exists() and not path.is_file()]:
+        raise InputError(f"{others[0]}: is no file but a pipe or a device; move it away, or name it if it is to be read")
     files = {path.resolve() for path in found if not path.is_symlink()}
     return sorted(path for path in found if not (path.is_symlink() and path.resolve() in files))
 
 
-def _named(name: str) -> list[Path]:
-    """List the files that a file name, a folder name or a glob stands for."""
+def _named(name: str, out: Path | None, tell: Tell) -> list[Path]:
+    """List the files that a file name, a folder name or a glob stands for; a glob means what a shell would make of it."""
     if Path(name).is_dir():
-        return _in_folder(Path(name))
+        return _in_folder(Path(name), out, tell)
     if not glob.has_magic(name) or Path(name).exists():
         return [Path(name)]
     matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
-    found = [Path(path) for path in matches if not Path(path).is_dir() and not is_litter(Path(path).name)]
+    found: dict[Path, None] = {}
+    for path in map(Path, matches):
+        if not path.is_dir():
+            found |= {} if is_left_behind(path.name) else {path: None}
+        elif not _passed_over(path, tell):
+            with suppress(NoPostsError):
+                found |= dict.fromkeys(_in_folder(path, out, tell))
     if not found:
         raise InputError(f"{name}: no file matches this glob; check the pattern")
-    return found
+    return sorted(found)
 
 
-def find_inputs(given: Sequence[str | Path]) -> list[Path]:
+def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell = ignore) -> list[Path]:
     """List the files that are named directly or found in folders and by globs.
 
     Parameters
     ----------
     given : sequence of str or Path
         Files, folders and globs; ``-`` is standard input.
+    out : Path, optional
+        The output folder, which may not be in one of the folders.
+    tell : callable
+        Called with a path and why it is left out, if it looks as if it were meant to be read.
 
     Returns
     -------
@@ -76,22 +127,27 @@ def find_inputs(given: Sequence[str | Path]) -> list[Path]:
     Raises
     ------
     InputError
-        When nothing is found, a file is not of a supported kind, or a file is named twice.
+        When nothing is found, a file is not of a supported kind or belongs to a table with a log (`refuse_tables`), or is named twice.
     """
-    files: list[Path] = []
+    files, places = list[Path](), list[Path]()
     for name in map(str, given):
         try:
-            files += _named(name)
+            files += (named := _named(name, out, tell))
+            places += [path.resolve() for path in named]
         except OSError as error:
-            raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
+            place = error.filename or name
+            raise InputError(f"{place}: cannot be read ({error.strerror}); check its permissions") from None
+        except RuntimeError:  # from `Path.resolve`
+            raise InputError(f"{name}: holds a link that leads to itself; remove it") from None
     if not files:
         raise InputError("there are no inputs; give files, folders or globs")
     seen: set[Path] = set()
-    for path in files:
+    for path, place in zip(files, places, strict=True):
         kind_of(path)
-        if (place := path.resolve()) in seen:
+        if place in seen:
             raise InputError(f"{path}: was given twice; name each file once")
         seen.add(place)
+    refuse_tables(path for path in files if path != STDIN)
     return files
 
 
@@ -104,6 +160,9 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
     read = 0
     several = kind_of(path) == ".jsonl"
     try:
+        if path.is_file() and kind_of(path) == ".parquet":
+            rows = parquet_length(path)
+            return (dict.fromkeys([*partitions_of(path), *parquet_columns(path, options.columns)], 1) if rows else {}), rows, True
         for row in file_rows(path, options.columns):
             read += 1
             if isinstance(row, Row):
@@ -112,6 +171,8 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
                     break
             if read >= most:
                 return found, read, False
+        if not found and path.is_file() and not several:
+            found = dict.fromkeys(text_columns(path, options.columns), 1)
     except DamagedError:
         return found, read, False
     return found, read, True
@@ -123,7 +184,9 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
 
     rows = list[dict[str, Any]]()
     with suppress(DamagedError):
-        rows.extend(row.fields for row in islice(file_rows(path, options.columns), SAMPLE) if isinstance(row, Row))
+        for row in islice(file_rows(path, options.columns), SAMPLE):
+            if isinstance(row, Row):
+                rows.append({name: value[:_SHOWN] if isinstance(value, str) else value for name, value in row.fields.items()})
     guessed = guess_id_and_text(rows)
     text = "" if options.text_column in found else f"--text-column {shlex.quote(guessed.get('text') or 'TEXT_COLUMN')}"
     if options.id_column is None or options.id_column in found:
@@ -158,8 +221,8 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     place, needed = out.resolve(), set(options.needed)
     missing, left, complete, any_rows = set(options.keep), _LOOKED_AT, True, False
     for path in files:
-        if path == STDIN:
-            missing.clear()  # reading stdin here would consume it
+        if is_stream(path):
+            missing.clear()  # reading it here would consume it
             continue
         if path.resolve().is_relative_to(place):
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")

@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 
 from models.errors import InputError
 from models.storage import RELEASED
-from pipeline.errors import DamagedError, IncompleteError
+from pipeline.errors import DamagedError, IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
-from pipeline.records import STDIN, Tell, ignore
+from pipeline.records import Tell, ignore, is_stream
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
-from pipeline.scoring.output import MANIFEST, REJECTS, Completion, Output
+from pipeline.scoring.output import MANIFEST, REJECTS, Output
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
+
+LISTED_OF_FILE = 100_000  # rejects of a file that ``rejects.jsonl`` lists
 
 
 class Progress(NamedTuple):
@@ -48,7 +51,7 @@ class _Job:
         self.failures: list[str] = []
         self.posts = 0
         self.done = 0
-        self.total = 0 if STDIN in files else sum(path.stat().st_size for path in files if path.exists())
+        self.total = 0 if any(map(is_stream, files)) else sum(path.stat().st_size for path in files if path.exists())
 
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
@@ -63,6 +66,14 @@ class _Job:
                 continue
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
+    def check_same(self, wanted: Completion) -> None:
+        """Raise an error if the folder holds scores of another file, or stream, of this name: they would be lost."""
+        found = self.output.completion(wanted.name)
+        if found and found.sha256 and found.is_of_another(wanted):
+            where = f", which was {found.place}" if found.place else ""
+            reason = f"holds scores of another {found.file}{where}"
+            raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
+
     def pending(self, *, start_over: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
         for path in self.files:
@@ -70,6 +81,8 @@ class _Job:
                 for shard in cut(path, self.options.columns, self.tell):
                     self.names.append(shard.name)
                     wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
+                    if not start_over:
+                        self.check_same(wanted)
                     if not start_over and self.output.has(wanted):
                         self.kept += 1
                         self.done += shard.size
@@ -85,7 +98,7 @@ class _Job:
         few = list(islice(shards, 2))
         if not self.names and not self.failures:
             others = " and all other inputs" if len(self.files) > 1 else ""
-            raise InputError(f"{self.files[0]}{others}: no rows; give a file with posts")
+            raise NoPostsError(f"{self.files[0]}{others}: no rows; give a file with posts")
         if start_over:
             from models import Classifier
 
@@ -116,7 +129,11 @@ class _Job:
     def finish(self, summary: Summary, started: float) -> None:
         """Fill in the summary, write the rejects in the order of the inputs, and write the manifest last."""
         seconds, sampled = 0.0, set[int]()
+        for found in self.output.completions():
+            if found.name not in self.names and is_stream(Path(found.file)):
+                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it had rows now; choose another --out")
         self.output.remove_all_but(set(self.names))
+        self.output.check_nothing_else()
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name in self.names:
                 done = self.output.completion(name)
@@ -124,8 +141,11 @@ class _Job:
                     raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
                 summary.add(done, sampled)
                 seconds += done.seconds
-                for row, reason in done.rejects:
-                    rejects.write(json.dumps({"file": done.file, "row": row, "reason": reason}).encode() + b"\n")
+                counts = summary.files[done.file]
+                for reject in done.rejects[: max(LISTED_OF_FILE - counts.listed, 0)]:
+                    line = {"file": done.file, **dict(zip(("row", "reason", "id"), reject, strict=False))}
+                    rejects.write(json.dumps(line).encode() + b"\n")
+                    counts.listed += 1
         summary.kept_shards = self.kept
         summary.posts_per_second = round(summary.scored / seconds, 1) if seconds else 0.0
         summary.seconds = round(time.perf_counter() - started, 3)
@@ -194,7 +214,7 @@ def score_files(
         raise InputError(f"workers must be 1 or more, but got {workers}")
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
-    files = find_inputs(inputs)
+    files = find_inputs(inputs, folder, tell)
     output = Output(folder)
     check_inputs(files, options, folder, tell)
     with output.locked():

@@ -4,91 +4,71 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
-from models.folders import is_litter
-from pipeline.files import UNFINISHED, OutputError, whole_file
-from pipeline.scoring.shards import Shard
+from pipeline.errors import LockedError
+from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
+from pipeline.scoring.completion import Completion
 
-MANIFEST, REJECTS, RECORDS = "manifest.json", "rejects.jsonl", "_shards"
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
-_PART = re.compile(r"part-[0-9a-f]{12}-\d{5,}\.(?:parquet|jsonl|csv)")
+MANIFEST, REJECTS, RECORDS, _LOCK = "manifest.json", "rejects.jsonl", "_shards", "lock"
+
+_SHARD = r"[0-9a-f]{12}-\d{5,}"
+_PART = re.compile(rf"part-{_SHARD}\.(?:parquet|jsonl|csv)")
+_RECORD = re.compile(rf"{_SHARD}\.json")
+_INTENDED = ".intended"
+_NOTE = re.compile(rf"{_PART.pattern}{re.escape(_INTENDED)}")
+_LEFT = re.compile(rf"(?:{_PART.pattern}|{_RECORD.pattern}|{re.escape(MANIFEST)}|{re.escape(REJECTS)})\.[0-9a-f]+{re.escape(UNFINISHED)}")
 
 
-@dataclass
-class Completion:
-    """The record of a finished shard.
+@cache
+def _form() -> "TypeAdapter[Completion]":
+    from pydantic import TypeAdapter
 
-    Attributes
-    ----------
-    file, number, first_row, digest : str, int, int, str
-        See `Shard`.
-    model, options : str
-        Digests of the model and of the options.
-    part : str
-        Name of the output file.
-    sha256 : str
-        SHA-256 of the output file.
-    read, scored : int
-        Number of rows read and of posts scored; read = scored + number of rejects.
-    reused : int
-        Number of scored posts that repeat a text, so that the model was not needed.
-    labels : dict of str to int
-        Number of scored posts that were given each label.
-    review : int
-        Number of scored posts with a label for review.
-    rejects : list of (int, str)
-        Row number and reason of each reject.
-    seconds : float
-        Wall time.
-    repeated, rounded : int
-        Number of scored posts with such ids; see `Ids`.
-    sample : list of int
-        `Ids.sample`.
-    """
+    return TypeAdapter(Completion)
 
-    file: str
-    number: int
-    first_row: int
-    digest: str
-    model: str
-    options: str
-    part: str
-    sha256: str = ""
-    read: int = 0
-    scored: int = 0
-    reused: int = 0
-    labels: dict[str, int] = field(default_factory=dict)
-    review: int = 0
-    rejects: list[tuple[int, str]] = field(default_factory=list)
-    seconds: float = 0.0
-    repeated: int = 0
-    rounded: int = 0
-    sample: list[int] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """Name of the shard."""
-        return Path(self.part).stem.removeprefix("part-")
+def _held(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_left_behind(path.name))
 
-    @classmethod
-    def of(cls, shard: Shard, model: str, options: str, kind: str) -> "Completion":
-        """Begin the record of a shard.
 
-        Parameters
-        ----------
-        shard : Shard
-            The shard to score.
-        model, options : str
-            Digests of the model and of the options.
-        kind : str
-            Format of the output, which is the file's extension.
-        """
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, f"part-{shard.name}.{kind}")
+def _may_be_ours(path: Path) -> bool:
+    """Return whether a file of an output folder looks as if we had written it; we never write links."""
+    if path.is_symlink():
+        return False
+    if path.name == RECORDS:
+        return path.is_dir()
+    if path.name == MANIFEST:
+        return _object(path.read_bytes()).keys() >= {"model", "options", "files", "shards"}
+    if path.name == REJECTS:
+        with path.open("rb") as file:
+            line = file.readline()
+        return not line or _object(line).keys() >= {"file", "row", "reason"}
+    return path.is_file() and bool(_PART.fullmatch(path.name) or _LEFT.fullmatch(path.name))
+
+
+def _may_be_record(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name == _LOCK or _NOTE.fullmatch(path.name):
+        return path.stat().st_size == 0
+    return bool(_RECORD.fullmatch(path.name) or _LEFT.fullmatch(path.name))
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Output:
@@ -111,16 +91,16 @@ class Output:
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
-            names = [path.name for path in folder.iterdir() if not is_litter(path.name)] if folder.exists() else []
+            held = _held(folder) if folder.exists() else []
+            other = next((path for path in held if not _may_be_ours(path)), None)
+            if not other and held and self._records not in held:
+                other = held[0]
+            if not other and held:
+                other = next((path for path in _held(self._records) if not _may_be_record(path)), None)
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
-        others = [
-            name
-            for name in names
-            if name not in (MANIFEST, REJECTS, RECORDS) and not _PART.fullmatch(name) and not name.endswith(UNFINISHED)
-        ]
-        if others or (names and RECORDS not in names):
-            raise InputError(f"{folder}: holds something else ({(others or names)[0]}); choose another --out")
+        if other:
+            raise InputError(f"{folder}: holds something else ({other.relative_to(folder)}); choose another --out")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -136,9 +116,9 @@ class Output:
         with ExitStack() as stack:
             try:
                 self._records.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(self._records / "lock", timeout=0))
+                stack.enter_context(FileLock(self._records / _LOCK, timeout=0))
             except Timeout:
-                raise InputError(f"{self.folder}: another job is writing to it; wait for it to end, or choose another --out") from None
+                raise LockedError(f"{self.folder}: another job is writing to it; wait for it to end, or choose another --out") from None
             except OSError as error:
                 raise InputError(f"{self.folder}: cannot be written ({error.strerror or error}); choose another --out") from None
             yield
@@ -146,9 +126,10 @@ class Output:
     def completion(self, name: str) -> Completion | None:
         """Return the record of a shard, or None if it is missing or damaged."""
         try:
-            return Completion(**json.loads((self._records / f"{name}.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
+            found = _form().validate_json((self._records / f"{name}.json").read_bytes(), strict=True)
+        except (OSError, ValueError):
             return None
+        return found if _PART.fullmatch(found.part) and found.name == name else None
 
     def completions(self) -> Iterator[Completion]:
         """Yield all records, sorted by name."""
@@ -175,33 +156,78 @@ class Output:
     def part(self, completion: Completion) -> Iterator[io.BufferedRandom]:
         """Yield a file for a part; after the block, the file is put in place and `completion`, which the block fills in, is recorded.
 
+        An empty file names the part before it is there, so that whoever finds the part without its record knows that it is ours.
+
         Raises
         ------
         OutputError
             When the folder cannot be written.
         """
-        with whole_file(self.folder / completion.part, outdated=self.folder / MANIFEST) as file:
-            yield file
-            file.seek(0)
-            completion.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        before = self.completion(completion.name)
+        intended, former = [self._records / f"{part}{_INTENDED}" for part in (completion.part, before.part if before else completion.part)]
+        with self._told():
+            intended.touch()
+        try:
+            with whole_file(self.folder / completion.part, outdated=self.folder / MANIFEST) as file:
+                yield file
+                file.seek(0)
+                completion.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except BaseException:
+            intended.unlink(missing_ok=True)
+            raise
+        with self._told():
+            former.touch()  # in the format of other options
         with whole_file(self._records / f"{completion.name}.json") as file:
             file.write(json.dumps(asdict(completion)).encode())
+        with self._told():
+            self._remove_intended([former, intended], {completion.part})
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from None
+
+    def _remove_intended(self, intended: Iterable[Path], kept: Container[str]) -> None:
+        """Remove the parts that were begun, or replaced, and that no record names, and the notes about them."""
+        for path in dict.fromkeys(intended):
+            if path.stem not in kept:
+                (self.folder / path.stem).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def remove_all_but(self, completions: set[str]) -> None:
-        """Remove unfinished files, and the parts and records of all shards but these; if any are removed, also remove the manifest.
+        """Remove what an earlier job left: unfinished files, and the records of all shards but these with the parts that they name.
+
+        If a part is removed, the manifest is, too. Nothing else is ever removed.
 
         Raises
         ------
         OutputError
             When the folder cannot be written.
         """
-        parts = {found.part for name in completions if (found := self.completion(name))}
-        try:
-            stale = [path for path in self.folder.iterdir() if _PART.fullmatch(path.name) and path.name not in parts]
-            stale += [path for path in self._records.glob("*.json") if path.stem not in completions]
-            if stale:
+        with self._told():
+            found = {path: done for path in _held(self._records) if (done := self.completion(path.stem))}
+            stale = {path: done for path, done in found.items() if done.name not in completions}
+            intended = [path for path in _held(self._records) if path.suffix == _INTENDED]
+            if stale or intended:
                 (self.folder / MANIFEST).unlink(missing_ok=True)  # it would no longer be correct
-            for path in [*stale, *self.folder.glob(f"*{UNFINISHED}"), *self._records.glob(f"*{UNFINISHED}")]:
+            for path, done in stale.items():
+                (self.folder / done.part).unlink(missing_ok=True)
                 path.unlink()
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from None
+            self._remove_intended(intended, {done.part for path, done in found.items() if path not in stale})
+            for path in [*_held(self.folder), *_held(self._records)]:
+                if _LEFT.fullmatch(path.name):
+                    path.unlink()
+
+    def check_nothing_else(self) -> None:
+        """Raise an error if there is a part that no record names: whoever reads all parts would take its rows for ours.
+
+        Raises
+        ------
+        OutputError
+            When there is one.
+        """
+        named = {found.part for found in self.completions()}
+        if others := [path for path in _held(self.folder) if _PART.fullmatch(path.name) and path.name not in named]:
+            raise OutputError(f"{others[0]}: is not ours, because no record in {RECORDS} names it; move it away")

@@ -11,10 +11,11 @@ import pyarrow as pa
 from models.errors import InputError, NormaliserWarning
 from models.storage import read_description
 from pipeline.predictions import prediction_writer
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import Completion, Output
+from pipeline.scoring.output import Output
 from pipeline.scoring.posts import Post, batches
 from pipeline.scoring.predict import predict
 from pipeline.scoring.shards import Shard, read_shard
@@ -102,6 +103,7 @@ class PartWriter:
         started, computed = time.perf_counter(), self.scorer.computed
         done = Completion.of(shard, self.model.digest_, self.options.digest, self.options.format)
         done.labels = dict.fromkeys(self.model.labels, 0)
+        done.size = len(shard.content)
         rows, ids = read_shard(shard), Ids()
         with self.output.part(done) as file:
             with prediction_writer(file, self.options.format, self.schema) as write:
@@ -111,7 +113,7 @@ class PartWriter:
                         write(self._table(posts, done))
                     done.scored += len(posts)
                     done.read += len(posts) + len(broken)
-                    done.rejects += [(row.number, row.reason) for row in broken]
+                    done.reject(broken)
             done.repeated, done.rounded, done.sample = ids.repeated, ids.rounded, ids.sample
             done.reused = done.scored - (self.scorer.computed - computed)
             done.seconds = round(time.perf_counter() - started, 3)

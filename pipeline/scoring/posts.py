@@ -124,7 +124,8 @@ def to_post(row: Row | BrokenRow, options: Options, origin: str = "") -> Post | 
     identifier = identifier_of(row, options, origin)
     text: Any = row.fields.get(options.text_column)
     if reason := refusal(identifier, text, options):
-        return BrokenRow(row.number, notice(row) or reason)
+        known = options.id_column is not None and refusal(identifier, "any", options) is None
+        return BrokenRow(row.number, notice(row) or reason, id=str(identifier) if known else None)
     try:
         kept = tuple([as_string(row.fields.get(name)) for name in options.keep])
     except RecursionError:  # JSON that can just be read may be nested too deeply to write

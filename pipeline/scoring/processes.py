@@ -15,7 +15,7 @@ from threading import Thread
 from models.errors import InputError
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError
-from pipeline.scoring.output import Completion
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.shards import Shard
 
 Work = Callable[[Shard], Completion]

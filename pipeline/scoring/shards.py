@@ -27,12 +27,13 @@ from pipeline.records import (
     parquet_batches,
     parquet_length,
     read_lines,
+    stamp_of,
     text_rows,
     with_partitions,
 )
 
 SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
-SHARD_LINES = 2**17  # maximum number of rows: the record of a reject takes much more memory than its row, which may be two bytes
+SHARD_LINES = 2**20  # maximum number of rows, of which some may be two bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,6 @@ def _parquet_pieces(path: Path, columns: Sequence[str] | None) -> Iterator[Piece
             yield few.serialize().to_pybytes(), few.num_rows
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """An open file: its pieces (the header of every shard, then each row), how many of its bytes some rows take, and its form."""
@@ -117,15 +113,22 @@ class _Source:
 
 
 @contextmanager
+def _unchanged(path: Path, changed: Callable[[], bool]) -> Iterator[None]:
+    """Raise an error if a file was written in the block: what was cut off, or came after the end, would be missing in silence."""
+    yield
+    if changed():
+        raise DamagedError(f"{path}: was changed while it was being scored; run again")
+
+
+@contextmanager
 def _opened(path: Path, columns: Sequence[str] | None, tell: Tell) -> Iterator[_Source]:
     if kind_of(path) == ".parquet":
-        stamp = length, _ = _stamp(path)
+        before, length = stamp_of(path), path.stat().st_size
         total = parquet_length(path)
-        yield _Source(_parquet_pieces(path, columns), lambda rows: length * rows // max(total, 1), ".parquet")
-        if _stamp(path) != stamp:  # Arrow may have taken the change for the end of the file
-            raise DamagedError(f"{path}: was changed while it was being scored; run again")
+        with _unchanged(path, lambda: stamp_of(path) != before):
+            yield _Source(_parquet_pieces(path, columns), lambda rows: length * rows // max(total, 1), ".parquet")
         return
-    with open_text(path, columns or (), tell) as file:
+    with open_text(path, columns or (), tell) as file, _unchanged(path, file.changed):
         if file.kind == ".csv":
             with closing(_csv_pieces(path, file)) as pieces:  # close the pieces before the file
                 yield _Source(pieces, lambda rows: file.position(), file.kind, file.dialect)

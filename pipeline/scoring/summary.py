@@ -9,20 +9,40 @@ from importlib.metadata import version
 from typing import Any
 
 from pipeline import __version__
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import Completion
 
 _SOFTWARE = ("numpy", "pyarrow", "scipy", "spacy")
 
 
 @dataclass
 class FileSummary:
-    """The summary of an input file: rows read, posts scored, rows rejected, and its output files, in the order of their rows."""
+    """The summary of an input file.
+
+    Attributes
+    ----------
+    read, scored, rejected : int
+        Rows read, posts scored, rows rejected.
+    listed : int
+        How many of the rejects ``rejects.jsonl`` lists.
+    size, unreadable : int
+        Number of bytes, decompressed, and of those in rows that could not be read.
+    parts : dict of str to str
+        Its output files, in the order of their rows, with their SHA-256.
+    """
 
     read: int = 0
     scored: int = 0
     rejected: int = 0
-    parts: dict[str, str] = field(default_factory=dict)  # SHA-256 by name of the output file
+    listed: int = 0
+    size: int = 0
+    unreadable: int = 0
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rejected_share(self) -> float:
+        """Share of the rows that were rejected, or of the bytes, if that is more: a row that cannot be read may be a whole file."""
+        return max(self.rejected / max(self.read, 1), self.unreadable / max(self.size, 1))
 
 
 @dataclass
@@ -123,15 +143,18 @@ class Summary:
             The samples of ids from earlier shards; this shard's sample is added to them.
         """
         self.shards += 1
-        self.reasons.update(reason for _, reason in done.rejects)
+        self.reasons.update(done.reasons)
         self.labels.update(done.labels)
         for counts in (self, self.files[done.file]):
             counts.read += done.read
             counts.scored += done.scored
-            counts.rejected += len(done.rejects)
+            counts.rejected += done.rejected
         self.repeated_ids += done.repeated + sum(number in sampled for number in done.sample)
         sampled.update(done.sample)
         self.rounded_ids += done.rounded
         self.reused += done.reused
         self.review += done.review
-        self.files[done.file].parts[done.part] = done.sha256
+        file = self.files[done.file]
+        file.size += done.size
+        file.unreadable += done.unreadable
+        file.parts[done.part] = done.sha256

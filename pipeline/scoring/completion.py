@@ -1,0 +1,134 @@
+"""The record that a shard is finished."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from pipeline.records import BrokenRow, is_stream
+from pipeline.scoring.shards import Shard
+
+LISTED = 1_000  # rejects of a shard: in a file of nothing but short broken lines, the list would be much larger than the file
+
+
+@dataclass
+class Completion:
+    """The record of a finished shard.
+
+    Attributes
+    ----------
+    file, number, first_row, digest : str, int, int, str
+        See `Shard`.
+    model, options : str
+        Digests of the model and of the options.
+    part : str
+        Name of the output file.
+    sha256 : str
+        SHA-256 of the output file.
+    read, scored : int
+        Number of rows read and of posts scored; read = scored + rejected.
+    reused : int
+        Number of scored posts that repeat a text, so that the model was not needed.
+    labels : dict of str to int
+        Number of scored posts that were given each label.
+    review : int
+        Number of scored posts with a label for review.
+    rejects : list of (int, str) or (int, str, str)
+        Row number, reason and, where there is one, id of the first `LISTED` rejects.
+    reasons : dict of str to int
+        Number of all rejects by reason.
+    place : str
+        Where the file was, as an absolute path; empty if that is not known, or for a stream.
+    size, unreadable : int
+        Number of bytes of the shard, and of those in rows that could not be read.
+    seconds : float
+        Wall time.
+    repeated, rounded : int
+        Number of scored posts with such ids; see `Ids`.
+    sample : list of int
+        `Ids.sample`.
+    """
+
+    file: str
+    number: int
+    first_row: int
+    digest: str
+    model: str
+    options: str
+    part: str
+    sha256: str = ""
+    read: int = 0
+    scored: int = 0
+    reused: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    review: int = 0
+    rejects: list[tuple[int, str] | tuple[int, str, str]] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
+    place: str = ""
+    size: int = 0
+    unreadable: int = 0
+    seconds: float = 0.0
+    repeated: int = 0
+    rounded: int = 0
+    sample: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.reasons:  # an earlier release listed all rejects and did not count them
+            self.reasons = dict(Counter(reject[1] for reject in self.rejects))
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejects."""
+        return sum(self.reasons.values())
+
+    def reject(self, broken: Iterable[BrokenRow]) -> None:
+        """Count rejects, and list the first of them.
+
+        Parameters
+        ----------
+        broken : iterable of BrokenRow
+            Rows of the shard.
+        """
+        for row in broken:
+            self.reasons[row.reason] = self.reasons.get(row.reason, 0) + 1
+            self.unreadable += row.size
+            if len(self.rejects) < LISTED:
+                self.rejects.append((row.number, row.reason) if row.id is None else (row.number, row.reason, row.id))
+
+    @property
+    def name(self) -> str:
+        """Name of the shard."""
+        return Path(self.part).stem.removeprefix("part-")
+
+    @classmethod
+    def of(cls, shard: Shard, model: str, options: str, kind: str) -> Self:
+        """Begin the record of a shard.
+
+        Parameters
+        ----------
+        shard : Shard
+            The shard to score.
+        model, options : str
+            Digests of the model and of the options.
+        kind : str
+            Format of the output, which is the file's extension.
+        """
+        part = f"part-{shard.name}.{kind}"
+        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(Path(shard.file)))
+
+    def is_of_another(self, other: Self) -> bool:
+        """Return whether two records are of different files that happen to have the same name, as all streams have.
+
+        Parameters
+        ----------
+        other : Completion
+            The record of a shard of the same name and number.
+        """
+        elsewhere = self.place != other.place or is_stream(Path(self.file))
+        return elsewhere and (self.first_row, self.digest) != (other.first_row, other.digest)
+
+
+def place_of(path: Path) -> str:
+    """Return where a file is, whatever the working directory; empty for a stream."""
+    return "" if is_stream(path) else str(path.absolute())

@@ -1,0 +1,39 @@
+"""Recognise folders whose files are not simply their rows: tables with a log that says which files and rows still count."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from models.errors import InputError
+
+# What such a folder holds, and what it is. Without its log, rows that were deleted from the table would be read with the others.
+_SIGNS = {
+    "_delta_log": "a Delta table",
+    ".hoodie": "a Hudi table",
+    "metadata/v[0-9]*.metadata.json": "an Iceberg table",
+    "metadata/[0-9][0-9][0-9][0-9][0-9]-*.metadata.json": "an Iceberg table",
+    "snapshot/snapshot-[0-9]*": "a Paimon table",
+    "_spark_metadata": "the output of a Spark stream",
+}
+
+
+def refuse_tables(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
+    """Raise an error if files belong to a table whose log we do not read.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        The files to read.
+    folders : iterable of Path
+        Folders to read, which may have no such files.
+
+    Raises
+    ------
+    InputError
+        When one of the folders, or a folder around one of the files, is such a table.
+    """
+    around = {above for path in files for above in path.resolve().parents}
+    for folder in sorted({*around, *(folder.resolve() for folder in folders)}):
+        for sign, what in _SIGNS.items():
+            if next(folder.glob(sign), None):
+                reason = f"is {what}, and its log, which says what was deleted, is not read"
+                raise InputError(f"{folder}: {reason}; write the rows that it still has to plain Parquet files, and give these")
