@@ -19,6 +19,7 @@ from models.estimator import Estimator
 from models.fitting import CrossValidation, Progress, Scorers, TrainingTokens, cross_validate, fit_scorers
 from models.linear import Kind
 from models.reference import make_reference
+from models.spacy_packages import check_pipeline
 from models.storage import RELEASED
 from models.targets import author_numbers, check_texts, label_matrix, source_names
 from models.text import normalise
@@ -219,6 +220,7 @@ class Classifier(Deciding, Estimator):
     def _tokenizer_of(self, config: ModelConfig) -> PostTokenizer:
         wanted, known = config.text, self._tokenizer
         if known is None or (known.pipeline, known.attribute) != (wanted.spacy_pipeline, wanted.attribute):
+            check_pipeline(wanted.spacy_pipeline)
             known = self._tokenizer = PostTokenizer(wanted.spacy_pipeline, wanted.attribute)
         return known
 

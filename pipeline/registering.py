@@ -48,7 +48,7 @@ def register_logged(folder: Path, model_id: str, name: str) -> str:
 
 
 def register(folder: Path, name: str, tracked: Tracking) -> Registered:
-    """Register a model directory, and log it first if the store does not hold it.
+    """Register a model directory, and log it first if the store does not hold it, or only as an earlier release logged it.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def register(folder: Path, name: str, tracked: Tracking) -> Registered:
     tracking.check_name(name, "--name")
     tracking.connect(tracked)
     try:
-        already = tracking.find_version(name, digest)
+        already = tracking.find_version(name, digest, verifiable=True)
     except InputError:
         already = None
     if already is not None:
         return Registered(already, new=False, champion=tracking.find_champion(name) == already)
-    model_id = tracking.find_model(digest)
+    model_id = tracking.find_model(digest, verifiable=True)
     if model_id is None:
         labels = [label["name"] for label in description["config"]["labels"]["labels"]]
         with tracking.run(f"register {folder.name}", folder) as _, tracking.storing(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.errors import InputError
 from pipeline.config import Tracking
+from pipeline.tracking.artifacts import verified_copy
 from pipeline.tracking.registry import model_to_serve
 from pipeline.tracking.store import open_store, store_uri
 
@@ -38,7 +39,7 @@ def run_mlflow(tracking: Tracking, *command: str) -> None:
 
 
 def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int) -> None:
-    """Replace this process by MLflow's scoring server.
+    """Replace this process by MLflow's scoring server, which runs the code in the model, after its digest was checked.
 
     Parameters
     ----------
@@ -56,13 +57,14 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     Raises
     ------
     InputError
-        If there is no such model, or the port is taken.
+        If there is no such model, it was changed after it was logged, or the port is taken.
     """
     check_free(host, port, "serve")
     open_store(tracking)
     uri = model_to_serve(name)
+    copy = verified_copy(uri)
     print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
     run_mlflow(
-        *(tracking, "models", "serve", "--model-uri", uri, "--env-manager", "local"),
+        *(tracking, "models", "serve", "--model-uri", str(copy), "--env-manager", "local"),
         *("--host", host, "--port", str(port), "--workers", str(workers)),
     )
