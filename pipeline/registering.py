@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import owner_only
 from models.storage import read_description, read_model
 from pipeline.config import Tracking
 from pipeline.report.card import CARD
@@ -47,6 +48,7 @@ def register_logged(folder: Path, model_id: str, name: str) -> str:
     return tracking.register_version(name, model_id, digest, version_note(digest, description, card), shown)
 
 
+@owner_only()
 def register(folder: Path, name: str, tracked: Tracking) -> Registered:
     """Register a model directory, and log it first if the store does not hold it, or only as an earlier release logged it.
 

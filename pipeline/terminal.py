@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from models.errors import InputError, NormaliserWarning
+from models.folders import owner_only
 from pipeline.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def run(command: Command, stopped: str = "stopped") -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a path
     try:
-        command_line(command)()
+        with owner_only():
+            command_line(command)()
     except (InputError, IncompleteError) as error:
         if isinstance(error, IncompleteError):
             _say_warnings()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models import Classifier, lessons
-from models.folders import check_output
+from models.folders import check_output, owner_only
 from models.storage import RUN_FILES
 from pipeline.config import Config, check_config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
@@ -103,6 +103,7 @@ def _log(config: Config, corpus: Corpus, model: Classifier, evaluation: Measured
     return register_logged(out, model_id, register) if register is not None else None
 
 
+@owner_only()
 def train(
     config: Config,
     out: Path | str,

@@ -4,6 +4,7 @@ benchmarks/intervals.py measures how often their intervals cover the truth.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -181,6 +182,21 @@ def job(tmp_path):
         return tmp_path
 
     return write
+
+
+@pytest.mark.parametrize("part", ["../elsewhere/part-1.parquet", "{elsewhere}", "linked.parquet", "sub/part-1.parquet", "..", "", "a\0b"])
+def test_a_manifest_names_no_part_outside_its_folder(job, refused, part):
+    folder = job()
+    elsewhere = folder.parent / "elsewhere"
+    for other in (elsewhere, folder / "sub"):
+        other.mkdir(exist_ok=True)
+        shutil.copy(folder / "part-1.parquet", other)
+    (folder / "linked.parquet").symlink_to(elsewhere / "part-1.parquet")
+    part = part.format(elsewhere=elsewhere / "part-1.parquet")
+    manifest = {"options": {"format": "parquet"}, "files": {"posts.jsonl": {"parts": {part: ""}}}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with refused(folder / "manifest.json", "names a part that is not a file of this folder"):
+        read_scores(folder, DIGEST, ["alpha", "beta"])
 
 
 def test_reads_one_file_and_has_no_months_without_dates(job):

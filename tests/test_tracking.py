@@ -177,6 +177,14 @@ def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(
     assert not [path for model in models for path in model.parent.iterdir() if path.name not in FILES]
 
 
+def test_what_training_and_mlflow_wrote_is_for_its_owner_alone(tracked):
+    written = [tracked.folder / name for name in ("mlflow.db", "mlruns", "mlartifacts", "model", "again")]
+    found = [path for place in written if place.exists() for path in [place, *place.rglob("*")]]
+    assert len(found) > 40
+    # MLflow copies files with the modes that they have, such as those of our code, but into folders that nobody else can enter.
+    assert {path.stat().st_mode & 0o077 for path in found if path.is_dir() or "mlruns" not in path.parts} == {0}
+
+
 def test_a_model_that_nobody_trained_here_has_no_fingerprints(connected, tmp_path):
     assert tracking.find_fingerprints("0" * 64, tmp_path) is None
 

@@ -159,7 +159,7 @@ BROKEN = {
     "unknown label": (
         "posts.jsonl",
         lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),
-        "row 3: unknown label 'love'; the labels are",
+        "row 3: unknown label a text of 4 characters; the labels are",
     ),
     "null text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": None, "labels": []}), "row 3: the text must be a string, not NoneType"),
     "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: the text must be a string, not int"),

@@ -121,6 +121,16 @@ def estimate_prevalence(
     return Prevalence(total=of(slice(None), slice(None)), months=months)
 
 
+def _inside(folder: Path, part: object) -> Path:
+    """Return the path of a part that a manifest names; raise an error if it is not a file of the manifest's own folder."""
+    try:
+        if isinstance(part, str) and (folder / part).resolve().parent == folder.resolve():
+            return folder / part
+    except (OSError, ValueError, RuntimeError):  # a loop of links, or a name that no file can have
+        pass
+    raise InputError(f"{folder / MANIFEST}: names a part that is not a file of this folder; run score.py again")
+
+
 def _parts(path: Path) -> list[Path]:
     """List the Parquet files of a folder that score.py has finished, or the file itself."""
     if not path.exists():
@@ -138,7 +148,7 @@ def _parts(path: Path) -> list[Path]:
         raise InputError(f"{path / MANIFEST}: is damaged; run score.py again") from None
     if kind != "parquet":
         raise InputError(f"{path}: the scores are {kind}, but must be Parquet; run score.py again with --format parquet")
-    return [path / part for part in parts]
+    return [_inside(path, part) for part in parts]
 
 
 def _check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> None:

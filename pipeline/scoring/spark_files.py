@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from models import Classifier
 from models.errors import InputError
-from models.folders import new_folder
+from models.folders import new_folder, owner_only
 from models.storage import RELEASED
 from pipeline.records import (
     STDIN,
@@ -242,6 +242,7 @@ def _cause(error: Exception) -> str:
     return f"{names[-1] if names else type(error).__name__}; a file may be damaged, the disk full or an executor lost"
 
 
+@owner_only()
 def score_with_spark(
     inputs: Sequence[str | Path],
     model: str | Path = RELEASED,
