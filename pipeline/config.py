@@ -102,7 +102,7 @@ class Promotion(Section):
 
     max_ece: Annotated[float, Field(gt=0, le=1)] = 0.05
     max_seen: Annotated[float, Field(ge=0, le=1)] = 0.01
-    behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.3
+    behaviour_floor: Annotated[float, Field(ge=0, le=1)] = 0.25
     behaviour_floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=lambda: {"help_and_resources": 0.1})
     max_swap_shift: Annotated[float, Field(ge=0, le=1)] | None = None
     max_swap_changes: Annotated[float, Field(ge=0, le=1)] | None = None
