@@ -73,6 +73,8 @@ class Classifier(Deciding, Estimator):
         Sources of the ordinary posts, which have no label; by default all sources.
     sensitive : float, optional
         Recall of each label at the operating point ``sensitive``; None for no such point.
+    together : bool
+        Whether ``cautious`` and ``sensitive`` hold for all labels together with 95 % confidence, or for each label alone.
     seed : int
         Random seed of folds and solvers.
 
@@ -140,6 +142,7 @@ class Classifier(Deciding, Estimator):
         cautious: float | None = 0.01,
         ordinary: list[str] | None = None,
         sensitive: float | None = 0.9,
+        together: bool = False,
         seed: int = 0,
     ) -> None:
         self.label_set = label_set
@@ -163,6 +166,7 @@ class Classifier(Deciding, Estimator):
         self.cautious = cautious
         self.ordinary = ordinary
         self.sensitive = sensitive
+        self.together = together
         self.seed = seed
 
     def __sklearn_is_fitted__(self) -> bool:

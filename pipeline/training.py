@@ -11,6 +11,7 @@ from models.storage import RUN_FILES
 from pipeline.config import Config, check_config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
 from pipeline.evaluation import MeasuredSplit, evaluate_probabilities, evaluate_split
+from pipeline.evaluation.measuring import HELD_OUT
 from pipeline.fingerprints import Fingerprints
 from pipeline.registering import register_logged
 from pipeline.report import figures
@@ -68,7 +69,7 @@ def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> MeasuredSpli
     split = config.evaluation.split
     if split in corpus.splits:
         return evaluate_split(model, corpus, split)
-    return evaluate_probabilities(model, corpus, "train", model.held_out_, "held-out folds of train")
+    return evaluate_probabilities(model, corpus, "train", model.held_out_, HELD_OUT)
 
 
 def _notes(config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, Any]:

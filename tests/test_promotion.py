@@ -161,7 +161,7 @@ def test_calibration_that_cannot_be_told_for_lack_of_authors_refuses(good):
             compute_metrics(Y, probabilities, Y == 1, LABELS, [0.5, 0.5]),
             metrics_by_round(Y, probabilities, Y == 1, counts),
         )
-        measured = {"labels": metrics.labels, "intervals": intervals(metrics, by_round, probabilities, 0.95)}
+        measured = {"labels": metrics.labels, "intervals": intervals(metrics, by_round, 0.95)}
         wrong = failed(good.model_copy(update=measured))
         assert wrong == ({} if passes else {f"{label}: ece at most 0.05": said for label in LABELS})
 

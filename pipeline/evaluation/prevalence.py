@@ -32,7 +32,8 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
 
     PPI++'s own interval assumes a normal distribution and covers the share of a rare label too seldom. This one is Wilson's,
     for the number of labelled posts that would by themselves have PPI++'s standard error: the effective sample size of
-    survey statistics (Korn & Graubard 1998).
+    survey statistics (Korn & Graubard 1998). The standard error counts one more misjudged post than there is: where a model is nearly
+    always right, the labelled posts may hold none of its errors by chance, and say nothing of how many there are elsewhere.
     """
     with warnings.catch_warnings():  # importing ppi_py turns all warnings off
         from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
@@ -42,8 +43,9 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
     estimate = float(np.squeeze(ppi_mean_pointestimate(y, p, p_unlabelled, lam=tuned)))
     low, high = ppi_mean_ci(y, p, p_unlabelled, alpha=2 * norm.sf(1), lam=tuned)
     error = float(np.squeeze(high - low)) / 2  # alpha is chosen so that this is one standard error
+    variance = error**2 + (1 / len(y)) ** 2  # a misjudged post is off by 1, and so adds its square to a mean over the labelled posts
     share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # not 0 or 1: both kinds of posts exist
-    effective = min(share * (1 - share) / max(error, 1e-9) ** 2, len(y) + len(p_unlabelled))
+    effective = min(share * (1 - share) / variance, len(y) + len(p_unlabelled))
     return share, wilson_interval(share * effective, effective, confidence)
 
 
@@ -95,8 +97,8 @@ def estimate_prevalence(
     confidence : float
         Confidence of the intervals, such as 0.95.
     min_positives : int
-        A label gets no estimate if fewer labelled posts have it, or lack it. With 6 expected positives, 95 % intervals cover
-        the true share as often as they should, see ``benchmarks/prevalence.py``.
+        A label gets no estimate if fewer labelled posts have it, or lack it. With the 10 of the default config, 95 % intervals cover
+        the true share at least as often as they should, see ``benchmarks/promises.py``.
     months_labelled, months_unlabelled : sequence of str or None, optional
         Month of each post. If given, shares are also estimated by month, each from the month's own labelled posts.
 
