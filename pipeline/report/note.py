@@ -153,9 +153,8 @@ def version_note(digest: str, description: Mapping[str, Any], card: str | None) 
     measured = dict(description.get("metrics", {}))
     evaluated = measured.pop("evaluated", None)
     with suppress(ValidationError):  # an earlier release may have measured other things
-        lines += [
-            f"Measured on **{evaluated}** when it was trained{tuned_on(evaluated)}:\n\n{metrics_note(SplitMetrics.model_validate(measured))}"
-        ]
+        found = metrics_note(SplitMetrics.model_validate(measured))
+        lines += [f"Measured on **{evaluated}** when it was trained{tuned_on(evaluated)}:\n\n{found}"]
     if card is not None:
         lines.append(re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL).strip())  # without the header for the hub
     return "\n\n".join(lines)
