@@ -43,9 +43,11 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
     estimate = float(np.squeeze(ppi_mean_pointestimate(y, p, p_unlabelled, lam=tuned)))
     low, high = ppi_mean_ci(y, p, p_unlabelled, alpha=2 * norm.sf(1), lam=tuned)
     error = float(np.squeeze(high - low)) / 2  # alpha is chosen so that this is one standard error
-    variance = error**2 + (1 / len(y)) ** 2  # a misjudged post is off by 1, and so adds its square to a mean over the labelled posts
     share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # not 0 or 1: both kinds of posts exist
-    effective = min(share * (1 - share) / variance, len(y) + len(p_unlabelled))
+    # A misjudged post is off by 1, which a mean over the labelled posts divides by their number. The labelled posts alone have no model
+    # that could misjudge them, so their variance is a limit to what is added.
+    variance = max(error**2, min(error**2 + (1 / len(y)) ** 2, share * (1 - share) / len(y)))
+    effective = min(share * (1 - share) / max(variance, 1e-18), len(y) + len(p_unlabelled))
     return share, wilson_interval(share * effective, effective, confidence)
 
 
