@@ -162,7 +162,7 @@ def bootstrap(
         posts = draw(authors, rng)
         counts = resample(posts.authors if whole else np.arange(len(posts.Y)), RESAMPLES, run)
         by_round = metrics_by_round(posts.Y, posts.probabilities, posts.probabilities >= THRESHOLD, counts)
-        bounds = intervals(_measured(posts), by_round, posts.probabilities, CONFIDENCE).labels[LABEL]
+        bounds = intervals(_measured(posts), by_round, CONFIDENCE).labels[LABEL]
         for metric in metrics:
             low, high = getattr(bounds, metric)
             held[metric] += low <= getattr(truth, metric) <= high

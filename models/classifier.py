@@ -19,6 +19,7 @@ from models.estimator import Estimator
 from models.fitting import CrossValidation, Progress, Scorers, TrainingTokens, cross_validate, fit_scorers
 from models.linear import Kind
 from models.reference import make_reference
+from models.spacy_packages import check_pipeline
 from models.storage import RELEASED
 from models.targets import author_numbers, check_texts, label_matrix, source_names
 from models.text import normalise
@@ -72,6 +73,8 @@ class Classifier(Deciding, Estimator):
         Sources of the ordinary posts, which have no label; by default all sources.
     sensitive : float, optional
         Recall of each label at the operating point ``sensitive``; None for no such point.
+    together : bool
+        Whether ``cautious`` and ``sensitive`` hold for all labels together with 95 % confidence, or for each label alone.
     seed : int
         Random seed of folds and solvers.
 
@@ -139,6 +142,7 @@ class Classifier(Deciding, Estimator):
         cautious: float | None = 0.01,
         ordinary: list[str] | None = None,
         sensitive: float | None = 0.9,
+        together: bool = False,
         seed: int = 0,
     ) -> None:
         self.label_set = label_set
@@ -162,6 +166,7 @@ class Classifier(Deciding, Estimator):
         self.cautious = cautious
         self.ordinary = ordinary
         self.sensitive = sensitive
+        self.together = together
         self.seed = seed
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -219,6 +224,7 @@ class Classifier(Deciding, Estimator):
     def _tokenizer_of(self, config: ModelConfig) -> PostTokenizer:
         wanted, known = config.text, self._tokenizer
         if known is None or (known.pipeline, known.attribute) != (wanted.spacy_pipeline, wanted.attribute):
+            check_pipeline(wanted.spacy_pipeline)
             known = self._tokenizer = PostTokenizer(wanted.spacy_pipeline, wanted.attribute)
         return known
 

@@ -139,6 +139,7 @@ class Thresholds(Section):
     cautious: Annotated[float, Field(gt=0, lt=1)] | None = 0.01
     ordinary: Annotated[list[str], Field(min_length=1)] | None = None
     sensitive: Annotated[float, Field(gt=0, lt=1)] | None = 0.9
+    together: bool = False
 
     @model_validator(mode="after")
     def _target_where_needed(self) -> "Thresholds":

@@ -23,15 +23,20 @@ class _Config(_Lenient):
     labels: _Labels
 
 
+# Python's JSON has NaN and Infinity, and pydantic would take "0.5" and true for numbers.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
 class LabelCost(_Lenient):
     """What an operating point costs for one label, on held-out folds of train; None if that cannot be measured.
 
     `precision` and `recall` weigh posts as `thresholds.mix` does. `false_alarms` is the share of the ordinary posts that get the label.
     """
 
-    recall: float | None
-    precision: float | None
-    false_alarms: float | None
+    recall: Share | None
+    precision: Share | None
+    false_alarms: Share | None
 
 
 class OperatingPoint(_Lenient):
@@ -49,13 +54,10 @@ class OperatingPoint(_Lenient):
         Number of ordinary posts, which have no label.
     """
 
-    thresholds: dict[str, float]
+    thresholds: dict[str, Number]
     labels: dict[str, LabelCost]
-    false_alarms: float | None
+    false_alarms: Share | None
     ordinary: int
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Unknown(_Lenient):
@@ -117,8 +119,8 @@ class Description(_Lenient):
     """
 
     config: _Config
-    thresholds: dict[str, float]
-    prior: dict[str, float]
+    thresholds: dict[str, Number]
+    prior: dict[str, Share]
     normaliser: int = 1
     operating_points: dict[str, OperatingPoint] = {}
     reference: Reference | None = None

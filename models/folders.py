@@ -10,8 +10,33 @@ from pathlib import Path
 
 from models.errors import InputError
 
+UMASK = "DISCLOSURE_UMASK"  # environment variable
+_OWNER_ONLY = 0o077
+
 # What file managers, version control and archive programs leave in folders.
 _LITTER = re.compile(r"thumbs\.db|ehthumbs\.db|desktop\.ini|__macosx|icon\r|\$recycle\.bin|\..*", re.IGNORECASE)
+
+
+@contextmanager
+def owner_only() -> Iterator[None]:
+    """Make the files and folders that the block creates readable and writable by their owner alone (0600 and 0700).
+
+    Scores, models, reports and the file of an MLflow store say something about people. Processes that are started in the block inherit
+    this. The environment's ``DISCLOSURE_UMASK``, such as 027 for a group, replaces it. May be used as a decorator.
+
+    Raises
+    ------
+    InputError
+        When ``DISCLOSURE_UMASK`` is not an octal number from 0 to 777.
+    """
+    written = os.environ.get(UMASK, "")
+    if not re.fullmatch("[0-7]{0,4}", written) or int(written or "0", 8) > 0o777:
+        raise InputError(f"{UMASK}={written}: is not an octal number from 0 to 777; use 077 (you alone) or 027 (your group may read)")
+    before = os.umask(int(written, 8) if written else _OWNER_ONLY)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def is_litter(name: str) -> bool:
@@ -81,7 +106,7 @@ def _replace(folder: Path, fresh: Path, aside: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path, files: Sequence[str]) -> Iterator[Path]:
-    """Yield a scratch folder that replaces `folder` if the block succeeds, and is removed if it fails.
+    """Yield a scratch folder that replaces `folder` if the block succeeds, and is removed if it fails; it is for its owner only.
 
     Parameters
     ----------
@@ -99,7 +124,7 @@ def new_folder(folder: Path, files: Sequence[str]) -> Iterator[Path]:
     place = folder.resolve()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
+        with owner_only(), tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
             fresh = Path(scratch) / "new"
             fresh.mkdir()
             yield fresh

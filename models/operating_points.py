@@ -15,7 +15,7 @@ from models.errors import InputError
 if TYPE_CHECKING:
     from models.config import ModelConfig
 
-_CONFIDENCE = 0.95  # that `cautious` and `sensitive` hold on posts to come
+CONFIDENCE = 0.95  # that `cautious` and `sensitive` hold on posts to come
 
 Flags = NDArray[np.bool_]
 
@@ -43,22 +43,30 @@ class HeldOut:
     authors: Int64s
 
     def one_by_each(self, among: Flags) -> Flags:
-        """Return which posts to count, one by each author, drawn at random: posts by one author resemble each other."""
-        order = np.random.default_rng(0).permutation(np.flatnonzero(among))
-        _, first = np.unique(self.authors[order], return_index=True)
-        drawn = np.zeros(len(among), bool)
-        drawn[order[first]] = True
-        return drawn
+        """Return which posts to count; see the function `one_by_each`."""
+        return one_by_each(self.authors, among)
 
 
-def _named(sources: Sequence[str] | None, names: Collection[str], key: str) -> Sequence[str]:
-    """Return the sources of the posts; raise an error if a source that a key of the config names is not among them."""
-    if sources is None:
-        raise InputError(f"thresholds.{key} names sources, but the posts have none; pass sources to fit, or set {key} to null")
-    if unknown := [name for name in names if name not in set(sources)]:
-        found = ", ".join(sorted(set(sources)))
-        raise InputError(f"thresholds.{key}: no train post has the source {unknown[0]!r}; the sources are {found}")
-    return sources
+def one_by_each(authors: Int64s, among: Flags) -> Flags:
+    """Return which posts to count, one by each author, drawn at random: posts by one author resemble each other.
+
+    Parameters
+    ----------
+    authors : ndarray of int, shape (n_posts,)
+        Author of each post.
+    among : ndarray of bool, shape (n_posts,)
+        The posts to draw from.
+
+    Examples
+    --------
+    >>> one_by_each(np.array([1, 2, 1, 2, 3]), np.array([True, True, True, False, False])).tolist()
+    [False, True, True, False, False]
+    """
+    order = np.random.default_rng(0).permutation(np.flatnonzero(among))
+    _, first = np.unique(authors[order], return_index=True)
+    drawn = np.zeros(len(among), bool)
+    drawn[order[first]] = True
+    return drawn
 
 
 def _known(sources: Sequence[str] | None, names: Collection[str], key: str) -> NDArray[np.object_]:
@@ -107,24 +115,44 @@ def weigh_sources(config: "ModelConfig", Y: Labels, auxiliary: Labels, sources: 
     return weights, ordinary
 
 
-def _most(posts: int, share: float) -> int:
+def each_confidence(confidence: float, labels: int, *, together: bool) -> float:
+    """Return the confidence with which a promise must hold for each label, if it is to hold for all of them together.
+
+    Parameters
+    ----------
+    confidence : float
+        The confidence that is promised.
+    labels : int
+        Number of labels.
+    together : bool
+        Whether it is promised for all labels together (Bonferroni's correction) or for each label alone.
+
+    Examples
+    --------
+    >>> round(each_confidence(0.9, 4, together=True), 6), each_confidence(0.9, 4, together=False)
+    (0.975, 0.9)
+    """
+    return 1 - (1 - confidence) / labels if together else confidence
+
+
+def _most(posts: int, share: float, confidence: float) -> int:
     """Return the largest count among `posts` by which an exact test shows that the share is below `share`; -1 if no count does."""
     from scipy.stats import binom
 
     counts = np.arange(posts + 1)
-    return int(np.count_nonzero(binom.cdf(counts, posts, share) <= 1 - _CONFIDENCE)) - 1
+    return int(np.count_nonzero(binom.cdf(counts, posts, share) <= 1 - confidence + 1e-12)) - 1
 
 
 class _TooFewError(Exception):
     """There are too few authors to choose a threshold; the message says of which posts, and how many are needed."""
 
 
-def _fewest(share: float) -> int:
+def _fewest(share: float, confidence: float) -> int:
     """Return how many posts without a single wrong one show that the share of wrong ones is below `share`."""
-    return int(np.ceil(np.log(1 - _CONFIDENCE) / np.log(1 - share) - 1e-9))
+    return int(np.ceil(np.log(1 - confidence) / np.log(1 - share) - 1e-9))
 
 
-def cautious_threshold(ordinary: Probabilities, balanced: float, false_alarms: float) -> float:
+def cautious_threshold(ordinary: Probabilities, balanced: float, false_alarms: float, confidence: float = CONFIDENCE) -> float:
     """Return the lowest threshold, from the balanced one up, at which few enough ordinary posts get a label.
 
     The thresholds are tested from the highest down, each at the full level, until one fails (fixed sequence testing, Angelopoulos et
@@ -137,22 +165,24 @@ def cautious_threshold(ordinary: Probabilities, balanced: float, false_alarms: f
     balanced : float
         Threshold of the balanced operating point.
     false_alarms : float
-        The share of such posts to stay below, at 95 % confidence.
+        The share of such posts to stay below.
+    confidence : float
+        The confidence with which it stays below, on posts to come.
 
     Examples
     --------
     >>> float(cautious_threshold(np.linspace(0, 0.99, 100, dtype=np.float32), 0.5, 0.05))
     0.9800000786781311
     """
-    allowed = _most(len(ordinary), false_alarms)
+    allowed = _most(len(ordinary), false_alarms, confidence)
     if allowed < 0:
-        needed = f"only {len(ordinary):,} authors wrote ordinary posts, but {_fewest(false_alarms):,} are needed"
+        needed = f"only {len(ordinary):,} authors wrote ordinary posts, but {_fewest(false_alarms, confidence):,} are needed"
         raise _TooFewError(f"{needed} to show that fewer than {false_alarms:g} of such posts are marked")
     stays_out = np.partition(ordinary, len(ordinary) - 1 - allowed)[len(ordinary) - 1 - allowed]
     return max(float(np.nextafter(stays_out, np.float32(2))), balanced)
 
 
-def sensitive_threshold(positives: Probabilities, balanced: float, recall: float) -> float:
+def sensitive_threshold(positives: Probabilities, balanced: float, recall: float, confidence: float = CONFIDENCE) -> float:
     """Return the highest threshold, from the balanced one down, that finds enough of the posts that have a label.
 
     As in `cautious_threshold`, this is fixed sequence testing by the exact binomial test.
@@ -164,16 +194,18 @@ def sensitive_threshold(positives: Probabilities, balanced: float, recall: float
     balanced : float
         Threshold of the balanced operating point.
     recall : float
-        The share of such posts to find, at 95 % confidence.
+        The share of such posts to find.
+    confidence : float
+        The confidence with which they are found, among posts to come.
 
     Examples
     --------
     >>> float(sensitive_threshold(np.linspace(0.01, 1, 100, dtype=np.float32), 0.5, 0.9))
     0.05000000074505806
     """
-    allowed = _most(len(positives), 1 - recall)
+    allowed = _most(len(positives), 1 - recall, confidence)
     if allowed < 0:
-        needed = f"only {len(positives):,} authors wrote posts with this label, but {_fewest(1 - recall):,} are needed"
+        needed = f"only {len(positives):,} authors wrote posts with this label, but {_fewest(1 - recall, confidence):,} are needed"
         raise _TooFewError(f"{needed} to show a recall of {recall:g}")
     return min(float(np.partition(positives, allowed)[allowed]), balanced)
 
@@ -222,14 +254,14 @@ def choose_points(config: "ModelConfig", posts: HeldOut) -> tuple[dict[str, Oper
     wanted, names, weights = config.thresholds, config.labels.names, None if config.thresholds.mix is None else posts.weights
     columns = zip(posts.Y.T, posts.probabilities.T, names, strict=True)
     balanced = [tune_threshold(y, p, wanted, name, weights) for y, p, name in columns]
-    drawn = posts.one_by_each(posts.ordinary)
+    drawn, sure = posts.one_by_each(posts.ordinary), each_confidence(CONFIDENCE, len(names), together=wanted.together)
 
     def cautious(k: int, bar: float) -> float:
-        return cautious_threshold(posts.probabilities[drawn, k], balanced[k], bar)
+        return cautious_threshold(posts.probabilities[drawn, k], balanced[k], bar, sure)
 
     def sensitive(k: int, recall: float) -> float:
         found = posts.one_by_each((posts.Y[:, k] == 1) & (posts.weights > 0))
-        return sensitive_threshold(posts.probabilities[found, k], balanced[k], recall)
+        return sensitive_threshold(posts.probabilities[found, k], balanced[k], recall, sure)
 
     points: dict[str, OperatingPoint] = {BALANCED: _measured(posts, names, balanced)}
     left_out: dict[str, str] = {}

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from models.config import ModelConfig
 from models.description import Description
 from models.errors import InputError
+from models.fitted_arrays import UnfitError, check_fitted
 from models.fitting import Scorers, new_calibrator, new_features, new_linear, new_network
+from models.spacy_packages import check_pipeline
 from models.storage import encode_model, read_model, write_model
 from models.text import NORMALISER
 
@@ -90,16 +92,26 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
         `Classifier` or a subclass of it; an instance of this class is returned.
     folder : Path
         A model directory.
+
+    Raises
+    ------
+    InputError
+        When it is missing, damaged or altered, its parts do not fit together, or it needs a spaCy pipeline that may not be loaded.
     """
     digest, description, arrays, vocabulary = read_model(folder)
     try:
         config = ModelConfig.model_validate(description["config"])
+        check_pipeline(config.text.spacy_pipeline)
+        check_fitted(config, arrays, vocabulary)
         model = kind.from_config(config)
         model._config = config
         described = Description.model_validate(description)
         model.prior_, model.thresholds_ = (np.array([by[name] for name in model.labels]) for by in (described.prior, described.thresholds))
         model.measured_points_, model.reference_ = described.operating_points, described.reference
         _restore(model, arrays, vocabulary)
+    except UnfitError as error:
+        said = f"was written by another release of the pipeline, or altered ({error})"
+        raise InputError(f"{folder}: {said}; train the model again with this release") from None
     except (KeyError, ValidationError):
         raise InputError(f"{folder}: was written by another release of the pipeline; train the model again with this release") from None
     model.digest_, model.description_ = digest, description

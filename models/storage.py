@@ -181,6 +181,7 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
     InputError
         When the directory is missing or incomplete, was changed, or has another format version.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     digest, description = read_description(folder)
@@ -192,4 +193,7 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); copy or train the model again") from None
         if _sha256(contents[name]) != description["files"].get(name):
             raise InputError(f"{folder / name}: was changed or damaged (its digest differs from {DESCRIPTION}); copy or train it again")
-    return digest, description, load(contents[WEIGHTS]), json.loads(contents[VOCABULARY])
+    try:
+        return digest, description, load(contents[WEIGHTS]), json.loads(contents[VOCABULARY])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):  # the digest is that of a file that is no such file
+        raise InputError(f"{folder}: {WEIGHTS} or {VOCABULARY} is damaged; copy or train the model again") from None

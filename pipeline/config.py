@@ -84,6 +84,7 @@ class Evaluation(Section):
     swaps: str | None = "data/swaps"
     recall: Annotated[float, Field(gt=0, lt=1)] | dict[str, Annotated[float, Field(gt=0, lt=1)]] = 0.9
     guarantee: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    together: bool = False
 
     @model_validator(mode="after")
     def _distinct_slices(self) -> "Evaluation":

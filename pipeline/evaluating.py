@@ -11,7 +11,7 @@ from models import Classifier
 from models.calibration import BALANCED, PointName, check_point
 from models.errors import InputError
 from models.explanation import explain, strongest_features
-from models.folders import check_output
+from models.folders import check_output, owner_only
 from models.storage import FINGERPRINTS
 from pipeline import __version__
 from pipeline.checks.label_errors import check_labels
@@ -215,6 +215,7 @@ def _about(called: str, model: Classifier, config: Config, corpus: Corpus, evalu
     }
 
 
+@owner_only()
 def evaluate(
     model: Classifier,
     config: Config,

@@ -182,7 +182,8 @@ def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterat
     file : binary file
         The file to write to.
     kind : {"parquet", "jsonl", "csv"}
-        The format. In CSV, names in a list are joined by ``;``, an explanation becomes readable text, and null becomes an empty cell.
+        The format. In CSV, names in a list are joined by ``;``, an explanation becomes readable text, and null becomes an empty cell. Cells
+        that a spreadsheet would run as formulas are not changed (compare `pipeline.spreadsheets`).
     schema : pyarrow.Schema
         The schema of the tables.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import owner_only
 from models.storage import read_description, read_model
 from pipeline.config import Tracking
 from pipeline.report.card import CARD
@@ -47,8 +48,9 @@ def register_logged(folder: Path, model_id: str, name: str) -> str:
     return tracking.register_version(name, model_id, digest, version_note(digest, description, card), shown)
 
 
+@owner_only()
 def register(folder: Path, name: str, tracked: Tracking) -> Registered:
-    """Register a model directory, and log it first if the store does not hold it.
+    """Register a model directory, and log it first if the store does not hold it, or only as an earlier release logged it.
 
     Parameters
     ----------
@@ -70,12 +72,12 @@ def register(folder: Path, name: str, tracked: Tracking) -> Registered:
     tracking.check_name(name, "--name")
     tracking.connect(tracked)
     try:
-        already = tracking.find_version(name, digest)
+        already = tracking.find_version(name, digest, verifiable=True)
     except InputError:
         already = None
     if already is not None:
         return Registered(already, new=False, champion=tracking.find_champion(name) == already)
-    model_id = tracking.find_model(digest)
+    model_id = tracking.find_model(digest, verifiable=True)
     if model_id is None:
         labels = [label["name"] for label in description["config"]["labels"]["labels"]]
         with tracking.run(f"register {folder.name}", folder) as _, tracking.storing(folder):

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 
 from models.errors import InputError, NormaliserWarning
+from models.folders import owner_only
 from pipeline.errors import IncompleteError, LockedError, NoPostsError
 
 if TYPE_CHECKING:
@@ -155,11 +157,13 @@ def run(command: Command, stopped: str = "stopped") -> None:
     warnings.showwarning = _hold_warning
     _held.clear()
     logging.getLogger().setLevel(logging.ERROR)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # our own steps say what goes on
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a path
     try:
-        command_line(command)()
+        with owner_only():
+            command_line(command)()
     except (InputError, IncompleteError) as error:
         if isinstance(error, IncompleteError):
             _say_warnings()

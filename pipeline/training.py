@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from models import Classifier, lessons
-from models.folders import check_output
+from models.folders import check_output, owner_only
 from models.storage import RUN_FILES
 from pipeline.config import Config, check_config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
 from pipeline.evaluation import MeasuredSplit, evaluate_probabilities, evaluate_split
+from pipeline.evaluation.measuring import HELD_OUT
 from pipeline.fingerprints import Fingerprints
 from pipeline.registering import register_logged
 from pipeline.report import figures
@@ -68,7 +69,7 @@ def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> MeasuredSpli
     split = config.evaluation.split
     if split in corpus.splits:
         return evaluate_split(model, corpus, split)
-    return evaluate_probabilities(model, corpus, "train", model.held_out_, "held-out folds of train")
+    return evaluate_probabilities(model, corpus, "train", model.held_out_, HELD_OUT)
 
 
 def _notes(config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, Any]:
@@ -103,6 +104,7 @@ def _log(config: Config, corpus: Corpus, model: Classifier, evaluation: Measured
     return register_logged(out, model_id, register) if register is not None else None
 
 
+@owner_only()
 def train(
     config: Config,
     out: Path | str,

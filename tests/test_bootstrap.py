@@ -29,6 +29,7 @@ def test_each_round_is_what_measuring_the_resample_gives(seed, rarest):
     Y, probabilities, decided = invented(seed, rarest=rarest)
     counts = resample(np.arange(60) // 2, 2, seed)
     by_round = metrics_by_round(Y, probabilities, decided, counts)
+    assert (by_round.pop("labels.calibration_noise") >= 0).all()
     for number, count in enumerate(counts):
         drawn = np.repeat(np.arange(60), count)
         wanted = compute_metrics(Y[drawn], probabilities[drawn], decided[drawn], LABELS, THRESHOLDS)
@@ -58,10 +59,10 @@ def test_fewer_than_twenty_authors_give_no_intervals_and_no_verdict():
     Y, probabilities, decided = invented(0)
     for authors in (1, 19):
         few = measured(Y, probabilities, decided, resample(np.arange(60) % authors, 300, seed=0))
-        assert intervals(*few, probabilities, 0.95).macro_f1 is None
+        assert intervals(*few, 0.95).macro_f1 is None
         assert compare(*few, *few, 0.95).macro_f1.verdict == "undefined"
     enough = measured(Y, probabilities, decided, resample(np.arange(60) % 20, 300, seed=0))
-    assert intervals(*enough, probabilities, 0.95).macro_f1 is not None
+    assert intervals(*enough, 0.95).macro_f1 is not None
 
 
 def test_positives_of_so_few_authors_that_resamples_miss_them_give_no_interval():
@@ -69,7 +70,7 @@ def test_positives_of_so_few_authors_that_resamples_miss_them_give_no_interval()
     Y[:10, 0], Y[10:40, 1:] = 1, 1
     author = np.concatenate([np.zeros(10, int), np.arange(1, 51)])  # all ten of the first label are one author's
     probabilities = Y.astype(np.float32)
-    bounds = intervals(*measured(Y, probabilities, Y == 1, resample(author, 300, seed=0)), probabilities, 0.95).labels
+    bounds = intervals(*measured(Y, probabilities, Y == 1, resample(author, 300, seed=0)), 0.95).labels
     assert [getattr(bounds["alpha"], metric) for metric in ("recall", "f1", "average_precision")] == [None] * 3
     assert bounds["beta"].f1 == (1, 1)
 
@@ -96,12 +97,12 @@ def measured(Y, probabilities, decided, counts):
 def test_interval_holds_the_estimate_and_is_none_where_the_metric_is_undefined():
     Y, probabilities, decided = invented(0, rarest=0)
     metrics, by_round = measured(Y, probabilities, decided, resample(np.arange(60), 300, seed=0))
-    bounds = intervals(metrics, by_round, probabilities, 0.95)
+    bounds = intervals(metrics, by_round, 0.95)
     assert bounds.labels["gamma"].average_precision is None
     for name in ("macro_f1", "mean_average_precision", "exact_match"):
         low, high = getattr(bounds, name)
         assert low < getattr(metrics, name) < high
-    wider, narrower = intervals(metrics, by_round, probabilities, 0.99).macro_f1, bounds.macro_f1
+    wider, narrower = intervals(metrics, by_round, 0.99).macro_f1, bounds.macro_f1
     assert wider[0] <= narrower[0]
     assert narrower[1] <= wider[1]
     assert wider != narrower
@@ -130,7 +131,7 @@ def test_pairing_finds_a_difference_that_two_intervals_hide():
     missing[np.flatnonzero(Y[:, 0] & decided[:, 0])[:8], 0] = False  # eight true positives fewer
     counts = resample(np.arange(300), 500, seed=0)
     ours, theirs = measured(Y, probabilities, decided, counts), measured(Y, probabilities, missing, counts)
-    low, high = (intervals(*each, probabilities, 0.95).labels["alpha"].recall for each in (theirs, ours))
+    low, high = (intervals(*each, 0.95).labels["alpha"].recall for each in (theirs, ours))
     assert low[1] > high[0]
     assert compare(*ours, *theirs, 0.95).labels["alpha"].recall.verdict == "better"
 
@@ -142,19 +143,32 @@ def test_undefined_on_one_side_is_undefined_as_a_difference():
     assert found.labels["gamma"].average_precision == Difference(difference=None, interval=None, verdict="undefined")
 
 
-def bounds_of_ece(Y, probabilities):
+def bounds_of_ece(Y, probabilities, authors=None):
     """Return the interval of the first label's calibration error, the error itself, and its upper quantile over resamples."""
-    counts = resample(np.arange(len(Y)), 300, seed=0)
+    counts = resample(np.arange(len(Y)) if authors is None else authors, 300, seed=0)
     metrics, by_round = measured(Y, probabilities, probabilities >= 0.5, counts)
-    interval = intervals(metrics, by_round, probabilities, 0.95).labels["alpha"].ece
+    interval = intervals(metrics, by_round, 0.95).labels["alpha"].ece
     return interval, metrics.labels["alpha"].ece, np.quantile(by_round["labels.ece"][:, 0], 0.975)
 
 
-def test_interval_of_the_calibration_error_takes_its_growth_in_resamples_off():
+def test_interval_of_the_calibration_error_holds_the_error_if_probabilities_are_wrong():
     Y, probabilities, _ = invented(3, posts=400)
     (low, high), error, upper = bounds_of_ece(Y, probabilities)
-    assert (low, high) == pytest.approx((2 * error - upper, upper))
+    assert high == pytest.approx(upper)
     assert 0 < low < error < high
+
+
+def test_posts_by_authors_that_are_off_together_are_no_proof_of_a_wrong_calibration():
+    rng = np.random.default_rng(0)
+    authors, covered, wrong = np.repeat(np.arange(60), 20), 0, 0
+    for _ in range(12):
+        p = rng.beta(0.5, 1.5, 60)[authors]
+        y = rng.random(60)[authors] < p  # an author's posts all have the label, or all lack it; the probabilities are right
+        Y, probabilities = np.repeat(y[:, None], 3, 1).astype(np.int8), np.repeat(p[:, None], 3, 1).astype(np.float32)
+        covered += bounds_of_ece(Y, probabilities, authors)[0][0] == 0
+        wrong += bounds_of_ece(Y, probabilities / 4, authors)[0][0] > 0
+    assert covered >= 11, "without the authors, it is about half of them"
+    assert wrong >= 9, "what is really wrong is still seen"
 
 
 def test_calibration_error_no_larger_than_chance_makes_it_may_be_none():
@@ -162,5 +176,5 @@ def test_calibration_error_no_larger_than_chance_makes_it_may_be_none():
     probabilities = rng.beta(0.5, 1.5, (800, 3)).astype(np.float32)
     Y = (rng.random((800, 3)) < probabilities).astype(np.int8)
     (low, high), error, upper = bounds_of_ece(Y, probabilities)
-    assert low == 0 < 2 * error - upper, "without that rule it would be above zero"
+    assert low == 0 < error
     assert high == pytest.approx(upper)

@@ -165,10 +165,10 @@ class TestRows:
             ({"id": 1.5}, ["id is 1.5"]),
             (
                 {"labels": [1]},
-                ["unknown label 1", "numbers do not say which label they mean"],
+                ["unknown label a number", "numbers do not say which label they mean"],
             ),
             ({"labels": ["asault"]}, ["unknown label 'asault'; did you mean 'assault'?", "labels.ignored"]),
-            ({"labels": ["xyz"]}, ["unknown label 'xyz'; the labels are assault, support, street, other"]),
+            ({"labels": ["xyz"]}, ["unknown label a text of 3 characters; the labels are assault, support, street, other"]),
         ],
     )
     def test_bad_value_names_file_row_and_remedy(self, jsonl, refused, fields, parts):
@@ -225,7 +225,7 @@ class TestRows:
         assert corpus.targets("all", corpus.labels).tolist() == [[0, 0, 1], [1, 0, 1], [0, 0, 0]]
         assert corpus.splits["all"]["id"] == ["city-1", "city-2", "city-3"]
         path.write_text("Description,Commenting,Touching /Groping\nhe whistled,2,0\n")
-        with refused(f"{path}, row 1: column 'Commenting' holds '2', but cells must be 1 or 0, yes or no"):
+        with refused(f"{path}, row 1: column 'Commenting' holds a text of 1 character, but cells must be 1 or 0, yes or no"):
             load(path, cut=False, columns=columns)
         path.write_text("Description,Commenting\nhe whistled,1\n")
         with refused(f"{path}: no column 'Touching /Groping'"):

@@ -678,7 +678,7 @@ def test_split_that_is_not_there(here, tracked, refused):
 
 def test_labels_of_the_data_are_not_the_models(here, tracked, refused):
     Path("posts.jsonl").write_text(json.dumps({"id": "1", "text": "he stared", "labels": ["ogling"]}))
-    with refused("row 1: unknown label 'ogling'; the labels are workplace_harassment"):
+    with refused("row 1: unknown label a text of 6 characters; the labels are workplace_harassment"):
         call("--model", tracked.out, "--data", "posts.jsonl")
 
 

@@ -332,7 +332,7 @@ def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results)
     assert all_results["bare"].comparison.differences.labels["beta"].average_precision.verdict == "undefined"
     assert "beta: no post here has this label, so nothing can be said about what the model finds" in page
     assert "beta 0 – – – – –" in page
-    assert "No threshold has a guarantee: 0 positives are too few" in page
+    assert "No threshold has a guarantee: positives by 0 authors are too few" in page
     assert "Undefined, for lack of positives: F1 of beta and average precision of beta" in page
     assert "0 positives among the labelled posts, too few to correct the plain count of" in page
 

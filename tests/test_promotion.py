@@ -16,6 +16,7 @@ from pipeline.evaluation.results import (
     LabelDifferences,
     LabelIntervals,
     Results,
+    Sample,
     Seen,
 )
 from pipeline.evaluation.swaps import MarkedJobs, SwapKind, Swapped, Swaps
@@ -56,6 +57,7 @@ def good():
         seen_in_training=Seen(posts=1, share=0.01, short=0, without=None),
         behaviour=Behaviour(cases=27, passed=18, rate=18 / 27, passed_by_silence=0, functionalities=functionalities),
         comparison=Comparison.model_construct(differences=differences),
+        sample=Sample(authors=120, rounds=1000, confidence=0.95),
     )
 
 
@@ -93,10 +95,20 @@ def test_a_model_that_passes_every_gate_is_promoted(good):
 
 @pytest.mark.parametrize("metric", ["f1", "average_precision"])
 @pytest.mark.parametrize(
-    ("verdict", "said"), [(WORSE, "-0.040 [-0.070, -0.010], worse"), (UNDEFINED, "undefined: too few positives or authors")]
+    ("verdict", "said"),
+    [(WORSE, "-0.040 [-0.070, -0.010], worse"), (UNDEFINED, "cannot be computed, and so fails: too few posts have, or lack, the label")],
 )
 def test_worse_or_undefined_on_one_label_refuses(good, metric, verdict, said):
     assert failed(changed(good, f"comparison.differences.labels.beta.{metric}", verdict)) == {f"beta: {metric} not worse": said}
+
+
+@pytest.mark.parametrize(("authors", "said"), [(1, "by only 1 author,"), (19, "by only 19 authors,")])
+def test_comparisons_that_cannot_be_made_for_lack_of_authors_fail_and_say_so(good, authors, said):
+    alike = all_fields(LabelDifferences, UNDEFINED)
+    differences = all_fields(Differences, UNDEFINED, labels=dict.fromkeys(LABELS, alike))
+    refused = failed(changed(changed(good, "comparison.differences", differences), "sample.authors", authors))
+    assert len(refused) == 5
+    assert all(said in found for found in refused.values())
 
 
 def test_better_on_a_label_does_no_harm(good):
@@ -135,7 +147,8 @@ def test_calibration_refuses_where_it_is_off_by_more_than_chance(good):
 
 
 def test_calibration_that_cannot_be_told_for_lack_of_authors_refuses(good):
-    said = "undefined: too few authors"
+    good = changed(good, "sample.authors", 5)
+    said = "cannot be computed, and so fails: the posts are by only 5 authors, and at least 20 are needed"
     assert failed(changed(good, "intervals.labels.beta.ece", None)) == {"beta: ece at most 0.05": said}
     assert failed(changed(good, "intervals.labels.beta.ece", None), WANTED.model_copy(update={"max_ece": 1})) == {
         "beta: ece at most 1": said
@@ -148,7 +161,7 @@ def test_calibration_that_cannot_be_told_for_lack_of_authors_refuses(good):
             compute_metrics(Y, probabilities, Y == 1, LABELS, [0.5, 0.5]),
             metrics_by_round(Y, probabilities, Y == 1, counts),
         )
-        measured = {"labels": metrics.labels, "intervals": intervals(metrics, by_round, probabilities, 0.95)}
+        measured = {"labels": metrics.labels, "intervals": intervals(metrics, by_round, 0.95)}
         wrong = failed(good.model_copy(update=measured))
         assert wrong == ({} if passes else {f"{label}: ece at most 0.05": said for label in LABELS})
 

@@ -24,6 +24,7 @@ from models.storage import RELEASED, read_description, read_model
 from pipeline.config import Config
 from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
+from pipeline.evaluation.behaviour import load_cases, run_cases
 
 CORPORA = ROOT.parent / "shared/data"
 # As `make released` names them.
@@ -111,6 +112,16 @@ def test_the_words_of_its_lessons_are_no_names_handles_links_or_numbers(config):
 
 
 @pytest.mark.slow
+def test_it_passes_the_floors_that_are_shipped(released):
+    shipped = load_config(labels=released.config.labels)
+    cases = load_cases(shipped.evaluation.behaviour, shipped.labels)
+    probabilities = released.predict_proba([case.text for case in cases])
+    found = run_cases(cases, released.labels, probabilities, released.decide(probabilities)).functionalities
+    floors = {name: shipped.promotion.behaviour_floors.get(name, shipped.promotion.behaviour_floor) for name in found}
+    assert [name for name in found if found[name].rate < floors[name]] == []
+    assert shipped.promotion.behaviour_floors.keys() <= found.keys()
+
+
 def test_readme_s_command_scores_with_it(released, tmp_path):
     (command,) = re.findall(r"^\$ \.venv/bin/python (score\.py .*) --out runs/first$", (ROOT / "README.md").read_text(), re.MULTILINE)
     arguments = [*command.split(), "--out", str(tmp_path / "out")]

@@ -253,7 +253,7 @@ def test_thresholds_table_tells_the_price_and_where_positives_are_too_few():
     assert row(rendered, "label")[1] == "miss at most 5%"
     assert row(rendered, "workplace_harassment")[1] == "0.528: 47.5%"  # 57 of 60 positives; rounded down from 0.5288
     assert row(rendered, "workplace_harassment")[-1].startswith("90% from 0.5")
-    assert row(rendered, "street_harassment")[-1] == "too few positives"
+    assert row(rendered, "street_harassment")[-1] == "too few authors"
 
 
 def test_prevalence_table_has_a_block_for_all_and_each_month():

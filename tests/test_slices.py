@@ -142,7 +142,7 @@ def test_a_slice_is_measured_as_if_it_were_all_there_is():
         posts = np.arange(start, 120, 3)
         alone = evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts]
         metrics = compute_metrics(*alone, LABELS, [0.5, 0.4])
-        bounds = intervals(metrics, metrics_by_round(*alone, counts[:, posts]), alone[1], 0.95)
+        bounds = intervals(metrics, metrics_by_round(*alone, counts[:, posts]), 0.95)
         assert (part.macro_f1, part.exact_match) == (metrics.macro_f1, metrics.exact_match)
         for label in LABELS:
             assert part.labels[label].model_dump() == {

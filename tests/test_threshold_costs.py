@@ -13,10 +13,10 @@ from pipeline.evaluation.threshold_costs import compute_thresholds
 RNG = np.random.default_rng(0)
 
 
-def compute(y, p, wanted=None, at_random=None, threshold=0.5):
+def compute(y, p, wanted=None, at_random=None, threshold=0.5, authors=None):
     y, p = np.asarray(y, np.int8), np.asarray(p, np.float32)
     at_random = np.ones(len(y), bool) if at_random is None else np.asarray(at_random, bool)
-    return compute_thresholds(y[:, None], p[:, None], ["alpha"], [threshold], wanted or Evaluation(), at_random)["alpha"]
+    return compute_thresholds(y[:, None], p[:, None], ["alpha"], [threshold], wanted or Evaluation(), at_random, authors)["alpha"]
 
 
 def counted(y, p, threshold):
@@ -82,7 +82,7 @@ def test_a_label_without_positives_has_no_recall_no_cost_and_a_reason():
     assert result.chosen.recall is result.chosen.f1 is None
     assert result.chosen.precision == 0
     assert result.guarantee.threshold is None
-    assert "0 positives are too few" in result.guarantee.reason
+    assert "positives by 0 authors are too few" in result.guarantee.reason
 
 
 @pytest.mark.parametrize(("recall", "confidence", "needed"), [(0.9, 0.9, 22), (0.95, 0.9, 45), (0.8, 0.95, 14), (0.5, 0.5, 1)])
@@ -121,3 +121,23 @@ def test_each_label_may_have_its_own_target(refused):
         targets({"alpha": 0.9})
     with refused("evaluation.recall", "'bata'", "alpha, beta"):
         targets({"alpha": 0.9, "bata": 0.9})
+
+
+def test_a_guarantee_counts_each_author_once():
+    authors = np.repeat(np.arange(21), 10)
+    result = compute([1] * 210, RNG.random(210), Evaluation(recall=0.9, guarantee=0.9), authors=authors).guarantee
+    assert (result.positives, result.authors, result.threshold) == (210, 21, None)
+    assert result.reason == "positives by 21 authors are too few: a recall of 0.9 at 90% confidence needs at least 22 authors"
+
+
+def test_a_guarantee_for_all_labels_together_holds_for_each_with_more_confidence():
+    Y, p = np.ones((60, 4), np.int8), np.tile(np.linspace(0, 1, 60, dtype=np.float32)[:, None], 4)
+    found = {}
+    for together in (False, True):
+        wanted = Evaluation(recall=0.9, guarantee=0.9, together=together)
+        result = compute_thresholds(Y, p, list("abcd"), [0.5] * 4, wanted, np.ones(60, bool))
+        found[together] = result["a"].guarantee
+    assert (found[False].labels, found[False].needed, found[True].labels, found[True].needed) == (1, 22, 4, 36)
+    assert binom.cdf(np.sum(p[:, 0] < found[True].threshold), 60, 0.1) <= 0.025
+    assert found[True].threshold < found[False].threshold
+    assert found[True].confidence == 0.9, "what is promised for all of them"

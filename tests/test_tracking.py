@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from models.config import ROOT
 from models.storage import FILES
 from models.text import normalise
 from pipeline import terminal, tracking
@@ -26,6 +28,7 @@ from pipeline.corpora import load_corpus
 from pipeline.evaluating import evaluate
 from pipeline.metrics import flatten_metrics
 from pipeline.registering import register as register_folder
+from pipeline.tracking.artifacts import verified_copy
 from pipeline.tracking.serve import serve
 from pipeline.tracking.ui import show
 
@@ -172,6 +175,14 @@ def test_fingerprints_are_a_file_of_the_run_for_its_owner_alone_and_in_no_model(
     models = list((connected.folder / "mlruns").rglob("model.json"))
     assert models
     assert not [path for model in models for path in model.parent.iterdir() if path.name not in FILES]
+
+
+def test_what_training_and_mlflow_wrote_is_for_its_owner_alone(tracked):
+    written = [tracked.folder / name for name in ("mlflow.db", "mlruns", "mlartifacts", "model", "again")]
+    found = [path for place in written if place.exists() for path in [place, *place.rglob("*")]]
+    assert len(found) > 40
+    # MLflow copies files with the modes that they have, such as those of our code, but into folders that nobody else can enter.
+    assert {path.stat().st_mode & 0o077 for path in found if path.is_dir() or "mlruns" not in path.parts} == {0}
 
 
 def test_a_model_that_nobody_trained_here_has_no_fingerprints(connected, tmp_path):
@@ -392,6 +403,89 @@ def test_serving_sends_no_telemetry(own_store, monkeypatch):
     ((_, command, environment),) = started
     assert command[3:6] == ["models", "serve", "--model-uri"]
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    copy = Path(command[6])
+    assert (copy / "code" / "models" / "serving.py").read_bytes() == (ROOT / "models" / "serving.py").read_bytes()
+    assert copy.parent.stat().st_mode & 0o777 == 0o700, "nobody else changes what was checked"
+    shutil.rmtree(copy.parent)
+
+
+def _another_module(artifact: Path) -> None:
+    (artifact / "code" / "ftfy.py").write_text("raise SystemExit('somebody else runs code')\n")
+
+
+def _another_loader(artifact: Path) -> None:
+    file = artifact / "MLmodel"
+    file.write_text(file.read_text().replace("loader_module: models.serving", "loader_module: antigravity"))
+
+
+def _linked_module(artifact: Path) -> None:
+    (artifact / "code" / "numpy").symlink_to(artifact / "code" / "models")
+
+
+def _changed_module(artifact: Path) -> None:
+    file = artifact / "code" / "models" / "serving.py"
+    file.write_text(file.read_text() + "\n")
+
+
+def _missing_module(artifact: Path) -> None:
+    (artifact / "code" / "models" / "cache.py").unlink()
+
+
+def _changed_weights(artifact: Path) -> None:
+    (weights,) = artifact.glob("data/*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[::-1])
+
+
+@pytest.mark.parametrize("change", [_another_module, _another_loader, _linked_module, _changed_module, _missing_module, _changed_weights])
+@pytest.mark.parametrize("champion", [True, False])
+def test_a_logged_model_that_was_changed_is_not_served(tracked, own_store, tmp_path, monkeypatch, refused, change, champion):
+    monkeypatch.setattr(os, "execve", lambda *arguments: pytest.fail("its code runs"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "ps1", "", raising=False)  # as above
+    if not champion:
+        own_store.delete_registered_model_alias("disclosure", "champion")
+    real = mlflow.artifacts.download_artifacts
+
+    def download(uri, dst_path):
+        found = real(uri, dst_path=dst_path)
+        change(Path(found))
+        return found
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    with refused("models:/", "its code is not run" if change is not _linked_module else "is a link", "disclosure register DIR"):
+        serve(Tracking(), None, "127.0.0.1", 0, 1)
+    assert not [*tmp_path.glob("disclosure-serve-*")], "nothing of it is left"
+
+
+def test_what_using_a_logged_model_leaves_in_it_changes_nothing_and_is_not_run(tracked, own_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    real = mlflow.artifacts.download_artifacts
+
+    def download(uri, dst_path):
+        found = Path(real(uri, dst_path=dst_path))
+        (found / "code" / "models" / "__pycache__").mkdir()
+        (found / "code" / "models" / "__pycache__" / "serving.cpython-311.pyc").write_bytes(b"somebody's")
+        (found / "registered_model_meta").write_text("model_name: x")
+        return str(found)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    copy = verified_copy("models:/disclosure@champion")
+    assert not [*copy.rglob("__pycache__")]
+
+
+def test_a_model_that_an_earlier_release_logged_is_served_once_it_is_registered_again(tracked, own_store, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for version in own_store.search_model_versions("name = 'disclosure'"):
+        own_store.delete_model_version_tag("disclosure", version.version, "artifact_sha256")
+    for model in mlflow.search_logged_models(["1"], output_format="list"):
+        own_store.delete_logged_model_tag(model.model_id, "artifact_sha256")
+    with refused("no digest of its code was recorded", "disclosure register DIR --name NAME"):
+        verified_copy("models:/disclosure@champion")
+    found = register_folder(tracked.out, "disclosure", Tracking(uri=os.environ["MLFLOW_TRACKING_URI"]))
+    assert (found.version, found.new) == ("3", True)
+    own_store.set_registered_model_alias("disclosure", "champion", "3")
+    assert verified_copy("models:/disclosure@champion").is_dir()
 
 
 def test_model_trained_before_is_registered_with_its_card(tracked, own_store, tmp_path, monkeypatch):

@@ -82,6 +82,7 @@ def test_without_the_split_held_out_folds_are_evaluated(tracked, here):
     data = f"train={tracked.data}/train.jsonl"
     printed = call("--data", data, "--set", f"tracking.uri={uri}", "--experiment", "other", "--seed", 7, "--out", "model", *QUICK)
     assert "held-out folds of train, 300 posts" in printed
+    assert "the thresholds were chosen on these posts, so precision, recall and F1 are a little too high" in printed
     assert "Operating points on held-out folds of train" in printed
     assert re.search(r"note no operating point cautious: workplace_harassment: only \d+ authors wrote ordinary posts, but 299 are", printed)
     assert "; give more posts, or set thresholds.cautious" in printed
@@ -93,6 +94,7 @@ def test_without_the_split_held_out_folds_are_evaluated(tracked, here):
     assert run.data.params["seed"] == "7"
     assert run.data.params["model.type"] == "svm"
     assert run.data.tags["evaluated"] == "held-out folds of train"
+    assert "the thresholds were chosen on these posts" in run.data.tags["mlflow.note.content"]
 
 
 def test_several_sources_are_one_corpus(tracked):
@@ -159,7 +161,7 @@ BROKEN = {
     "unknown label": (
         "posts.jsonl",
         lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),
-        "row 3: unknown label 'love'; the labels are",
+        "row 3: unknown label a text of 4 characters; the labels are",
     ),
     "null text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": None, "labels": []}), "row 3: the text must be a string, not NoneType"),
     "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: the text must be a string, not int"),

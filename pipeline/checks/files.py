@@ -8,6 +8,7 @@ from pathlib import Path
 from models.folders import new_folder
 from pipeline.checks.findings import LabelChecks, Pair, SplitChecks, Suspect
 from pipeline.result_base import Result
+from pipeline.spreadsheets import as_text
 
 CHECKS, DUPLICATES, LABEL_ERRORS = FILES = "checks.json", "duplicates.csv", "label_errors.csv"
 
@@ -17,11 +18,14 @@ def _write_csv(path: Path, kind: type[Result], rows: Sequence[Result]) -> None:
         writer = csv.DictWriter(file, list(kind.model_fields))
         writer.writeheader()
         for row in rows:
-            writer.writerow({name: ";".join(cell) if isinstance(cell, list) else cell for name, cell in row.model_dump().items()})
+            cells = {name: ";".join(cell) if isinstance(cell, list) else cell for name, cell in row.model_dump().items()}
+            writer.writerow({name: as_text(cell) for name, cell in cells.items()})
 
 
 def write_checks(splits: SplitChecks, labels: LabelChecks | None, folder: Path) -> None:
     """Write ``checks.json`` (counts), ``duplicates.csv`` and ``label_errors.csv`` (ids, labels and numbers, but no text or author).
+
+    The CSV files are for people: an apostrophe stands before an id that a spreadsheet would run as a formula.
 
     Parameters
     ----------

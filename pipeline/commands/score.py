@@ -201,7 +201,12 @@ def main(
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
-    format_: Annotated[Format, typer.Option("--format", help="Output format.")] = "parquet",
+    format_: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed."
+        ),
+    ] = "parquet",
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
     ] = None,

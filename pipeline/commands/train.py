@@ -59,6 +59,7 @@ def _train(config: Config, out: Path, register: str | None, name: str, given: st
         trained = train(config, out, register=register, name=name, progress=progress)
     from rich.markup import escape
 
+    from pipeline.evaluation.measuring import HELD_OUT, TUNED_ON_THESE
     from pipeline.report import corpus_notes, metrics_tables, points_table
     from pipeline.tracking import experiment_of
 
@@ -66,6 +67,8 @@ def _train(config: Config, out: Path, register: str | None, name: str, given: st
     title = escape(f"Trained on {', '.join(config.data.sources)}; {trained.evaluation.title}")
     model = trained.model
     terminal.output().print(*metrics_tables(trained.evaluation.metrics, title), points_table(model.measured_points_), sep="\n")
+    if trained.evaluation.title == HELD_OUT:
+        _say([f"note     {TUNED_ON_THESE}"])
     _say(f"note     no operating point {name}: {why}; give more posts, or set thresholds.{name}" for name, why in model.left_out_.items())
     registered = f", registered as {register} version {trained.version}" if register else ""
     lines = [

@@ -9,27 +9,34 @@ from typing import Any
 
 from models.config import LabelSet
 from pipeline.corpora.exports import Post, majority
-from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of, is_blank
+from pipeline.corpora.labels_cell import FLAGS, LabelCells, canonical, flag_of, is_blank
 from pipeline.corpora.layout import option
 from pipeline.corpora.problems import Problems, counted
 
-_LONGEST, _OFTEN = 40, 5  # a longer text may be a post; a short one that occurs this often is hardly one
 _SHOWN = 5  # how many unknown labels a message names
+_MISSPELT = 0.75  # how similar to the name of a label a text must be to be quoted as a misspelling of it
 
 
-def shown_value(value: Any, times: int = 1) -> str:
-    """Show a value only if it is short and plain: if columns are mixed up, it may be a post, which must not end up in a log.
-
-    Parameters
-    ----------
-    value : object
-        The value.
-    times : int
-        How often it occurs. A short text that occurs often is also shown.
-    """
+def shown_value(value: Any) -> str:
+    """Show a value only if it is short and plain: if columns are mixed up, it may be a post, which must not end up in a log."""
     if isinstance(value, str) and not re.fullmatch(r"[\w.:/-]{0,40}", value):
-        return repr(value) if times >= _OFTEN and len(value) <= _LONGEST else f"a text of {len(value)} characters"
-    return repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+        return described(value)
+    return repr(value) if isinstance(value, str | int | float | None) else described(value)
+
+
+def described(value: Any) -> str:
+    """Say what a value of a column of labels is, without quoting it: if the column was mixed up, even one word may be somebody's.
+
+    Examples
+    --------
+    >>> described("she told me"), described(7), described(None), described(["a"])
+    ('a text of 11 characters', 'a number', 'null', 'a list')
+    """
+    if isinstance(value, str):
+        return f"a text of {counted(len(value), 'character')}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    return "null" if value is None else f"a {type(value).__name__}"
 
 
 class Labelling:
@@ -76,7 +83,7 @@ class Labelling:
         names, unknown = self.cells.read(cell)
         self.counts["lists"] += not isinstance(cell, str | int | float | None)
         for each in unknown:
-            rows = self.unknown.setdefault(each if isinstance(each, str | int | float) else shown_value(each), [])
+            rows = self.unknown.setdefault(each if isinstance(each, str | int | float) else described(each), [])
             if row not in rows[-1:]:
                 rows.append(row)
         if isinstance(cell, str) and len(names) == 1 and cell.strip() not in (names[0], "") and self.cells.match(cell):
@@ -89,8 +96,14 @@ class Labelling:
         self.counts["blank flags"] += is_blank(cell)
         self.counts["flags"] += not is_blank(cell)
         if flag is None:
-            self.problems.add(post.number, f"flag {column}", f"column {column!r} holds {shown_value(cell)}, but cells must be {FLAGS}")
+            self.problems.add(post.number, f"flag {column}", f"column {column!r} holds {described(cell)}, but cells must be {FLAGS}")
         return flag
+
+    def _shown(self, label: Any) -> str:
+        """Quote what is a label but for a typing error, and describe anything else."""
+        if isinstance(label, str) and difflib.get_close_matches(canonical(label), self.cells.known, n=1, cutoff=_MISSPELT):
+            return repr(label)
+        return described(label)
 
     def complain(self, suggestion: str | None) -> None:
         """Add the unknown labels to the problems.
@@ -100,7 +113,8 @@ class Labelling:
         suggestion : str or None
             The option that names another column, if one seems to hold the labels.
         """
-        shown = list(dict.fromkeys(shown_value(label, len(rows)) for label, rows in self.unknown.items()))
+        quoted = {label: self._shown(label) for label in self.unknown}
+        shown = list(dict.fromkeys(quoted.values()))
         rows = sorted({row for rows in self.unknown.values() for row in rows})
         told = ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
         near = {match for label in self.unknown for match in difflib.get_close_matches(str(label), self.cells.known, n=1)}
@@ -110,11 +124,10 @@ class Labelling:
             hints.append(f"if the column is about one label only, say which one, as in {example}")
         elif all(isinstance(label, int | float) or label.isdigit() for label in self.unknown):
             hints.append("numbers do not say which label they mean; write names")
-        elif all(repr(label) in shown for label in self.unknown):
-            ignored = ", ".join([*self.labels.ignored, *map(str, self.unknown)])
-            hints.append(
-                f"to leave {'it' if len(shown) == 1 else 'them'} out on purpose: --set {shlex.quote(f'labels.ignored=[{ignored}]')}"
-            )
+        else:
+            names = map(str, self.unknown) if all(repr(label) == told for label, told in quoted.items()) else ["NAME"]
+            ignored = ", ".join([*self.labels.ignored, *names])
+            hints.append(f"to leave a label out on purpose: --set {shlex.quote(f'labels.ignored=[{ignored}]')}")
         hints += [suggestion] if suggestion else []
         message = f"unknown label {told}; {'; '.join(hints)}"
         self.problems.add(rows[0], "unknown label", message, len(rows))

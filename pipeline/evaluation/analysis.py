@@ -66,12 +66,14 @@ def analyse(
         comparison = Comparison(model=other.digest_, metrics=theirs.metrics, differences=differences)
     return Analysis(
         sample=Sample(authors=int(groups.max()) + 1, rounds=wanted.rounds, confidence=wanted.confidence),
-        intervals=intervals(evaluation.metrics, by_round, evaluation.probabilities, wanted.confidence),
+        intervals=intervals(evaluation.metrics, by_round, wanted.confidence),
         reliability={
             label: reliability_intervals(evaluation.Y[:, k], evaluation.probabilities[:, k], wanted.confidence)
             for k, label in enumerate(model.labels)
         },
-        thresholds=compute_thresholds(evaluation.Y, evaluation.probabilities, model.labels, evaluation.thresholds, wanted, at_random),
+        thresholds=compute_thresholds(
+            *(evaluation.Y, evaluation.probabilities, model.labels, evaluation.thresholds, wanted, at_random, groups)
+        ),
         mistakes=count_mistakes(evaluation.Y, evaluation.probabilities, evaluation.decided, model.labels, evaluation.ids),
         slices=compute_slices(evaluation, model.labels, columns, counts, wanted),
         comparison=comparison,

@@ -14,6 +14,7 @@ Counts = NDArray[np.uint16]
 
 _CELLS = 2_000_000  # rounds × posts in one block, to limit memory
 _OF_LABEL = "labels."
+_NOISE = "calibration_noise"  # not a metric, but what the interval of ``ece`` needs
 FEWEST_AUTHORS = 20  # minimum number of authors: resampling fewer says nothing about other authors
 _UNDEFINED = 0.01  # share of rounds in which a metric may be undefined (no positives drawn); beyond that it gets no interval
 
@@ -60,15 +61,18 @@ def _average_precision(y: Float64s, p: NDArray[np.float32], counts: Float64s) ->
         return np.asarray((gained * _ratio(found, seen)).sum(axis=1) / found[:, -1])
 
 
-def _calibration_error(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> Float64s:
-    bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)]
-    return np.asarray(np.abs(counts @ (bins * (p - y)[:, None])).sum(axis=1) / counts.sum(axis=1))
+def _calibration(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> tuple[Float64s, Float64s]:
+    """Return the calibration error of each round, and how far its bins are, all together, from those of the sample."""
+    bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)] * (p - y)[:, None]
+    off = counts @ bins / counts.sum(axis=1, keepdims=True)
+    return np.abs(off).sum(axis=1), np.abs(off - bins.mean(axis=0)).sum(axis=1)
 
 
 def _block(Y: Float64s, probabilities: Probabilities, decided: Float64s, counts: Float64s) -> dict[str, Float64s]:
     right, given, true = counts @ (Y * decided), counts @ decided, counts @ Y
     posts = counts.sum(axis=1)
     either = np.maximum(Y, decided).sum(axis=1)
+    errors, noise = zip(*(_calibration(y, p, counts) for y, p in zip(Y.T, probabilities.T, strict=True)), strict=True)
     jaccard = np.where(either > 0, (Y * decided).sum(axis=1) / np.maximum(either, 1), 1.0)
     per_label = {
         "precision": _ratio(right, given),
@@ -76,7 +80,8 @@ def _block(Y: Float64s, probabilities: Probabilities, decided: Float64s, counts:
         "f1": np.where(true > 0, _ratio(2 * right, given + true), np.nan),
         "average_precision": np.stack([_average_precision(y, p, counts) for y, p in zip(Y.T, probabilities.T, strict=True)], axis=1),
         "brier": counts @ (probabilities - Y) ** 2 / posts[:, None],
-        "ece": np.stack([_calibration_error(y, p, counts) for y, p in zip(Y.T, probabilities.T, strict=True)], axis=1),
+        "ece": np.stack(errors, axis=1),
+        _NOISE: np.stack(noise, axis=1),
     }
     defined = ~np.isnan(per_label["average_precision"])
     overall = {
@@ -108,7 +113,8 @@ def metrics_by_round(Y: Labels, probabilities: Probabilities, decided: Decisions
     Returns
     -------
     dict of str to ndarray
-        Overall metrics, shape (rounds,), and ``labels.<metric>``, shape (rounds, n_labels); NaN where undefined.
+        Overall metrics, shape (rounds,), and ``labels.<metric>``, shape (rounds, n_labels); NaN where undefined. Among the latter is
+        ``labels.calibration_noise``, the sum over bins of the distance between a round's calibration and the sample's.
     """
     filled = counts[counts.any(axis=1)]
     size = max(1, _CELLS // max(1, len(Y)))
@@ -127,31 +133,20 @@ def _interval(values: Float64s, confidence: float) -> Interval | None:
     return low, high
 
 
-def _chance(p: NDArray[np.float32], rounds: int, confidence: float) -> float:
-    """Return the calibration error that chance alone produces if labels are drawn from exactly these probabilities."""
-    drawn = np.random.default_rng(0).random((rounds, len(p)), np.float32) < p
-    bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)]
-    return float(np.quantile(np.abs((drawn - p) @ bins).sum(axis=1) / len(p), confidence))
-
-
 def _overall_and_by_label(by_round: Mapping[str, Float64s]) -> tuple[dict[str, Float64s], dict[str, Float64s]]:
     """Divide the metrics by round into overall metrics and metrics of labels, the latter by their short names."""
     overall = {name: values for name, values in by_round.items() if not name.startswith(_OF_LABEL)}
     return overall, {name.removeprefix(_OF_LABEL): values for name, values in by_round.items() if name.startswith(_OF_LABEL)}
 
 
-def _calibration_interval(estimate: float, bounds: Interval, p: NDArray[np.float32], rounds: int, confidence: float) -> Interval:
-    by_chance = estimate <= _chance(p, rounds, confidence)
-    return 0.0 if by_chance else max(0.0, 2 * estimate - bounds[1]), bounds[1]
-
-
-def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], probabilities: Probabilities, confidence: float) -> Intervals:
+def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], confidence: float) -> Intervals:
     """Compute a confidence interval for each metric.
 
     These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``: it is larger in a resample
-    than in the sample, and above zero even if the probabilities are right. Its lower end is therefore that of the basic
-    interval, which subtracts this increase (Davison & Hinkley 1997, section 5.2), and zero if right probabilities would
-    reach the sample's ``ece`` by chance (consistency resampling, Bröcker & Smith 2007).
+    than in the sample, and above zero even if the probabilities are right. ``ece`` adds up how far each bin is off, so it cannot
+    be off by more than all bins together are. How far that is, the resamples of authors tell by their distance from the sample,
+    and the lower end is the sample's ``ece`` less this distance. So it allows for posts by one author that are all too high, or
+    all too low.
 
     Parameters
     ----------
@@ -159,8 +154,6 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], probabilities:
         Metrics of the whole sample.
     by_round : dict
         From `metrics_by_round`.
-    probabilities : ndarray of float, shape (n_posts, n_labels)
-        Probabilities in the sample.
     confidence : float
         Confidence of the intervals, such as 0.95.
 
@@ -173,10 +166,12 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], probabilities:
 
     def of_label(k: int, values: LabelMetrics) -> LabelIntervals:
         found = {
-            name: _interval(rounds[:, k], confidence) if getattr(values, name) is not None else None for name, rounds in by_label.items()
+            name: _interval(by_label[name][:, k], confidence) if getattr(values, name) is not None else None
+            for name in LabelIntervals.model_fields
         }
         if found["ece"]:
-            found["ece"] = _calibration_interval(values.ece, found["ece"], probabilities[:, k], len(by_label["ece"]), confidence)
+            noise = np.quantile(by_label[_NOISE][:, k], (1 + confidence) / 2).round(12)
+            found["ece"] = max(0.0, values.ece - float(noise)), found["ece"][1]
         return LabelIntervals(**found)
 
     found = {name: _interval(rounds, confidence) if getattr(metrics, name) is not None else None for name, rounds in overall.items()}

@@ -32,7 +32,8 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
 
     PPI++'s own interval assumes a normal distribution and covers the share of a rare label too seldom. This one is Wilson's,
     for the number of labelled posts that would by themselves have PPI++'s standard error: the effective sample size of
-    survey statistics (Korn & Graubard 1998).
+    survey statistics (Korn & Graubard 1998). The standard error counts one more misjudged post than there is: where a model is nearly
+    always right, the labelled posts may hold none of its errors by chance, and say nothing of how many there are elsewhere.
     """
     with warnings.catch_warnings():  # importing ppi_py turns all warnings off
         from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
@@ -43,7 +44,10 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
     low, high = ppi_mean_ci(y, p, p_unlabelled, alpha=2 * norm.sf(1), lam=tuned)
     error = float(np.squeeze(high - low)) / 2  # alpha is chosen so that this is one standard error
     share = min(max(estimate, 1 / len(y)), 1 - 1 / len(y))  # not 0 or 1: both kinds of posts exist
-    effective = min(share * (1 - share) / max(error, 1e-9) ** 2, len(y) + len(p_unlabelled))
+    # A misjudged post is off by 1, which a mean over the labelled posts divides by their number. The labelled posts alone have no model
+    # that could misjudge them, so their variance is a limit to what is added.
+    variance = max(error**2, min(error**2 + (1 / len(y)) ** 2, share * (1 - share) / len(y)))
+    effective = min(share * (1 - share) / max(variance, 1e-18), len(y) + len(p_unlabelled))
     return share, wilson_interval(share * effective, effective, confidence)
 
 
@@ -95,8 +99,8 @@ def estimate_prevalence(
     confidence : float
         Confidence of the intervals, such as 0.95.
     min_positives : int
-        A label gets no estimate if fewer labelled posts have it, or lack it. With 6 expected positives, 95 % intervals cover
-        the true share as often as they should; see ``benchmarks/prevalence.py``.
+        A label gets no estimate if fewer labelled posts have it, or lack it. With the 10 of the default config, 95 % intervals cover
+        the true share at least as often as they should; see ``benchmarks/promises.py``.
     months_labelled, months_unlabelled : sequence of str or None, optional
         Month of each post. If given, shares are also estimated by month, each from the month's own labelled posts.
 
@@ -121,6 +125,16 @@ def estimate_prevalence(
     return Prevalence(total=of(slice(None), slice(None)), months=months)
 
 
+def _inside(folder: Path, part: object) -> Path:
+    """Return the path of a part that a manifest names; raise an error if it is not a file of the manifest's own folder."""
+    try:
+        if isinstance(part, str) and (folder / part).resolve().parent == folder.resolve():
+            return folder / part
+    except (OSError, ValueError, RuntimeError):  # a loop of links, or a name that no file can have
+        pass
+    raise InputError(f"{folder / MANIFEST}: names a part that is not a file of this folder; run score.py again")
+
+
 def _parts(path: Path) -> list[Path]:
     """List the Parquet files of a folder that score.py has finished, or the file itself."""
     if not path.exists():
@@ -140,7 +154,7 @@ def _parts(path: Path) -> list[Path]:
         raise InputError(f"{path / MANIFEST}: is damaged; run score.py again") from None
     if kind != "parquet":
         raise InputError(f"{path}: the scores are {kind}, but must be Parquet; run score.py again with --format parquet")
-    return [path / part for part in parts]
+    return [_inside(path, part) for part in parts]
 
 
 def _check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> None:

@@ -6,25 +6,34 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from models.errors import InputError
 from pipeline.config import Promotion
+from pipeline.evaluation.bootstrap import FEWEST_AUTHORS
 from pipeline.evaluation.results import Behaviour, Decision, Difference, Differences, Gate, Results, Seen
 from pipeline.evaluation.swaps import Swaps
 
 
-def _signed(compared: Difference) -> str:
+def _undefined(authors: int) -> str:
+    """Say why a gate cannot be computed."""
+    if authors < FEWEST_AUTHORS:
+        count = f"{authors:,} author{'' if authors == 1 else 's'}"
+        return f"cannot be computed, and so fails: the posts are by only {count}, and at least {FEWEST_AUTHORS} are needed"
+    return "cannot be computed, and so fails: too few posts have, or lack, the label"
+
+
+def _signed(compared: Difference, authors: int) -> str:
     if compared.interval is None or compared.difference is None:
-        return "undefined: too few positives or authors"
+        return _undefined(authors)
     low, high = compared.interval
     return f"{compared.difference:+.3f} [{low:+.3f}, {high:+.3f}], {compared.verdict}"
 
 
-def _against_champion(differences: Differences) -> Iterator[Gate]:
+def _against_champion(differences: Differences, authors: int) -> Iterator[Gate]:
     for label, compared in differences.labels.items():
         for name, each in (("f1", compared.f1), ("average_precision", compared.average_precision)):
             passed = each.verdict in {"better", "no real difference"}
-            yield Gate(gate=f"{label}: {name} not worse", passed=passed, found=_signed(each))
+            yield Gate(gate=f"{label}: {name} not worse", passed=passed, found=_signed(each, authors))
     overall = {"macro_f1": differences.macro_f1, "mean_average_precision": differences.mean_average_precision}
     verdicts = {each.verdict for each in overall.values()}
-    found = "; ".join(f"{name} {_signed(each)}" for name, each in overall.items())
+    found = "; ".join(f"{name} {_signed(each, authors)}" for name, each in overall.items())
     passed = "better" in verdicts and "worse" not in verdicts
     yield Gate(gate=f"{' or '.join(overall)} better, neither worse", passed=passed, found=found)
 
@@ -32,7 +41,7 @@ def _against_champion(differences: Differences) -> Iterator[Gate]:
 def _calibrated(results: Results, wanted: Promotion) -> Iterator[Gate]:
     for label, bounds in results.intervals.labels.items():
         low, high = bounds.ece or (math.inf, math.inf)
-        found = f"{results.labels[label].ece:.3f} [{low:.3f}, {high:.3f}]" if bounds.ece else "undefined: too few authors"
+        found = f"{results.labels[label].ece:.3f} [{low:.3f}, {high:.3f}]" if bounds.ece else _undefined(results.sample.authors)
         yield Gate(gate=f"{label}: ece at most {wanted.max_ece}", passed=low <= wanted.max_ece, found=found)
 
 
@@ -134,7 +143,7 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     -------
     Decision
     """
-    gates = list(_against_champion(results.comparison.differences)) if results.comparison else []
+    gates = list(_against_champion(results.comparison.differences, results.sample.authors)) if results.comparison else []
     gates += [_is_new(results.seen_in_training, wanted)]
     gates += _calibrated(results, wanted)
     gates += _behaves(results.behaviour, wanted) if results.behaviour else []

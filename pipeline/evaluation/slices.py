@@ -137,7 +137,7 @@ def _measure_slice(
     Y, probabilities, decided = evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts]
     thresholds = [values.threshold for values in evaluation.metrics.labels.values()]
     metrics = compute_metrics(Y, probabilities, decided, labels, thresholds)
-    bounds = intervals(metrics, metrics_by_round(Y, probabilities, decided, counts[:, posts]), probabilities, wanted.confidence)
+    bounds = intervals(metrics, metrics_by_round(Y, probabilities, decided, counts[:, posts]), wanted.confidence)
     false_positives = (decided & (Y == 0)).sum(axis=0).tolist()
     per_label: dict[str, MeasuredSliceLabel | SmallSliceLabel] = {}
     for label, values, wrong in zip(labels, metrics.labels.values(), false_positives, strict=True):

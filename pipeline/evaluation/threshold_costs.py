@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Labels, Probabilities
+from models.arrays import Int64s, Labels, Probabilities
 from models.calibration import decide
 from models.errors import InputError
+from models.operating_points import each_confidence, one_by_each
 from pipeline.config import Evaluation as Wanted
 from pipeline.evaluation.results import Cost, Guarantee, LabelThresholds, ThresholdRow
 from pipeline.metrics import wilson_interval
@@ -106,16 +107,22 @@ def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None
     return None if best is None else float(best)
 
 
-def _guarantee(y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], recall: float, confidence: float) -> Guarantee:
-    positives = int(y.sum())
-    # With fewer positives, even finding all of them could be chance.
-    needed = math.ceil(math.log(1 - confidence) / math.log(recall) - 1e-9)
-    threshold = _guaranteed(p[y == 1], recall, confidence) if positives >= needed else None
+def _guarantee(
+    y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], authors: Int64s, recall: float, confidence: float, together: int
+) -> Guarantee:
+    """Find the threshold that guarantees the recall of a label; `together` is the number of labels for which it is promised at once."""
+    drawn = one_by_each(authors, y == 1)  # the test counts each author once, because an author's posts are alike
+    each = each_confidence(confidence, together, together=True)
+    # With fewer authors, even finding all of their posts could be chance.
+    needed = math.ceil(math.log(1 - each) / math.log(recall) - 1e-9)
+    found = int(drawn.sum())
+    about = {"target": recall, "confidence": confidence, "labels": together, "positives": int(y.sum()), "authors": found, "needed": needed}
+    threshold = _guaranteed(p[drawn], recall, each) if found >= needed else None
     if threshold is None:
-        few = f"{positives:,} positives are too few: a recall of {recall:g} at {confidence:.0%} confidence needs at least {needed:,}"
-        return Guarantee(target=recall, confidence=confidence, positives=positives, needed=needed, reason=few)
-    row = _threshold_rows(y, p, at_random, [threshold])[0]
-    return Guarantee(target=recall, confidence=confidence, positives=positives, needed=needed, reason=None, **dict(row))
+        all_of_them = f" for {together} labels together" if together > 1 else ""
+        few = f"positives by {found:,} author{'' if found == 1 else 's'} are too few: a recall of {recall:g} at {confidence:.0%} confidence"
+        return Guarantee(**about, reason=f"{few}{all_of_them} needs at least {needed:,} authors")
+    return Guarantee(**about, reason=None, **dict(_threshold_rows(y, p, at_random, [threshold])[0]))
 
 
 def compute_thresholds(
@@ -125,13 +132,15 @@ def compute_thresholds(
     thresholds: Sequence[float],
     wanted: Wanted,
     posts_at_random: NDArray[np.bool_],
+    authors: Int64s | None = None,
 ) -> dict[str, LabelThresholds]:
     """Measure what each threshold finds, misses and costs.
 
     The rows of ``cost`` are the best that these very posts allow, so on other posts about half of them miss more than stated.
     ``guarantee`` allows for that: its threshold reaches the target recall on future posts with at least the confidence
-    asked for, provided that the posts here are a random sample of them and new to the model. It treats posts by one author
-    as independent.
+    asked for, provided that the authors here are a random sample of theirs and new to the model. Posts by one author resemble each
+    other, so it counts one positive by each author, drawn at random: the recall that it promises is that of a post by an author
+    drawn at random.
 
     Parameters
     ----------
@@ -142,9 +151,12 @@ def compute_thresholds(
     thresholds : sequence of float, length n_labels
         The model's own thresholds.
     wanted : pipeline.config.Evaluation
-        Its ``recall`` is to be guaranteed with the confidence ``guarantee``; ``confidence`` is that of intervals.
+        Its ``recall`` is to be guaranteed with the confidence ``guarantee``, for each label alone or, with ``together``, for all labels
+        at once (Bonferroni's correction); ``confidence`` is that of intervals.
     posts_at_random : ndarray of bool, shape (n_posts,)
         Which posts were drawn at random. The share of posts to review is estimated from them.
+    authors : ndarray of int, shape (n_posts,), optional
+        Author of each post; by default, each post has its own.
 
     Returns
     -------
@@ -158,7 +170,8 @@ def compute_thresholds(
         If ``wanted.recall`` does not fit the labels.
     """
     targets = recall_targets(wanted.recall, labels)
-    drawn = int(posts_at_random.sum())
+    drawn, at_once = int(posts_at_random.sum()), len(labels) if wanted.together else 1
+    writers = np.arange(len(Y)) if authors is None else authors
     results = {}
     for k, label in enumerate(labels):
         y, p = Y[:, k], np.asarray(probabilities[:, k], np.float32)
@@ -169,6 +182,6 @@ def compute_thresholds(
             curve=_threshold_rows(y, p, posts_at_random, _CURVE.round(2).tolist()),
             chosen=_threshold_rows(y, p, posts_at_random, [thresholds[k]])[0],
             cost=[_cost(miss, row, drawn, wanted.confidence) for miss, row in zip(MISSES, cheapest, strict=False)],
-            guarantee=_guarantee(y, p, posts_at_random, targets[label], wanted.guarantee),
+            guarantee=_guarantee(y, p, posts_at_random, writers, targets[label], wanted.guarantee, at_once),
         )
     return results

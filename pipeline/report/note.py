@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pipeline import __version__
 from pipeline.corpora import SPLITS
+from pipeline.evaluation.measuring import HELD_OUT, TUNED_ON_THESE
 from pipeline.evaluation.results import Intervals, Results, SplitMetrics
 from pipeline.model_location import shown_model
 from pipeline.report.page import METRIC_NAMES, interval, listed, number, percent, signed
@@ -65,6 +66,11 @@ def metrics_note(metrics: SplitMetrics, intervals: Intervals | None = None) -> s
     return "\n".join([*lines, "", overall])
 
 
+def tuned_on(evaluated: str | None) -> str:
+    """Say in brackets that thresholds were chosen on the posts that were measured, if they were."""
+    return f" ({TUNED_ON_THESE})" if evaluated == HELD_OUT else ""
+
+
 def training_note(kind: str, labels: str, sources: Sequence[str], posts: int, metrics: SplitMetrics, evaluated: str, digest: str) -> str:
     """Describe a training run.
 
@@ -87,7 +93,7 @@ def training_note(kind: str, labels: str, sources: Sequence[str], posts: int, me
     """
     return (
         f"A **{kind}** model of the labels `{labels}`, trained on {posts:,} posts of {listed([f'`{source}`' for source in sources])}. "
-        f"Measured on **{evaluated}**, {metrics.posts:,} posts:\n\n{metrics_note(metrics)}\n\n"
+        f"Measured on **{evaluated}**, {metrics.posts:,} posts{tuned_on(evaluated)}:\n\n{metrics_note(metrics)}\n\n"
         f"Model `{digest[:12]}`, disclosure-pipeline {__version__}. `config.yaml` says how to train it again."
     )
 
@@ -147,7 +153,8 @@ def version_note(digest: str, description: Mapping[str, Any], card: str | None) 
     measured = dict(description.get("metrics", {}))
     evaluated = measured.pop("evaluated", None)
     with suppress(ValidationError):  # an earlier release may have measured other things
-        lines += [f"Measured on **{evaluated}** when it was trained:\n\n{metrics_note(SplitMetrics.model_validate(measured))}"]
+        found = metrics_note(SplitMetrics.model_validate(measured))
+        lines += [f"Measured on **{evaluated}** when it was trained{tuned_on(evaluated)}:\n\n{found}"]
     if card is not None:
         lines.append(re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL).strip())  # without the header for the hub
     return "\n\n".join(lines)

@@ -197,18 +197,19 @@ def swaps_table(swaps: Swaps) -> Table:
 
 def thresholds_table(thresholds: Mapping[str, LabelThresholds]) -> Table:
     """Make a table of what it costs to miss few posts, and of thresholds whose recall is guaranteed."""
-    confidence = next(iter(thresholds.values())).guarantee.confidence
+    promised = next(iter(thresholds.values())).guarantee
+    held = "for all labels together" if promised.labels > 1 else "for each label alone"
     table = Table(title="Thresholds, and the share to review (of posts drawn at random if evaluation.natural is set)", title_justify="left")
     table.add_column("label")
     headings = (f"miss at most {cost.miss:.0%}" for cost in next((found.cost for found in thresholds.values() if found.cost), []))
-    for heading in (*headings, f"recall guaranteed at {confidence:.0%} confidence"):
+    for heading in (*headings, f"recall guaranteed {held} at {promised.confidence:.0%} confidence"):
         table.add_column(heading, justify="right")
     for label, found in thresholds.items():
         cells = [f"{rounded_down(row.threshold)}: {_share(row.share_at_random)}" for row in found.cost]
         cells += ["–"] * (len(table.columns) - 2 - len(cells))
         sure = found.guarantee
         row = f"{sure.target:.0%} from {rounded_down(sure.threshold)}: {_share(sure.share_at_random)}"
-        table.add_row(label, *cells, "too few positives" if sure.reason else row)
+        table.add_row(label, *cells, "too few authors" if sure.reason else row)
     return table
 
 

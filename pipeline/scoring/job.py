@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.errors import InputError
+from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import DamagedError, IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
@@ -153,6 +154,7 @@ class _Job:
             file.write(summary.to_json().encode() + b"\n")
 
 
+@owner_only()
 def score_files(
     inputs: Sequence[str | Path],
     model: str | Path = RELEASED,

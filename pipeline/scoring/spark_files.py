@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from models import Classifier
 from models.errors import InputError
+from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import DamagedError
 from pipeline.records import (
@@ -262,6 +263,7 @@ def _cause(error: Exception) -> str:
     return f"{name}; this is a mistake in our code, or an input that Spark cannot take: try --engine local, which names it"
 
 
+@owner_only()
 def score_with_spark(
     inputs: Sequence[str | Path],
     model: str | Path = RELEASED,

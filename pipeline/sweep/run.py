@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import owner_only
 from pipeline.config import Config
 from pipeline.corpora import Corpus, load_training_corpus
 from pipeline.report.note import short_name
@@ -37,6 +38,7 @@ class Swept:
     run_id: str
 
 
+@owner_only()
 def sweep(
     config: Config,
     wanted: Sweep,

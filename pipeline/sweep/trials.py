@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from pipeline.spreadsheets import as_text
+
 Metric = Literal["mean_average_precision", "macro_f1", "micro_f1", "exact_match", "example_jaccard", "one_minus_hamming_loss"]
 TRIAL_METRICS = get_args(Metric)
 Values = dict[str, Any]  # by dotted config key, with values as in YAML
@@ -59,10 +61,10 @@ def failures(trials: Sequence[Trial]) -> list[str]:
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:
-    """Return all trials as CSV: number, metrics, values and, for failed trials, the reason."""
+    """Return all trials as CSV for people: number, metrics, values and, for failed trials, the reason."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["trial", *TRIAL_METRICS, *trials[0].values, "reason"])
     for trial in trials:
-        writer.writerow([trial.number, *map(trial.metrics.get, TRIAL_METRICS), *trial.values.values(), trial.reason])
+        writer.writerow(map(as_text, [trial.number, *map(trial.metrics.get, TRIAL_METRICS), *trial.values.values(), trial.reason]))
     return file.getvalue()

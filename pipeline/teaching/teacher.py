@@ -18,6 +18,7 @@ from models.composition import Neighbours, written
 from models.errors import InputError
 from models.features import TfidfFeatures
 from models.fitting import material_of
+from models.folders import owner_only
 from models.lessons import Lessons, Material, posts_digest
 from pipeline.config import Config
 from pipeline.corpora import load_training_corpus
@@ -115,6 +116,7 @@ def _given(config: Config) -> tuple[Material, list[str]]:
     return material, posts.texts
 
 
+@owner_only()
 def teach(
     config: Config,
     encoder: str,

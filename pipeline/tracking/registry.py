@@ -9,6 +9,7 @@ from mlflow.entities import LoggedModelStatus
 
 from models.errors import InputError
 from pipeline.config import mask_password
+from pipeline.tracking.artifacts import ARTIFACT_DIGEST, recorded_digest
 from pipeline.tracking.errors import reason_of
 
 CHAMPION = "champion"
@@ -36,7 +37,7 @@ def _registry() -> Iterator[None]:
         raise InputError(f"MLflow's model registry cannot be used ({reason_of(error)}); set tracking.uri or MLFLOW_REGISTRY_URI") from None
 
 
-def find_version(name: str, digest: str) -> str:
+def find_version(name: str, digest: str, *, verifiable: bool = False) -> str:
     """Return the newest version of a registered model that has this digest.
 
     Parameters
@@ -45,6 +46,8 @@ def find_version(name: str, digest: str) -> str:
         Name of the registered model.
     digest : str
         Digest of the model.
+    verifiable : bool
+        Whether to pass over versions without a recorded digest of their code, which are not served (`pipeline.tracking.artifacts`).
 
     Raises
     ------
@@ -54,7 +57,8 @@ def find_version(name: str, digest: str) -> str:
     quote = '"' if "'" in name else "'"
     with _registry():
         versions = mlflow.MlflowClient().search_model_versions(f"name = {quote}{name}{quote}")
-    found = [int(version.version) for version in versions if version.tags.get("model_digest") == digest]
+    same = [version for version in versions if version.tags.get("model_digest") == digest]
+    found = [int(version.version) for version in same if ARTIFACT_DIGEST in version.tags or not verifiable]
     if not found:
         numbers = ", ".join(str(number) for number in sorted(int(version.version) for version in versions))
         held = f"its versions are {numbers}" if numbers else "no model has that name"
@@ -86,7 +90,9 @@ def register_version(name: str, model_id: str, digest: str, about: str, metrics:
         If the registry cannot be used.
     """
     client = mlflow.MlflowClient()
-    tags = {"model_digest": digest, **{key: f"{value:.4f}" for key, value in metrics.items()}}
+    recorded = recorded_digest(f"models:/{model_id}")
+    code = {} if recorded is None else {ARTIFACT_DIGEST: recorded}
+    tags = {"model_digest": digest, **code, **{key: f"{value:.4f}" for key, value in metrics.items()}}
     with _registry():
         with redirect_stderr(StringIO()):  # MLflow prints what it does
             registered = str(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from models.errors import InputError
 from pipeline.config import Tracking
+from pipeline.tracking.artifacts import verified_copy
 from pipeline.tracking.registry import model_to_serve
-from pipeline.tracking.served import fetch_model
 from pipeline.tracking.store import open_store, store_uri
 
 
@@ -42,7 +42,7 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
 
 
 def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int, limits: dict[str, float]) -> None:
-    """Replace this process by the server in `pipeline.tracking.server`.
+    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after its digest was checked.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     Raises
     ------
     InputError
-        If there is no such model, or the port is taken.
+        If there is no such model, it was changed after it was logged, or the port is taken.
     """
     check_free(host, port, "serve")
     open_store(tracking)
     uri = model_to_serve(name)
-    folder = fetch_model(uri, tracking).parents[1]  # which holds data/<name> of the model
+    folder = verified_copy(uri)
     print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
     program = str(Path(__file__).parent / "server")
     variables = {"DISCLOSURE_MODEL": str(folder), "DISCLOSURE_LIMITS": json.dumps(limits)}

@@ -19,6 +19,7 @@ from models.errors import InputError
 from models.storage import FINGERPRINTS, copy_model
 from pipeline.config import Tracking
 from pipeline.package_copy import copy_code
+from pipeline.tracking.artifacts import ARTIFACT_DIGEST, record_digest
 from pipeline.tracking.errors import reason_of
 from pipeline.tracking.store import open_store
 
@@ -29,11 +30,11 @@ SERVED_WITH = (
 _EXAMPLE = "It happened to me too, years ago. I believe you."  # an invented post
 
 
-def find_model(digest: str) -> str | None:
-    """Return the id of the newest logged model with this digest, in any experiment, or None."""
+def find_model(digest: str, *, verifiable: bool = False) -> str | None:
+    """Return the id of the newest logged model with this digest, in any experiment, or None; as in `find_version`, if verifiable."""
     experiments = [str(experiment.experiment_id) for experiment in mlflow.search_experiments()]
-    found = mlflow.search_logged_models(experiments, f"tags.model_digest = '{digest}'", max_results=1, output_format="list")
-    return str(found[0].model_id) if found else None
+    found = mlflow.search_logged_models(experiments, f"tags.model_digest = '{digest}'", output_format="list")
+    return next((str(model.model_id) for model in found if not verifiable or ARTIFACT_DIGEST in model.tags), None)
 
 
 def find_fingerprints(digest: str, into: Path) -> Path | None:
@@ -70,7 +71,7 @@ def _signature(labels: Sequence[str]) -> ModelSignature:
 
 
 def log_model(folder: Path, labels: Sequence[str], digest: str) -> str:
-    """Log a model directory as a pyfunc that is loaded by code, without pickle, and return the logged model's id.
+    """Log a model directory as a pyfunc that is loaded by code, without pickle, record its digest, and return its id.
 
     Parameters
     ----------
@@ -94,6 +95,7 @@ def log_model(folder: Path, labels: Sequence[str], digest: str) -> str:
             pip_requirements=[f"{name}=={version(name)}" for name in SERVED_WITH],
             tags={"model_digest": digest},
         )
+    record_digest(logged.model_id)
     return str(logged.model_id)
 
 
