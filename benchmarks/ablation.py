@@ -105,7 +105,7 @@ def measure(
             decided = decide(found.held_out, found.thresholds)
             metrics = compute_metrics(Y, found.held_out, decided, labels, found.thresholds.tolist())
             by_round = metrics_by_round(Y, found.held_out, decided, resample(posts.groups[: len(Y)], ROUNDS, config.seed))
-            within = intervals(metrics, by_round, found.held_out, CONFIDENCE)
+            within = intervals(metrics, by_round, CONFIDENCE)
             versus = compare(metrics, by_round, *first, CONFIDENCE) if first else None
             first = first or (metrics, by_round)
             tracking.connect(config.tracking)

@@ -399,7 +399,7 @@ def measure_quality(model: Ready, posts: Posts) -> dict[str, Any]:
     metrics = compute_metrics(posts.test_Y, probabilities, decided, posts.labels, model.thresholds_.tolist())
     counts = resample(posts.test_groups, evaluation.rounds, posts.config.seed)
     by_round = metrics_by_round(posts.test_Y, probabilities, decided, counts)
-    bounds = intervals(metrics, by_round, probabilities, evaluation.confidence)
+    bounds = intervals(metrics, by_round, evaluation.confidence)
     of_cases = model.predict_proba([case.text for case in posts.cases])
     behaviour = run_cases(posts.cases, posts.labels, of_cases, model.decide(of_cases))
     flagged = model.decide(model.predict_proba(posts.off_domain))

@@ -47,7 +47,8 @@ def test_interval_is_wilsons_for_as_many_posts_as_would_err_no_more(share, confi
     best = np.cov(y[:, 0], p[:, 0])[0, 1] / (1 + 600 / 4000) / np.var(np.concatenate([p, unlabelled]))
     assert trust == pytest.approx(min(1, best), rel=0.02)
     error = trust**2 * np.var(unlabelled, dtype=float) / 4000 + np.var(y - trust * p, dtype=float) / 600
-    effective = found.estimate * (1 - found.estimate) / (error + 1 / 600**2)  # and one more misjudged post
+    spread = found.estimate * (1 - found.estimate)
+    effective = spread / min(error + 1 / 600**2, spread / 600)  # one more misjudged post, but no more than without the model
     assert found.interval == pytest.approx(wilson_interval(found.estimate * effective, effective, confidence), rel=1e-4)
     assert np.ptp(found.interval) < np.ptp(found.labelled_interval)
     assert abs(found.estimate - share) < abs(found.counted - share) / 2

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,14 @@ def _guarantee(
     # With fewer authors, even finding all of their posts could be chance.
     needed = math.ceil(math.log(1 - each) / math.log(recall) - 1e-9)
     found = int(drawn.sum())
-    about = {"target": recall, "confidence": confidence, "labels": together, "positives": int(y.sum()), "authors": found, "needed": needed}
+    about: dict[str, Any] = {
+        "target": recall,
+        "confidence": confidence,
+        "labels": together,
+        "positives": int(y.sum()),
+        "authors": found,
+        "needed": needed,
+    }
     threshold = _guaranteed(p[drawn], recall, each) if found >= needed else None
     if threshold is None:
         all_of_them = f" for {together} labels together" if together > 1 else ""
