@@ -328,9 +328,9 @@ MISTAKES = [
     ("model", "{made}/other", "metrics.json: is about model"),
     ("model", "{made}/bare", "bare: does not say what it was trained on"),
     ("evaluation", "posts={tmp}/nowhere", "metrics.json: cannot be read"),
-    ("evaluation", "posts={tmp}/text", "metrics.json: damaged, or not written by this release; evaluate the model again"),
-    ("evaluation", "posts={tmp}/old", "metrics.json: damaged, or not written by this release; evaluate the model again"),
-    ("evaluation", "posts={tmp}/newer", "metrics.json: damaged, or not written by this release; evaluate the model again"),
+    ("evaluation", "posts={tmp}/text", "metrics.json: is damaged, or was not written by this release; evaluate the model again"),
+    ("evaluation", "posts={tmp}/old", "metrics.json: is damaged, or was not written by this release; evaluate the model again"),
+    ("evaluation", "posts={tmp}/newer", "metrics.json: is damaged, or was not written by this release; evaluate the model again"),
     (
         "evaluation",
         "posts={tmp}/validation",
@@ -368,7 +368,7 @@ def test_what_cannot_be_used_is_exit_code_2_with_one_line(made, write, tmp_path,
 
 def test_evaluations_need_names_of_their_own(made, write):
     code, _, err, path = write(evaluation=[f"posts={made / 'evaluation'}"] * 2)
-    assert (code, err) == (2, "error: --evaluation: two have the same name; give each another name\n")
+    assert (code, err) == (2, "error: --evaluation: two evaluations have the same name; rename one\n")
     assert not path.exists()
 
 

@@ -288,7 +288,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("header", "told"),
         [
-            (["nr", "tweet", "label"], "no column 'id', 'text', found 'nr', 'tweet', 'label'"),
+            (["nr", "tweet", "label"], "no column 'id', 'text'; found 'nr', 'tweet', 'label'"),
             (["", "tweet", "label"], "--set data.columns.id=null --set data.columns.text=tweet"),
             (["id", "tweet text", "tags"], "--set 'data.columns.text=tweet text' --set data.columns.labels=tags"),
             (["id", "text", "no"], """--set 'data.columns.labels="no"'"""),

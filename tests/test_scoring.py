@@ -909,7 +909,7 @@ def test_missing_column_names_what_there_is(tmp_path, refused):
 )
 def test_missing_columns_are_all_named_with_the_options_that_read_the_file(tmp_path, refused, row, remedy):
     missing = ", ".join(repr(name) for name in ("id", "text") if name not in row)
-    with refused(f"row 1: no column {missing}, found", remedy):
+    with refused(f"row 1: no column {missing}; found", remedy):
         run([write_rows(tmp_path / "in.csv", [row])], tmp_path / "out")
 
 
@@ -927,7 +927,7 @@ def test_folder_with_something_else_is_refused(tmp_path, refused, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
     for start_over in (False, True):
-        with refused(tmp_path / "out", "something else", name):
+        with refused(tmp_path / "out", "other files", name):
             run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out", start_over=start_over)
     assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, "mine")]
 

@@ -150,8 +150,8 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], probabilities:
 
     These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``: it is larger in a resample
     than in the sample, and above zero even if the probabilities are right. Its lower end is therefore that of the basic
-    interval, which subtracts this increase (Davison & Hinkley 1997, section 5.2), and zero if right probabilities would
-    reach the sample's ``ece`` by chance (consistency resampling, Bröcker & Smith 2007).
+    interval, which subtracts this increase (Davison & Hinkley 1997, section 5.2). It is zero if even right probabilities
+    would reach the sample's ``ece`` by chance (consistency resampling, Bröcker & Smith 2007).
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ class Output:
             if name not in (MANIFEST, REJECTS, RECORDS) and not _PART.fullmatch(name) and not name.endswith(UNFINISHED)
         ]
         if others or (names and RECORDS not in names):
-            raise InputError(f"{folder}: holds something else ({(others or names)[0]}); choose another --out")
+            raise InputError(f"{folder}: holds other files, such as {(others or names)[0]}; choose another --out")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
