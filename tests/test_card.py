@@ -337,7 +337,7 @@ MISTAKES = [
         "metrics.json: holds an evaluation on validation, but a card must report on test; evaluate with --split test",
     ),
     ("evaluation", "posts={tmp}/silent", "has no behavioural cases"),
-    ("evaluation", "posts={tmp}/cautious", "metrics.json: is about operating point cautious; evaluate again without --operating-point"),
+    ("evaluation", "posts={tmp}/cautious", "metrics.json: measures the operating point cautious, but a card must report on balanced; "),
     ("evaluation", "{made}/evaluation", "must be NAME=DIR, such as"),
     ("plain", "{tmp}/nowhere.csv", "nowhere.csv"),
     ("plain", "{tmp}/typo.csv", "alpah"),

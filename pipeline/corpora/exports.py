@@ -295,7 +295,7 @@ def recognise(rows: Sequence[Row], wanted: str, cells: LabelCells) -> Export | N
     Raises
     ------
     InputError
-        If an export has no labels, or does not say which question asks for them. The message lacks the name of the file.
+        If an export has no labels, or does not say which question asks for them. The message does not name the file.
     """
     for tool in _TOOLS:
         if rows and all(tool.recognises(row.fields) for row in rows):

@@ -131,7 +131,10 @@ def read_results(folder: Path, digest: str) -> Results:
     if results.evaluated != "test":
         raise InputError(f"{path}: holds an evaluation on {results.evaluated}, but a card must report on test; evaluate with --split test")
     if results.operating_point != BALANCED:
-        raise InputError(f"{path}: is about operating point {results.operating_point}; evaluate again without --operating-point")
+        raise InputError(
+            f"{path}: measures the operating point {results.operating_point}, but a card must report on {BALANCED}; "
+            "evaluate again without --operating-point"
+        )
     return results
 
 

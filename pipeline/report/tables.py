@@ -312,8 +312,8 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
             f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
-            f"{found.leaked_texts:,} also occur in another split, another {found.leaked_nearly:,} nearly repeat a post there (as a retweet or "
-            f"quote, with a link, a hashtag or a small change), {found.leaked_authors:,} are by authors who also have posts in another "
+            f"{found.leaked_texts:,} also occur in another split, another {found.leaked_nearly:,} nearly repeat a post there (as a retweet "
+            f"or quote, with a link, a hashtag or a small change), {found.leaked_authors:,} are by authors who also have posts in another "
             f"split; {found.dropped:,} posts were dropped"
         )
     if corpus.unlabelled.num_rows:
