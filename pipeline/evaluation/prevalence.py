@@ -195,7 +195,7 @@ class Scores:
 
 
 def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str = "created_at") -> Scores:
-    """Read the scores that score.py wrote, without ids.
+    """Read the scores that score.py wrote, but not the ids.
 
     Parameters
     ----------
