@@ -125,7 +125,7 @@ class Labelling:
         counts = self.counts
         told = [", ".join(spelt)] if spelt else []
         if counts["blank"]:
-            told.append(f"{counted(counts['blank'], 'blank or null cell')} taken as no labels")
+            told.append(f"{counted(counts['blank'], 'blank or null cell')} taken to mean no labels")
         if counts["blank flags"] and counts["flags"]:
             told.append(f'{counted(counts["blank flags"], "blank or null cell")} taken as "no"')
         if counts["several"]:
