@@ -127,7 +127,7 @@ class Labelling:
         if counts["blank"]:
             told.append(f"{counted(counts['blank'], 'blank or null cell')} taken to mean no labels")
         if counts["blank flags"] and counts["flags"]:
-            told.append(f'{counted(counts["blank flags"], "blank or null cell")} taken as "no"')
+            told.append(f'{counted(counts["blank flags"], "blank or null cell")} taken to mean "no"')
         if counts["several"]:
             rule = "a label counts if more than half of the annotators asked gave it"
             dropped = counted(counts["dropped"], "label")
