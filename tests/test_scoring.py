@@ -474,7 +474,7 @@ def test_starting_over_on_nothing_leaves_the_earlier_output(out, sources, refuse
     for source in sources:
         source.unlink()
     sources[0].touch()
-    with refused("no rows; give a file with posts"):
+    with refused("(no rows); give a file with posts"):
         run(sources[:1], out, start_over=True)
     assert state(out) == before
 
