@@ -382,7 +382,7 @@ def test_committed_card_is_of_the_committed_model():
     digest, description = read_description(RELEASED)
     committed = ModelCard.load(COMMITTED)
     assert committed.data.to_dict()["digest"] == digest
-    assert f"Digest `{digest}`" in committed.text
+    assert f"Its digest is `{digest}`." in committed.text
     assert f"{description['training_data']['posts']:,} posts (SHA-256 `{description['training_data']['sha256'][:12]}`)" in committed.text
     assert [row[0] for row in rows(committed.text, "## What its labels mean")] == [
         f"`{label['name']}`" for label in description["config"]["labels"]["labels"]
