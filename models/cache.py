@@ -105,8 +105,8 @@ class RowCache(Generic[Table]):
         keys : sequence of str
             Distinct strings. If there are more than `limit`, they are not remembered.
         fill : callable
-            Takes the table, the first row to fill and the strings of this and the next rows, and returns the table with these rows.
-            It must not change earlier rows, because another thread may be reading them.
+            Takes the table, the first row to fill, and the strings for that row and the ones after it. Returns the table with these rows
+            filled. It must not change earlier rows, because another thread may be reading them.
         """
         if len(keys) > self.limit:
             return np.arange(1, len(keys) + 1), fill(self._empty(len(keys)), 1, list(keys))

@@ -97,7 +97,7 @@ class Reference(_Lenient):
     @model_validator(mode="after")
     def _matches(self) -> Self:
         if len(self.lengths) != len(self.length_edges):
-            raise ValueError("lengths and length_edges differ in number")
+            raise ValueError("lengths and length_edges have different lengths")
         return self
 
 

@@ -207,7 +207,7 @@ class TfidfFeatures:
         return _beside(weighted)
 
     def dot(self, X: TokenBatch, weights: Float32s) -> Float32s:
-        """Return ``transform(X) @ weights``, but for the order in which the last bits are summed, in less time.
+        """Return the same as ``transform(X) @ weights``, except for rounding in the last bits, in less time.
 
         Parameters
         ----------

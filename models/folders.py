@@ -82,7 +82,7 @@ def check_output(folder: Path, files: Sequence[str]) -> None:
     if os.path.ismount(place):
         raise InputError(f"{folder}: is a mount point and cannot be replaced; choose a folder inside it as --out")
     if place.exists() and not (place.is_dir() and _is_output(place, files)):
-        held = f"holds something else (no {files[0]}, or other files too)" if files else "is not empty"
+        held = f"is not an earlier output (it lacks {files[0]}, or also holds other files)" if files else "is not empty"
         raise InputError(f"{folder}: exists and {held}; choose another --out")
     # We write to the parent: a scratch folder is made there and then replaces `folder`.
     standing = next(parent for parent in place.parents if parent.exists())
@@ -118,7 +118,7 @@ def new_folder(folder: Path, files: Sequence[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When `folder` holds something else or cannot be written.
+        When `folder` holds anything else or cannot be written.
     """
     check_output(folder, files)
     place = folder.resolve()

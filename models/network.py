@@ -234,9 +234,10 @@ class ConvolutionalScorer:
         self._known = RowCache[Float32s](room, self._empty)
 
     def _empty(self, room: int) -> Float32s:
-        """Return a table with room for types; memory that is not written to is not taken.
+        """Return a table with room for types; it takes up memory only where it is written to.
 
-        Its first row stands for no word, and adds nothing to a filter, or minus infinity to one that is centred there, beyond a post.
+        Its first row stands for a place without a word, beyond the ends of a post. It adds nothing to a filter that reaches such a place,
+        and minus infinity to one that is centred there.
         """
         table = np.empty((room + 1, self.width, self.filters), np.float32)
         table[0] = 0
@@ -256,7 +257,7 @@ class ConvolutionalScorer:
     def _chunks(self, posts: TokenBatch, rows: Int64s) -> Iterator[tuple[Int64s, Int64s]]:
         """Yield posts of similar lengths that have words, and their words' table rows, shape (n_places + width - 1, n_posts).
 
-        There are as many places without a word before and behind each post as a filter reaches to either side, or more.
+        Before and after each post, there are at least as many places without a word as a filter reaches to either side.
         """
         lengths, margin = np.diff(posts.offsets), self.width // 2
         of_token = np.append(rows.take(posts.codes), 0)  # the last is no word

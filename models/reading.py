@@ -136,7 +136,7 @@ class ChunkTable:
         return np.fromiter(map(self.rows.__getitem__, together.split()), np.int64)
 
     def read(self, rows: Int64s) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:
-        """Return what posts hold.
+        """Return the tokens of posts.
 
         Parameters
         ----------

@@ -52,7 +52,7 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 
 def encode(model: "Classifier") -> tuple[str, dict[str, bytes]]:
-    """Return the digest and the files of a fitted model; if it was saved or loaded, they are the same as then."""
+    """Return the digest and the files of a fitted model; saving or loading it does not change them."""
     description, arrays, vocabulary = _parts(model)
     written = getattr(model, "description_", description)
     return encode_model({name: value for name, value in written.items() if name not in ("files", "format_version")}, arrays, vocabulary)

@@ -142,7 +142,7 @@ def label_matrix(Y: Any, names: Sequence[str] | None = None, posts: int | None =
     """
     values: Any
     if posts == 0:
-        raise InputError("there are no posts to learn labels from or to compare them with; give at least one")
+        raise InputError("there are no posts; give at least one")
     if hasattr(Y, "columns"):
         names, values = _from_frame(Y, names)
     elif hasattr(Y, "toarray"):

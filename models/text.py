@@ -85,7 +85,7 @@ def _many_marks() -> re.Pattern[str]:
 
 
 def with_straight_marks(text: str) -> str:
-    """Return a post with the usual quotes and dashes in ASCII; almost all posts with characters beyond ASCII have these only."""
+    """Return a post with the usual quotes and dashes in ASCII; almost all posts that go beyond ASCII do so only in these."""
     if not text.isascii():
         for mark, plain in _USUAL_MARKS:
             text = text.replace(mark, plain)
@@ -118,7 +118,7 @@ def _repair(text: str) -> str:
 
 
 class _Chunks(dict[str, str]):
-    """What `read_chunk` returned for the chunks seen so far, up to a number of them.
+    """What `read_chunk` returned for the chunks seen so far, of which it keeps only a limited number.
 
     Attributes
     ----------

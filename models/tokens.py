@@ -298,8 +298,8 @@ class PostTokenizer:
     def _by_template(self, template: str, words: list[str]) -> Sequence[int] | None:
         """Return the codes of a chunk without asking spaCy, or None if that is not safe.
 
-        spaCy's rules treat all words of three letters or more alike, except those in its exceptions. So it splits all chunks alike that
-        differ in such words only.
+        spaCy's rules treat all words of three letters or more alike, except those in its exceptions. So it splits
+        chunks that differ only in such words in the same way.
 
         Parameters
         ----------

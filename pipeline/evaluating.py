@@ -116,7 +116,7 @@ def _as_trained(model: Classifier, data: Data) -> tuple[Data, list[str]]:
         return data, []
     said = ", ".join(f"{name} {share:g}" for name, share in shares.items())
     if data.split != Split():
-        return data, [f"data.split is not as in training ({said}), so its splits are not those of training"]
+        return data, [f"data.split differs from that of training ({said}), so the splits differ, too"]
     return data.model_copy(update={"split": Split(**shares)}), [f"divided as in training: {said}"]
 
 

@@ -237,7 +237,7 @@ def compute_baselines(Y: Labels, prior: NDArray[np.float64], labels: Sequence[st
 
 
 def flatten_metrics(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers in a tree by dotted name, without those that are None.
+    """Return a tree's numbers by dotted name, leaving out any that are None.
 
     Parameters
     ----------

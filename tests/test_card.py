@@ -328,16 +328,16 @@ MISTAKES = [
     ("model", "{made}/other", "metrics.json: is about model"),
     ("model", "{made}/bare", "bare: does not say what it was trained on"),
     ("evaluation", "posts={tmp}/nowhere", "metrics.json: cannot be read"),
-    ("evaluation", "posts={tmp}/text", "metrics.json: damaged, or not written by this release; evaluate the model again"),
-    ("evaluation", "posts={tmp}/old", "metrics.json: damaged, or not written by this release; evaluate the model again"),
-    ("evaluation", "posts={tmp}/newer", "metrics.json: damaged, or not written by this release; evaluate the model again"),
+    ("evaluation", "posts={tmp}/text", "metrics.json: is damaged, or was not written by this release; evaluate the model again"),
+    ("evaluation", "posts={tmp}/old", "metrics.json: is damaged, or was not written by this release; evaluate the model again"),
+    ("evaluation", "posts={tmp}/newer", "metrics.json: is damaged, or was not written by this release; evaluate the model again"),
     (
         "evaluation",
         "posts={tmp}/validation",
         "metrics.json: holds an evaluation on validation, but a card must report on test; evaluate with --split test",
     ),
     ("evaluation", "posts={tmp}/silent", "has no behavioural cases"),
-    ("evaluation", "posts={tmp}/cautious", "metrics.json: is about operating point cautious; evaluate again without --operating-point"),
+    ("evaluation", "posts={tmp}/cautious", "metrics.json: measures the operating point cautious, but a card must report on balanced; "),
     ("evaluation", "{made}/evaluation", "must be NAME=DIR, such as"),
     ("plain", "{tmp}/nowhere.csv", "nowhere.csv"),
     ("plain", "{tmp}/typo.csv", "alpah"),
@@ -368,7 +368,7 @@ def test_what_cannot_be_used_is_exit_code_2_with_one_line(made, write, tmp_path,
 
 def test_evaluations_need_names_of_their_own(made, write):
     code, _, err, path = write(evaluation=[f"posts={made / 'evaluation'}"] * 2)
-    assert (code, err) == (2, "error: --evaluation: two have the same name; give each another name\n")
+    assert (code, err) == (2, "error: --evaluation: two evaluations have the same name; rename one\n")
     assert not path.exists()
 
 
@@ -382,7 +382,7 @@ def test_committed_card_is_of_the_committed_model():
     digest, description = read_description(RELEASED)
     committed = ModelCard.load(COMMITTED)
     assert committed.data.to_dict()["digest"] == digest
-    assert f"Digest `{digest}`" in committed.text
+    assert f"Its digest is `{digest}`." in committed.text
     assert f"{description['training_data']['posts']:,} posts (SHA-256 `{description['training_data']['sha256'][:12]}`)" in committed.text
     assert [row[0] for row in rows(committed.text, "## What its labels mean")] == [
         f"`{label['name']}`" for label in description["config"]["labels"]["labels"]

@@ -300,7 +300,7 @@ class TestOutput:
         write_checks(splits.model_copy(update={"pairs": []}), labels, tmp_path / "out")
         assert len((tmp_path / "out/duplicates.csv").read_text().splitlines()) == 1
         (tmp_path / "out/mine.txt").write_text("kept")
-        with refused(tmp_path / "out", "holds something else"):
+        with refused(tmp_path / "out", "is not an earlier output"):
             write_checks(splits, labels, tmp_path / "out")
 
     def test_neither_texts_nor_authors_get_out(self, suspicious, tmp_path):

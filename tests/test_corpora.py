@@ -100,7 +100,7 @@ class TestSources:
         with refused(saved, "no split is named train, validation or test; found a"):
             load(f"train={saved}")
         datasets.Dataset.from_list([{"id": "1", "words": "x", "labels": []}]).save_to_disk(str(tmp_path / "column"))
-        with refused(tmp_path / "column", "no column 'text', found 'id', 'words', 'labels'", "--set data.columns.text="):
+        with refused(tmp_path / "column", "no column 'text'; found 'id', 'words', 'labels'", "--set data.columns.text="):
             load(tmp_path / "column")
         datasets.Dataset.from_list(rows(0, 1)).select([]).save_to_disk(str(tmp_path / "empty"))
         with refused(tmp_path / "empty", "not a readable saved data set"):
@@ -372,7 +372,7 @@ class TestUnlabelled:
 
     def test_posts_elsewhere_need_labels(self, jsonl, labelled, refused):
         more = jsonl("more.jsonl", [bare(0)])
-        with refused(f"{more}: no column 'labels', found 'id', 'text'", "--data unlabelled=FILE"):
+        with refused(f"{more}: no column 'labels'; found 'id', 'text'", "--data unlabelled=FILE"):
             load(*labelled, f"train={more}")
 
     def test_corpus_without_them_has_none(self, labelled):

@@ -725,7 +725,7 @@ def test_model_that_cannot_be_used(here, tracked, damage, said, refused):
 def test_folder_with_something_else_is_left_alone(here, tracked, refused):
     (here / "out").mkdir()
     (here / "out" / "notes.txt").write_text("mine")
-    with refused("holds something else"):
+    with refused("is not an earlier output"):
         call("--model", tracked.out, "--data", tracked.data, "--out", "out")
     assert [path.name for path in (here / "out").iterdir()] == ["notes.txt"]
 

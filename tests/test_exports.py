@@ -79,7 +79,7 @@ class TestExports:
         )
         assert labels == {"task 1": ["assault", "street_harassment"], "task 2": [], "task 5": ["assault"]}
         assert "an export from Label Studio (JSON): 3 posts, labels from 'kind'" in told
-        assert "not taken for labels: 1 prediction, 1 draft, 2 cancelled annotations" in told
+        assert "not taken as labels: 1 prediction, 1 draft, 2 cancelled annotations" in told
         assert "2 posts left out, because nobody finished labelling" in told
 
     def test_fields_of_a_task_are_those_of_its_data(self, jsonl):
@@ -105,7 +105,7 @@ class TestExports:
     def test_label_studio_with_spans_alone(self, read, refused):
         task = studio(1, ["assault"])
         task["annotations"][0]["result"][0] |= {"type": "labels", "value": {"start": 0, "end": 4, "labels": ["assault"]}}
-        with refused("export.jsonl: an export from Label Studio (JSON) in which no label is about a whole post"):
+        with refused("export.jsonl: is an export from Label Studio (JSON) in which no label is about a whole post"):
             read(task)
 
     def test_majority_of_annotators(self, read):
@@ -164,7 +164,7 @@ class TestExports:
             prodigy(5, "reject", accept=["street_harassment"], options=options, annotator="c"),
         )
         assert labels == {"task 1": ["assault"], "task 2": [], "task 5": ["assault"]}
-        assert "not taken for labels: 2 rejected answers, 1 ignored answer" in told
+        assert "not taken as labels: 2 rejected answers, 1 ignored answer" in told
         assert "2 posts left out" in told
         assert "row numbers taken as ids" in told
 
@@ -181,7 +181,7 @@ class TestExports:
             prodigy(4, label="assault", _task_hash=41, annotator="a"),  # from an annotator who had second thoughts
         )
         assert labels == {"task 1": ["assault", "street_harassment"], "task 3": ["street_harassment"], "task 4": ["assault"]}
-        assert "not taken for labels: 4 rejected answers" in told
+        assert "not taken as labels: 4 rejected answers" in told
         assert "1 post left out" in told
         assert "several annotators on 1 post: " in told
 
@@ -190,7 +190,7 @@ class TestExports:
         assert read(prodigy(1, accept=[2, 3], options=options))[0] == {"task 1": ["assault", "solidarity_support"]}
 
     def test_prodigy_with_spans_alone(self, read, refused):
-        with refused("an export from Prodigy in which no label is about a whole post"):
+        with refused("is an export from Prodigy in which no label is about a whole post"):
             read(prodigy(1, spans=[], _task_hash=1))
 
     def test_argilla_records(self, read):
@@ -208,7 +208,7 @@ class TestExports:
         )
         assert labels == {"a": ["assault"], "d": []}
         assert "an export from Argilla: 2 posts, labels from 'kind'" in told
-        assert "not taken for labels: 1 discarded response, 1 draft response" in told
+        assert "not taken as labels: 1 discarded response, 1 draft response" in told
         assert "2 posts left out" in told
 
     @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ class TestExports:
         assert "an export from Argilla" in told
 
     def test_an_export_of_which_nothing_is_labelled(self, read, refused):
-        with refused("an export from Label Studio (JSON) in which no post has finished labels"):
+        with refused("is an export from Label Studio (JSON) in which no post has finished labels"):
             read(studio(1, None), studio(2))
 
     def test_unknown_labels_of_an_export(self, read, refused):

@@ -173,7 +173,7 @@ def test_the_split_of_an_undivided_file_is_that_of_training(here, tracked):
     assert results.seen_in_training.posts == 0
     others = load_config((), [*QUICK, "data.split.test=0.5"], [str(path)], tracking=tracking)
     results = evaluate(trained.model, others, here / "out", split="test", trained_on=here / "model")
-    assert results.notes == ["data.split is not as in training (validation 0, test 0.4), so its splits are not those of training"]
+    assert results.notes == ["data.split differs from that of training (validation 0, test 0.4), so the splits differ, too"]
     assert results.seen_in_training.posts > 10
 
 

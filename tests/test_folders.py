@@ -75,9 +75,9 @@ def test_folder_with_anything_of_the_users_is_refused_and_untouched(tmp_path, re
     else:
         (folder / other).write_text("mine")
     before = names(folder)
-    with refused(folder, "something else", "--out"):
+    with refused(folder, "not an earlier output", "--out"):
         check_output(folder, FILES)
-    with refused(folder, "something else"):
+    with refused(folder, "not an earlier output"):
         write(folder)
     assert names(folder) == before
 
@@ -153,7 +153,7 @@ def test_somebodys_own_file_beside_an_output_is_kept(tmp_path, refused):
     folder = tmp_path / "out"
     write(folder)
     (folder / "my_posts.jsonl").write_text("{}")
-    with refused(folder, "something else"):
+    with refused(folder, "not an earlier output"):
         write(folder)
     assert names(folder) == [MARKER, "my_posts.jsonl"]
 

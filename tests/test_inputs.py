@@ -232,11 +232,11 @@ def check(folder, *names, out="out", columns=COLUMNS):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text', found 'id', 'words'; name it with --text-column"),
+        ("column.jsonl", b'{"id": "1", "words": "x"}\n', "row 1: no column 'text'; found 'id', 'words'; name it with --text-column"),
         (
             "column.csv",
             b"words\nx\n",
-            "row 1: no column 'id', 'text', found 'words'; name them with --text-column TEXT_COLUMN --id-column none",
+            "row 1: no column 'id', 'text'; found 'words'; name them with --text-column TEXT_COLUMN --id-column none",
         ),
         ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),

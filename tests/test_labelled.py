@@ -168,7 +168,7 @@ class TestColumns:
 
     def test_blank_flags_are_counted(self, table):
         path = table(["id", "text", *NAMES], [("1", "one", "1.0", "0.0", "", "0.0"), ("2", "two", "0.0", "0.0", "1.0", "")])
-        assert '2 blank or null cells taken as "no"' in load(path).notes[0]
+        assert '2 blank or null cells taken to mean "no"' in load(path).notes[0]
 
     def test_a_label_without_a_column_is_not_forgotten(self, table):
         path = table(["id", "text", *NAMES[:3]], [("1", "he did that to me in the office", 1, 0, 0)])
@@ -191,12 +191,12 @@ class TestColumns:
         posts = {"frame": frame, "dataset": datasets.Dataset.from_pandas(frame)}.get(form)
         corpus = load(path, posts=posts)
         assert labels_of(corpus) == [["assault"], []]
-        assert corpus.notes == [f"{path if posts is None else 'posts'}: 1 blank or null cell taken as no labels"]
+        assert corpus.notes == [f"{path if posts is None else 'posts'}: 1 blank or null cell taken to mean no labels"]
 
     def test_labels_that_json_leaves_out_are_null(self, jsonl):
         corpus = load(jsonl("posts.jsonl", [{"id": "1", "text": "one", "labels": ["assault"]}, {"id": "2", "text": "two"}]))
         assert labels_of(corpus) == [["assault"], []]
-        assert "1 blank or null cell taken as no labels" in corpus.notes[0]
+        assert "1 blank or null cell taken to mean no labels" in corpus.notes[0]
 
     def test_null_among_lists(self, jsonl):
         rows = [{"id": "1", "text": "one", "labels": ["assault"]}, {"id": "2", "text": "two", "labels": None}]
@@ -288,7 +288,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("header", "told"),
         [
-            (["nr", "tweet", "label"], "no column 'id', 'text', found 'nr', 'tweet', 'label'"),
+            (["nr", "tweet", "label"], "no column 'id', 'text'; found 'nr', 'tweet', 'label'"),
             (["", "tweet", "label"], "--set data.columns.id=null --set data.columns.text=tweet"),
             (["id", "tweet text", "tags"], "--set 'data.columns.text=tweet text' --set data.columns.labels=tags"),
             (["id", "text", "no"], """--set 'data.columns.labels="no"'"""),

@@ -283,7 +283,7 @@ def test_too_few_authors_are_said_instead_of_intervals_that_are_not_there(all_re
     tree["intervals"] = dict.fromkeys(tree["intervals"]) | {"labels": {k: dict.fromkeys(v) for k, v in tree["intervals"]["labels"].items()}}
     tree["sample"]["authors"] = 8
     page = render_page(ABOUT, Results.model_validate(tree))
-    said = "There are no intervals: the posts are by 8 authors, and at least 20 are needed. So the differences below are shown"
+    said = "There are no intervals: the posts are by 8 authors, but at least 20 are needed. So the differences below are shown"
     assert said in page
     assert "none: too few authors" in page
     for wrong in ("lack of positives", "too few positives for an interval", "in nothing", "the line is its", "(bootstrap)"):

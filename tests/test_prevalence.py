@@ -220,7 +220,7 @@ def test_reads_what_spark_wrote_less_the_posts_that_it_could_not_score(job):
 
 
 def test_scores_of_another_model_or_other_labels_are_refused(job, refused):
-    with refused("bbbbbbbbbbbb, ", "aaaaaaaaaaaa;", "score with aaaaaaaaaaaa"):
+    with refused("bbbbbbbbbbbb, ", "aaaaaaaaaaaa;", "score the posts with aaaaaaaaaaaa"):
         read_scores(job(OTHER), DIGEST, ["alpha", "beta"])
     with refused("alpha, gamma", "alpha, beta"):
         read_scores(job(labels=("alpha", "gamma")), DIGEST, ["alpha", "beta"])

@@ -66,7 +66,7 @@ def test_each_shard_has_its_outcome_whatever_becomes_of_its_process(tmp_path, ca
     assert {number: outcome.reason for number, outcome in found.items() if isinstance(outcome, Failure)} == {
         3: "in.jsonl, from row 31: RuntimeError while scoring; please report this bug",
         4: "damaged, so there",
-        5: "in.jsonl, from row 51: the process that scored it died twice (out of memory?)",
+        5: "in.jsonl, from row 51: the process that scored these rows died twice (out of memory?)",
     }
     assert {number: outcome.number for number, outcome in found.items() if isinstance(outcome, Completion)} == {
         n: n for n in (0, 1, 2, 6, 7)

@@ -397,9 +397,9 @@ def test_damaged_parquet_page_is_refused_after_the_rows_before_it(folder, refuse
         ("empty.parquet", b"", "row 1: cannot be read as Parquet"),
         ("post.txt", b"x", "but got .txt; give it the ending of what it holds, .jsonl, .csv or .tsv"),
         ("nameless", b"x", f"must be one of {FILES}, but got no extension; convert the file"),
-        ("column.jsonl", b'{"id": "1", "txt": "x"}', "row 1: no column 'text', found 'id', 'txt'"),
-        ("column.csv", b"id,txt\n1,x\n", "row 1: no column 'text', found 'id', 'txt'"),
-        ("later.jsonl", b'oops\n{"txt": "x"}', "row 2: no column 'id', 'text', found 'txt'"),
+        ("column.jsonl", b'{"id": "1", "txt": "x"}', "row 1: no column 'text'; found 'id', 'txt'"),
+        ("column.csv", b"id,txt\n1,x\n", "row 1: no column 'text'; found 'id', 'txt'"),
+        ("later.jsonl", b'oops\n{"txt": "x"}', "row 2: no column 'id', 'text'; found 'txt'"),
         ("twice.csv", b"id,text,text\n1,x,y\n", "header: column 'text' occurs twice"),
         ("broken.csv", b"id,text,caf\xff\n1,x,y\n", "header: is not UTF-8"),
         ("quote.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
@@ -414,7 +414,7 @@ def test_parquet_without_rows_or_column_is_refused(folder, refused):
     with refused("none.parquet", "is empty (no rows)"):
         pq.write_table(pa.table({"id": pa.array([], pa.string()), "text": pa.array([], pa.string())}), folder / "none.parquet")
         read(folder / "none.parquet")
-    with refused("column.parquet, row 1", "no column 'text', found 'id'"):
+    with refused("column.parquet, row 1", "no column 'text'; found 'id'"):
         read(write_parquet(folder / "column.parquet", [{"id": "1"}]))
 
 
@@ -429,7 +429,7 @@ def test_missing_file_and_folder_are_told_apart(folder, refused):
 
 
 def test_post_that_stands_where_the_header_should_is_not_shown(folder, refused):
-    with refused("no column 'id', 'text', found 'source', 3 of another kind (a file without a header?)"):
+    with refused("no column 'id', 'text'; found 'source', 3 of another kind (a file without a header?)"):
         read(written(folder, "headless.csv", b"1,Nobody else was meant to read this,@survivor,source\n2,other,x,y\n"))
 
 

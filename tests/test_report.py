@@ -140,7 +140,7 @@ def test_corpus_notes_say_that_there_is_no_author_when_posts_are_divided(jsonl, 
     rows = [{"id": str(k), "text": f"post {k}", "labels": []} | ({"author": f"{author}{k}"} if author else {}) for k in range(30)]
     labels = LabelSet(name="one", labels=[Label(name="work", definition="")])
     notes = corpus_notes(load_corpus(Data(sources=[str(jsonl("posts.jsonl", rows))], drop_overlap=False), labels, seed=0))
-    assert ("no author column: posts are split one by one" in notes) == (author is None)
+    assert ("there is no author column, so posts are split one by one" in notes) == (author is None)
 
 
 def test_corpus_notes_count_posts_without_labels(corpus):
@@ -198,7 +198,7 @@ def test_comparison_says_which_differences_are_real():
 @pytest.mark.parametrize(("authors", "said"), [(3, "the posts are by 3 authors"), (4, "there are only 4 posts"), (20, "")])
 def test_too_few_authors_for_intervals_are_said(authors, said):
     results = SimpleNamespace(sample=SimpleNamespace(authors=authors), posts=4)
-    assert no_intervals_note(results) == (said and f"no intervals: {said}, and at least 20 are needed")
+    assert no_intervals_note(results) == (said and f"no intervals: {said}, but at least 20 are needed")
 
 
 def test_differences_without_intervals_are_shown_beside_the_other_value():

@@ -500,7 +500,7 @@ def test_starting_over_on_nothing_leaves_the_earlier_output(out, sources, refuse
     for source in sources:
         source.unlink()
     sources[0].touch()
-    with refused("no rows; give a file with posts"):
+    with refused("(no rows); give a file with posts"):
         run(sources[:1], out, start_over=True)
     assert state(out) == before
 
@@ -986,7 +986,7 @@ def test_missing_column_names_what_there_is(tmp_path, refused):
 )
 def test_missing_columns_are_all_named_with_the_options_that_read_the_file(tmp_path, refused, row, remedy):
     missing = ", ".join(repr(name) for name in ("id", "text") if name not in row)
-    with refused(f"row 1: no column {missing}, found", remedy):
+    with refused(f"row 1: no column {missing}; found", remedy):
         run([write_rows(tmp_path / "in.csv", [row])], tmp_path / "out")
 
 
@@ -1004,7 +1004,7 @@ def test_folder_with_something_else_is_refused(tmp_path, refused, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
     for start_over in (False, True):
-        with refused(tmp_path / "out", "something else", name):
+        with refused(tmp_path / "out", "other files", name):
             run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out", start_over=start_over)
     assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, "mine")]
 
@@ -1076,7 +1076,7 @@ def test_files_of_others_in_the_output_are_never_touched(tmp_path, names, start_
     for path in map(out.joinpath, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('["mine"]')
-    with refused(out, "holds something else"):
+    with refused(out, "holds other files"):
         run([write_rows(tmp_path / "in.jsonl", POSTS)], out, start_over=start_over)
     assert all(path.read_text() == '["mine"]' for path in map(out.joinpath, names))
 
@@ -1091,7 +1091,7 @@ def test_links_in_the_output_are_not_followed(tmp_path, name, refused):
     (out / name).parent.mkdir(parents=True)
     (out / "_shards").mkdir(exist_ok=True) if name != "_shards" else None
     (out / name).symlink_to(theirs if name == "_shards" else theirs / "0123456789ab-00000.json")
-    with refused(out, "holds something else"):
+    with refused(out, "holds other files"):
         run([write_rows(tmp_path / "in.jsonl", POSTS)], out, start_over=True)
     assert (theirs / "0123456789ab-00000.json").read_text() == "mine"
 

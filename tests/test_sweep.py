@@ -603,7 +603,7 @@ def test_dry_run_checks_the_sweep_and_writes_nothing(here, refused):
 def test_folder_that_holds_something_else_is_left_alone(here, fits, refused):
     (here.folder / "full").mkdir()
     (here.folder / "full" / "notes.txt").write_text("mine")
-    with refused("full: holds something else (notes.txt)"):
+    with refused("full: holds other files, such as notes.txt"):
         here.sweep(out="full")
     with refused("mlflow.db", "cannot be read"):
         here.sweep(out="mlflow.db")

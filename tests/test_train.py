@@ -192,7 +192,7 @@ def test_data_that_cannot_be_used_is_one_line_and_nothing_is_written(here, name,
         (["--set", "model.C"], "must be SECTION.KEY=VALUE"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--seed", "-1"], "seed"),
-        (["--out", "full"], "full: exists and holds something else"),
+        (["--out", "full"], "full: exists and is not an earlier output"),
         (["--data", "full"], "no file named train, validation or test"),
     ],
 )
@@ -335,7 +335,7 @@ def test_data_that_cannot_be_learned_from_are_checked_all_the_same(here):
 def test_folder_of_something_else_is_found_before_the_checks(here, refused):
     (here / "full").mkdir()
     (here / "full" / "notes.txt").write_text("mine")
-    with refused("full: exists and holds something else"):
+    with refused("full: exists and is not an earlier output"):
         call("--check-data", "--data", "none.jsonl", "--out", "full")
 
 

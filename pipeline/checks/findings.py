@@ -1,4 +1,4 @@
-"""What checking a corpus finds: counts, pairs of repeated posts, and labels likely to be wrong.
+"""What the checks of a corpus find: counts, pairs of repeated posts, and labels likely to be wrong.
 
 The results hold ids and labels, but never a text or an author.
 """

@@ -12,9 +12,7 @@ def main(
     model: Annotated[Path, typer.Option(metavar="DIR", help="Model directory.")],
     evaluation: Annotated[
         list[str],
-        typer.Option(
-            metavar="NAME=DIR", help="Name of posts, and evaluate.py's folder for them. Repeatable; the first is reported in full."
-        ),
+        typer.Option(metavar="NAME=DIR", help="A name for the posts, and evaluate.py's output. Repeatable; the first is reported in full."),
     ],
     ordinary: Annotated[
         list[str],

@@ -52,7 +52,7 @@ class Export:
     labels_from : str
         Where the labels are from.
     no_labels : Counter of str
-        What was not taken for labels, such as rejected answers, and how often it occurs.
+        What was not taken as labels, such as rejected answers, and how often it occurs.
     left_out : int
         Posts that nobody has finished labelling.
     """
@@ -66,7 +66,7 @@ class Export:
     def __str__(self) -> str:
         no_labels = ", ".join(counted(count, what) for what, count in self.no_labels.items() if count)
         told = [f"an export from {self.tool}: {counted(len(self.posts), 'post')}, labels from {self.labels_from}"]
-        told += [f"not taken for labels: {no_labels}"] if no_labels else []
+        told += [f"not taken as labels: {no_labels}"] if no_labels else []
         told += [f"{counted(self.left_out, 'post')} left out, because nobody finished labelling"] if self.left_out else []
         return "; ".join(told)
 
@@ -123,7 +123,7 @@ def _question(export: Export, names: Iterable[str], wanted: str) -> str:
         options = " or ".join(option("labels", name) for name in found)
         several = f"with several questions; say which one asks for the labels: {options}"
         raise InputError(
-            f"an export from {export.tool} {several if found else 'in which no label is about a whole post; label posts with choices'}"
+            f"is an export from {export.tool} {several if found else 'in which no label is about a whole post; label posts with choices'}"
         )
     export.labels_from = repr(chosen)
     return chosen
@@ -295,7 +295,7 @@ def recognise(rows: Sequence[Row], wanted: str, cells: LabelCells) -> Export | N
     Raises
     ------
     InputError
-        If an export has no labels, or does not say which question asks for them. The message lacks the name of the file.
+        If an export has no labels, or does not say which question asks for them. The message does not name the file.
     """
     for tool in _TOOLS:
         if rows and all(tool.recognises(row.fields) for row in rows):
@@ -303,7 +303,7 @@ def recognise(rows: Sequence[Row], wanted: str, cells: LabelCells) -> Export | N
             tool.read(export, rows, wanted, cells)
             if not export.posts:
                 raise InputError(
-                    f"an export from {tool.name} in which no post has finished labels; export it again once posts are labelled"
+                    f"is an export from {tool.name} in which no post has finished labels; export it again once posts are labelled"
                 )
             return export
     return None

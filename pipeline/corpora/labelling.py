@@ -138,9 +138,9 @@ class Labelling:
         counts = self.counts
         told = [", ".join(spelt)] if spelt else []
         if counts["blank"]:
-            told.append(f"{counted(counts['blank'], 'blank or null cell')} taken as no labels")
+            told.append(f"{counted(counts['blank'], 'blank or null cell')} taken to mean no labels")
         if counts["blank flags"] and counts["flags"]:
-            told.append(f'{counted(counts["blank flags"], "blank or null cell")} taken as "no"')
+            told.append(f'{counted(counts["blank flags"], "blank or null cell")} taken to mean "no"')
         if counts["several"]:
             rule = "a label counts if more than half of the annotators asked gave it"
             dropped = counted(counts["dropped"], "label")

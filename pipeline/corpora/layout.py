@@ -22,7 +22,7 @@ SAMPLE = 200  # rows to look at for a suggestion
 
 
 class Layout(NamedTuple):
-    """Which column holds what, and a description of whatever is not as the config says."""
+    """Which column holds what, and a description of whatever differs from the config."""
 
     columns: Columns
     taken: list[str]
@@ -69,7 +69,9 @@ def _find(wanted: str, names: Sequence[str]) -> str | None:
 
 
 def guess_id_and_text(rows: Sequence[dict[str, Any]]) -> dict[str, str | None]:
-    """Guess from the names which column holds ids (None if none does), and from the cells which one holds texts (left out if none does).
+    """Guess which column holds ids, from the names, and which one holds texts, from the cells.
+
+    If no column holds ids, ``id`` is None; if none holds texts, ``text`` is left out.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def _lacking(columns: Columns, found: Mapping[str, Any], names: Sequence[str], s
         elif key == "labels" and key not in suggested:
             options[-1] += " (for posts without labels: --data unlabelled=FILE)"
     options += [option("author", other)] if (other := _author_elsewhere(columns, names)) else []
-    return InputError(f"no column {', '.join(lacking)}, found {_shown(names)}; name the columns: {' '.join(options)}")
+    return InputError(f"no column {', '.join(lacking)}; found {_shown(names)}; name the columns: {' '.join(options)}")
 
 
 def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool) -> Layout:

@@ -60,7 +60,7 @@ class Reader:
     Attributes
     ----------
     notes : list of str
-        One line for each file or data set that is not as the config says, which tells how it was read.
+        One line for each file or data set that differs from what the config says; the line tells how it was read.
     """
 
     def __init__(

@@ -104,7 +104,7 @@ def make_champion(contest: Contest, run_id: str | None) -> Gate:
     ----------
     contest : Contest
     run_id : str or None
-        Run to tag. Before there is one, it is None: then nothing is done, and the gate fails.
+        Run to tag. If there is no run yet, it is None; then nothing is done, and the gate fails.
     """
     from pipeline import tracking
 

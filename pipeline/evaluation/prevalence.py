@@ -178,7 +178,9 @@ def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Itera
                 batch = rows.filter(rows[wanted[0]].is_valid())  # posts that Spark could not score have no probabilities
                 if others := set(batch["model"].unique().to_pylist()) - {digest}:
                     other = str(others.pop())
-                    raise InputError(f"{part}: was scored by the model {other[:12]}, not by {digest[:12]}; score with {digest[:12]}")
+                    raise InputError(
+                        f"{part}: was scored by the model {other[:12]}, not by {digest[:12]}; score the posts with {digest[:12]}"
+                    )
                 columns = [batch[f"prob_{label}"].to_numpy(zero_copy_only=False) for label in labels]
                 yield np.stack(columns, axis=1).astype(np.float32), batch[date].to_pylist() if date in names else None
     except FileNotFoundError:
@@ -207,7 +209,7 @@ class Scores:
 
 
 def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str = "created_at") -> Scores:
-    """Read the scores that score.py wrote, without ids.
+    """Read the scores that score.py wrote, but not the ids.
 
     Parameters
     ----------

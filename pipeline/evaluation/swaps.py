@@ -40,8 +40,8 @@ class Swapped(Result):
 class SwapKind(Result):
     """Swaps of a kind: each group against the control, the share of decisions that the whole kind changes, and the controls.
 
-    `control` holds, for each label, the largest mean shift of one control value against the others, which is how much the wording alone can
-    do. It is None if there is only one control value.
+    `control` holds, for each label, the largest mean shift of one control value against the others, which shows how much the wording
+    alone matters. It is None if there is only one control value.
     """
 
     groups: dict[str, Swapped]
@@ -159,7 +159,7 @@ def _carrier(place: str, row: Mapping[str, str], known: Sequence[str]) -> Carrie
     slots = [part for parts in _PARTS.values() for part in parts]
     bare = re.sub("|".join(f"{{{part}}}" for part in slots), "", row["text"])
     if wrong := re.search(r"\{[^{}]*\}?|\}", bare):
-        raise InputError(f"{place}: text has {wrong[0]!r}, but a slot is one of {', '.join(f'{{{part}}}' for part in slots)}")
+        raise InputError(f"{place}: text has {wrong[0]!r}, but a slot must be one of {', '.join(f'{{{part}}}' for part in slots)}")
     return Carrier(row["carrier_id"], labels, row["text"])
 
 
@@ -171,7 +171,7 @@ def _value(place: str, row: Mapping[str, str]) -> Value:
         raise InputError(f"{place}: kind {kind!r} may hold only letters, digits, spaces, '_' and '-'; rename it")
     if (kind == CONTROL) != (row["group"] == CONTROL):
         raise InputError(
-            f"{place}: kind is {kind!r} and group {row['group']!r}; a control has {CONTROL!r} in both, other values in neither"
+            f"{place}: kind is {kind!r} and group {row['group']!r}; a control needs {CONTROL!r} in both, and other values in neither"
         )
     parts = _PARTS.get(slot, ("",))
     if slot not in _BEFORE and len(row["value"].split("/")) != len(parts):
@@ -275,7 +275,7 @@ def measure_swaps(
     score : callable
         Returns the model's probabilities for texts, shape (n_texts, n_labels).
     decide : callable
-        Returns for probabilities, shape (n_texts, n_labels), which labels the model gives.
+        Takes such probabilities, and returns which labels the model gives, in the same shape.
     """
     texts = found.texts()
     row, probabilities = {text: number for number, text in enumerate(texts)}, score(texts)

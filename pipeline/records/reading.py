@@ -129,7 +129,7 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str],
     """
     missing = ", ".join(repr(column) for column in columns if column not in found)
     place = f"{path}, row {min(found.values())}"
-    return InputError(f"{place}: no column {missing}, found {shown_columns(sorted(found))}; {remedy}")
+    return InputError(f"{place}: no column {missing}; found {shown_columns(sorted(found))}; {remedy}")
 
 
 def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:

@@ -125,13 +125,16 @@ def read_results(folder: Path, digest: str) -> Results:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the folder that evaluate.py wrote") from None
     except ValidationError:
-        raise InputError(f"{path}: damaged, or not written by this release; evaluate the model again") from None
+        raise InputError(f"{path}: is damaged, or was not written by this release; evaluate the model again") from None
     if results.model != digest:
         raise InputError(f"{path}: is about model {results.model[:12]}, but the card is for {digest[:12]}; run evaluate.py on that model")
     if results.evaluated != "test":
         raise InputError(f"{path}: holds an evaluation on {results.evaluated}, but a card must report on test; evaluate with --split test")
     if results.operating_point != BALANCED:
-        raise InputError(f"{path}: is about operating point {results.operating_point}; evaluate again without --operating-point")
+        raise InputError(
+            f"{path}: measures the operating point {results.operating_point}, but a card must report on {BALANCED}; "
+            "evaluate again without --operating-point"
+        )
     return results
 
 
@@ -139,7 +142,7 @@ def _read_evaluations(settings: Sequence[str], digest: str) -> dict[str, Results
     named = [_named("--evaluation", setting, "'tweets of 2017=runs/test'") for setting in settings]
     found = {name: read_results(Path(folder), digest) for name, folder in named}
     if len(found) < len(named):
-        raise InputError("--evaluation: two have the same name; give each another name")
+        raise InputError("--evaluation: two evaluations have the same name; rename one")
     first = Path(named[0][1]) / METRICS_FILE
     if not found[named[0][0]].behaviour:
         raise InputError(f"{first}: has no behavioural cases; set evaluation.behaviour as in configs/default.yaml and evaluate again")

@@ -92,7 +92,7 @@ def training_note(kind: str, labels: str, sources: Sequence[str], posts: int, me
         Digest of the model.
     """
     return (
-        f"A **{kind}** model of the labels `{labels}`, trained on {posts:,} posts of {listed([f'`{source}`' for source in sources])}. "
+        f"A **{kind}** model for the labels `{labels}`, trained on {posts:,} posts of {listed([f'`{source}`' for source in sources])}. "
         f"Measured on **{evaluated}**, {metrics.posts:,} posts{tuned_on(evaluated)}:\n\n{metrics_note(metrics)}\n\n"
         f"Model `{digest[:12]}`, disclosure-pipeline {__version__}. `config.yaml` says how to train it again."
     )

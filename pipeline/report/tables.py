@@ -135,7 +135,7 @@ def no_intervals_note(results: Results) -> str:
         return ""
     found = "there are only {}" if authors == results.posts else "the posts are by {}"
     of_what = counted(authors, "post" if authors == results.posts else "author")
-    return f"no intervals: {found.format(of_what)}, and at least {FEWEST_AUTHORS} are needed"
+    return f"no intervals: {found.format(of_what)}, but at least {FEWEST_AUTHORS} are needed"
 
 
 def _difference_cell(found: Difference, theirs: float | None) -> str:
@@ -308,13 +308,13 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
     notes = list(corpus.notes)
     if corpus.cut and not any(author is not None for rows in corpus.splits.values() for author in rows["author"]):
-        notes.append("no author column: posts are split one by one")
+        notes.append("there is no author column, so posts are split one by one")
     found = corpus.overlap
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
             f"train: {found.repeated:,} posts repeat an earlier one ({found.conflicting:,} with other labels), "
-            f"{found.leaked_texts:,} also occur in another split, {found.leaked_nearly:,} more nearly repeat a post there (as a retweet or "
-            f"quote, with a link, a hashtag or a small change), {found.leaked_authors:,} are by authors who also have posts in another "
+            f"{found.leaked_texts:,} also occur in another split, another {found.leaked_nearly:,} nearly repeat a post there (as a retweet "
+            f"or quote, with a link, a hashtag or a small change), {found.leaked_authors:,} are by authors who also have posts in another "
             f"split; {found.dropped:,} posts were dropped"
         )
     if corpus.unlabelled.num_rows:

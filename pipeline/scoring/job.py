@@ -98,8 +98,8 @@ class _Job:
         shards = self.pending(start_over=start_over)
         few = list(islice(shards, 2))
         if not self.names and not self.failures:
-            others = " and all other inputs" if len(self.files) > 1 else ""
-            raise NoPostsError(f"{self.files[0]}{others}: no rows; give a file with posts")
+            empty = "and all other inputs are empty" if len(self.files) > 1 else "is empty"
+            raise NoPostsError(f"{self.files[0]} {empty} (no rows); give a file with posts")
         if start_over:
             from models import Classifier
 

@@ -179,7 +179,7 @@ class Options:
         return hashlib.sha256(json.dumps([__version__, self.to_dict()]).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the options by name, JSON-serialisable; options of later releases are included only if they are not the defaults."""
+        """Return the options by name, JSON-serialisable; options that later releases added are left out if they have their defaults."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
         later = {"explain": False, "thresholds": {}, "operating_point": BALANCED}
         return {name: value for name, value in tree.items() if name not in later or value != later[name]}

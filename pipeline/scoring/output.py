@@ -100,7 +100,7 @@ class Output:
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
         if other:
-            raise InputError(f"{folder}: holds something else ({other.relative_to(folder)}); choose another --out")
+            raise InputError(f"{folder}: holds other files, such as {other.relative_to(folder)}; choose another --out")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

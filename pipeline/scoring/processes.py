@@ -147,7 +147,7 @@ class _Worker:
             self.give(shard)
             return None
         self.shard, self._tries = None, 0
-        return Failure(f"{shard.file}, from row {shard.first_row}: the process that scored it died twice (out of memory?)")
+        return Failure(f"{shard.file}, from row {shard.first_row}: the process that scored these rows died twice (out of memory?)")
 
     def stop(self) -> None:
         """Kill the process, whatever it is doing."""

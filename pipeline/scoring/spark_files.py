@@ -245,7 +245,7 @@ def spark_session(master: str) -> Iterator["SparkSession"]:
         try:
             session = builder.getOrCreate()
         except (PySparkException, Py4JError, OSError) as error:
-            raise InputError(f"{master}: Spark cannot be started there ({type(error).__name__}); check --master") from None
+            raise InputError(f"Spark cannot be started with --master {master} ({type(error).__name__}); correct it") from None
     try:
         yield session
     finally:

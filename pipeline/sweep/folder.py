@@ -32,7 +32,7 @@ def check_folder(folder: Path) -> None:
     if STUDY not in names:
         others += sorted(names - {_LOCK})
     if others:
-        raise InputError(f"{folder}: holds something else ({others[0]}); choose another --out")
+        raise InputError(f"{folder}: holds other files, such as {others[0]}; choose another --out")
 
 
 def remove_stale(folder: Path, digest: str) -> None:

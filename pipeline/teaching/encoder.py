@@ -1,6 +1,6 @@
 """Fine-tunes a sentence encoder as a multi-label classifier: slow but accurate, the teacher of the fast model.
 
-Needs the extra ``encoder`` (torch, transformers).
+This needs the extra ``encoder`` (torch, transformers).
 """
 
 from collections.abc import Callable, Iterator, Sequence

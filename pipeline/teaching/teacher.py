@@ -1,6 +1,6 @@
 """Fine-tunes teachers on all folds of train but one, and saves the log odds that they give.
 
-Needs the extra ``encoder``. This takes hours; a run that was stopped continues where it left off.
+This needs the extra ``encoder`` and takes hours; a run that was stopped continues where it left off.
 """
 
 import hashlib
