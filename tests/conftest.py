@@ -1,12 +1,14 @@
-"""What many tests share: offline mode for the Hugging Face hub, invented posts, and a model that is fitted once."""
+"""What many tests share: offline mode for the Hugging Face hub, invented posts, and what is made once: a model and an MLflow store."""
 
 import json
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -20,12 +22,31 @@ from models.errors import InputError
 from models.fitting import TrainingTokens
 from models.text import normalise
 from models.tokens import TokenBatch
+from pipeline import terminal
 
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files that take longest first, so that at the end every core has something to do."""
+    longest = {item.path for item in items if item.get_closest_marker("slow") or "tracked" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in longest)
+
+
 Refused = Callable[..., AbstractContextManager[None]]
 Jsonl = Callable[..., Path]
+
+
+class Done(NamedTuple):
+    """What a command left: its exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Script = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +76,33 @@ def jsonl(tmp_path: Path) -> Jsonl:
         return path
 
     return write
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """``script(main, "--data", "in.csv")`` runs a command as its script does, but in this process, where nothing is imported anew."""
+    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)  # terminal.run changes it
+
+    def run(command: terminal.Command, *arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["script.py", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            terminal.run(command)
+        return Done(caught.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an MLflow store to copy, because making one takes seconds."""
+    from pipeline.tracking.creation import make_store
+
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # MLflow makes a folder for artifacts there
+        make_store(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
 
 
 @dataclass(frozen=True)

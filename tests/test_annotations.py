@@ -4,8 +4,6 @@ import hashlib
 import html
 import json
 import re
-import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -451,14 +449,11 @@ def test_the_command_makes_annotations(corpus, made, tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == (made / "invented.csv").read_bytes()
 
 
-@pytest.mark.slow
-def test_the_module_ends_in_one_line_and_exit_code_2(tmp_path):
-    command = [sys.executable, "-m", "pipeline.commands.annotations", "join"]
-    arguments = ["--texts", tmp_path / "gone.csv", "--out", tmp_path / "out"]
-    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert re.search(r"^error: .*gone\.csv: no such file; check the path$", done.stderr, re.MULTILINE)
-    assert "Traceback" not in done.stderr
+def test_the_command_ends_in_one_line_and_exit_code_2(script, tmp_path):
+    code, printed, said = script(COMMANDS, "join", "--texts", tmp_path / "gone.csv", "--out", tmp_path / "out")
+    assert (code, printed) == (2, "")
+    assert re.fullmatch(r"error: .*gone\.csv: no such file; check the path", said.splitlines()[-1])
+    assert "Traceback" not in said
 
 
 def test_the_command_shows_a_table(corpus, made, tmp_path, capsys):

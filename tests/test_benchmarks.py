@@ -2,9 +2,11 @@ import csv
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from school import lessons_of
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from benchmarks import ablation, intervals, safecity, scoring, serving, thresholds
+from benchmarks import ablation, intervals, safecity, scoring, serving, thresholds, throughput
 from benchmarks.throughput import distinct_posts, forget, main, measure, of_length
 from models import Classifier, text
 from models.config import Label, LabelSet
@@ -22,12 +24,16 @@ from models.errors import InputError
 from models.fitting import folds_of
 from models.fitting import lessons_of as lessons_given
 from models.text import normalise
+from pipeline import terminal
 from pipeline.config_files import load_config
 
 pytest_plugins = ["taught"]
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(path.name for path in ROOT.glob("benchmarks/*.py") if "terminal.run(" in path.read_text("utf-8"))
+MODULES = sorted(
+    f"pipeline.commands.{path.stem}" for path in ROOT.glob("pipeline/commands/*.py") if "terminal.run(" in path.read_text("utf-8")
+)
 SIGNS = {
     "workplace_harassment": "my boss at the office",
     "street_harassment": "a stranger on the street",
@@ -60,13 +66,17 @@ def cells(printed: str) -> list[list[str]]:
 # One process starts all commands, because most of the time goes into importing what they share; each sees the path of a process of its own.
 START_ALL = """
 import runpy, sys
+root, *commands = sys.argv[1:]
 path = list(sys.path[1:])
-for command in sys.argv[1:]:
-    sys.argv, sys.path[:] = [command, "--help"], [command.rpartition("/")[0], *path]
+for command in commands:
+    sys.argv, sys.path[:] = [command, "--help"], [command.rpartition("/")[0] or root, *path]
     for name in [name for name in sys.modules if name.partition(".")[0] in ("benchmarks", "models", "pipeline")]:
         del sys.modules[name]
     try:
-        runpy.run_path(command, run_name="__main__")
+        if command.endswith(".py"):
+            runpy.run_path(command, run_name="__main__")
+        else:
+            runpy.run_module(command, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         assert end.code == 0, command
 """
@@ -74,24 +84,31 @@ for command in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_every_command_starts_from_any_folder(tmp_path):
-    commands = [str(ROOT / "benchmarks" / name) for name in COMMANDS]
-    done = subprocess.run([sys.executable, "-c", START_ALL, *commands], cwd=tmp_path, capture_output=True, text=True, check=False)
+    commands = [*(str(ROOT / "benchmarks" / name) for name in COMMANDS), *MODULES]
+    done = subprocess.run([sys.executable, "-c", START_ALL, ROOT, *commands], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.findall("Usage: (.+?) ", done.stdout) == COMMANDS
+    assert re.findall(r"Usage: (?:python -m )?(\S+) ", done.stdout) == [*COMMANDS, *MODULES]
 
 
-@pytest.mark.slow
-def test_reports_rates_ratios_and_bars_as_json(corpus):
-    command = [sys.executable, "benchmarks/throughput.py", "--corpus", str(corpus), "--posts", "200", "--rounds", "1", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    natural = [row for row in result["rows"] if row["posts"] == 200]
+def test_reports_rates_ratios_and_bars_as_json_or_in_a_table_without_any_post(corpus, capsys, monkeypatch):
+    main(posts=60, corpus=corpus, rounds=1, as_json=True)
+    printed, said = capsys.readouterr()
+    result = json.loads(printed)
+    natural = [row for row in result["rows"] if row["posts"] == 60]
     rates = {row["row"]: row["posts_per_second"] for row in natural if row["state"] == "cold" and row["model"] in {"", "default"}}
     assert {*"abcd"} <= rates.keys()
     assert result["ratios"] == pytest.approx({f"b/{other}": rates["b"] / rates[other] for other in rates if other != "b"})
     assert result["bars"] == {"b/a": 0.5, "b/c": 5.0}
-    assert ("e" in rates) != ("row (e) is left out: fastText is not installed" in done.stderr)
+    assert ("e" in rates) != ("row (e) is left out: fastText is not installed" in said)
+    monkeypatch.setattr(throughput, "measure", lambda *_: result)
+    monkeypatch.setattr(terminal, "output", lambda: Console(width=300))
+    main(posts=60, corpus=corpus, model=corpus)
+    printed = capsys.readouterr().out
+    assert {"posts/s", "read", "network", "calibrate"} <= {cell for row in cells(printed.replace("┃", "│")) for cell in row}
+    assert {"(b) text to probabilities, ours: fast", "(b) text to probabilities, ours: released", "b/c"} <= {
+        cell for row in cells(printed) for cell in row
+    }
+    assert not {"boss", "river", "stranger"} & set(printed.split())
 
 
 def test_stages_are_timed_cold_and_warm_at_each_length(corpus, model, tmp_path):
@@ -130,17 +147,6 @@ def test_a_cold_round_finds_nothing_that_was_remembered_of_posts():
     assert not text._chunks.joining
 
 
-def test_prints_a_table_without_any_post(corpus, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    main(posts=60, corpus=corpus, rounds=1)
-    printed = capsys.readouterr().out
-    assert {"posts/s", "read", "network", "calibrate"} <= {cell for row in cells(printed.replace("┃", "│")) for cell in row}
-    assert {"(b) text to probabilities, ours: fast", "(b) text to probabilities, ours: released", "b/c"} <= {
-        cell for row in cells(printed) for cell in row
-    }
-    assert not {"boss", "river", "stranger"} & set(printed.split())
-
-
 def test_a_corpus_that_is_missing_is_a_user_error(tmp_path):
     with pytest.raises(InputError, match=r"unlabeled\.jsonl: no such file"):
         main(corpus=tmp_path)
@@ -162,24 +168,29 @@ def test_too_few_texts_for_so_many_posts_is_a_user_error():
         distinct_posts(["one two", "three four"], 5, seed=0)
 
 
-def run_jobs(corpus, *options):
-    command = [sys.executable, "benchmarks/scoring.py", "--corpus", str(corpus), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 @pytest.mark.slow
-def test_jobs_are_measured_beside_the_tokenizer_and_the_alternative(corpus):
-    done = run_jobs(corpus, "--posts", "300", "--rounds", "1", "--sample", "50", "--spacy-pipeline", "no_such_pipeline", "--json")
-    assert "no_such_pipeline is not installed" in done.stderr
-    result = json.loads(done.stdout)
+def test_jobs_are_measured_beside_the_tokenizer_and_the_alternative(corpus, monkeypatch, capsys):
+    run_job, others = scoring.run_job, iter(range(1000, 2000, 100))
+
+    def run_some(posts: Path, model: Path, workers: int) -> dict[str, Any]:
+        """Run two of the jobs, because each starts processes."""
+        if (posts.suffix, workers) == (".parquet", 2) or posts.stem == "repeated":
+            return run_job(posts, model, workers)
+        return {"wall": float(next(others)), "worker": 900.0, "peak": {"parent": 100.0, "worker": 0.0}, "reused": 0}
+
+    monkeypatch.setattr(scoring, "run_job", run_some)
+    scoring.main(corpus, posts=300, rounds=1, sample=50, spacy_pipeline="no_such_pipeline", as_json=True)
+    printed, said = capsys.readouterr()
+    assert "no_such_pipeline is not installed" in said
+    result = json.loads(printed)
     jobs, ratios = result["jobs"], result["ratios"]
     assert list(jobs) == ["jsonl 1", "jsonl 2", "parquet 1", "parquet 2", "repeated 1"]
     assert all(job["wall"] > 0 and job["peak"]["parent"] > 0 for job in jobs.values())
-    assert (jobs["jsonl 1"]["reused"], jobs["repeated 1"]["reused"]) == (0, 300 - 93)
+    assert (jobs["parquet 2"]["reused"], jobs["repeated 1"]["reused"]) == (0, 300 - 93)
     assert ratios["jsonl 1 / tokenizer"] == pytest.approx(jobs["jsonl 1"]["wall"] / result["tokenizer"])
     assert ratios["parquet 2 / 1"] == pytest.approx(jobs["parquet 2"]["wall"] / jobs["parquet 1"]["wall"])
+    assert ratios["jsonl 2 / 1"] == pytest.approx(jobs["jsonl 2"]["wall"] / jobs["jsonl 1"]["wall"])
+    assert ratios["repeated / distinct"] == pytest.approx(jobs["repeated 1"]["wall"] / jobs["jsonl 1"]["wall"])
     assert ratios["jsonl 1 / lemmas"] == pytest.approx(jobs["jsonl 1"]["wall"] / result["lemmas"])
     assert "jsonl 1 / lemmas" not in result["bars"], "a bar for lemmas does not hold for their twin"
     assert set(result["bars"]) < set(ratios)
@@ -247,13 +258,13 @@ def test_safecity_all_zero_is_right_where_nothing_is_given():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:::mlflow")
-def test_ablation_measures_each_variant_beside_the_first(files, monkeypatch, capsys):
+def test_ablation_measures_each_variant_beside_the_first(files, empty_store, monkeypatch, capsys):
     lessons_of(files.material).save(files.lessons)
     monkeypatch.setattr(ablation, "RELEASED", files.folder / "taught.yaml")
     monkeypatch.setattr(ablation, "ROUNDS", 100)
     monkeypatch.setattr(ablation, "VARIANTS", [ablation.VARIANTS[0], ablation.VARIANTS[2]])
     monkeypatch.chdir(files.folder)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, files.folder)}")
     ablation.measure(files.options[3::2])
     printed = capsys.readouterr().out.rpartition("held-out folds")[2]
     first, second = cells(printed)

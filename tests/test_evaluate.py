@@ -730,14 +730,11 @@ def test_folder_with_something_else_is_left_alone(here, tracked, refused):
     assert [path.name for path in (here / "out").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.slow
-def test_errors_of_a_real_process(tracked, tmp_path):
-    command = [sys.executable, str(ROOT / "evaluate.py"), "--model", str(tracked.out), "--data", "none.jsonl"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: none.jsonl: no such file; check the path"
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_an_error_is_one_line_and_exit_code_2(script, here, tracked):
+    code, printed, said = script(main, "--model", tracked.out, "--data", "none.jsonl")
+    assert (code, printed, said.splitlines()[-1]) == (2, "", "error: none.jsonl: no such file; check the path")
+    assert "Traceback" not in said
+    assert list(here.iterdir()) == []
 
 
 def write_safecity(folder: Path) -> None:

@@ -152,18 +152,18 @@ def test_metrics_without_the_posts_that_were_seen_stand_beside(here, tracked):
     assert "model, not seen in training" in list(metrics_tables(results, "title")[1].columns[0].cells)
 
 
-def test_a_model_without_fingerprints_says_that_it_does_not_know(here, tracked):
+def test_a_model_without_fingerprints_says_that_it_does_not_know(here, tracked, empty_store):
     folder = shutil.copytree(tracked.out, here / "model", ignore=shutil.ignore_patterns(FINGERPRINTS))
-    uri = f"sqlite:///{here}/mlflow.db"
+    uri = f"sqlite:///{shutil.copy(empty_store, here)}"
     results = evaluated(tracked, here, *posts_of(tracked.data / "test.jsonl"), model=Classifier.load(folder), trained_on=folder, uri=uri)
     assert results.seen_in_training is None
     assert seen_note(results).startswith("unknown: no fingerprints of this model's training posts were found")
     assert "It is not known which of these posts" in (here / "out" / "report.html").read_text()
 
 
-def test_the_split_of_an_undivided_file_is_that_of_training(here, tracked):
+def test_the_split_of_an_undivided_file_is_that_of_training(here, tracked, empty_store):
     path = write(here / "all.jsonl", tracked.posts)
-    tracking = {"uri": f"sqlite:///{here}/mlflow.db", "experiment": "first"}
+    tracking = {"uri": f"sqlite:///{shutil.copy(empty_store, here)}", "experiment": "first"}
     config = load_config((), [*QUICK, *FAST, "data.split.test=0.4", "data.split.validation=0"], [str(path)], tracking=tracking)
     trained = train(config, here / "model")
     config = load_config((), QUICK, [str(path)], tracking=tracking)

@@ -272,6 +272,9 @@ def test_all_are_measured_and_shown_and_nothing_shows_a_post(run, posts, tmp_pat
     assert frequent["off_domain"] == {"posts": 40, "harassment": 0, "solidarity": 0}
     assert tfidf["off_domain"]["harassment"] > tfidf["off_domain"]["solidarity"] > 0
     assert found["memory"]["bytes"] == 5
+    for each in found.values():
+        assert each["date"] == date.today().isoformat()
+        assert re.fullmatch(r".+, \d+ cores", each["machine"])
     lines = (tmp_path / "peers.md").read_text().splitlines()
     assert len(lines) == 6
     assert lines[2].startswith(("| scikit-learn", "| ours, fast.yaml"))
@@ -283,25 +286,25 @@ def test_all_are_measured_and_shown_and_nothing_shows_a_post(run, posts, tmp_pat
     assert not {"river", "stranger", "boss"} & set(everything.split())
 
 
-def test_a_run_that_was_stopped_goes_on_and_a_named_peer_is_measured_again(run, monkeypatch):
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Peers that are neither trained nor measured; the list of those that would be trained."""
     trained = []
     monkeypatch.setattr(peers, "train_peer", lambda kind, posts, progress: trained.append(kind.title))
-    monkeypatch.setattr(peers, "measure", lambda trained, posts, progress: ROW)
+    monkeypatch.setattr(peers, "measure", lambda trained, posts, progress: ROW | {"machine": peers.machine()})
+    return trained
+
+
+def test_a_run_that_was_stopped_goes_on_and_a_named_peer_is_measured_again(run, unmeasured, monkeypatch):
     monkeypatch.setattr(peers, "PEERS", {"most_frequent": MostFrequent, "keywords": KeywordRules})
     monkeypatch.setattr(peers, "OURS", {})
     assert list(run("keywords")) == ["keywords"]
     assert list(run()) == ["keywords", "most_frequent"]
     assert list(run("keywords")) == ["keywords", "most_frequent"]
-    assert trained == ["keyword rules", "most frequent", "keyword rules"]
+    assert unmeasured == ["keyword rules", "most frequent", "keyword rules"]
 
 
-def test_each_result_says_when_and_where_it_was_measured(run, monkeypatch):
-    found = run("most_frequent")["most_frequent"]
-    assert found["date"] == date.today().isoformat()
-    assert re.fullmatch(r".+, \d+ cores", found["machine"])
-
-
-def test_results_of_another_machine_are_told_and_kept(run, posts, tmp_path, capsys, monkeypatch):
+def test_results_of_another_machine_are_told_and_kept(run, unmeasured, posts, tmp_path, capsys, monkeypatch):
     (kept := tmp_path / "peers.json").write_text(
         json.dumps({"data": posts.digest, "peers": {"old": ROW, "other": ROW | {"machine": "Z80"}}})
     )
@@ -316,7 +319,7 @@ def test_results_of_another_machine_are_told_and_kept(run, posts, tmp_path, caps
     assert "warning" not in capsys.readouterr().err, "nothing is added"
 
 
-def test_results_go_into_a_new_folder_if_it_can_be_made(run, tmp_path, refused):
+def test_results_go_into_a_new_folder_if_it_can_be_made(run, unmeasured, tmp_path, refused):
     run("most_frequent", out=tmp_path / "new" / "runs" / "peers.json")
     assert (tmp_path / "new" / "runs" / "peers.md").exists()
     (tmp_path / "file").write_text("")
@@ -324,7 +327,7 @@ def test_results_go_into_a_new_folder_if_it_can_be_made(run, tmp_path, refused):
         run("most_frequent", out=tmp_path / "file" / "peers.json")
 
 
-def test_a_library_that_is_missing_is_one_line_and_the_others_go_on(run, monkeypatch, capsys):
+def test_a_library_that_is_missing_is_one_line_and_the_others_go_on(run, unmeasured, monkeypatch, capsys):
     monkeypatch.setattr(PEERS["fasttext"], "packages", ("no_such_module",))
     assert list(run("fasttext", "most_frequent")) == ["most_frequent"]
     assert (

@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import logging
 import os
 import pty
 import random
@@ -12,14 +11,15 @@ import resource
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Done, Script
 
 from models import Classifier
 from models.storage import RELEASED, read_description
@@ -32,34 +32,22 @@ ROOT = Path(__file__).parent.parent
 POSTS = [{"id": 1, "text": "zaxa bade"}, {"id": 2, "text": None}, {"id": 3, "text": "wiku lumane"}, {"id": 4, "text": ""}]
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def run(*arguments: object, cwd: Path, **options) -> Done:
-    """Run score.py in a process of its own."""
-    # Coverage could not write its data to a disk that is full.
-    uncovered = {} if "preexec_fn" not in options else {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **uncovered}
-    command = [sys.executable, ROOT / "score.py", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
-    return Done(done.returncode, done.stdout, done.stderr)
+def peak(*arguments: object, cwd: Path) -> tuple[Done, int]:
+    """Run score.py in a process of its own, and return the result and its peak memory in bytes."""
+    code = "import os, sys\n_, end = os.wait4(os.spawnv(os.P_NOWAIT, sys.executable, sys.argv[1:]), 0)[:2]\nimport resource\n"
+    code += "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)\nsys.exit(os.waitstatus_to_exitcode(end))"
+    command = [sys.executable, "-c", code, sys.executable, ROOT / "score.py", *arguments]
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
+    printed, _, size = done.stdout.rpartition("PEAK")
+    return Done(done.returncode, printed, done.stderr), int(size)
 
 
 @pytest.fixture
-def cli(folder, monkeypatch, capsys) -> Callable[..., Done]:
+def cli(folder, script) -> Script:
     """``cli("in.jsonl", "--json")`` runs score.py in this process with the saved model, or with the released one if `model` is None."""
-    monkeypatch.setattr(logging.getLogger(), "level", logging.WARNING)  # terminal.run changes it
 
     def call(*arguments: object, model: Path | None = folder / "runs" / "model") -> Done:
-        given = [*(["--model", model] if model else []), "--workers", 1, *arguments]
-        monkeypatch.setattr(sys, "argv", ["score.py", *map(str, given)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            terminal.run(main)
-        return Done(caught.value.code or 0, *capsys.readouterr())
+        return script(main, *(["--model", model] if model else []), "--workers", 1, *arguments)
 
     return call
 
@@ -89,8 +77,14 @@ def folder(model, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scored(folder) -> Done:
-    return run("posts.jsonl", "--model", "runs/model", cwd=folder)
+def usual(folder) -> tuple[Done, int]:
+    """A run of score.py in a process of its own, and its peak memory."""
+    return peak("posts.jsonl", "--model", "runs/model", cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def scored(usual) -> Done:
+    return usual[0]
 
 
 def test_scores_prints_a_summary_and_is_quiet_in_a_log(scored, folder, model):
@@ -118,7 +112,7 @@ USES = r"model    released with version [\d.]+ \({}\), trained on English tweets
 @pytest.mark.slow
 def test_without_a_model_named_it_is_the_released_one_and_that_is_said_once(tmp_path):
     inputs = [write(tmp_path / f"{name}.jsonl", [post | {"id": f"{name}{post['id']}"} for post in POSTS]) for name in "ab"]
-    done = run(*inputs, "--workers", 2, cwd=tmp_path)  # far from the code
+    done, _ = peak(*inputs, "--workers", 2, cwd=tmp_path)  # far from the code
     digest, description = read_description(RELEASED)
     assert done.code == 0
     assert re.fullmatch(USES.format(digest[:12], RELEASED), done.err)
@@ -223,7 +217,8 @@ def test_operating_point_that_the_model_lacks_is_exit_code_2(folder, cli, tmp_pa
     assert cli(folder / "posts.jsonl", "--out", tmp_path / "out", "--operating-point", "balanced", model=old).code == 0
 
 
-def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_path):
+def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(terminal, "LOG_EVERY", 600)  # however slow this machine is now
     inputs = [write(tmp_path / f"{name}.jsonl", POSTS) for name in "ab"]
     options = ["--explain", "--threshold", "alpha=0", "--threshold", "beta=1", "--format", "jsonl", "--workers", 2]
     done = cli(*inputs, *options, "--out", tmp_path / "out", "--json")
@@ -237,11 +232,15 @@ def test_workers_explain_and_decide_by_the_thresholds_given(folder, cli, tmp_pat
         assert {reason["label"] for reason in first["explanation"] + second["explanation"]} == {"alpha"}
 
 
-@pytest.mark.slow
-def test_standard_input_is_jsonl(scored, folder):
-    done = run("-", "--model", "runs/model", "--out", "piped", cwd=folder, input=(folder / "posts.jsonl").read_text())
+def test_standard_input_is_jsonl(folder, cli, tmp_path, monkeypatch):
+    piped, into = os.pipe()
+    with os.fdopen(into, "wb") as pipe:
+        pipe.write((folder / "posts.jsonl").read_bytes())
+    with os.fdopen(piped) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        done = cli("-", "--out", tmp_path / "piped")
     assert (done.code, done.err) == (0, "")
-    assert ids(folder / "piped") == ["1", "3"]
+    assert ids(tmp_path / "piped") == ["1", "3"]
 
 
 def test_json_is_the_manifest_alone(folder, cli, tmp_path):
@@ -322,37 +321,40 @@ def test_time_left_counts_only_what_this_run_did(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == expected
 
 
-STEP = "from pipeline import terminal\nwith terminal.steps() as step: step('reading the data')"
-PROGRESS = """
-from pipeline import terminal
-from pipeline.scoring import Progress
-with terminal.job_progress(as_json=False) as tell: tell(Progress(4096, 30, 40))
-"""
+def show_progress() -> None:
+    with terminal.job_progress(as_json=False) as tell:
+        tell(Progress(4096, 30, 40))
 
 
-def test_a_log_gets_plain_lines_for_steps_and_none_for_a_short_job():
-    for code, expected in ((PROGRESS, ""), (STEP, "reading the data\n")):
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert (done.stdout, done.stderr) == ("", expected)
+def show_step() -> None:
+    with terminal.steps() as step:
+        step("reading the data")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("code", "shown"), [(PROGRESS, ["scoring", "75.0%, 4,096 posts"]), (STEP, ["reading the data …"])])
-def test_a_terminal_shows_progress(code, shown):
-    master, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=terminal, check=True)
-    os.close(terminal)
-    seen = os.read(master, 100_000).decode()
-    os.close(master)
+@pytest.mark.parametrize(("show", "expected"), [(show_progress, ""), (show_step, "reading the data\n")])
+def test_a_log_gets_plain_lines_for_steps_and_none_for_a_short_job(capsys, show, expected):
+    show()
+    assert capsys.readouterr() == ("", expected)
+
+
+@pytest.mark.parametrize(("show", "shown"), [(show_progress, ["scoring", "75.0%, 4,096 posts"]), (show_step, ["reading the data …"])])
+def test_a_terminal_shows_progress(monkeypatch, show, shown):
+    screen, inner = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with os.fdopen(inner, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        show()
+    seen = os.read(screen, 100_000).decode()
+    os.close(screen)
     assert all(part in seen for part in shown)
 
 
 # Exit codes
 
 
-def test_help_names_each_option(tmp_path):
-    done = run("--help", cwd=tmp_path)
+def test_help_names_each_option(cli):
+    done = cli("--help", model=None)
     assert done.code == 0
     for option in (
         *("INPUT...", "--model MODEL", "--out", "--id-column", "--text-column", "--keep COLUMN", "--format", "--abstain LOW:HIGH"),
@@ -365,8 +367,8 @@ def test_help_names_each_option(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
-def test_wrong_usage_is_exit_code_2_without_traceback(tmp_path, arguments):
-    done = run(*arguments, cwd=tmp_path)
+def test_wrong_usage_is_exit_code_2_without_traceback(cli, arguments):
+    done = cli(*arguments, model=None)
     assert done.code == 2
     assert "Traceback" not in done.err
     assert "--help" in done.err
@@ -569,44 +571,40 @@ def test_damaged_input_is_exit_code_4_and_costs_no_other_file(earlier, cli, tmp_
     assert (earlier / "rejects.jsonl").read_bytes() == (tmp_path / "fresh" / "rejects.jsonl").read_bytes()
 
 
-@pytest.mark.slow
+@contextmanager
+def little_room() -> Iterator[None]:
+    """Let no file grow beyond 600 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize("form", ["parquet", "csv"])
-def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, folder, tmp_path, form):
+def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, tmp_path, form):
     before = contents(earlier)
-
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
-
     posts = write(tmp_path / "good.jsonl", [{"id": f"new {number}", "text": f"x {number}"} for number in range(500)])
-    arguments = [posts, "--model", folder / "runs" / "model", "--out", earlier, "--format", form]
-    done = run(*arguments, "--workers", 1, cwd=tmp_path, preexec_fn=little_room)
+    with little_room():
+        done = cli(posts, "--out", earlier, "--format", form)
     assert_one_line(done, 4, earlier, "cannot be written (File too large)", "run again")
     assert contents(earlier) == before
-    assert cli(*arguments).code == 0
+    assert cli(posts, "--out", earlier, "--format", form).code == 0
 
 
 # ---- huge records ----
 
 
-def peak(*arguments: object, cwd: Path) -> tuple[Done, int]:
-    """Run score.py, and return the result and its peak memory in bytes."""
-    code = "import os, sys\nos.wait4(os.spawnv(os.P_NOWAIT, sys.executable, sys.argv[1:]), 0)\nimport resource\n"
-    code += "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
-    command = [sys.executable, "-c", code, sys.executable, ROOT / "score.py", *arguments]
-    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
-    printed, _, size = done.stdout.rpartition("PEAK")
-    return Done(done.returncode, printed, done.stderr), int(size)
-
-
 @pytest.mark.slow
-def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, scored):
+def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, usual):
     squeeze = zlib.compressobj(1, wbits=31)
     zeros = bytes(5 * 2**20)
     line = b'{"id": %d, "text": "wiku"}\n'
-    bomb = [squeeze.compress(piece) for piece in [line % 1, *[zeros] * 100, b"\n", line % 2]]
+    bomb = [squeeze.compress(piece) for piece in [line % 1, *[zeros] * 40, b"\n", line % 2]]
     (tmp_path / "bomb.jsonl.gz").write_bytes(b"".join(bomb) + squeeze.flush())
     assert (tmp_path / "bomb.jsonl.gz").stat().st_size < 4 * 2**20
-    (tmp_path / "long.jsonl").write_bytes(line % 3 + b'{"id": 9, "text": "' + b"x" * 50 * 2**20 + b'"}\n' + line % 4)
+    (tmp_path / "long.jsonl").write_bytes(line % 3 + b'{"id": 9, "text": "' + b"x" * 20 * 2**20 + b'"}\n' + line % 4)
     model = ["--model", folder / "runs" / "model", "--workers", 1]
     done, size = peak(tmp_path / "bomb.jsonl.gz", tmp_path / "long.jsonl", *model, "--out", "out", cwd=tmp_path)
     assert done.err.count("100.0% of it was rejected") == 2
@@ -614,50 +612,48 @@ def test_a_line_of_any_length_is_one_reject_in_bounded_memory(folder, tmp_path, 
     found = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
     reason = "record is longer than 16 MiB"
     assert found == [{"file": str(tmp_path / name), "row": 2, "reason": reason} for name in ("bomb.jsonl.gz", "long.jsonl")]
-    _, usual = peak(folder / "posts.jsonl", *model, "--out", "usual", cwd=tmp_path)
-    assert size < usual + 150 * 2**20
+    assert size < usual[1] + 150 * 2**20, "200 MiB are not held"
 
 
 # ---- what starting costs ----
 
 LOADED = """
-import runpy, sys
-sys.argv = sys.argv[1:]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
+import json, runpy, sys
+sys.path.insert(0, sys.argv[1])
+for sys.argv in json.loads(sys.argv[2]):
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        assert end.code in (None, 0), sys.argv
+print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}))
 """
 ONLY_TO_TRAIN = {"mlflow", "datasets", "pandas", "matplotlib", "sklearn", "torch", "pyspark"}
 
 
-def loaded(*arguments: object, cwd: Path) -> set[str]:
-    """Return the packages that a run of score.py imports."""
-    command = [sys.executable, "-c", LOADED, ROOT / "score.py", *arguments]
-    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=True)
+def loaded(*runs: list[object], cwd: Path) -> set[str]:
+    """Return the packages that runs of score.py, one after the other in one process, import."""
+    commands = [list(map(str, [ROOT / "score.py", *arguments])) for arguments in runs]
+    command = [sys.executable, "-c", LOADED, ROOT, json.dumps(commands)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ending", "options"), [(".jsonl", []), (".parquet", ["--abstain", "0:1"]), (".csv.gz", ["--format", "csv", "--explain"])]
-)
-def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_path, ending, options):
-    source = tmp_path / f"in{ending}"
-    if ending == ".parquet":
-        pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), source)
-    else:
-        source.write_bytes(gzip.compress(b"id,text\n1,x\n") if ending == ".csv.gz" else b'{"id": "1", "text": "x"}\n')
-    model = [] if ending == ".jsonl" else ["--model", folder / "runs" / "model"]  # none: the released one
-    packages = loaded(source, *model, *options, cwd=tmp_path)
+def test_scoring_a_post_imports_nothing_that_only_training_needs(folder, tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(b'{"id": "1", "text": "x"}\n')
+    pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), tmp_path / "in.parquet")
+    (tmp_path / "in.csv.gz").write_bytes(gzip.compress(b"id,text\n1,x\n"))
+    options = {"in.jsonl": [], "in.parquet": ["--abstain", "0:1"], "in.csv.gz": ["--format", "csv", "--explain"]}
+    model = ["--model", folder / "runs" / "model"]
+    runs = [[name, *given, "--out", f"of-{name}", *(model if given else [])] for name, given in options.items()]  # first the released one
+    packages = loaded(*runs, cwd=tmp_path)
     assert {"spacy", "pyarrow", "numpy"} <= packages
     assert not packages & ONLY_TO_TRAIN
-    assert len(list((tmp_path / "scores").glob("part-*"))) == 1
+    assert [len(list((tmp_path / f"of-{name}").glob("part-*"))) for name in options] == [1, 1, 1]
 
 
 def test_help_imports_next_to_nothing(tmp_path):
-    packages = loaded("--help", cwd=tmp_path)
+    packages = loaded(["--help"], cwd=tmp_path)
     assert "typer" in packages
     assert not packages & {"spacy", "scipy", "safetensors", "pydantic", *ONLY_TO_TRAIN}  # so it imports only light modules of `models`
 
@@ -670,8 +666,8 @@ def test_starting_over_is_not_for_spark(cli, tmp_path):
 # ---- one sentence ----
 
 
-def test_one_sentence_is_answered_on_the_terminal():
-    done = run("--text", "He grabbed me on the bus.", cwd=ROOT)
+def test_one_sentence_is_answered_on_the_terminal(cli):
+    done = cli("--text", "He grabbed me on the bus.", model=None)
     assert done.code == 0
     assert done.err == ""
     rows = {line.split()[0]: line for line in done.out.splitlines()}
@@ -680,8 +676,8 @@ def test_one_sentence_is_answered_on_the_terminal():
     assert rows["solidarity_support"].split()[2:] == ["no"]
 
 
-def test_one_sentence_is_answered_as_json():
-    answer = json.loads(run("--text", "I believe you. Thank you for speaking up.", "--json", "--threshold", "assault=0", cwd=ROOT).out)
+def test_one_sentence_is_answered_as_json(cli):
+    answer = json.loads(cli("--text", "I believe you. Thank you for speaking up.", "--json", "--threshold", "assault=0", model=None).out)
     assert answer["labels"] == ["assault", "solidarity_support"]
     assert answer["words"].keys() == set(answer["labels"])
     assert answer["probabilities"]["solidarity_support"] > 0.5
@@ -697,9 +693,8 @@ def test_one_sentence_is_answered_as_json():
         (["--text", "x", "--threshold", "other=0.5"], ["'other'"]),
     ],
 )
-def test_one_sentence_takes_no_options_for_files(arguments, parts):
-    done = run(*arguments, cwd=ROOT)
-    assert_one_line(done, 2, *parts)
+def test_one_sentence_takes_no_options_for_files(cli, arguments, parts):
+    assert_one_line(cli(*arguments, model=None), 2, *parts)
 
 
 def test_a_share_of_rejects_that_is_just_allowed_is_allowed(cli, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -232,10 +233,10 @@ def test_unusable_text_fails_alone(served, bad):
 
 
 @pytest.fixture
-def logged(model, tmp_path):
+def logged(model, tmp_path, empty_store):
     """A model with all operating points, logged as training logs it and loaded by MLflow."""
     digest = model.save(tmp_path / "model")
-    tracking.connect(Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="points"))
+    tracking.connect(Tracking(uri=f"sqlite:///{shutil.copy(empty_store, tmp_path)}", experiment="points"))
     return mlflow.pyfunc.load_model(f"models:/{tracking.log_model(tmp_path / 'model', model.labels, digest)}")
 
 

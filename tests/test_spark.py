@@ -475,14 +475,14 @@ def test_csv_with_a_quote_left_open_fails_the_job(spark, folder, refused, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:::mlflow", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_null_in_mlflows_own_udf_is_a_null_row_and_not_the_end_of_the_job(spark, model, folder, tmp_path, monkeypatch):
+def test_null_in_mlflows_own_udf_is_a_null_row_and_not_the_end_of_the_job(spark, model, folder, tmp_path, monkeypatch, empty_store):
     import mlflow
 
     from pipeline import tracking
     from pipeline.config import Tracking
 
     monkeypatch.chdir(tmp_path)
-    tracking.connect(Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    tracking.connect(Tracking(uri=f"sqlite:///{shutil.copy(empty_store, tmp_path)}"))
     with tracking.run("udf", folder):
         uri = f"models:/{tracking.log_model(folder, model.labels, 'digest')}"
     frame = spark.createDataFrame([("zaxa ba lu",), (None,), ("wiku",)], "text string").coalesce(1)

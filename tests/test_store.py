@@ -1,6 +1,7 @@
 """The MLflow store: it is created once even if many runs start together, and MLflow's environment variables are followed."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -50,17 +51,24 @@ def start_together(folder: Path, commands: list[list[str]]) -> list[subprocess.C
 
 
 @pytest.mark.slow
-def test_trainings_that_start_together_on_a_fresh_store_all_track(tracked, here):
+def test_trainings_that_start_together_on_a_fresh_store_all_track_and_are_quiet_and_whole(tracked, here):
     trainings = 2  # more processes would take longer and show nothing new
     settings = ["calibration.folds=2", "features.char_ngrams=null", "model.type=logistic"]
     options = ["--data", str(tracked.data), *(part for setting in settings for part in ("--set", setting)), "--register", "together"]
     commands = [[sys.executable, str(ROOT / "train.py"), *options, "--out", f"model-{k}", "--seed", str(k)] for k in range(trainings)]
-    for done in start_together(here, commands):
+    for number, done in enumerate(start_together(here, commands)):
         assert done.returncode == 0, done.stderr
+        steps = done.stderr.splitlines()
+        assert steps[:2] == ["starting", "reading the data"]
+        assert steps[-1] == "tracking"
+        assert len(steps) <= 12, "steps and nothing else"
+        assert re.search(r"registered as together version [12]\b", done.stdout)
+        assert f"disclosure evaluate --model model-{number} --data {tracked.data}\n" in done.stdout
+        assert "Traceback" not in done.stdout
+    assert {path.name for path in here.iterdir()} - {"go"} == {"mlflow.db", "mlruns", "model-0", "model-1"}, "no lock, no half-made store"
     tracking.connect(Tracking(uri=f"sqlite:///{here}/mlflow.db"))
     runs = mlflow.search_runs(experiment_names=["disclosure"], output_format="list")
     assert [run.info.status for run in runs] == ["FINISHED"] * trainings
-    assert not list(here.glob("mlflow.db?*")), "no lock and no half-made store stay behind"
     versions = mlflow.MlflowClient().search_model_versions("name = 'together'")
     assert sorted(int(version.version) for version in versions) == list(range(1, trainings + 1))
 

@@ -1,5 +1,6 @@
 """DataFrames and data sets can be used instead of files for training, evaluating and scoring."""
 
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_tables_that_cannot_be_used(posts, parts, refused):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, empty_store):
     """Models trained from a file and from a table of the same posts, and their evaluations on tables."""
     folder = tmp_path_factory.mktemp("tables")
     rows = pd.concat([pd.read_json(path, lines=True, dtype=False) for path in sorted(Path(STARTER.sources[0]).glob("*.jsonl"))])
@@ -99,7 +100,7 @@ def trained(tmp_path_factory):
         "features.char_ngrams=null",
         "evaluation.behaviour=null",
         "evaluation.swaps=null",
-        f"tracking.uri=sqlite:///{folder}/mlflow.db",
+        f"tracking.uri=sqlite:///{shutil.copy(empty_store, folder)}",
     ]
     of_table = load_config([], quick, [])
     of_file = load_config([], quick, [str(folder / "posts.jsonl")])

@@ -1,9 +1,7 @@
 """Lessons are made here with a fake encoder, because the real one takes hours and needs torch."""
 
 import random
-import subprocess
 import sys
-from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -12,7 +10,6 @@ from safetensors.numpy import load_file, save_file
 from school import TARGETS, Files, rows_of, write_posts
 from typer.testing import CliRunner
 
-from models.config import ROOT
 from models.lessons import Lessons
 from pipeline.commands.teach import main
 from pipeline.teaching import teacher
@@ -233,24 +230,13 @@ def test_too_few_words_of_many_authors_are_refused(files, refused):
         call(files)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")
-def test_without_torch_the_command_is_one_line_and_says_what_to_install(files):
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.commands.teach",
-        *files.options,
-        "--encoder",
-        "none",
-        "--out",
-        str(files.lessons),
-        "--work",
-        "work",
-    ]
-    done = subprocess.run(command, cwd=files.folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def test_without_torch_the_command_is_one_line_and_says_what_to_install(script, files, monkeypatch):
+    monkeypatch.delitem(sys.modules, "pipeline.teaching.encoder")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    paths = ["--out", files.lessons, "--work", files.folder / "work"]
+    code, printed, said = script(main, *files.options, "--encoder", "none", *paths)
+    assert (code, printed) == (2, "")
+    (line,) = said.splitlines()
     assert line.startswith("error: a teacher needs torch and transformers, which are not installed")
     assert "pip install -e '.[encoder]'" in line
     assert not files.lessons.exists()

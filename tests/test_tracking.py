@@ -512,9 +512,9 @@ def test_the_released_model_is_registered_by_its_name(tracked, own_store, tmp_pa
     assert capsys.readouterr().out == "model    the released model is version 1 of given, the champion\n"
 
 
-def test_model_that_the_store_does_not_hold_is_logged_when_it_is_registered(tracked, refused, tmp_path, monkeypatch):
+def test_model_that_the_store_does_not_hold_is_logged_when_it_is_registered(tracked, empty_store, refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path}/other.db"
+    uri = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'other.db')}"
     assert register_folder(tracked.out, "later", Tracking(uri=uri)).champion
     found = tracking.fetch_model("models:/later@champion", Tracking(uri=uri))
     assert (found / "model.json").read_bytes() == (tracked.out / "model.json").read_bytes()

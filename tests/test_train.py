@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import random
 import re
 import subprocess
@@ -43,11 +42,6 @@ def call(*arguments) -> str:
     if result.exception:
         raise result.exception
     return " ".join(result.stdout.split())
-
-
-def process(folder: Path, *arguments, **environment) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False)
 
 
 def lines(*posts) -> bytes:
@@ -102,21 +96,6 @@ def test_several_sources_are_one_corpus(tracked):
     assert config.data.sources == [f"train={tracked.data}/train.jsonl", f"validation={tracked.data}/test.jsonl"]
     printed = call("--dry-run", "--data", config.data.sources[0], "--data", config.data.sources[1])
     assert "│ posts │ 300 │ 80 │" in printed
-
-
-@pytest.mark.slow
-def test_a_command_line_run_is_quiet_and_whole(tracked, tmp_path):
-    uri = tracked.store_copy(tmp_path)
-    done = process(tmp_path, "--data", tracked.data, "--register", "quiet", "--out", "model", *QUICK, MLFLOW_TRACKING_URI=uri)
-    assert done.returncode == 0, done.stderr
-    steps = done.stderr.splitlines()
-    assert steps[:2] == ["starting", "reading the data"]
-    assert steps[-1] == "tracking"
-    assert len(steps) <= 12, "steps and nothing else"
-    assert "registered as quiet version 1" in done.stdout
-    assert f"disclosure evaluate --model model --data {tracked.data}\n" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "mlruns") == ["mlflow.db", "model"]
 
 
 @pytest.mark.slow
@@ -348,15 +327,18 @@ def test_options_that_contradict_each_other(here, options, refused):
         call("--data", "none.jsonl", *options.split())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--data", "none.jsonl"], ["--no-such-option"]])
-def test_errors_of_a_real_process(tmp_path, arguments):
-    done = process(tmp_path, *arguments)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-    if "none.jsonl" in arguments:
-        assert done.stderr.splitlines()[-1] == "error: none.jsonl: no such file; check the path"
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "none.jsonl"], "error: none.jsonl: no such file; check the path"),
+        (["--no-such-option"], "Error: No such option: --no-such-option"),
+    ],
+)
+def test_an_error_is_exit_code_2_without_traceback(script, here, arguments, said):
+    code, printed, told = script(main, *arguments)
+    assert (code, printed, told.splitlines()[-1]) == (2, "", said)
+    assert "Traceback" not in told
+    assert list(here.iterdir()) == []
 
 
 def test_what_evaluates_is_told_with_the_options_of_the_data():

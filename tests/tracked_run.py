@@ -54,7 +54,7 @@ def _write_few(path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def tracked(tmp_path_factory) -> Tracked:
+def tracked(tmp_path_factory, empty_store) -> Tracked:
     folder = tmp_path_factory.mktemp("tracked")
     data = folder / "data"
     data.mkdir()
@@ -63,7 +63,7 @@ def tracked(tmp_path_factory) -> Tracked:
             (data / f"{split}.jsonl").write_text("".join(itertools.islice(lines, posts)))
     cases = folder / "cases.csv"
     _write_few(cases)
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = f"sqlite:///{shutil.copy(empty_store, folder)}"
     config = load_config((), ["calibration.folds=3"], [str(data)], tracking=Tracking(uri=uri, experiment="first").model_dump())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # MLflow puts artifacts there
