@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.config import Label, LabelSet
+from benchmarks import label_next as learning
+from models.config import ROOT, Label, LabelSet
 from pipeline import terminal
 from pipeline.commands import disclosure
 from pipeline.config import Columns, Data
+from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.corpora.wording import wording
 from pipeline.records.cells import from_cell, to_cell
@@ -445,3 +447,23 @@ class TestCommands:
         assert "--author-column" in done.stderr
         assert "of 500 posts could be chosen" in done.stderr
         assert json.loads(done.stdout)["posts"] < 155
+
+
+class TestBenchmark:
+    def test_near_duplicates_are_counted_over_all_pairs(self):
+        one = WORDS[:9]
+        assert learning.near_duplicates_in([one, [*one, "again"], WORDS[20:29], ["me", "too"], ["me", "too"], one]) == 3
+
+    def test_labels_needed(self):
+        labels, scores = np.array([100.0, 200, 300]), np.array([0.2, 0.6, 0.5])
+        found = [learning.labels_needed(labels, scores, wanted) for wanted in (0.1, 0.4, 0.6, 0.9)]
+        assert found == pytest.approx([100, 150, 200, 300])
+
+    def test_each_strategy_chooses_from_the_pool(self, stream):
+        words, pool = [wording(post["text"]) for post in stream], np.arange(40, len(stream))
+        config = load_config(settings=[f"labels={ROOT / 'configs/labels/safecity.yaml'}"])
+        p = np.random.default_rng(0).random((len(pool), 3)).astype(np.float32)
+        posts = learning.Posts(None, None, None, np.arange(len(stream)), words, group_repeats(words), config)
+        chosen = {name: choose(posts, pool, p, np.arange(40), 15, 0) for name, choose in learning.STRATEGIES.items()}
+        assert all(len(set(found.tolist())) == 15 and set(found) <= set(pool) for found in chosen.values())
+        assert learning.near_duplicates_in([words[post] for post in chosen["label-next"].tolist()]) == 0

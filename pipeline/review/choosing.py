@@ -137,12 +137,13 @@ def _spread(candidates: Int64s, values: NDArray[np.float64], wordings: Sequence[
     """Choose posts of high value and of many kinds: the best of each cluster of candidates (Zhdanov 2019)."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     if len(candidates) <= count:
         return candidates
-    points, weights = _topics([wordings[post] for post in candidates.tolist()], seed), np.maximum(values[candidates], 1e-9)
-    with warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings():  # one thread sums in the same order on any number of cores
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer kinds of posts than clusters
+        points, weights = _topics([wordings[post] for post in candidates.tolist()], seed), np.maximum(values[candidates], 1e-9)
         clusters = KMeans(count, n_init=1, random_state=seed).fit_predict(points, sample_weight=weights)
     best = np.unique(clusters, return_index=True)[1]  # candidates are sorted, so the first of a cluster is the best of it
     rest = np.setdiff1d(np.arange(len(candidates)), best)[: count - len(best)]
