@@ -80,7 +80,8 @@ def by_label_next(posts: Posts, pool: Int64s, probabilities: Probabilities, labe
     """Choose as `disclosure label-next` does."""
     groups = np.where(np.isin(posts.groups[pool], posts.groups[labelled]), LABELLED, posts.groups[pool])
     words = [posts.wordings[post] for post in pool.tolist()]
-    chosen = choose(probabilities, posts.config.labels.names, words, groups, posts.authors[pool], size, Shares(), seed)
+    order = np.random.default_rng(seed).permutation(len(pool))
+    chosen = choose(probabilities, posts.config.labels.names, words, groups, posts.authors[pool], order, size, Shares(), seed)
     return pool[[post for post, _ in chosen]]
 
 

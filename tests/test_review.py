@@ -17,6 +17,7 @@ from pipeline.config_files import load_config
 from pipeline.corpora import load_corpus
 from pipeline.corpora.wording import wording
 from pipeline.records.cells import from_cell, to_cell
+from pipeline.review import pool
 from pipeline.review.agreement import disagreements, labelled_posts, measure_agreement, read_settled, write_disagreements
 from pipeline.review.anchoring import measure_anchoring
 from pipeline.review.answers import Answer, Answers, read_answers
@@ -64,7 +65,8 @@ class TestChoosing:
         wordings = [wording(post["text"]) for post in stream]
         groups = group_repeats(wordings, wordings[:20])
         authors = np.unique([post["author"] for post in stream], return_inverse=True)[1]
-        chosen = choose(probabilities_of(len(stream), seed), NAMES, wordings, groups, authors, 30, shares, seed)
+        order = np.random.default_rng(seed).permutation(len(stream))
+        chosen = choose(probabilities_of(len(stream), seed), NAMES, wordings, groups, authors, order, 30, shares, seed)
         posts = [post for post, _ in chosen]
         assert len(posts) == 30
         assert len(set(authors[posts])) == 30
@@ -75,13 +77,13 @@ class TestChoosing:
     def test_strata_have_their_shares(self, stream):
         n = len(stream)
         p = np.stack([probabilities_of(n)[:, 0], probabilities_of(n)[:, 0] / 9], axis=1)
-        chosen = choose(p, NAMES, [[str(k)] for k in range(n)], np.arange(n), np.arange(n), 20, Shares(0.2, 0.5), 0)
+        chosen = choose(p, NAMES, [[str(k)] for k in range(n)], np.arange(n), np.arange(n), np.arange(n), 20, Shares(0.2, 0.5), 0)
         counts = {name: sum(stratum == name for _, stratum in chosen) for name in dict.fromkeys(stratum for _, stratum in chosen)}
         assert counts == {"random": 4, "rare: alpha": 1, "rare: beta": 9, "uncertain": 6}
 
     def test_random_posts_do_not_depend_on_the_model(self):
         words, each = [[str(k)] for k in range(90)], np.arange(90)
-        found = [choose(probabilities_of(90, seed), NAMES, words, each, each, 20, Shares(0.5, 0.2), 3) for seed in (0, 1)]
+        found = [choose(probabilities_of(90, seed), NAMES, words, each, each, each, 20, Shares(0.5, 0.2), 3) for seed in (0, 1)]
         drawn = [[post for post, stratum in chosen if stratum == RANDOM] for chosen in found]
         assert drawn[0] == drawn[1]
         assert len(drawn[0]) == 10
@@ -92,18 +94,18 @@ class TestChoosing:
         kinds = [rng.choice(WORDS[k * 100 : k * 100 + 12], 8).tolist() for k in range(3) for _ in range(40)]
         p = np.concatenate([0.5 + 0.001 * np.arange(40), 0.6 + 0.001 * np.arange(40), 0.7 + 0.001 * np.arange(40)])
         each = np.arange(120)
-        chosen = choose(np.stack([p, p], axis=1), NAMES, kinds, each, each, 12, Shares(0, 0), 0)
+        chosen = choose(np.stack([p, p], axis=1), NAMES, kinds, each, each, each, 12, Shares(0, 0), 0)
         assert {post // 40 for post, _ in chosen} == {0, 1, 2}
         assert {post % 40 for post, _ in chosen} >= {0}
 
     @pytest.mark.parametrize("n", [0, 1, 5])
     def test_too_few_posts_give_what_there_is(self, n):
         each = np.arange(n)
-        assert len(choose(probabilities_of(n), NAMES, [["x", str(k)] for k in range(n)], each, each, 8, Shares(), 0)) == n
+        assert len(choose(probabilities_of(n), NAMES, [["x", str(k)] for k in range(n)], each, each, each, 8, Shares(), 0)) == n
 
     def test_posts_without_words_and_labels_that_never_occur(self):
         each = np.arange(40)
-        chosen = choose(np.zeros((40, 2), np.float32), NAMES, [[]] * 40, each, each, 8, Shares(), 0)
+        chosen = choose(np.zeros((40, 2), np.float32), NAMES, [[]] * 40, each, each, each, 8, Shares(), 0)
         assert len({post for post, _ in chosen}) == 8
 
     def test_repeats_of_repeats_are_one_group(self):
@@ -123,9 +125,8 @@ class TestChoosing:
             Shares(*shares)
 
     def test_blind_posts_are_all_random_ones_and_a_share_of_every_stratum(self):
-        chosen = choose(
-            probabilities_of(200), NAMES, [[str(k)] for k in range(200)], np.arange(200), np.arange(200), 100, Shares(0.2, 0.4), 0
-        )
+        each, words = np.arange(200), [[str(k)] for k in range(200)]
+        chosen = choose(probabilities_of(200), NAMES, words, each, each, each, 100, Shares(0.2, 0.4), 0)
         blind = _blind(chosen, 0.25, np.random.default_rng(0))
         for stratum in {stratum for _, stratum in chosen}:
             posts = [post for post, name in chosen if name == stratum]
@@ -152,7 +153,7 @@ class TestHandOver:
 
     def test_task_shows_the_prediction_unless_it_is_blind(self):
         task = to_task(self.POST, LABELS, "0123456789abcdef")
-        assert task["data"] == {"id": "7", "text": self.POST.text, "stratum": "uncertain", "source": "x"}
+        assert task["data"] == {"id": "7", "text": self.POST.text, "stratum": "chosen", "source": "x"}
         (shown,) = task["predictions"]
         assert (shown["model_version"], shown["result"][0]["value"]) == ("0123456789ab", {"choices": ["beta"]})
         blind = ChosenPost("8", "x", Planned("random", False, frozenset()), {"alpha": 0.2})
@@ -170,8 +171,8 @@ def batch(stream, jsonl, model, tmp_path):
     """``batch(...)`` chooses 20 posts of the stream with the session's model, and returns the folder and the summary."""
     posts = jsonl("stream.jsonl", stream)
 
-    def make(out="batch", size=20, **options):
-        return tmp_path / out, label_next([str(posts)], model, tmp_path / out, Wanted(size), **options)[0]
+    def make(out="batch", size=20, shares=None, seed=0, **options):
+        return tmp_path / out, label_next([str(posts)], model, tmp_path / out, Wanted(size, shares or Shares(), seed=seed), **options)[0]
 
     return make
 
@@ -239,6 +240,15 @@ class TestBatch:
     def test_what_cannot_be(self, batch, options, named, refused):
         with refused(named):
             batch("bad", **options)
+
+    def test_of_many_posts_the_random_ones_are_random(self, batch, monkeypatch):
+        """Only the most uncertain posts are compared with each other, but random ones are drawn from all."""
+        monkeypatch.setattr(pool, "_SHORTLIST", 1)
+        plans = [read_batch(batch(name, size=2, shares=Shares(0.5, 0), seed=seed)[0]) for seed, name in enumerate("abcdefgh")]
+        drawn = {post for plan in plans for post, planned in plan.items() if planned.stratum == RANDOM}
+        uncertain = {post for plan in plans for post, planned in plan.items() if planned.stratum != RANDOM}
+        assert len(drawn) >= 6
+        assert len(uncertain) < 6
 
     def test_no_post_left(self, batch, stream, jsonl, refused, tmp_path):
         done = jsonl("done.jsonl", [{**post, "labels": []} for post in stream])
@@ -382,6 +392,12 @@ class TestAnswers:
         assert corpus.splits["all"]["labels"] == [["alpha"]] * 15
         assert "5 posts left out" in corpus.notes[0]
 
+    def test_posts_without_ids_are_numbered_but_cannot_be_compared(self, jsonl, refused):
+        files = [jsonl(f"{name}.jsonl", [{"text": "a", "labels": "alpha"}]) for name in ("ann", "ben")]
+        assert list(self.read(files[0]).by_post) == ["ann-1"]
+        with refused("ann.jsonl, row 1", "no id"):
+            self.read(*files)
+
     def test_plain_files_are_named_after_their_annotators(self, jsonl):
         files = [jsonl(f"{name}.jsonl", [{"id": 1, "text": "a", "labels": given}]) for name, given in (("ann", "alpha"), ("ben", []))]
         answers = self.read(*files)
@@ -390,7 +406,6 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("row", "named"),
         [
-            ({"id": None, "text": "a", "labels": []}, "no id"),
             ({"id": 1, "text": "a", "labels": ["delta"]}, "unknown"),
             ({"id": 1, "text": "a", "stratum": "x", "predicted": "", "alpha": "perhaps", "beta": "", "annotator": "ann"}, "'alpha'"),
             ({"id": 1, "text": "a", "stratum": "x", "predicted": "", "alpha": "", "beta": "", "annotator": " "}, "finished"),

@@ -102,7 +102,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     Raises
     ------
     InputError
-        If a file cannot be read, a post has no id, or an answer has an unknown label. The message quotes no cell.
+        If a file cannot be read, posts of several files have no ids, or an answer has an unknown label. The message quotes no cell.
 
     Examples
     --------
@@ -114,9 +114,12 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     """
     cells, answers = LabelCells(labels), Answers([*labels.names, *labels.auxiliary])
     twice = Counter[str]()
-    for path in find_inputs(files):
+    paths = find_inputs(files)
+    for path in paths:
         for post in _posts_of(path, columns, cells, answers.notes):
             place, identifier = f"{path}, row {post.number}", post.fields.get("id")
+            if identifier is None and len(paths) == 1:
+                identifier = f"{path.stem}-{post.number}"
             if isinstance(identifier, float) and identifier.is_integer():
                 identifier = int(identifier)
             if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":

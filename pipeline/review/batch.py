@@ -15,6 +15,7 @@ from models.folders import new_folder
 from pipeline.records import BrokenRow, read_rows
 from pipeline.records.cells import to_cell
 from pipeline.result_base import Result
+from pipeline.review.choosing import RANDOM
 
 BATCH_FILE, SUMMARY_FILE, INTERFACE_FILE, TASKS_FILE, POSTS_FILE = "batch.csv", "batch.json", "interface.xml", "tasks.json", "posts.csv"
 QUESTION, NOTHING = "labels", "none"  # name of the question in Label Studio, and the choice for posts without any label
@@ -51,7 +52,13 @@ class ChosenPost:
 
     def prediction(self, labels: LabelSet) -> list[str]:
         """Return the predicted labels in order, or `NOTHING` if there are none."""
-        return [name for name in labels.names if name in self.planned.predicted] or [NOTHING]
+        nothing = [] if NOTHING in labels.names else [NOTHING]
+        return [name for name in labels.names if name in self.planned.predicted] or nothing
+
+    @property
+    def told(self) -> str:
+        """What annotators may know of the stratum: one that names a label would tell them what the model suspects."""
+        return RANDOM if self.planned.stratum == RANDOM else "chosen"
 
 
 class BatchSummary(Result):
@@ -137,7 +144,7 @@ def to_task(post: ChosenPost, labels: LabelSet, model: str) -> dict[str, Any]:
     value = {"choices": post.prediction(labels)}
     result = [{"from_name": QUESTION, "to_name": "text", "type": "choices", "value": value}]
     score = max(post.probabilities.values(), default=0.0)
-    data = {**post.kept, "id": post.id, "text": post.text, "stratum": post.planned.stratum}
+    data = {**post.kept, "id": post.id, "text": post.text, "stratum": post.told}
     shown = [{"model_version": model[:12], "score": score, "result": result}] if post.planned.shown else []
     return {"data": data, "predictions": shown}
 
@@ -169,7 +176,7 @@ def _sheet(chosen: Sequence[ChosenPost], labels: LabelSet) -> bytes:
     rows = [
         {
             **{name: to_cell(value or "") for name, value in post.kept.items()},
-            **{"id": post.id, "text": to_cell(post.text), "stratum": post.planned.stratum},
+            **{"id": post.id, "text": to_cell(post.text), "stratum": post.told},
             "predicted": ", ".join(post.prediction(labels)) if post.planned.shown else "",
         }
         for post in chosen

@@ -110,8 +110,10 @@ class _Free:
         of_group, of_author = self._of_group.copy(), self._of_author.copy()
         found = list[int]()
         for post in order[~(of_group[self._groups[order]] | of_author[self._authors[order]])].tolist():
+            if len(found) >= most:
+                break
             group, author = self._groups[post], self._authors[post]
-            if len(found) < most and not (of_group[group] or of_author[author]):
+            if not (of_group[group] or of_author[author]):
                 found.append(post)
                 of_group[group] = of_author[author] = True
         return np.array(found, np.int64)
@@ -191,6 +193,7 @@ def choose(
     wordings: Sequence[Sequence[str]],
     groups: Int64s,
     authors: Int64s,
+    order: Int64s,
     size: int,
     shares: Shares,
     seed: int,
@@ -214,6 +217,8 @@ def choose(
         The result of `group_repeats`: at most one post of a group is chosen, and none of the group `LABELLED`.
     authors : ndarray of int, shape (n_posts,)
         Author of each post: at most one post of an author is chosen.
+    order : ndarray of int
+        Posts that were drawn at random, in random order, of which the first that may be chosen are the random ones of the batch.
     size : int
         Number of posts to choose; there are fewer if the posts do not yield so many.
     shares : Shares
@@ -226,7 +231,7 @@ def choose(
     list of Choice
         The random posts first; no post occurs twice.
     """
-    free, rng, chosen = _Free(groups, authors), np.random.default_rng(seed), list[Choice]()
+    free, chosen = _Free(groups, authors), list[Choice]()
     unsure = entropy(probabilities)
 
     def keep(posts: Int64s, stratum: str) -> None:
@@ -238,7 +243,7 @@ def choose(
             candidates = free.first(np.argsort(-values, kind="stable"), _FILTER * count)
             keep(_spread(candidates, values, wordings, count, seed), stratum)
 
-    keep(free.first(rng.permutation(len(groups)), round(shares.random * size)), RANDOM)
+    keep(free.first(order, round(shares.random * size)), RANDOM)
     for k, count in enumerate(quotas(probabilities, round(shares.rare * size)) if len(groups) else ()):
         keep_best(unsure[:, k], count, f"{RARE}: {labels[k]}")
     if shares.random < 1:

@@ -50,6 +50,8 @@ class Pool:
     left_out : Counter of str
         Why rows were not taken, and how many.
     probabilities : ndarray of float32, shape (n_posts, n_labels)
+    order : ndarray of int
+        Posts that were drawn at random from all that were read, in random order.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -59,13 +61,20 @@ class Pool:
     labelled: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     probabilities: Probabilities = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    order: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def take(self, posts: Int64s) -> "Pool":
-        """Return some of the posts."""
+        """Return some of the posts, in ascending order, among which must be those of `order`."""
         chosen = posts.tolist()
-        rows = ([column[post] for post in chosen] for column in (self.ids, self.texts, self.authors))
-        kept = [self.kept[post] for post in chosen]
-        return Pool(*rows, kept, self.labelled, self.left_out, self.probabilities[posts])  # type: ignore[arg-type]
+        return replace(
+            self,
+            ids=[self.ids[post] for post in chosen],
+            texts=[self.texts[post] for post in chosen],
+            authors=[self.authors[post] for post in chosen],
+            kept=[self.kept[post] for post in chosen],
+            probabilities=self.probabilities[posts],
+            order=np.searchsorted(posts, self.order),
+        )
 
     def author_numbers(self) -> Int64s:
         """Return the author of each post as a number; a post without an author has one of its own."""
@@ -171,8 +180,7 @@ def shortlist(pool: Pool, model: Classifier, size: int, seed: int, progress: Cal
     scorer, most = DistinctScorer(model), max(_SHORTLIST, 50 * size)
     parts = [scorer.score(pool.texts[start : start + 4096]) for start in range(0, len(pool.texts), 4096)]
     pool.probabilities = np.concatenate(parts)
-    if len(pool.ids) <= most:
-        return pool
+    pool.order = np.random.default_rng(seed).permutation(len(pool.ids))[:most]
     unsure = entropy(pool.probabilities)
-    values = [*unsure.T, unsure.sum(axis=1), np.random.default_rng(seed).random(len(pool.ids))]
-    return pool.take(np.unique(np.concatenate([np.argsort(-each, kind="stable")[:most] for each in values])))
+    best = [np.argsort(-values, kind="stable")[:most] for values in (*unsure.T, unsure.sum(axis=1))]
+    return pool.take(np.unique(np.concatenate([*best, pool.order])))
