@@ -38,6 +38,8 @@ from pipeline.metrics import compute_metrics
 from pipeline.review.choosing import LABELLED, Shares, choose, entropy, group_repeats
 
 RUN = 5  # characters, as in `pipeline.corpora.near`
+# Quick to fit, and with thresholds for what is measured.
+SETTINGS = ["calibration.folds=3", "thresholds.objective=f1", "thresholds.cautious=null", "thresholds.sensitive=null"]
 TEST = 0.25  # share of the authors whose posts are never chosen, but measured
 
 
@@ -209,7 +211,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Draw learning curves: macro-F1 on other authors' posts by number of labels, for each way to choose posts."""
-    posts = load(load_config(config, ["calibration.folds=3", "thresholds.cautious=null", "thresholds.sensitive=null"], data))
+    posts = load(load_config(config, SETTINGS, data))
     tasks = [(name, seed) for seed in range(seeds) for name in STRATEGIES]
     with ProcessPoolExecutor(workers) as pool:
         jobs = [pool.submit(curve, posts, name, seed, start, size, rounds) for name, seed in tasks]
