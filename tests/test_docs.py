@@ -190,7 +190,7 @@ def test_reference_names_every_option_and_no_other(name):
 
 def test_reference_names_every_command():
     table = read("reference/command_lines.md").split("| `disclosure …` |")[1].split("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(disclosure.COMMANDS)
+    assert set(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == set(disclosure.COMMANDS)
     assert {script for script in COMMANDS if f"`{script}`" not in table} == set()
 
 

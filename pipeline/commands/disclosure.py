@@ -1,12 +1,14 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import terminal
-from pipeline.commands import annotations, card, evaluate, register, score, serve, teach, train, ui
+from pipeline.commands import agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
     "train": train.main,
     "evaluate": evaluate.main,
+    "label-next": label_next.main,
+    "agreement": agreement.main,
     "register": register.main,
     "serve": serve.main,
     "ui": ui.main,

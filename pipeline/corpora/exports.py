@@ -7,10 +7,11 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from models.errors import InputError
-from pipeline.corpora.labels_cell import LabelCells
+from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of
 from pipeline.corpora.layout import option
 from pipeline.corpora.problems import counted
 from pipeline.records import Row
+from pipeline.records.cells import from_cell
 
 _OF_ANNOTATION = {"annotation_id", "annotator", "lead_time", "created_at", "updated_at", "agreement"}  # in Label Studio's flat exports
 
@@ -24,10 +25,13 @@ class Vote(NamedTuple):
         The labels, as a cell that `LabelCells` reads.
     asked : frozenset of str or None
         What the annotator was asked about, as the tool writes it; None for all labels.
+    annotator : str or None
+        Who it was; None if the tool does not say.
     """
 
     given: Any
     asked: frozenset[str] | None = None
+    annotator: str | None = None
 
 
 @dataclass
@@ -115,6 +119,13 @@ def _key(value: Any, row: Row) -> Hashable:
     return row.number if value is None else str(value)
 
 
+def _name(value: Any) -> str | None:
+    """Return an annotator's name, which tools write as a number, a text or a mapping with either."""
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("email", "username", "id") if value.get(key) is not None), None)
+    return str(value).strip() if isinstance(value, str | int) and str(value).strip() else None
+
+
 def _question(export: Export, names: Iterable[str], wanted: str) -> str:
     """Choose the question that asks for labels, among those that annotators answered."""
     found = sorted(set(names))
@@ -141,7 +152,8 @@ def _label_studio(export: Export, rows: Sequence[Row], wanted: str, cells: Label
             if annotation.get("was_cancelled") or annotation.get("skipped"):
                 export.no_labels["cancelled annotation"] += 1
             else:
-                votes.append(Vote([each.get("value") for each in _dicts(annotation.get("result")) if each.get("from_name") == question]))
+                given = [each.get("value") for each in _dicts(annotation.get("result")) if each.get("from_name") == question]
+                votes.append(Vote(given, annotator=_name(annotation.get("completed_by"))))
         for name in ("predictions", "drafts"):
             export.no_labels[name.removesuffix("s")] += len(_dicts(row.fields.get(name)))
         data = row.fields["data"]
@@ -161,8 +173,25 @@ def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: str, cells: 
     for row in rows:
         fields = {name: value for name, value in row.fields.items() if name not in _OF_ANNOTATION}
         post = posts.setdefault(_key(fields.get("id"), row), Post(row.number, fields, []))
-        post.votes.append(Vote(row.fields.get(question)))
+        post.votes.append(Vote(row.fields.get(question), annotator=_name(row.fields.get("annotator"))))
     export.posts = list(posts.values())
+
+
+def _handed_over(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:  # noqa: ARG001
+    """Read rows that `pipeline.review` handed over as CSV: the labels are marked in their columns, and a row that was read is signed."""
+    columns = cells.columns(dict.fromkeys(name for row in rows for name in row.fields))
+    export.labels_from = f"the columns {', '.join(columns)}"
+    posts: dict[Hashable, Post] = {}
+    for row in rows:
+        post = posts.setdefault(_key(row.fields.get("id"), row), Post(row.number, row.fields, []))
+        marks = {label: row.fields.get(column) for label, column in columns.items()}
+        if wrong := [label for label, mark in marks.items() if flag_of(mark) is None]:
+            raise InputError(f"row {row.number}: the column {columns[wrong[0]]!r} holds something else than {FLAGS}; correct the cell")
+        if name := _name(row.fields.get("annotator")):
+            post.votes.append(Vote(marks, annotator=name))
+    for post in posts.values():
+        text = post.fields.get("text")
+        export.add(post.number, post.fields | ({"text": from_cell(text)} if isinstance(text, str) else {}), post.votes)
 
 
 def _named(choice: dict[str, Any], cells: LabelCells) -> str:
@@ -197,7 +226,7 @@ def _prodigy(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells
             given = (
                 [options.get(str(each), each) for each in (chosen if isinstance(chosen, list) else [chosen])] if answer == "accept" else []
             )
-            of_post[annotator, task] = Vote(given, frozenset(single or options.values()) or None)
+            of_post[annotator, task] = Vote(given, frozenset(single or options.values()) or None, annotator)
     for key, post in posts.items():
         export.add(post.number, post.fields, list(votes[key].values()) if key in accepted else [])
 
@@ -210,11 +239,11 @@ def _argilla_responses(fields: dict[str, Any]) -> dict[str, list[dict[str, Any]]
     found: dict[str, list[dict[str, Any]]] = {}
     for response in _dicts(responses):
         for question, given in _dict(response.get("values")).items():
-            found.setdefault(question, []).append({"status": response.get("status"), **_dict(given)})
+            found.setdefault(question, []).append({"status": response.get("status"), "user_id": response.get("user_id"), **_dict(given)})
     for name, given in fields.items():  # in a data set, responses are flattened
         if name.endswith(".responses"):
-            pairs = zip_longest(_list(given), _list(fields.get(f"{name}.status")))
-            found[name.removesuffix(".responses")] = [{"value": value, "status": status} for value, status in pairs]
+            parts = zip_longest(_list(given), _list(fields.get(f"{name}.status")), _list(fields.get(f"{name}.users")))
+            found[name.removesuffix(".responses")] = [{"value": value, "status": status, "user_id": user} for value, status, user in parts]
         elif (of_question := _dicts(given)) and all({"value", "status"} <= set(each) for each in of_question):
             found[name] = of_question
     return found
@@ -230,7 +259,7 @@ def _argilla(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells
         for response in responses[row.number].get(question, []):
             status = str(response.get("status") or "submitted").rpartition(".")[2].lower()
             if status == "submitted":
-                votes.append(Vote(response.get("value")))
+                votes.append(Vote(response.get("value"), annotator=_name(response.get("user_id"))))
             else:
                 export.no_labels[f"{status} response"] += 1
         nested = [_dict(row.fields.get(name)) for name in ("metadata", "fields")]
@@ -264,6 +293,7 @@ _TOOLS = (
         lambda row: isinstance(row.get("data"), dict) and any(isinstance(row.get(name), list) for name in ("annotations", "completions")),
         _label_studio,
     ),
+    _Tool("disclosure label-next (CSV)", lambda row: {"annotator", "stratum", "predicted", "text"} <= set(row), _handed_over),
     _Tool("Label Studio (JSON-MIN or CSV)", lambda row: {"annotation_id", "annotator", "lead_time"} <= set(row), _label_studio_flat),
     _Tool(
         "Prodigy",

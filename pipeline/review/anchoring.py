@@ -1,0 +1,101 @@
+"""Measures whether annotators follow the prediction that they see, by comparing them with those who do not see it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.bootstrap import resample
+from pipeline.result_base import Interval, Result
+from pipeline.review.answers import Answers
+from pipeline.review.batch import Planned
+from pipeline.review.choosing import RANDOM
+
+_ROUNDS = 2000
+
+
+class Followed(Result):
+    """How often annotators gave the answer that the model had predicted.
+
+    Attributes
+    ----------
+    shown, blind : float or None
+        Share of the answers that are the predicted ones, where annotators saw the prediction and where they did not.
+    difference : float or None
+        The first minus the second: what seeing the prediction did.
+    interval : (float, float) or None
+        95 % bootstrap interval of the difference, by post; None with fewer than 20 posts of either kind.
+    """
+
+    shown: float | None
+    blind: float | None
+    difference: float | None
+    interval: Interval | None
+
+
+class Anchoring(Result):
+    """How often annotators followed the prediction.
+
+    Attributes
+    ----------
+    posts_shown, posts_blind : int
+        Posts that were answered for, of those that were not drawn at random; random posts are always blind, so they are not compared.
+    all_labels : Followed
+        Whether all labels of a post are the predicted ones.
+    labels : dict of str to Followed
+        Whether a label is given if it was predicted, and not given if not.
+    """
+
+    posts_shown: int
+    posts_blind: int
+    all_labels: Followed
+    labels: dict[str, Followed]
+
+
+def _followed(rates: NDArray[np.float64], shown: NDArray[np.bool_]) -> Followed:
+    """Compare the rates at which the answers to each post are the predicted ones."""
+    parts = [rates[shown], rates[~shown]]
+    means = [float(part.mean()) if len(part) else None for part in parts]
+    difference = means[0] - means[1] if means[0] is not None and means[1] is not None else None
+    drawn = [resample(np.arange(len(part)), _ROUNDS, seed) for seed, part in enumerate(parts)]
+    interval = None
+    if all(len(counts) for counts in drawn):
+        one, other = (counts @ part / len(part) for counts, part in zip(drawn, parts, strict=True))
+        low, high = np.quantile(one - other, [0.025, 0.975]).tolist()
+        interval = (low, high)
+    return Followed(shown=means[0], blind=means[1], difference=difference, interval=interval)
+
+
+def measure_anchoring(answers: Answers, plan: Mapping[str, Planned], labels: list[str]) -> Anchoring:
+    """Measure how often annotators followed the prediction, against those who did not see it.
+
+    Which posts are blind was drawn at random within each stratum, so that the two kinds of posts differ in nothing else.
+
+    Parameters
+    ----------
+    answers : Answers
+        What annotators said.
+    plan : mapping of str to Planned
+        The batch.
+    labels : list of str
+        Labels that the model predicts.
+
+    Returns
+    -------
+    Anchoring
+    """
+    posts = [post for post, of_post in answers.by_post.items() if of_post and post in plan and plan[post].stratum != RANDOM]
+    shown = np.array([plan[post].shown for post in posts], bool)
+
+    def rates(*names: str) -> NDArray[np.float64]:
+        followed = [
+            [answer.labels & {*names} == plan[post].predicted & {*names} for answer in answers.by_post[post].values()] for post in posts
+        ]
+        return np.array([np.mean(each) for each in followed])
+
+    return Anchoring(
+        posts_shown=int(shown.sum()),
+        posts_blind=int((~shown).sum()),
+        all_labels=_followed(rates(*labels), shown),
+        labels={name: _followed(rates(name), shown) for name in labels},
+    )
