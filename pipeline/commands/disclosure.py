@@ -1,10 +1,12 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import terminal
-from pipeline.commands import annotations, card, evaluate, register, score, serve, teach, train, ui
+from pipeline.commands import again, annotations, card, evaluate, register, score, serve, teach, train, ui
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
+    "rescore": again.rescore,
+    "redecide": again.redecide,
     "train": train.main,
     "evaluate": evaluate.main,
     "register": register.main,
