@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands import again
 from pipeline.errors import IncompleteError
 from pipeline.predictions import ROW_GROUP, prediction_schema, prediction_table, prediction_writer
+from pipeline.records import parquet
 from pipeline.scoring import Options, score_files, shards
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.redecide import redecide
@@ -131,3 +133,15 @@ def test_row_groups_have_64k_rows_whatever_is_written_at_a_time(tmp_path):
     found = pq.ParquetFile(tmp_path / "x.parquet").metadata
     assert [found.row_group(number).num_rows for number in range(found.num_row_groups)] == [70_000, 70_000, 10_000]
     assert ROW_GROUP <= 70_000
+
+
+def test_parquet_file_is_not_opened_for_each_row_group(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"id": list("abcdefghij"), "text": ["x"] * 10}), tmp_path / "in.parquet", row_group_size=1)
+    opened = []
+    plain = parquet._parquet
+    monkeypatch.setattr(parquet, "_parquet", lambda *given, **options: opened.append(given) or plain(*given, **options))
+    for small in (0, parquet._SMALL_CHUNK):
+        monkeypatch.setattr(parquet, "_SMALL_CHUNK", small)
+        opened.clear()
+        assert sum(batch.num_rows for batch in parquet.parquet_batches(tmp_path / "in.parquet")) == 10
+        assert len(opened) == 3
