@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Format = Literal["parquet", "jsonl", "csv"]
 
+ROW_GROUP = 2**16  # minimum number of rows of a row group, except for the last one: small groups are slow to read and compress badly
+_GROUP_BYTES = 32 * 2**20  # but a group that takes more memory is written
+
 _REASON = pa.struct([("label", pa.string()), ("word", pa.string()), ("contribution", pa.float32())])
 
 
@@ -173,6 +176,27 @@ def _cell(value: object) -> object:
     return _told(value) if value and isinstance(value[0], dict) else ";".join(value)
 
 
+class _Groups:
+    """Joins tables to row groups of some size, and writes these."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self._tables: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def add(self, table: pa.Table) -> None:
+        self._tables.append(table)
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        if self._rows >= ROW_GROUP or self._bytes >= _GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._tables:
+            self._writer.write_table(pa.concat_tables(self._tables))
+        self._tables, self._rows, self._bytes = [], 0, 0
+
+
 @contextmanager
 def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     """Write tables with the same schema to a file, one after another.
@@ -194,7 +218,9 @@ def prediction_writer(file: BinaryIO, kind: Format, schema: pa.Schema) -> Iterat
     """
     if kind == "parquet":
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            yield writer.write_table
+            groups = _Groups(writer)
+            yield groups.add
+            groups.flush()
         return
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     rows = csv.writer(text)  # the csv module quotes a lone carriage return only because its lines end with one

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from models import Classifier
 from models.errors import InputError
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError, whole_file
-from pipeline.scoring import Options, Summary, job, score_files, shards
+from pipeline.scoring import Options, Summary, job, parts, processes, score_files, shards
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, _start, in_processes
@@ -38,7 +39,7 @@ class Obedient:
         self.folder = folder
         (folder / f"began-{os.getpid()}").touch()
 
-    def __call__(self, shard: Shard) -> Completion:
+    def __call__(self, shard: Shard, at: Callable[[int], Any]) -> Completion:
         told, tries = shard.content.decode(), self.folder / f"tries-{shard.number}"
         with tries.open("a") as file:
             file.write("x")
@@ -66,14 +67,50 @@ def test_each_shard_has_its_outcome_whatever_becomes_of_its_process(tmp_path, ca
     assert {number: outcome.reason for number, outcome in found.items() if isinstance(outcome, Failure)} == {
         3: "in.jsonl, from row 31: RuntimeError while scoring; please report this bug",
         4: "damaged, so there",
-        5: "in.jsonl, from row 51: the process that scored these rows died twice (out of memory?)",
+        5: "in.jsonl, from row 51: the processes that scored these rows died (out of memory?)",
     }
     assert {number: outcome.number for number, outcome in found.items() if isinstance(outcome, Completion)} == {
         n: n for n in (0, 1, 2, 6, 7)
     }
-    assert [len((tmp_path / f"tries-{number}").read_text()) for number in range(8)] == [1, 2, 1, 1, 1, 2, 1, 1]
+    assert [len((tmp_path / f"tries-{number}").read_text()) for number in range(8)] == [1, 2, 1, 1, 1, 3, 1, 1]
     assert capfd.readouterr() == ("", "")
     assert multiprocessing.active_children() == []
+
+
+def test_process_that_is_stopped_and_takes_nothing_is_like_one_that_died(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "SILENCE", 1.0)
+    done = []
+    for _, outcome in in_processes(partial(Obedient, tmp_path), told("", "x" * 2**20), 1):
+        done.append(outcome.number)
+        if len(done) == 1:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+    assert done == [0, 1]
+    assert len(list(tmp_path.glob("began-*"))) == 2
+
+
+@pytest.mark.parametrize(("bad", "found"), [({3}, {3}), ({1, 7, 8}, {1, 7, 8}), (set(), set()), (set(range(1, 50)), None)])
+def test_posts_that_kill_their_process_are_rejected_and_no_others(monkeypatch, bad, found):
+    monkeypatch.setattr(processes._Worker, "_begin", lambda self: setattr(self, "_ready", False))
+    worker, shard, tries = processes._Worker(StandIn), Shard("in.jsonl", 0, 1, "digest", 1, b""), 0
+    while shard and (not shard.alone or bad - shard.without):
+        worker.give(shard)
+        worker._row = min(bad - shard.without) if shard.alone else 0
+        shard, tries = worker._following(shard), tries + 1
+    assert (shard and shard.without) == found
+    assert tries <= processes.TRIES
+
+
+def test_posts_that_are_scored_alone_give_the_same_part(folder, tmp_path):
+    content = (folder / "a.jsonl").read_bytes()
+    told, parts_ = [], []
+    for alone in (False, True):
+        out = tmp_path / str(alone)
+        (out / "_shards").mkdir(parents=True)
+        write = PartWriter(ModelFolder.read(folder / "model"), Options(), out)
+        write(Shard("a.jsonl", 0, 1, "digest", 1, content, alone=alone), told.append)
+        parts_.append(data(out))
+    assert parts_[0] == parts_[1]
+    assert [row for row in told if row] == list(range(1, content.count(b"\n") + 1))
 
 
 def test_no_process_for_which_there_is_no_work(tmp_path):
@@ -182,12 +219,13 @@ def test_shards_that_kill_their_process_or_raise_fail_alone_and_tell_no_text(tmp
     posts = ["fine"] * 80 + ["deadly " + SECRET] + ["fine"] * 80 + [SECRET] * 2 + ["fine"] * 80
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(posts)))
-    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row \d+: .*, and 1 more\. Finished shards are kept") as caught:
+    with pytest.raises(IncompleteError, match=r"in\.jsonl, from row \d+: RuntimeError .*bug\. Finished shards are kept") as caught:
         score_files([source], tmp_path / "deadly", tmp_path / "out", workers=2)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
     records = [json.loads(path.read_bytes()) for path in (tmp_path / "out" / "_shards").glob("*.json")]
-    assert len(records) == sum(1 for _ in shards.cut(source)) - 2
+    assert len(records) == sum(1 for _ in shards.cut(source)) - 1
+    assert [reject for record in records for reject in record["rejects"]] == [[81, parts.DEADLY, "80"]]
     told = [str(caught.value), *capfd.readouterr(), *map(str, records)]
     assert not any(SECRET in text for text in told)
     assert not any(SECRET.encode() in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())

@@ -658,6 +658,7 @@ def test_parquet_with_two_columns_of_one_name_is_refused(folder, refused):
 
 def test_parquet_is_read_in_few_rows_at_a_time_where_texts_are_long_or_repeat(folder, monkeypatch):
     monkeypatch.setattr(parquet, "_BATCH_BYTES", 10_000)
+    monkeypatch.setattr(parquet, "_SMALL_CHUNK", 0)
     short, long = pa.array([f"post {number}" for number in range(300)]), pa.array(["x" * 1000] * 300)
     for name, column, dictionary, most in [
         ("short", short, True, 128),

@@ -1,10 +1,12 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import terminal
-from pipeline.commands import agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui
+from pipeline.commands import again, agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
+    "rescore": again.rescore,
+    "redecide": again.redecide,
     "train": train.main,
     "evaluate": evaluate.main,
     "label-next": label_next.main,

@@ -17,7 +17,7 @@ from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import terminal
 from pipeline.predictions import Format
-from pipeline.scoring.options import DEFAULT_OUT, Options, OverLong
+from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _NAMED = 3  # how many files are named if the same is said of all
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _folder(model: str, *, quiet: bool) -> Path:
+def folder_of(model: str, *, quiet: bool) -> Path:
     """Return the directory of a model, which may be in MLflow, or of the released one.
 
     If it is the released model, say so, unless `quiet`: the manifest, if printed, names it anyway.
@@ -47,7 +47,8 @@ def _folder(model: str, *, quiet: bool) -> Path:
     return folder
 
 
-def _thresholds(settings: Sequence[str]) -> dict[str, float]:
+def thresholds_in(settings: Sequence[str]) -> dict[str, float]:
+    """Return the thresholds that were given as ``LABEL=PROBABILITY``; raise an `InputError` if they were not."""
     thresholds: dict[str, float] = {}
     for setting in settings:
         label, _, value = setting.rpartition("=")
@@ -63,7 +64,8 @@ def _thresholds(settings: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
-def _band(text: str | None) -> tuple[float, float] | None:
+def band_in(text: str | None) -> tuple[float, float] | None:
+    """Return the bounds that were given as ``LOW:HIGH``; raise an `InputError` if they were not."""
     if text is None:
         return None
     try:
@@ -101,7 +103,8 @@ class _Notes:
             print(f"note     {what}: {summary.rounded_ids:,}; export ids as text", file=sys.stderr)
 
 
-def _show(summary: "Summary", out: Path, rejects: str) -> None:
+def show(summary: "Summary", out: Path, rejects: str) -> None:
+    """Print a summary, with the folder of the scores and the place that lists the rejects."""
     rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
@@ -161,7 +164,7 @@ def _score_files(
     """Score files here or, if `spark` names a master, on Spark, and say what they were taken for."""
     if spark and start_over:
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
-    notes, folder = _Notes(as_json=as_json), _folder(model, quiet=as_json)
+    notes, folder = _Notes(as_json=as_json), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
 
@@ -218,6 +221,10 @@ def main(
     max_reject_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Exit with 3 if more than this share of all posts, or of a file, is rejected.")
     ] = 0.5,
+    shard_mb: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_SHARD_MB, help="MiB of input, decompressed, for each output part.", show_default="2"),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
@@ -238,17 +245,17 @@ def main(
     if text is not None:
         if keep or explain or abstain or format_ != "parquet":
             raise InputError("--text prints its answer here; --keep, --explain, --abstain and --format are for files, so leave them out")
-        options = Options(thresholds=_thresholds(threshold), operating_point=operating_point)
-        _score_text(text, _folder(model, quiet=True), options, as_json=as_json)
+        options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point)
+        _score_text(text, folder_of(model, quiet=True), options, as_json=as_json)
         return
     identifier = None if id_column.lower() == "none" else id_column
-    decides = (_band(abstain), explain, _thresholds(threshold), operating_point)
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides)
+    decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     summary = _score_files(inputs, model, out, options, spark, workers=workers, start_over=start_over, as_json=as_json)
     if as_json:
         print(summary.to_json())
     else:
-        _show(summary, out, rejects)
+        show(summary, out, rejects)
     _check_rejects(summary, max_reject_rate, rejects)

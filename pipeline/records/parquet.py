@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PARQUET_BATCH = 128  # rows; fewer are slower, but more take more memory
 _BATCH_BYTES = 8 * 2**20  # decoded; if the longest text of a row group repeats, fewer rows are read at a time
+_SMALL_CHUNK = 2**19  # bytes; no text in a column chunk is longer than the chunk, so that a batch of a small one fits into memory anyway
 _NESTED_BATCH = 8  # rows, where we cannot tell how long the longest text is
 # A column chunk that unpacks to more than this, and so many times its size, may be a single page, which Arrow unpacks whole.
 _BOMB_BYTES, _BOMB_RATIO = 128 * 2**20, 200
@@ -154,26 +155,33 @@ def _chunks(file: "pq.ParquetFile", group: int, names: Sequence[str]) -> "list[p
     return [chunk for chunk in found if chunk.path_in_schema in names or chunk.path_in_schema.partition(".")[0] in names]
 
 
-def _longest(path: Path, name: str, group: int) -> int:
+def _flat(file: "pq.ParquetFile", names: Sequence[str]) -> list[str]:
+    """Return those of the columns with these names that hold no others."""
+    return [path for number in range(file.metadata.num_columns) if (path := file.schema.column(number).path) in names]
+
+
+def _longest(dictionaries: "pq.ParquetFile", name: str, group: int) -> int:
     """Return the length of the longest text in the dictionary of a column chunk: the footer does not say how often it is repeated."""
     import pyarrow.compute as pc
 
-    with _parquet(path, read_dictionary=[name]) as file:
-        batch = next(file.iter_batches(batch_size=1, row_groups=[group], columns=[name], use_threads=False), None)
+    batch = next(dictionaries.iter_batches(batch_size=1, row_groups=[group], columns=[name], use_threads=False), None)
     values = getattr(batch.column(0), "dictionary", None) if batch else None
     return pc.max(pc.binary_length(values)).as_py() or 0 if values is not None and len(values) else 0
 
 
-def _batch_size(path: Path, file: "pq.ParquetFile", group: int, names: Sequence[str]) -> int:
-    """Return how many rows of a row group to read at a time, so that they fit into memory even if texts in it are huge or repeat."""
+def _batch_size(file: "pq.ParquetFile", dictionaries: "pq.ParquetFile", group: int, names: Sequence[str]) -> int:
+    """Return how many rows of a row group to read at a time, so that they fit into memory even if texts in it are huge or repeat.
+
+    `dictionaries` is the same file, opened so that dictionaries are read as such.
+    """
     length, rows = file.metadata.row_group(group).num_rows, _PARQUET_BATCH
     for chunk in _chunks(file, group, names):
         row_bytes = chunk.total_uncompressed_size // max(length, 1)
         if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY":
             if chunk.path_in_schema not in names:
                 rows = min(rows, _NESTED_BATCH)
-            else:
-                row_bytes = max(row_bytes, _longest(path, chunk.path_in_schema, group))
+            elif chunk.total_uncompressed_size > _SMALL_CHUNK:
+                row_bytes = max(row_bytes, _longest(dictionaries, chunk.path_in_schema, group))
         rows = min(rows, max(_BATCH_BYTES // max(row_bytes, 1), 1))
     return rows
 
@@ -201,10 +209,13 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Se
 
     read = 0
     names = [name for name in parquet_columns(path, columns) if columns is None or name in columns]
-    with _parquet(path, lambda: read) as file:
+    with (
+        _parquet(path, lambda: read) as file,
+        _parquet(path, lambda: read, read_dictionary=_flat(file, names), metadata=file.metadata) as dictionaries,
+    ):
         kinds: list[pa.DataType] = []
         wanted = range(file.metadata.num_row_groups) if groups is None else groups
-        for size, alike in groupby(wanted, lambda group: _batch_size(path, file, group, names)):
+        for size, alike in groupby(wanted, lambda group: _batch_size(file, dictionaries, group, names)):
             for batch in file.iter_batches(batch_size=size, row_groups=list(alike), columns=names, use_threads=False):
                 kinds = kinds or [_without_dictionaries(field.type) for field in batch.schema]
                 plain = [column if column.type == kind else column.cast(kind) for column, kind in zip(batch.columns, kinds, strict=True)]

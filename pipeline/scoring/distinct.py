@@ -1,6 +1,6 @@
 """Score each distinct text only once, because a real stream of posts consists mostly of repetitions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 2**17  # maximum number of cached texts
 REMEMBERED_CHARS = 500  # maximum length of a cached text
+COMPUTED_CHARS = 2**19  # characters of text to score at a time: what is learned of new words is forgotten only between batches
 EXPLAINED_CHARS = 2**18  # characters of text to explain at a time, which bounds memory
 
 
@@ -86,7 +87,12 @@ class DistinctScorer:
             answers |= zip(part, (found[place] for place in places), strict=True)
         return [answers.get(text, ()) for text in texts]
 
-    def _compute(self, texts: list[str]) -> list[bytes]:
+    def _compute(self, texts: list[str]) -> Iterator[bytes]:
+        before = accumulate(map(len, texts), initial=0)
+        for _, few in groupby(zip(texts, before, strict=False), lambda pair: pair[1] // COMPUTED_CHARS):
+            yield from self._compute_few([text for text, _ in few])
+
+    def _compute_few(self, texts: list[str]) -> list[bytes]:
         tokens = self.model.tokenizer.read(texts)
         first, places = _distinct(tokens)
         self.computed += len(first)

@@ -42,13 +42,14 @@ class Progress(NamedTuple):
     total: int
 
 
-class _Job:
+class Job:
     """The state of a job: which shards there are, which were already done, and what went wrong."""
 
     def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options, tell: Tell) -> None:
         self.source, self.files, self.output, self.options, self.tell = source, files, output, options, tell
         self.names: list[str] = []
         self.kept = 0
+        self.retry_rejects = False
         self.failures: list[str] = []
         self.posts = 0
         self.done = 0
@@ -75,16 +76,24 @@ class _Job:
             reason = f"holds scores of another {found.file}{where}"
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
+    def _is_done(self, wanted: Completion) -> bool:
+        """Return whether a shard need not be scored again."""
+        if not self.output.has(wanted):
+            return False
+        found = self.output.completion(wanted.name)
+        return not (self.retry_rejects and found and found.rejects)
+
     def pending(self, *, start_over: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
         for path in self.files:
             try:
-                for shard in cut(path, self.options.columns, self.tell):
+                size = self.options.shard_mb and self.options.shard_mb * 2**20
+                for shard in cut(path, self.options.columns, self.tell, size):
                     self.names.append(shard.name)
                     wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
                     if not start_over:
                         self.check_same(wanted)
-                    if not start_over and self.output.has(wanted):
+                    if not start_over and self._is_done(wanted):
                         self.kept += 1
                         self.done += shard.size
                     else:
@@ -163,6 +172,7 @@ def score_files(
     *,
     workers: int = 1,
     start_over: bool = False,
+    retry_rejects: bool = False,
     progress: Callable[[Progress], Any] = lambda state: None,
     tell: Tell = ignore,
 ) -> Summary:
@@ -184,6 +194,8 @@ def score_files(
         Maximum number of processes. With more than one, a script must call this under ``if __name__ == "__main__":``.
     start_over : bool
         Whether to remove an earlier job's output from `out` first.
+    retry_rejects : bool
+        Whether to score again the shards in which a row was rejected.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
@@ -220,7 +232,8 @@ def score_files(
     output = Output(folder)
     check_inputs(files, options, folder, tell)
     with output.locked():
-        job = _Job(source, files, output, options, tell)
+        job = Job(source, files, output, options, tell)
+        job.retry_rejects = retry_rejects
         if not start_over:
             job.check_mixing()
         summary = Summary.of(source.digest, thresholds, options)

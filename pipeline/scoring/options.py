@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OverLong = Literal["reject", "truncate"]
 _CHOICES = {"format": get_args(Format), "over_long": get_args(OverLong), "operating_point": get_args(PointName)}
 DEFAULT_OUT = Path("scores")
+MAX_SHARD_MB = 256
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Options:
         Thresholds to use instead of the operating point's, by label.
     operating_point : {"balanced", "cautious", "sensitive"}
         Which of the model's sets of thresholds to use; a model from an earlier release has ``balanced`` only.
+    shard_mb : int or None
+        Target size in MiB of the input, decompressed, that is scored and written as one part; by default 2.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class Options:
     explain: bool = False
     thresholds: Mapping[str, float] = field(default_factory=dict)
     operating_point: PointName = BALANCED
+    shard_mb: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
@@ -88,6 +92,8 @@ class Options:
             raise InputError(f"explain must be True or False, but got {self.explain!r}")
         if self.max_chars < 1:
             raise InputError(f"max_chars must be 1 or more, but got {self.max_chars}; omit it to use {MAX_CHARS:,}")
+        if self.shard_mb is not None and not 1 <= self.shard_mb <= MAX_SHARD_MB:
+            raise InputError(f"shard_mb must be from 1 to {MAX_SHARD_MB}, but got {self.shard_mb}; omit it to use 2")
         if self.abstain is not None and not 0 <= self.abstain[0] <= self.abstain[1] <= 1:
             low, high = self.abstain
             raise InputError(f"abstain must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7, but got {low}:{high}")
@@ -181,5 +187,5 @@ class Options:
     def to_dict(self) -> dict[str, Any]:
         """Return the options by name, JSON-serialisable; options that later releases added are left out if they have their defaults."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
-        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED}
+        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED, "shard_mb": None}
         return {name: value for name, value in tree.items() if name not in later or value != later[name]}

@@ -2,23 +2,27 @@
 
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 
 from models.errors import InputError, NormaliserWarning
 from models.storage import read_description
 from pipeline.predictions import prediction_writer
+from pipeline.records import BrokenRow, Row
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
-from pipeline.scoring.posts import Post, batches
+from pipeline.scoring.posts import BATCH_POSTS, Post, batches, reject
 from pipeline.scoring.predict import predict
 from pipeline.scoring.shards import Shard, read_shard
+
+DEADLY = "scoring it ends its process, or takes too long (too little memory?)"
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,15 @@ class PartWriter:
         self.scorer = DistinctScorer(self.model)
         self.schema = options.schema(self.model.labels)
 
-    def __call__(self, shard: Shard) -> Completion:
+    def __call__(self, shard: Shard, at: Callable[[int], Any] = lambda row: None) -> Completion:
         """Score a shard, write its part and record that it is done.
+
+        Parameters
+        ----------
+        shard : Shard
+            The shard.
+        at : callable
+            Called with 0 after each batch of posts, and with the number of a row before it is scored alone.
 
         Raises
         ------
@@ -104,20 +115,31 @@ class PartWriter:
         done = Completion.of(shard, self.model.digest_, self.options.digest, self.options.format)
         done.labels = dict.fromkeys(self.model.labels, 0)
         done.size = len(shard.content)
-        rows, ids = read_shard(shard), Ids()
+        ids = Ids()
         with self.output.part(done) as file:
             with prediction_writer(file, self.options.format, self.schema) as write:
-                for posts, broken in batches(rows, self.options, shard.file):
+                for posts, broken in batches(self._rows(shard, at), self.options, shard.file, 1 if shard.alone else BATCH_POSTS):
                     ids.add(post.id for post in posts)
                     if posts:
                         write(self._table(posts, done))
                     done.scored += len(posts)
                     done.read += len(posts) + len(broken)
                     done.reject(broken)
+                    at(0)
             done.repeated, done.rounded, done.sample = ids.repeated, ids.rounded, ids.sample
             done.reused = done.scored - (self.scorer.computed - computed)
             done.seconds = round(time.perf_counter() - started, 3)
         return done
+
+    def _rows(self, shard: Shard, at: Callable[[int], Any]) -> Iterator[Row | BrokenRow]:
+        """Yield the rows of a shard, saying which if each is scored alone."""
+        for row in read_shard(shard):
+            if row.number in shard.without and isinstance(row, Row):
+                yield reject(row, DEADLY, self.options)
+            else:
+                if shard.alone:
+                    at(row.number)
+                yield row
 
     def _table(self, posts: list[Post], done: Completion) -> pa.Table:
         """Return the predictions for posts, and count their labels in `done`."""

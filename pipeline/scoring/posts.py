@@ -107,6 +107,12 @@ def notice(row: Row) -> str | None:
     return f"is a notice ({name}), not a post" if name in _NOTICES else None
 
 
+def reject(row: Row, reason: str, options: Options) -> BrokenRow:
+    """Return a row as one that cannot be scored, with its id if it has one."""
+    identifier = row.fields.get(options.id_column) if options.id_column is not None else None
+    return BrokenRow(row.number, reason, id=str(identifier) if refusal(identifier, "any", options) is None else None)
+
+
 def to_post(row: Row | BrokenRow, options: Options, origin: str = "") -> Post | BrokenRow:
     """Make a post from a row, or say why that is not possible.
 
@@ -124,16 +130,17 @@ def to_post(row: Row | BrokenRow, options: Options, origin: str = "") -> Post | 
     identifier = identifier_of(row, options, origin)
     text: Any = row.fields.get(options.text_column)
     if reason := refusal(identifier, text, options):
-        known = options.id_column is not None and refusal(identifier, "any", options) is None
-        return BrokenRow(row.number, notice(row) or reason, id=str(identifier) if known else None)
+        return reject(row, notice(row) or reason, options)
     try:
         kept = tuple([as_string(row.fields.get(name)) for name in options.keep])
     except RecursionError:  # JSON that can just be read may be nested too deeply to write
-        return BrokenRow(row.number, "a column to keep is nested too deeply")
+        return reject(row, "a column to keep is nested too deeply", options)
     return Post(str(identifier), text[: options.max_chars], kept)
 
 
-def batches(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "") -> Iterator[tuple[list[Post], list[BrokenRow]]]:
+def batches(
+    rows: Iterable[Row | BrokenRow], options: Options, origin: str = "", most: int = BATCH_POSTS
+) -> Iterator[tuple[list[Post], list[BrokenRow]]]:
     """Yield the posts and rejects of consecutive rows in batches that fit into memory.
 
     Parameters
@@ -144,6 +151,8 @@ def batches(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "")
         As in `to_post`.
     origin : str
         As in `to_post`.
+    most : int
+        Maximum number of rows of a batch.
     """
     posts: list[Post] = []
     broken: list[BrokenRow] = []
@@ -157,7 +166,7 @@ def batches(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "")
                 chars += sum(map(len, filter(None, post.kept)))
         else:
             broken.append(post)
-        if len(posts) + len(broken) >= BATCH_POSTS or chars >= BATCH_CHARS:
+        if len(posts) + len(broken) >= most or chars >= BATCH_CHARS:
             yield posts, broken
             posts, broken, chars = [], [], 0
     if posts or broken:

@@ -3,14 +3,16 @@
 import gc
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
+from typing import Any
 
 from models.errors import InputError
 from pipeline.errors import IncompleteError
@@ -18,10 +20,14 @@ from pipeline.files import OutputError
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.shards import Shard
 
-Work = Callable[[Shard], Completion]
+Work = Callable[[Shard, Callable[[int], Any]], Completion]
 
 GC_THRESHOLD = 50_000  # scoring makes no reference cycles, and Python's default search for them would take a tenth of the time
 FALSE_STARTS = 4  # how often in a row a worker may die as it starts before the job gives up
+TRIES = 20  # of a shard: two, and then two for each post that kills its process when it is scored alone
+SILENCE = 300.0  # seconds; a worker that scores no batch of posts for so long hangs, or was stopped, and is killed like one that died
+STARTING = 300.0  # seconds; likewise for a worker that does not get ready
+_TICK = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,17 @@ class Failure:
 Outcome = Completion | Failure
 
 
-def attempt(work: Work, shard: Shard) -> Outcome:
+def attempt(work: Work, shard: Shard, at: Callable[[int], Any] = lambda row: None) -> Outcome:
     """Process a shard; an error in the shard is returned as a `Failure`, but a disk error is raised.
 
     Parameters
     ----------
     work : callable
-        Takes a shard, scores it and returns its `Completion`.
+        Takes a shard and `at`, scores the shard and returns its `Completion`.
     shard : Shard
         The shard to process.
+    at : callable
+        Called from time to time with the number of the row that is scored alone, or with 0.
 
     Raises
     ------
@@ -50,7 +58,7 @@ def attempt(work: Work, shard: Shard) -> Outcome:
         When the output cannot be written.
     """
     try:
-        return work(shard)
+        return work(shard, at)
     except OutputError:
         raise
     except InputError as error:
@@ -67,14 +75,14 @@ def _die_with_parent() -> None:
 
 
 def _serve(connection: Connection, start: Callable[[], Work]) -> None:
-    """Send None when ready, then receive shards and send their outcomes until the connection is closed."""
+    """Send None when ready, then receive shards and send how far they are and their outcomes until the connection is closed."""
     Thread(target=_die_with_parent, daemon=True).start()
     gc.set_threshold(GC_THRESHOLD)
     try:
         work = start()
         connection.send(None)
         while True:
-            connection.send(attempt(work, connection.recv()))
+            connection.send(attempt(work, connection.recv(), connection.send))
     except (InputError, OutputError) as error:
         connection.send(error)
     except EOFError:
@@ -99,6 +107,8 @@ class _Worker:
         self.shard: Shard | None = None
         self._tries = 0
         self._false_starts = 0
+        self._row = self._suspect = 0  # the row that is scored alone, and the one at which the process died last
+        self._silent = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -109,16 +119,21 @@ class _Worker:
             thread.submit(_start, self.process).result()
         theirs.close()
         self._ready = False
+        self._sender = Thread()
 
     def give(self, shard: Shard) -> None:
         """Send a shard to the process, now or as soon as it is ready."""
-        self.shard, self._tries = shard, self._tries + 1
+        self.shard, self._tries, self._row, self._silent = shard, self._tries + 1, 0, 0.0
         if self._ready:
             self._send()
 
     def _send(self) -> None:
-        with suppress(OSError):  # the process has just died, which `receive` will notice
-            self.connection.send(self.shard)
+        def send() -> None:
+            with suppress(OSError):  # the process has just died, which `receive` will notice
+                self.connection.send(self.shard)
+
+        self._sender = Thread(target=send, daemon=True)  # a process that was stopped does not take it
+        self._sender.start()
 
     def receive(self) -> Outcome | None:
         """Return the outcome of the shard; None if the process, perhaps a new one, is still working on it."""
@@ -127,13 +142,17 @@ class _Worker:
             message = self.connection.recv()
         except (EOFError, OSError):
             return self._died(self.shard)
+        self._silent = 0.0
         if isinstance(message, Exception):
             raise message
+        if isinstance(message, int):
+            self._row = message
+            return None
         if message is None:
             self._ready, self._false_starts = True, 0
             self._send()
         else:
-            self.shard, self._tries = None, 0
+            self._done()
         return message  # type: ignore[no-any-return]
 
     def _died(self, shard: Shard) -> Outcome | None:
@@ -143,16 +162,38 @@ class _Worker:
             raise IncompleteError(f"worker processes die as they start ({hint}); finished shards are kept; fix the cause and run again")
         self.stop()
         self._begin()
-        if self._tries == 1:
-            self.give(shard)
+        if following := self._following(shard):
+            self.give(following)
             return None
-        self.shard, self._tries = None, 0
-        return Failure(f"{shard.file}, from row {shard.first_row}: the process that scored these rows died twice (out of memory?)")
+        self._done()
+        return Failure(f"{shard.file}, from row {shard.first_row}: the processes that scored these rows died (out of memory?)")
+
+    def _following(self, shard: Shard) -> Shard | None:
+        """Return what to try next: the shard, its posts one by one, or all but the one that has killed two processes; None to give up."""
+        if not shard.alone:
+            return shard if self._tries == 1 else replace(shard, alone=True)
+        if not self._row or self._tries >= TRIES:
+            return None
+        if self._row != self._suspect:
+            self._suspect = self._row
+            return shard
+        return replace(shard, without=shard.without | {self._row})
+
+    def _done(self) -> None:
+        self.shard, self._tries, self._suspect = None, 0, 0
+
+    def wait_longer(self, seconds: float) -> None:
+        """Count the time in which the process has said nothing, and kill it if that is too long; `receive` then finds it dead."""
+        self._silent += seconds
+        if self._silent > (SILENCE if self._ready else STARTING):
+            self.process.kill()
 
     def stop(self) -> None:
         """Kill the process, whatever it is doing."""
         self.process.kill()
         self.process.join()
+        if self._sender.is_alive():
+            self._sender.join()
         self.connection.close()
 
 
@@ -185,10 +226,14 @@ def in_processes(start: Callable[[], Work], shards: Iterator[Shard], workers: in
                 upcoming = next(shards, None)
                 continue
             busy = {worker.connection: worker for worker in crew if worker.shard}
-            for connection in wait(list(busy)):
-                worker = busy[connection]  # type: ignore[index]
+            began = time.monotonic()
+            ended = wait(list(busy), _TICK)
+            waited = min(time.monotonic() - began, _TICK)  # less than passed if this process was stopped, too
+            for connection, worker in busy.items():
                 shard = worker.shard
-                if shard and (outcome := worker.receive()):
+                if connection not in ended:
+                    worker.wait_longer(waited)
+                elif shard and (outcome := worker.receive()):
                     yield shard, outcome
     finally:
         for worker in crew:

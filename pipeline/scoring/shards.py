@@ -58,6 +58,10 @@ class Shard:
         Format of `content`; an Arrow stream counts as ``.parquet``.
     dialect : Dialect
         How CSV is written.
+    alone : bool
+        Whether each post is scored alone, because the process died twice that scored the shard.
+    without : frozenset of int
+        Numbers of rows to reject, because the process died that scored them alone.
     """
 
     file: str
@@ -68,6 +72,8 @@ class Shard:
     content: bytes
     kind: str = ".jsonl"
     dialect: Dialect = PLAIN
+    alone: bool = False
+    without: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
@@ -137,7 +143,7 @@ def _opened(path: Path, columns: Sequence[str] | None, tell: Tell) -> Iterator[_
             yield _Source(chain([(b"", 0)], lines), lambda rows: file.position(), file.kind)
 
 
-def _shards(path: Path, source: _Source) -> Iterator[Shard]:
+def _shards(path: Path, source: _Source, most: int) -> Iterator[Shard]:
     header, _ = next(source.pieces, (b"", 0))
     number, first_row, rows, taken, size, before = 0, 1, 0, [header], 0, 0
 
@@ -152,7 +158,7 @@ def _shards(path: Path, source: _Source) -> Iterator[Shard]:
             taken.append(piece)
             rows += counts
             size += len(piece)
-            if size >= SHARD_BYTES or rows >= SHARD_LINES:
+            if size >= most or rows >= SHARD_LINES:
                 yield shard()
                 number, first_row, rows, taken, size = number + 1, first_row + rows, 0, [header], 0
                 before = source.position(first_row - 1)
@@ -168,7 +174,7 @@ def _shards(path: Path, source: _Source) -> Iterator[Shard]:
         yield shard()
 
 
-def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore) -> Iterator[Shard]:
+def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore, size: int | None = None) -> Iterator[Shard]:
     """Cut a file into shards, reading it only as far as shards are requested.
 
     Parameters
@@ -180,6 +186,8 @@ def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore) -
     tell : callable
         Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
         name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
+    size : int, optional
+        Target size of a shard in bytes, by default `SHARD_BYTES`.
 
     Raises
     ------
@@ -190,7 +198,7 @@ def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore) -
     """
     try:
         with _opened(path, columns, tell) as source:
-            yield from _shards(path, source)
+            yield from _shards(path, source, size or SHARD_BYTES)
     except OSError as error:
         raise DamagedError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 

@@ -1,0 +1,76 @@
+"""``disclosure rescore`` and ``disclosure redecide``: go on with the output of an earlier scoring job."""
+
+import gc
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.calibration import PointName
+from models.errors import InputError
+from pipeline import terminal
+from pipeline.commands.score import CORES, band_in, folder_of, show, thresholds_in
+from pipeline.scoring.processes import GC_THRESHOLD
+
+_Model = Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores, as in score.")]
+
+
+def rescore(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
+    rejects: Annotated[bool, typer.Option("--rejects", help="Score again what was rejected.")] = False,
+    model: _Model = "released",
+    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress as JSON.")] = False,
+) -> None:
+    """Try rejected posts again, after the cause was mended, with the options of the earlier job.
+
+    It reads the same inputs from the same folder. Parts in which nothing was rejected, and whose input is unchanged, stay as they are.
+    """
+    from pipeline.records import is_stream
+    from pipeline.scoring import score_files
+    from pipeline.scoring.earlier import Earlier
+
+    if not rejects:
+        raise InputError("say what to score again: --rejects; to score everything again, use score.py with --start-over")
+    earlier = Earlier.read(scores)
+    if streams := [name for name in earlier.files if is_stream(Path(name))]:
+        raise InputError(f"{scores}: the input {streams[0]} cannot be read again; pipe it to score.py with --start-over")
+    folder = folder_of(model, quiet=as_json)
+    gc.set_threshold(GC_THRESHOLD)
+    with terminal.job_progress(as_json=as_json) as progress:
+        summary = score_files(list(earlier.files), folder, scores, earlier.options, workers=workers, retry_rejects=True, progress=progress)
+    if as_json:
+        print(summary.to_json())
+    else:
+        show(summary, scores, f"{scores}/rejects.jsonl")
+
+
+def redecide(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    model: _Model = "released",
+    operating_point: Annotated[PointName | None, typer.Option(help="Which of the model's thresholds to use.")] = None,
+    threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
+    abstain: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Decide again with other thresholds, from the probabilities of an earlier job, without scoring anything.
+
+    What is not given stays as it was in the earlier job, whose folder is not changed.
+    """
+    from pipeline.scoring.redecide import redecide as decide_again
+
+    summary = decide_again(
+        scores,
+        out,
+        folder_of(model, quiet=as_json),
+        operating_point=operating_point,
+        thresholds=thresholds_in(threshold),
+        abstain=band_in(abstain),
+    )
+    if as_json:
+        print(summary.to_json())
+    else:
+        show(summary, out, f"{out}/rejects.jsonl")

@@ -1,0 +1,53 @@
+"""What an earlier job was asked to do, as its manifest says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import InputError
+from pipeline.scoring.options import Options
+from pipeline.scoring.output import MANIFEST
+from pipeline.scoring.summary import FileSummary
+
+
+@dataclass
+class Earlier:
+    """A complete job.
+
+    Attributes
+    ----------
+    model : str
+        The model's digest.
+    options : Options
+        Its options.
+    files : dict of str to FileSummary
+        Its input files, with their parts.
+    """
+
+    model: str
+    options: Options
+    files: dict[str, FileSummary]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Earlier":
+        """Read the manifest of an output folder.
+
+        Parameters
+        ----------
+        folder : Path
+            An output folder of ``score.py``.
+
+        Raises
+        ------
+        InputError
+            When the job is not complete, or the manifest is damaged.
+        """
+        from pydantic import TypeAdapter
+
+        path = folder / MANIFEST
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except OSError as error:
+            what = f"cannot be read ({error.strerror or error})"
+            raise InputError(f"{path}: {what}; give the folder of a complete job; score.py completes one that was interrupted") from None
+        except ValueError:
+            raise InputError(f"{path}: is no manifest of score.py; give a folder that score.py wrote") from None

@@ -1,0 +1,172 @@
+"""Decide again about posts that were scored, from the probabilities in the parts."""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.calibration import PointName, decide
+from models.errors import InputError
+from models.folders import owner_only
+from models.storage import RELEASED
+from pipeline.errors import IncompleteError
+from pipeline.files import OutputError
+from pipeline.predictions import prediction_table, prediction_writer
+from pipeline.records import ignore
+from pipeline.scoring.completion import Completion
+from pipeline.scoring.earlier import Earlier
+from pipeline.scoring.job import Job
+from pipeline.scoring.options import Options
+from pipeline.scoring.output import Output
+from pipeline.scoring.parts import ModelFolder
+from pipeline.scoring.summary import FileSummary, Summary
+
+
+def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
+    """Return columns of a part, which must be as it was written."""
+    try:
+        content = part.read_bytes()
+    except OSError as error:
+        raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
+    if hashlib.sha256(content).hexdigest() != done.sha256:
+        raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
+    if part.suffix == ".parquet":
+        return pq.read_table(pa.BufferReader(content), columns=names).to_pydict()  # type: ignore[no-any-return]
+    if part.suffix == ".jsonl":
+        rows = [json.loads(line) for line in content.splitlines()]
+    else:
+        csv.field_size_limit(sys.maxsize)
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    return {name: [row[name] for row in rows] for name in names}
+
+
+class _Decider:
+    """Writes the parts of one job anew for other options."""
+
+    def __init__(self, scores: Path, output: Output, source: ModelFolder, options: Options) -> None:
+        self.scores, self.output, self.source, self.options = scores, output, source, options
+        self.thresholds = list(options.thresholds_of(source.labels, source.points).values())
+        self.schema = options.schema(source.labels)
+
+    def wanted(self, done: Completion) -> Completion:
+        """Return the record of a part that is to be written."""
+        return replace(done, options=self.options.digest, labels={}, review=0)
+
+    def write(self, done: Completion, wanted: Completion) -> None:
+        """Write a part with the same probabilities as the one of an earlier record."""
+        probable = [f"prob_{label}" for label in self.source.labels]
+        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable])
+        probabilities = np.array([columns[name] for name in probable], np.float32).T
+        decided, review = decide(probabilities, self.thresholds), self.options.for_review(probabilities)
+        self._count(wanted, decided, review)
+        table = prediction_table(
+            columns["id"],
+            probabilities,
+            decided,
+            self.source.labels,
+            self.source.digest,
+            kept={name: columns[name] for name in self.options.keep},
+            review=review,
+        )
+        with self.output.part(wanted) as file, prediction_writer(file, self.options.format, self.schema) as write:
+            if table.num_rows:
+                write(table)
+
+    def _count(self, wanted: Completion, decided: NDArray[np.bool_], review: NDArray[np.bool_] | None) -> None:
+        wanted.labels = dict(zip(self.source.labels, decided.sum(axis=0).tolist(), strict=True))
+        wanted.review = 0 if review is None else int(review.any(axis=1).sum())
+
+
+def _changed(
+    earlier: Options, operating_point: PointName | None, thresholds: Mapping[str, float], abstain: tuple[float, float] | None
+) -> Options:
+    if earlier.explain:
+        raise InputError("scores with --explain cannot be decided again: they explain the labels that were given; score the posts again")
+    options = earlier if abstain is None else replace(earlier, abstain=abstain)
+    if operating_point is None and not thresholds:
+        return options
+    return replace(options, operating_point=operating_point or earlier.operating_point, thresholds=dict(thresholds))
+
+
+@owner_only()
+def redecide(
+    scores: str | Path,
+    out: str | Path,
+    model: str | Path = RELEASED,
+    *,
+    operating_point: PointName | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    abstain: tuple[float, float] | None = None,
+) -> Summary:
+    """Write the output that a job would have written with other thresholds, without scoring anything.
+
+    After an interruption, the same call continues where it stopped.
+
+    Parameters
+    ----------
+    scores : str or Path
+        Output folder of a complete job, which is not changed.
+    out : str or Path
+        Output folder, as of `score_files`.
+    model : str or Path
+        Directory of the model that computed the scores.
+    operating_point : {"balanced", "cautious", "sensitive"}, optional
+        Which of the model's sets of thresholds to use; by default, that of the job.
+    thresholds : mapping of str to float, optional
+        Thresholds to use instead of the operating point's, by label. If neither is given, the job's thresholds stay.
+    abstain : (float, float), optional
+        As in `Options`; by default, as in the job.
+
+    Returns
+    -------
+    Summary
+        What ``manifest.json`` holds.
+
+    Raises
+    ------
+    InputError
+        When the job is not complete, was done by another model or with explanations, or `out` cannot be used.
+    IncompleteError
+        When a part was changed, or the disk is full.
+    """
+    started, scores, folder = time.perf_counter(), Path(scores), Path(out)
+    earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
+    if earlier.model != source.digest:
+        held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
+        raise InputError(f"{scores}: {held}; give its folder to --model")
+    if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
+        raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
+    options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
+    output = Output(folder)
+    decider = _Decider(scores, output, source, options)
+    summary = Summary.of(source.digest, options.thresholds_of(source.labels, source.points), options)
+    places = {name: number for number, name in enumerate(earlier.files)}
+    summary.files.update({name: FileSummary() for name in places})
+    records = list(Output(scores).completions())
+    if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
+        raise InputError(f"{scores}: its records do not fit its manifest; run score.py on it again")
+    with output.locked():
+        job = Job(source, [Path(name) for name in places], output, options, ignore)
+        job.check_mixing()
+        try:
+            for done in sorted(records, key=lambda done: (places[done.file], done.number)):
+                job.names.append(done.name)
+                if output.has(wanted := decider.wanted(done)):
+                    job.kept += 1
+                else:
+                    decider.write(done, wanted)
+            job.finish(summary, started)
+        except OutputError as error:
+            raise IncompleteError(f"{error}. Finished parts are kept; fix the cause (is the disk full?) and run again") from None
+    return summary
