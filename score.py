@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Score files of posts with a model."""
 
-from pipeline import terminal
+from pipeline import interrupts, terminal  # noqa: F401
 from pipeline.commands.score import main
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the command lines share: consoles, progress, and one-line errors with exit codes."""
 
-import io
+import errno
 import json
 import logging
 import os
@@ -18,14 +18,16 @@ from rich.console import Console
 
 from models.errors import InputError, NormaliserWarning
 from models.folders import owner_only
+from pipeline import interrupts, streams
 from pipeline.errors import IncompleteError, LockedError, NoPostsError
+from pipeline.interrupts import STOPPED, TERMINATED
 
 if TYPE_CHECKING:
     from pipeline.scoring import Progress as JobProgress
 
 Command = Callable[..., None] | Mapping[str, "Command"]
 
-USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, NO_POSTS, LOCKED, STOPPED = 2, 3, 3, 4, 5, 6, 130
+USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, NO_POSTS, LOCKED = 2, 3, 3, 4, 5, 6
 _CODES = {NoPostsError: NO_POSTS, LockedError: LOCKED, InputError: USAGE_ERROR, IncompleteError: INCOMPLETE}  # the first that fits
 LOG_EVERY = 30.0  # seconds
 
@@ -139,41 +141,94 @@ def command_line(command: Command) -> typer.Typer:
     return app
 
 
-def run(command: Command, stopped: str = "stopped") -> None:
-    """Run a command line, and print errors as one line on standard error.
+def one_line(message: str) -> str:
+    r"""Return a message as one line: what a file's name may hold, such as newlines, is escaped.
 
-    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder), 4 for an `IncompleteError`
-    and 130 for Ctrl-C.
+    Examples
+    --------
+    >>> one_line("a\nb.jsonl: no such file")
+    'a\\nb.jsonl: no such file'
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+
+
+def say(line: str) -> None:
+    """Print one line on standard error, whatever a file's name in it holds.
 
     Parameters
     ----------
-    command : callable or mapping of str to callable
-        As for `command_line`.
-    stopped : str
-        What to print after Ctrl-C.
+    line : str
+        What to say.
     """
+    print(one_line(line), file=sys.stderr)
+
+
+def _prepare() -> None:
+    streams.prepare()
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(f"the working folder cannot be used ({error.strerror}); change to another") from None
     warnings.simplefilter("ignore")  # users see only one kind of warning; the tests treat them as errors
     warnings.simplefilter("always", NormaliserWarning)
     warnings.showwarning = _hold_warning
     _held.clear()
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # our own steps say what goes on
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a path
+
+
+def _failed(error: Exception) -> int:
+    """Say what is wrong, and return the exit code."""
+    if isinstance(error, OSError):  # of the machine: too few file descriptors, a folder that was deleted
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"error: {place}{error.strerror or type(error).__name__}; correct this, and run the same command again")
+        return USAGE_ERROR
+    if isinstance(error, IncompleteError):
+        _say_warnings()
+    for reason in error.reasons[1:] if isinstance(error, IncompleteError) else ():
+        say(f"also: {reason}")
+    say(f"error: {error}")
+    return next(code for kind, code in _CODES.items() if isinstance(error, kind))
+
+
+def _ended(code: int) -> int:
+    """Return the exit code of a command that came to an end; if what it printed is lost, say so."""
+    if code != USAGE_ERROR:
+        _say_warnings()
+    if not code and (why := streams.lost_output()):
+        say(f"error: standard output: cannot be written ({why}); the work is done, but what was to be printed is lost")
+        return INCOMPLETE
+    return code
+
+
+def run(command: Command, stopped: str = "stopped") -> None:
+    """Run a command line, and print errors as one line on standard error.
+
+    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder) and for an error of the
+    operating system, 4 for an `IncompleteError`, or if standard output cannot be written, 130 for Ctrl-C, and 143 for SIGTERM.
+
+    Parameters
+    ----------
+    command : callable or mapping of str to callable
+        As for `command_line`.
+    stopped : str
+        What to print after Ctrl-C or SIGTERM.
+    """
     try:
-        with owner_only():
+        with interrupts.handled(), owner_only():
+            _prepare()
             command_line(command)()
-    except (InputError, IncompleteError) as error:
-        if isinstance(error, IncompleteError):
-            _say_warnings()
-        for reason in error.reasons[1:] if isinstance(error, IncompleteError) else ():
-            print(f"also: {reason}", file=sys.stderr)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(next(code for kind, code in _CODES.items() if isinstance(error, kind)))
+        code = 0
+    except (InputError, IncompleteError, OSError) as error:
+        code = _failed(error)
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # from `Path.resolve`
+            raise
+        code = _failed(OSError(errno.ELOOP, str(error)))
+    except KeyboardInterrupt:  # outside of typer, which turns Ctrl-C into an exit code without a message
+        code = STOPPED
     except SystemExit as end:
-        if end.code == STOPPED:  # typer turns Ctrl-C into this exit code, without a message
-            print(stopped, file=sys.stderr)
-        if end.code != USAGE_ERROR:
-            _say_warnings()
-        raise
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    if code in (STOPPED, TERMINATED):
+        print(stopped, file=sys.stderr)
+    sys.exit(_ended(code))

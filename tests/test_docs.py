@@ -196,7 +196,15 @@ def test_reference_names_every_command():
 
 @pytest.mark.parametrize("page", ["reference/exit_codes.md", "how_to/troubleshooting.md"])
 def test_every_exit_code_is_explained(page):
-    codes = {0, terminal.USAGE_ERROR, terminal.TOO_MANY_REJECTS, terminal.INCOMPLETE, terminal.STOPPED, terminal.NOT_PROMOTED}
+    codes = {
+        0,
+        terminal.USAGE_ERROR,
+        terminal.TOO_MANY_REJECTS,
+        terminal.INCOMPLETE,
+        terminal.STOPPED,
+        terminal.TERMINATED,
+        terminal.NOT_PROMOTED,
+    }
     codes |= {terminal.NO_POSTS, terminal.LOCKED}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)} == codes
 

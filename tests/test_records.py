@@ -15,6 +15,7 @@ import zipfile
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from pyarrow.parquet.encryption import CryptoFactory, EncryptionConfiguration, K
 from pipeline.errors import DamagedError
 from pipeline.records import FILES, MAX_RECORD, UNCLOSED, BrokenRow, Row, batch_rows, csv_spans, parquet, parquet_batches, read_rows
 from pipeline.records import rows as limits
+from pipeline.records.workbook import workbook_lines
 
 TOO_LONG = "record is longer than 16 MiB"
 UNREADABLE = "not UTF-8, or a date out of range"
@@ -297,6 +299,20 @@ def test_first_sheet_of_a_workbook_is_read(folder, refused):
     assert read(write_xlsx(folder / "posts.XLSX")) == [Row(1, {"id": 7, "text": "café"}), Row(2, {"id": 1.5, "text": ""})]
     with refused("broken.xlsx", "cannot be read as a workbook", "save it again as .xlsx or .csv"):
         read(written(folder, "broken.xlsx", b"PK\x03\x04"))
+
+
+@pytest.mark.parametrize(
+    ("others", "told"), [([3, 0, 1], ["only the first sheet is read, and not the 2 others that are not empty"]), ([0], [])]
+)
+def test_further_sheets_of_a_workbook_that_are_not_empty_are_told(folder, monkeypatch, others, told):
+    names = ["first", *(f"more {number}" for number in range(len(others)))]
+    sheets = dict(zip(names, [SimpleNamespace(height=n, to_python=lambda **_: [["id"], [1.0]]) for n in (2, *others)], strict=True))
+    book = SimpleNamespace(sheet_names=names, get_sheet_by_index=lambda index: sheets[names[index]], get_sheet_by_name=sheets.__getitem__)
+    monkeypatch.setattr("python_calamine.load_workbook", lambda file: book)
+    said = []
+    path = written(folder, "book.xlsx", b"any")
+    assert list(workbook_lines(path, lambda file, what: said.append((file, what)))) == [b'{"id": 1}\n']
+    assert said == [(path, what) for what in told]
 
 
 def test_values_of_parquet_are_those_of_other_files(folder):

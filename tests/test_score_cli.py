@@ -541,6 +541,43 @@ DAMAGED = {
 }
 
 
+def test_bad_files_of_every_kind_are_skipped_if_asked_for_each_with_a_line_and_exit_code_4(cli, tmp_path):
+    given = {name: content for name, content in {**UNUSABLE, **DAMAGED}.items() if "*" not in name and name != "midway.parquet"}
+    for name, content in given.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    good = write(tmp_path / "good.jsonl", POSTS)
+    inputs = [*(tmp_path / name for name in given), good]
+    done = cli(*inputs, "--out", tmp_path / "out", "--on-bad-file", "skip")
+    lines = done.err.splitlines()
+    assert (done.code, done.out, len(lines)) == (4, "", len(given))
+    assert all(line.startswith("also: ") for line in lines[:-1])
+    assert lines[-1].startswith("error: ")
+    assert "found ;" not in done.err
+    for name in given:
+        assert f"{tmp_path / name}" in done.err
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert str(good) in {json.loads(path.read_text())["file"] for path in (tmp_path / "out" / "_shards").glob("*.json")}
+    assert cli(good, *(tmp_path / name for name in ("cut.jsonl.gz", "nowhere.jsonl")), "--out", tmp_path / "other").code == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_unreadable_names_in_a_folder_are_skipped_but_a_job_without_any_usable_file_is_exit_code_2(cli, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    assert_one_line(cli(tmp_path / "in", "--out", tmp_path / "out", "--on-bad-file", "skip"), 2, "notes.txt", "must be one of")
+    write(tmp_path / "in" / "good.jsonl", POSTS)
+    assert_one_line(cli(tmp_path / "in", "--out", tmp_path / "out", "--on-bad-file", "skip"), 4, "notes.txt", "must be one of")
+    assert_one_line(cli(tmp_path / "in", "--out", tmp_path / "new"), 2, "notes.txt", "must be one of")
+
+
+def test_file_whose_name_is_no_utf8_is_scored_and_continued(cli, tmp_path):
+    path = write(tmp_path / os.fsdecode(b"b\xff.jsonl"), POSTS)
+    for _ in range(2):
+        assert cli(path, "--out", tmp_path / "out").code == 0
+    assert len(ids(tmp_path / "out")) == 2
+
+
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_input_is_exit_code_4_and_costs_no_other_file(earlier, cli, tmp_path, name):
     before = contents(earlier)
@@ -656,6 +693,10 @@ def test_help_imports_next_to_nothing(tmp_path):
     packages = loaded(["--help"], cwd=tmp_path)
     assert "typer" in packages
     assert not packages & {"spacy", "scipy", "safetensors", "pydantic", *ONLY_TO_TRAIN}  # so it imports only light modules of `models`
+
+
+def test_skipping_bad_files_is_not_for_spark(cli, tmp_path):
+    assert_one_line(cli(write(tmp_path / "in.jsonl", POSTS), "--engine", "spark", "--on-bad-file", "skip"), 2, "all or nothing")
 
 
 def test_starting_over_is_not_for_spark(cli, tmp_path):

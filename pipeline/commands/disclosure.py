@@ -1,6 +1,6 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
-from pipeline import terminal
+from pipeline import interrupts, terminal  # noqa: F401
 from pipeline.commands import again, agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui
 
 COMMANDS: dict[str, terminal.Command] = {

@@ -17,6 +17,7 @@ from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import terminal
 from pipeline.predictions import Format
+from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
 
@@ -43,7 +44,7 @@ def folder_of(model: str, *, quiet: bool) -> Path:
     if is_released(model) and not quiet:
         digest, _ = read_description(folder)
         about = f"released with version {__version__} ({digest[:12]}), trained on English tweets and invented posts"
-        print(f"model    {about}; see {folder / 'README.md'}", file=sys.stderr)
+        terminal.say(f"model    {about}; see {folder / 'README.md'}")
     return folder
 
 
@@ -87,7 +88,7 @@ class _Notes:
         if self._as_json:
             print(json.dumps({"file": str(path), "note": what}), file=sys.stderr)
         elif self._times[what] <= _NAMED:
-            print(f"note     {path}: {what}", file=sys.stderr)
+            terminal.say(f"note     {path}: {what}")
 
     def close(self, summary: "Summary") -> None:
         """Say how many further files each note is about, and how many ids look wrong; the manifest also has the numbers of ids."""
@@ -95,12 +96,12 @@ class _Notes:
             return
         for what, times in self._times.items():
             if times > _NAMED:
-                print(f"note     and {times - _NAMED:,} more: {what}", file=sys.stderr)
+                terminal.say(f"note     and {times - _NAMED:,} more: {what}")
         if summary.repeated_ids:
-            print(f"note     posts that share an id with an earlier one: at least {summary.repeated_ids:,}", file=sys.stderr)
+            terminal.say(f"note     posts that share an id with an earlier one: at least {summary.repeated_ids:,}")
         if summary.rounded_ids:
             what = "posts whose id a spreadsheet seems to have rounded, such as 9.20E+17"
-            print(f"note     {what}: {summary.rounded_ids:,}; export ids as text", file=sys.stderr)
+            terminal.say(f"note     {what}: {summary.rounded_ids:,}; export ids as text")
 
 
 def show(summary: "Summary", out: Path, rejects: str) -> None:
@@ -113,12 +114,12 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         print(f"  rejected, {reason}: {count:,}")
     if summary.rejected:
         listed = sum(file.listed for file in summary.files.values())
-        print(f"  see {rejects}" + (f", which lists {listed:,} of them" if 0 < listed < summary.rejected else ""))
+        print(f"  see {terminal.one_line(rejects)}" + (f", which lists {listed:,} of them" if 0 < listed < summary.rejected else ""))
     for label, count in summary.labels.items():
         print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
     if summary.options["abstain"] is not None:
         print(f"  for review: {summary.review:,} ({summary.review / max(summary.scored, 1):.1%})")
-    print(f"scores   {out}")
+    print(f"scores   {terminal.one_line(str(out))}")
 
 
 def _score_text(text: str, folder: Path, options: Options, *, as_json: bool) -> None:
@@ -159,11 +160,14 @@ def _score_files(
     *,
     workers: int,
     start_over: bool,
+    on_bad_file: OnBadFile,
     as_json: bool,
 ) -> "Summary":
     """Score files here or, if `spark` names a master, on Spark, and say what they were taken for."""
     if spark and start_over:
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
+    if spark and on_bad_file == "skip":
+        raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
     notes, folder = _Notes(as_json=as_json), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
@@ -174,7 +178,8 @@ def _score_files(
 
         gc.set_threshold(GC_THRESHOLD)
         with terminal.job_progress(as_json=as_json) as progress:
-            summary = score_files(inputs, folder, out, options, workers=workers, start_over=start_over, progress=progress, tell=notes)
+            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file}
+            summary = score_files(inputs, folder, out, options, **how, progress=progress, tell=notes)  # type: ignore[arg-type]
     notes.close(summary)
     return summary
 
@@ -187,9 +192,9 @@ def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
     if not told or len(summary.files) > 1:
         told += [f"{name}: {of_file:.1%} of it was rejected" for name, of_file in files.items()]
     for message in told[1:]:
-        print(f"also: {message}", file=sys.stderr)
+        terminal.say(f"also: {message}")
     if told:
-        print(f"error: {told[0]}, more than --max-reject-rate {most}: see {reasons}", file=sys.stderr)
+        terminal.say(f"error: {told[0]}, more than --max-reject-rate {most}: see {reasons}")
         raise typer.Exit(terminal.TOO_MANY_REJECTS)
 
 
@@ -225,6 +230,9 @@ def main(
         int | None,
         typer.Option(min=1, max=MAX_SHARD_MB, help="MiB of input, decompressed, for each output part.", show_default="2"),
     ] = None,
+    on_bad_file: Annotated[
+        OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before any work, or score the others and exit with 4.")
+    ] = "fail",
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
@@ -238,7 +246,7 @@ def main(
     manifest.json: ids, probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or
     --explain writes words of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2
     usage or input error, nothing done; 3 too many posts rejected; 4 incomplete, run again; 5 no posts; 6 another job
-    holds --out; 130 stopped by Ctrl-C.
+    holds --out; 130 stopped by Ctrl-C; 143 by SIGTERM.
     """
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
@@ -253,7 +261,8 @@ def main(
     options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
-    summary = _score_files(inputs, model, out, options, spark, workers=workers, start_over=start_over, as_json=as_json)
+    how = {"workers": workers, "start_over": start_over}
+    summary = _score_files(inputs, model, out, options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
     if as_json:
         print(summary.to_json())
     else:

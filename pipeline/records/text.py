@@ -186,6 +186,8 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
             return
         raw: Any
         if path == STDIN:
+            if sys.stdin is None:
+                raise InputError(f"{path}: standard input is closed; give it something to read, or name files")
             raw, compression = sys.stdin.buffer, None
         else:
             raw = stack.enter_context(path.open("rb", buffering=CHUNK))

@@ -27,6 +27,7 @@ from pipeline.records import (
     partitions_of,
     text_columns,
 )
+from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.options import Options
 from pipeline.scoring.table_formats import refuse_tables
 
@@ -72,7 +73,7 @@ def _walk(folder: Path, root: Path, seen: set[Path], tell: Tell) -> Iterator[Pat
         yield from _walk(path, root, seen, tell)
 
 
-def _in_folder(folder: Path, out: Path | None, tell: Tell) -> list[Path]:
+def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles) -> list[Path]:
     """List the files in a folder, at any depth, except those that are passed over."""
     if out and out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out}: is in the input {folder}, so the next run would read the scores as posts; choose an --out elsewhere")
@@ -80,18 +81,22 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell) -> list[Path]:
     refuse_tables(found, [folder])
     if not found:
         raise NoPostsError(f"{folder}: has no files; give a folder with {FILES} files")
-    if others := [path for path in found if not name_of(path)]:
-        raise InputError(f"{others[0]}: must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'")
-    if others := [path for path in found if path.exists() and not path.is_file()]:
-        raise InputError(f"{others[0]}: is no file but a pipe or a device; move it away, or name it if it is to be read")
+    for path in found:
+        if not name_of(path):
+            reason = f"must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'"
+        elif path.exists() and not path.is_file():
+            reason = "is no file but a pipe or a device; move it away, or name it if it is to be read"
+        else:
+            continue
+        bad.add(path, InputError(f"{path}: {reason}"))
     files = {path.resolve() for path in found if not path.is_symlink()}
     return sorted(path for path in found if not (path.is_symlink() and path.resolve() in files))
 
 
-def _named(name: str, out: Path | None, tell: Tell) -> list[Path]:
+def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles) -> list[Path]:
     """List the files that a file name, a folder name or a glob stands for; a glob means what a shell would make of it."""
     if Path(name).is_dir():
-        return _in_folder(Path(name), out, tell)
+        return _in_folder(Path(name), out, tell, bad)
     if not glob.has_magic(name) or Path(name).exists():
         return [Path(name)]
     matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
@@ -101,13 +106,13 @@ def _named(name: str, out: Path | None, tell: Tell) -> list[Path]:
             found |= {} if is_left_behind(path.name) else {path: None}
         elif not _passed_over(path, tell):
             with suppress(NoPostsError):
-                found |= dict.fromkeys(_in_folder(path, out, tell))
+                found |= dict.fromkeys(_in_folder(path, out, tell, bad))
     if not found:
         raise InputError(f"{name}: no file matches this glob; check the pattern")
     return sorted(found)
 
 
-def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell = ignore) -> list[Path]:
+def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell = ignore, bad: BadFiles | None = None) -> list[Path]:
     """List the files that are named directly or found in folders and by globs.
 
     Parameters
@@ -118,6 +123,8 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
         The output folder, which may not be in one of the folders.
     tell : callable
         Called with a path and why it is left out, if it looks as if it were meant to be read.
+    bad : BadFiles, optional
+        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they are errors.
 
     Returns
     -------
@@ -130,9 +137,10 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
         When nothing is found, a file is not of a supported kind or belongs to a table with a log (`refuse_tables`), or is named twice.
     """
     files, places = list[Path](), list[Path]()
+    bad = bad or BadFiles()
     for name in map(str, given):
         try:
-            files += (named := _named(name, out, tell))
+            files += (named := _named(name, out, tell, bad))
             places += [path.resolve() for path in named]
         except OSError as error:
             place = error.filename or name
@@ -143,7 +151,11 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
         raise InputError("there are no inputs; give files, folders or globs")
     seen: set[Path] = set()
     for path, place in zip(files, places, strict=True):
-        kind_of(path)
+        try:
+            kind_of(path)
+        except InputError as error:
+            if path not in bad.paths:
+                bad.add(path, error)
         if place in seen:
             raise InputError(f"{path}: was given twice; name each file once")
         seen.add(place)
@@ -197,7 +209,7 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
     return f"name {it} with {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
 
 
-def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore) -> None:
+def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore, bad: BadFiles | None = None) -> None:
     """Check, before any work is done, that files can be opened and have the necessary columns.
 
     A damaged file passes, because its readable rows are scored. Columns to keep may be missing in some files.
@@ -212,6 +224,8 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
         The output folder, which must not contain any of the files.
     tell : callable
         Called with the output folder and a warning when a column to keep was not found, but may occur further on.
+    bad : BadFiles, optional
+        Takes the files that cannot be used. By default, they are errors.
 
     Raises
     ------
@@ -220,15 +234,23 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     """
     place, needed = out.resolve(), set(options.needed)
     missing, left, complete, any_rows = set(options.keep), _LOOKED_AT, True, False
+    bad = bad or BadFiles()
     for path in files:
+        if path in bad.paths:
+            continue
         if is_stream(path):
             missing.clear()  # reading it here would consume it
             continue
         if path.resolve().is_relative_to(place):
             raise InputError(f"{path}: is in the output folder {out}; choose another --out")
-        found, read, all_read = _columns(path, options, needed | missing, max(left, 1))
-        if found and all_read and not found.keys() >= needed:
-            raise missing_column(path, found, options.needed, _remedy(path, found, options))
+        try:
+            found, read, all_read = _columns(path, options, needed | missing, max(left, 1))
+            if found and all_read and not found.keys() >= needed:
+                raise missing_column(path, found, options.needed, _remedy(path, found, options))
+        except InputError as error:
+            bad.add(path, error)
+            complete = False
+            continue
         missing -= found.keys()
         complete &= all_read
         any_rows |= bool(found)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from models.errors import InputError
 from models.folders import owner_only
 from models.storage import RELEASED
-from pipeline.errors import DamagedError, IncompleteError, NoPostsError
+from pipeline.errors import IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
 from pipeline.records import Tell, ignore, is_stream
+from pipeline.scoring.bad_files import BadFiles, OnBadFile
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
@@ -45,12 +46,12 @@ class Progress(NamedTuple):
 class Job:
     """The state of a job: which shards there are, which were already done, and what went wrong."""
 
-    def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options, tell: Tell) -> None:
-        self.source, self.files, self.output, self.options, self.tell = source, files, output, options, tell
+    def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options, tell: Tell, bad: BadFiles) -> None:
+        self.source, self.files, self.output, self.options, self.tell, self.bad = source, files, output, options, tell, bad
         self.names: list[str] = []
         self.kept = 0
         self.retry_rejects = False
-        self.failures: list[str] = []
+        self.failures = bad.reasons
         self.posts = 0
         self.done = 0
         self.total = 0 if any(map(is_stream, files)) else sum(path.stat().st_size for path in files if path.exists())
@@ -85,21 +86,26 @@ class Job:
 
     def pending(self, *, start_over: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
-        for path in self.files:
-            try:
-                size = self.options.shard_mb and self.options.shard_mb * 2**20
-                for shard in cut(path, self.options.columns, self.tell, size):
-                    self.names.append(shard.name)
-                    wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
-                    if not start_over:
-                        self.check_same(wanted)
-                    if not start_over and self._is_done(wanted):
-                        self.kept += 1
-                        self.done += shard.size
-                    else:
-                        yield shard
-            except DamagedError as error:
-                self.failures.append(str(error))
+        for shard in chain.from_iterable(map(self._shards, self.files)):
+            self.names.append(shard.name)
+            wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
+            if not start_over:
+                self.check_same(wanted)
+            if not start_over and self._is_done(wanted):
+                self.kept += 1
+                self.done += shard.size
+            else:
+                yield shard
+
+    def _shards(self, path: Path) -> Iterator[Shard]:
+        """Yield the shards of a file, as far as it can be read."""
+        if path in self.bad.paths:
+            return
+        try:
+            size = self.options.shard_mb and self.options.shard_mb * 2**20
+            yield from cut(path, self.options.columns, self.tell, size)
+        except InputError as error:
+            self.bad.add(path, error)
 
     def run(self, workers: int, *, start_over: bool) -> Iterator[None]:
         """Score the shards that are not done yet, yielding after each."""
@@ -173,6 +179,7 @@ def score_files(
     workers: int = 1,
     start_over: bool = False,
     retry_rejects: bool = False,
+    on_bad_file: OnBadFile = "fail",
     progress: Callable[[Progress], Any] = lambda state: None,
     tell: Tell = ignore,
 ) -> Summary:
@@ -195,7 +202,10 @@ def score_files(
     start_over : bool
         Whether to remove an earlier job's output from `out` first.
     retry_rejects : bool
-        Whether to score again the shards in which a row was rejected.
+        Whether to score again the shards of an earlier job that hold rejects.
+    on_bad_file : {"fail", "skip"}
+        What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
+        at the end. A file that is damaged is scored up to the damage in both cases, and then reported so.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
@@ -228,11 +238,15 @@ def score_files(
         raise InputError(f"workers must be 1 or more, but got {workers}")
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
-    files = find_inputs(inputs, folder, tell)
+    bad = BadFiles(on_bad_file)
+    files = find_inputs(inputs, folder, tell, bad)
     output = Output(folder)
-    check_inputs(files, options, folder, tell)
+    check_inputs(files, options, folder, tell, bad)
+    if bad.paths.issuperset(files):
+        also = f" (and {len(files) - 1} more files cannot be used)" if len(files) > 1 else ""
+        raise InputError(bad.reasons[0] + also)
     with output.locked():
-        job = Job(source, files, output, options, tell)
+        job = Job(source, files, output, options, tell, bad)
         job.retry_rejects = retry_rejects
         if not start_over:
             job.check_mixing()
@@ -244,6 +258,8 @@ def score_files(
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()
             job.finish(summary, started)
+        except OSError as error:  # of the machine, such as too few file descriptors for the workers
+            raise IncompleteError(f"{error.strerror or error}; finished shards are kept; correct this and run again") from None
         except OutputError as error:
             raise IncompleteError(f"{error}. Finished shards are kept; fix the cause (is the disk full?) and run again") from None
         except InputError as error:

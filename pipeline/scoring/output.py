@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,15 @@ def _form() -> "TypeAdapter[Completion]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(Completion)
+
+
+def _validated(content: bytes) -> Completion:
+    try:
+        return _form().validate_json(content, strict=True)
+    except ValueError:  # pydantic refuses the names of files that are no UTF-8
+        held = _object(content)
+        names = {key: held[key] for key in ("file", "place") if isinstance(held.get(key), str)}
+        return replace(_form().validate_json(json.dumps(held | dict.fromkeys(names, "")), strict=True), **names)
 
 
 def _held(folder: Path) -> list[Path]:
@@ -126,8 +135,8 @@ class Output:
     def completion(self, name: str) -> Completion | None:
         """Return the record of a shard, or None if it is missing or damaged."""
         try:
-            found = _form().validate_json((self._records / f"{name}.json").read_bytes(), strict=True)
-        except (OSError, ValueError):
+            found = _validated((self._records / f"{name}.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
             return None
         return found if _PART.fullmatch(found.part) and found.name == name else None
 

@@ -24,6 +24,7 @@ from pipeline.errors import IncompleteError
 from pipeline.files import OutputError
 from pipeline.predictions import prediction_table, prediction_writer
 from pipeline.records import ignore
+from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.job import Job
@@ -157,7 +158,7 @@ def redecide(
     if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
         raise InputError(f"{scores}: its records do not fit its manifest; run score.py on it again")
     with output.locked():
-        job = Job(source, [Path(name) for name in places], output, options, ignore)
+        job = Job(source, [Path(name) for name in places], output, options, ignore, BadFiles())
         job.check_mixing()
         try:
             for done in sorted(records, key=lambda done: (places[done.file], done.number)):

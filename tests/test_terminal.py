@@ -1,0 +1,102 @@
+"""What all command lines share: signals from the first moment on, streams that are closed, full or without a reader, errors in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import interrupts, terminal
+
+ROOT = Path(__file__).parent.parent
+COMMAND = """
+import sys
+from pipeline import interrupts, terminal
+def main() -> None:
+    {body}
+if __name__ == "__main__":
+    terminal.run(main, stopped="stopped; run again")
+"""
+
+
+def run(body: str, shell: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line, which does what `body` says, in a shell that replaces COMMAND by it."""
+    command = shell.replace("COMMAND", '"$0" -c "$1"')
+    given = ["bash", "-o", "pipefail", "-c", command, sys.executable, COMMAND.format(body=body)]
+    return subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "told"),
+    [
+        ("COMMAND | true", 0, ""),
+        ("COMMAND > /dev/full", 4, "error: standard output: cannot be written (No space left on device); the work is done, but "),
+        ("COMMAND <&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_output_that_nobody_can_read_makes_no_complete_job_a_failure_unless_it_is_lost(shell, code, told):
+    done = run("[print('x' * 9_000) for _ in range(9)]", shell)
+    assert (done.returncode, done.stderr[: len(told) or None]) == (code, told)
+    assert done.stderr.count("\n") == bool(told)
+
+
+def test_sigterm_is_handled_as_pid_1_needs_and_ends_with_one_line():
+    done = run("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "COMMAND")
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "stopped; run again\n")
+
+
+def test_deleted_working_folder_is_one_line(tmp_path):
+    shell = f"export PYTHONPATH=$PWD; mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; COMMAND"
+    done = run("print('never')", shell)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: the working folder cannot be used")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_during_the_first_imports_ends_at_once_without_traceback(name):
+    usual = (
+        "import sys, signal; sys.argv[0] = 'score.py'; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not if in background
+    )
+    code = f"{usual}from pipeline import interrupts; signal.raise_signal(signal.{name})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + getattr(signal, name), "stopped\n")
+
+
+def test_scripts_heed_signals_before_they_import_anything_else():
+    for script in ("score.py", "train.py", "evaluate.py", "pipeline/commands/disclosure.py"):
+        lines = (ROOT / script).read_text().splitlines()
+        assert next(line for line in lines if line.startswith(("from", "import"))).startswith("from pipeline import interrupts, ")
+
+
+def test_handlers_are_those_of_before_once_a_command_ends():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with interrupts.handled(), pytest.raises(SystemExit) as caught:
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.code == interrupts.TERMINATED
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(24, "Too many open files"), "error: Too many open files; correct this, and run the same command again\n"),
+        (RuntimeError("Symlink loop from 'a'"), "error: Symlink loop from 'a'; correct this, and run the same command again\n"),
+        (FileNotFoundError(2, "No such file", "a\nb"), "error: a\\nb: No such file; correct this, and run the same command again\n"),
+    ],
+)
+def test_error_of_the_operating_system_is_one_line(monkeypatch, capsys, error, told):
+    def main() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["x"])
+    with pytest.raises(SystemExit) as caught:
+        terminal.run(main)
+    assert (caught.value.code, capsys.readouterr().err) == (2, told)
+
+
+def test_line_breaks_and_what_is_no_utf8_are_escaped(capsys):
+    name = "x\ny" + os.fsdecode(b"\xff") + "é.jsonl"
+    terminal.say(f"error: d/{name}: no")
+    assert capsys.readouterr().err == "error: d/x\\ny\\udcffé.jsonl: no\n"
