@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import shutil
+import stat
 import warnings
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,8 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
     contents = {}
     for name in (WEIGHTS, VOCABULARY):
         try:
+            if not stat.S_ISREG((folder / name).stat().st_mode):  # a device or a pipe may have no end
+                raise OSError(0, "is no file")
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); copy or train the model again") from None

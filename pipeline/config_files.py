@@ -14,10 +14,21 @@ from models.errors import InputError
 from pipeline.config import Config, mask_password
 
 DEFAULT = ROOT / "configs" / "default.yaml"
+_MOST_KEYS = 2_000  # of one mapping
+_DEEPEST = 20  # dots in a key
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader with YAML 1.2's floats: 1e-3 is a number, which PyYAML reads as text."""
+    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), and with a bound to what ``<<`` merges.
+
+    Merges of merges can make a mapping of billions of keys from a few lines.
+    """
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge what a mapping names with ``<<``."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS:
+            raise yaml.constructor.ConstructorError(None, None, "too many keys", node.start_mark)
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789"))
@@ -103,7 +114,7 @@ def _assign(config: dict[str, Any], setting: str) -> dict[str, Any]:
     """Apply one ``--set`` to a config; a dotted key changes only that key."""
     key, equals, value = setting.partition("=")
     shown = mask_password(setting)
-    if not equals or not all(key.split(".")):
+    if not equals or not all(key.split(".")) or key.count(".") > _DEEPEST:
         raise InputError(f"--set {shown}: must be SECTION.KEY=VALUE, for example model.C=0.2")
     try:
         tree: Any = _parse(value)

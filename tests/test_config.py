@@ -184,6 +184,7 @@ def test_malformed_setting_shows_itself(setting, refused):
         ("seed: 2020-99-99", ["not valid YAML"]),
         ("labels: nowhere.yaml", ["nowhere.yaml: cannot be read"]),
         ("x: " + "[" * 5000, ["not valid YAML"]),
+        ("a: &a0 {k: 1}\n" + "".join(f"b{n}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in range(12)), ["too many keys"]),
     ],
 )
 def test_file_that_is_no_config(content, parts, overlay, refused):
@@ -237,6 +238,11 @@ def test_setting_a_labels_file_replaces_the_label_set():
 def test_numbers_may_be_written_as_people_do(text, value):
     config = load_config(settings=[f"model.C={text}"])
     assert value == config.model.C
+
+
+def test_setting_with_a_key_of_a_thousand_parts_is_a_user_error(refused):
+    with refused("--set a.a.", "must be SECTION.KEY=VALUE"):
+        load_config(settings=[".".join(["a"] * 3000) + "=1"])
 
 
 def test_setting_reads_yaml():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.text import MAX_CHARS, normalise
 from pipeline.errors import NoPostsError
-from pipeline.records import FILES, STDIN, BrokenRow, Row
+from pipeline.records import FILES, STDIN, BrokenRow, Row, note_columns
 from pipeline.scoring import FileSummary, Options, Summary, distinct, posts
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.distinct import DistinctScorer
@@ -604,3 +604,11 @@ def test_old_texts_are_forgotten(monkeypatch):
     for text in "abcdefa":
         scorer.score([text])
     assert scorer.computed == 7
+
+
+def test_of_the_columns_that_each_row_has_for_itself_some_are_noted(monkeypatch):
+    monkeypatch.setattr("pipeline.records.reading._NAMES", 3)
+    found = {}
+    for number in range(1, 9):
+        note_columns(found, Row(number, {"id": 1, f"only {number}": 1} | ({"late": 1} if number > 6 else {})), {"late"})
+    assert found == {"id": 1, "only 1": 1, "only 2": 2, "late": 7}

@@ -1,6 +1,7 @@
 """What a model directory says is checked before it is used: anybody can make one, with right digests."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def parts(model, tmp_path):
 def written(folder: Path, description, weights, vocabulary) -> Path:
     write_model(folder, description, weights, vocabulary)
     return folder
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "vocabulary.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_files_without_end_are_not_read(model, tmp_path, refused, name, kind):
+    model.save(tmp_path / "model")
+    (path := tmp_path / "model" / name).unlink()
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with refused(f"{name}: cannot be read (is no file)"):
+        Classifier.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,18 @@ def test_json_array_that_is_cut_off_is_refused_after_the_objects_before(folder, 
         next(rows)
 
 
+@pytest.mark.parametrize("end", ["", ",", " ,\n", ", [", '], [{"id": "2", "text": "y"}'])
+def test_json_array_that_is_cut_off_between_objects_is_not_complete(folder, refused, end):
+    rows = read_rows(written(folder, "cut.json", b'[{"id": "1", "text": "]"}' + end.encode()), COLUMNS)
+    assert next(rows) == Row(1, {"id": "1", "text": "]"})
+    with refused("cut.json", "the array was cut off before its end; correct the file, or copy it again"):
+        list(rows)
+
+
+def test_arrays_that_follow_each_other_are_complete(folder):
+    assert len(read(written(folder, "two.json", b'[{"id": "1", "text": "["}]\n[{"id": "2", "text": "y"}]\n'))) == 2
+
+
 def test_objects_of_an_array_that_are_no_rows_are_broken(folder):
     assert read(written(folder, "odd.json", b'[{"id": 1, "text": "x"}, 5, ["a"], "b", null, {"id": 2, "text": "\xff"}]')) == [
         Row(1, {"id": 1, "text": "x"}),
@@ -272,7 +284,7 @@ SHEET = """<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/200
 <row r="4"><c r="A4"><v>1.5</v></c></row></sheetData></worksheet>"""
 
 
-def write_xlsx(path):
+def write_xlsx(path, sheet=SHEET, **others):
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     of = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
@@ -287,7 +299,8 @@ def write_xlsx(path):
         "_rels/.rels": relation("officeDocument", "xl/workbook.xml"),
         "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{of}">{sheets}</workbook>',
         "xl/_rels/workbook.xml.rels": relation("worksheet", "worksheets/sheet1.xml"),
-        "xl/worksheets/sheet1.xml": SHEET,
+        "xl/worksheets/sheet1.xml": sheet,
+        **others,
     }
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
@@ -310,9 +323,42 @@ def test_further_sheets_of_a_workbook_that_are_not_empty_are_told(folder, monkey
     book = SimpleNamespace(sheet_names=names, get_sheet_by_index=lambda index: sheets[names[index]], get_sheet_by_name=sheets.__getitem__)
     monkeypatch.setattr("python_calamine.load_workbook", lambda file: book)
     said = []
-    path = written(folder, "book.xlsx", b"any")
+    path = write_xlsx(folder / "book.xlsx")
     assert list(workbook_lines(path, lambda file, what: said.append((file, what)))) == [b'{"id": 1}\n']
     assert said == [(path, what) for what in told]
+
+
+@pytest.mark.parametrize(
+    "far",
+    [
+        '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>',
+        "<row r='1048576'><c t='n' r='XFD1048576'><v>1</v></c></row>",
+        '<row r="1048576">' + "<c><v>1</v></c>" * 20 + "</row>",
+        '<x:row><x:c r="XFD1048576"><v>1</v></x:c></x:row>',
+    ],
+)
+def test_workbook_whose_cells_span_too_many_is_refused_before_it_is_read(folder, refused, monkeypatch, far):
+    monkeypatch.setattr("python_calamine.load_workbook", lambda file: pytest.fail("would end the process"))
+    path = write_xlsx(folder / "far.xlsx", SHEET.replace("</sheetData>", f"{far}</sheetData>"))
+    with refused("far.xlsx: has a sheet of 1,048,576 rows and ", "save the posts as .csv"):
+        read(path)
+
+
+def test_workbook_with_styles_to_the_last_cell_is_read(folder):
+    styled = '<row r="1048576"><c r="XFD1048576" s="1"/></row></sheetData>'
+    assert len(read(write_xlsx(folder / "styled.xlsx", SHEET.replace("</sheetData>", styled)))) == 2
+
+
+def test_workbook_that_unpacks_to_too_much_is_refused(folder, refused, monkeypatch):
+    monkeypatch.setattr("pipeline.records.workbook.MOST_BYTES", 2**20)
+    with refused("big.xlsx: unpacks to more than 1 MiB; save the posts as .csv"):
+        read(write_xlsx(folder / "big.xlsx", **{"xl/sharedStrings.xml": "x" * 2**20}))
+
+
+@pytest.mark.parametrize("inside", ["content.xml", "xl/workbook.bin"])
+def test_workbook_of_another_kind_is_no_xlsx(folder, refused, inside):
+    with refused("other.xlsx: cannot be read as a workbook"):
+        read(write_xlsx(folder / "other.xlsx", **{inside: "x"}))
 
 
 def test_values_of_parquet_are_those_of_other_files(folder):

@@ -1081,6 +1081,21 @@ def test_files_of_others_in_the_output_are_never_touched(tmp_path, names, start_
     assert all(path.read_text() == '["mine"]' for path in map(out.joinpath, names))
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "rejects.jsonl"])
+@pytest.mark.parametrize("kind", ["deep", "deep inside", "pipe", "folder", "huge"])
+def test_odd_things_with_the_names_of_ours_are_refused_unread(tmp_path, name, kind, refused):
+    (out := tmp_path / "out").joinpath("_shards").mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(out / name)  # whoever opened it would wait without end
+    elif kind == "folder":
+        (out / name).mkdir()
+    else:
+        (out / name).write_text({"deep": "[", "deep inside": '{"model":', "huge": "\0"}[kind] * 20_000)
+    os.truncate(out / name, 2**42) if kind == "huge" else None
+    with refused(out, f"holds something else ({name})"):
+        run([write_rows(tmp_path / "in.jsonl", POSTS)], out)
+
+
 @pytest.mark.parametrize(
     "name", ["_shards", "_shards/lock", "_shards/0123456789ab-00000.json", "manifest.json", "part-0123456789ab-00000.csv"]
 )

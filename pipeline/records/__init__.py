@@ -4,7 +4,7 @@ from pipeline.records.csv_rows import PLAIN, Dialect, csv_header, csv_rows, csv_
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import FILES, STDIN, is_stream, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
-from pipeline.records.reading import file_rows, missing_column, read_rows, text_columns, text_rows, with_partitions
+from pipeline.records.reading import file_rows, missing_column, note_columns, read_rows, text_columns, text_rows, with_partitions
 from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
 from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
@@ -31,6 +31,7 @@ __all__ = [
     "kind_of",
     "missing_column",
     "name_of",
+    "note_columns",
     "open_text",
     "parquet_batches",
     "parquet_columns",

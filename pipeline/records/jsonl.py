@@ -78,9 +78,10 @@ def array_lines(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
         When what follows is not valid JSON, after the objects before it.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    text, start, number = "", 0, 0
+    text, start, number, depth = "", 0, 0, 0
     while True:
-        start = _BETWEEN.match(text, start).end()  # type: ignore[union-attr]  # never None: it also matches the empty string
+        between: re.Match[str] = _BETWEEN.match(text, start)  # type: ignore[assignment]  # never None: it also matches the empty string
+        start, depth = between.end(), depth + between[0].count("[") - between[0].count("]")
         try:
             _, end = _decode(text, start)
             if end == len(text) and text[start] != "{":
@@ -92,8 +93,9 @@ def array_lines(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
                 if ahead:
                     text += decoder.decode(ahead)
                     continue
-            if text:
-                reason = f"not valid JSON, cut off or longer than {rows.MAX_RECORD >> 20} MiB, so the rest was not read"
+            if text or depth > 0:
+                broken = f"not valid JSON, cut off or longer than {rows.MAX_RECORD >> 20} MiB, so the rest was not read"
+                reason = broken if text else "the array was cut off before its end"
                 raise DamagedError(f"{path}, row {number + 1}: {reason}; correct the file, or copy it again") from None
             return
         number += 1

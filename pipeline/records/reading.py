@@ -1,6 +1,6 @@
 """Read the rows of a file, one at a time, including broken rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pipeline.records.rows import BrokenRow, Row, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
 
 _LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
+_NAMES = 10_000  # other columns of which we take note: in JSON, each row may have some of its own
 
 
 def with_partitions(rows: Iterable[Row | BrokenRow], path: Path) -> Iterable[Row | BrokenRow]:
@@ -132,6 +133,23 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str],
     return InputError(f"{place}: no column {missing}; found {shown_columns(sorted(found))}; {remedy}")
 
 
+def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> None:
+    """Note the columns of a row.
+
+    Parameters
+    ----------
+    found : dict of str to int
+        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a number.
+    row : Row
+        The row.
+    wanted : container of str
+        Columns that are always added.
+    """
+    for name in row.fields:
+        if name in wanted or len(found) < _NAMES:
+            found.setdefault(name, row.number)
+
+
 def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:
     """Yield rows, and check that one of the first has the columns; in JSON, the very first may be a notice and not a post."""
     held: list[Row | BrokenRow] = []
@@ -139,7 +157,7 @@ def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path
     for row in rows:
         held.append(row)
         if isinstance(row, Row):
-            found = dict.fromkeys(row.fields, row.number) | found
+            note_columns(found, row, columns)
         if found and (found.keys() >= set(columns) or (len(held) >= _LOOKED_AT or kind_of(path) != ".jsonl")):
             break
     if found and not found.keys() >= set(columns):

@@ -22,6 +22,7 @@ from pipeline.records import (
     kind_of,
     missing_column,
     name_of,
+    note_columns,
     parquet_columns,
     parquet_length,
     partitions_of,
@@ -178,7 +179,7 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
         for row in file_rows(path, options.columns):
             read += 1
             if isinstance(row, Row):
-                found = dict.fromkeys(row.fields, row.number) | found
+                note_columns(found, row, wanted)
                 if not several or found.keys() >= wanted:
                     break
             if read >= most:

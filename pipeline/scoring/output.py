@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MANIFEST, REJECTS, RECORDS, _LOCK = "manifest.json", "rejects.jsonl", "_shards", "lock"
 
+_LONGEST_LINE = 2**27  # bytes of a line of rejects, whose id may be as long as a record
+
 _SHARD = r"[0-9a-f]{12}-\d{5,}"
 _PART = re.compile(rf"part-{_SHARD}\.(?:parquet|jsonl|csv)")
 _RECORD = re.compile(rf"{_SHARD}\.json")
@@ -55,13 +57,15 @@ def _may_be_ours(path: Path) -> bool:
         return False
     if path.name == RECORDS:
         return path.is_dir()
-    if path.name == MANIFEST:
-        return _object(path.read_bytes()).keys() >= {"model", "options", "files", "shards"}
-    if path.name == REJECTS:
+    if not path.is_file():
+        return False
+    if path.name in (MANIFEST, REJECTS):
         with path.open("rb") as file:
-            line = file.readline()
-        return not line or _object(line).keys() >= {"file", "row", "reason"}
-    return path.is_file() and bool(_PART.fullmatch(path.name) or _LEFT.fullmatch(path.name))
+            begins = file.read(1) == b"{"  # otherwise it need not be read, however large it is
+            line = b"{" + (file.read() if path.name == MANIFEST else file.readline(_LONGEST_LINE)) if begins else b""
+        keys = {"model", "options", "files", "shards"} if path.name == MANIFEST else {"file", "row", "reason"}
+        return _object(line).keys() >= keys or (path.name == REJECTS and path.stat().st_size == 0)
+    return bool(_PART.fullmatch(path.name) or _LEFT.fullmatch(path.name))
 
 
 def _may_be_record(path: Path) -> bool:
@@ -75,7 +79,7 @@ def _may_be_record(path: Path) -> bool:
 def _object(content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
