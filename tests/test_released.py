@@ -32,7 +32,7 @@ SOURCES = [
     str(CORPORA / "metoo2017"),
     *(f"train={CORPORA / name}" for name in ("metoo2017_rest/train.jsonl", "platforms/train.jsonl")),
     *(f"train={CORPORA / name}" for name in ("personal/negatives_train.jsonl", "offdomain/negatives_train.jsonl")),
-    *(f"train={ROOT / f'data/invented/train-0{number}.jsonl'}" for number in range(1, 10)),
+    *(f"train={path}" for path in sorted((ROOT / "data/invented").glob("train-*.jsonl"))),
     f"unlabelled={CORPORA / 'platforms/unlabeled.jsonl'}",
 ]
 
