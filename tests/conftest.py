@@ -20,6 +20,7 @@ from models import Classifier
 from models.config import Calibration, Features, Label, LabelSet, ModelConfig, Thresholds
 from models.errors import InputError
 from models.fitting import TrainingTokens
+from models.folders import owner_only
 from models.text import normalise
 from models.tokens import TokenBatch
 from pipeline import terminal
@@ -99,7 +100,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.tracking.creation import make_store
 
     folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
+    with owner_only(), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # MLflow makes a folder for artifacts there
         make_store(f"sqlite:///{folder}/mlflow.db")
     return folder / "mlflow.db"

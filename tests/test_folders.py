@@ -84,7 +84,7 @@ def test_folder_with_anything_of_the_users_is_refused_and_untouched(tmp_path, re
 
 def test_output_of_another_kind_is_refused(tmp_path, refused):
     write(tmp_path / "out")
-    with refused("no model.json"):
+    with refused("it lacks model.json"):
         check_output(tmp_path / "out", ["model.json"])
 
 

@@ -242,7 +242,7 @@ def check(folder, *names, out="out", columns=COLUMNS):
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
         ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx"),
         ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
-        ("page.csv", b"We are sorry\n", "no column 'id', 'text', found 1 of another kind"),
+        ("page.csv", b"We are sorry\n", "no column 'id', 'text'; found 1 of another kind"),
         ("out/part.jsonl", LINE, "is in the output folder"),
         ("out/deep/part.jsonl", LINE, "is in the output folder"),
     ],
@@ -486,9 +486,8 @@ def test_batches_are_bounded_and_lose_nothing(rows, most_posts, most_chars):
     ]
     options = Options(keep=("k",))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(posts, "BATCH_POSTS", most_posts)
         patch.setattr(posts, "BATCH_CHARS", most_chars)
-        made = list(batches(rows, options))
+        made = list(batches(rows, options, most=most_posts))
     wanted = [to_post(row, options) for row in rows]
     assert [post for scored, _ in made for post in scored] == [post for post in wanted if isinstance(post, Post)]
     assert [row for _, broken in made for row in broken] == [row for row in wanted if isinstance(row, BrokenRow)]

@@ -526,6 +526,7 @@ def test_row_that_cannot_be_kept_is_rejected_alone(tmp_path, monkeypatch):
 
 def test_large_kept_values_do_not_wait_for_a_full_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)
+    monkeypatch.setattr("pipeline.predictions._GROUP_BYTES", 1)  # so that each batch is written by itself
     monkeypatch.setattr("pipeline.scoring.posts.BATCH_CHARS", 1000)
     source = write_rows(tmp_path / "in.parquet", [{"id": str(number), "text": "x", "page": "y" * 400} for number in range(60)])
     run([source], tmp_path / "out", keep=("page",))
@@ -1092,7 +1093,7 @@ def test_odd_things_with_the_names_of_ours_are_refused_unread(tmp_path, name, ki
     else:
         (out / name).write_text({"deep": "[", "deep inside": '{"model":', "huge": "\0"}[kind] * 20_000)
     os.truncate(out / name, 2**42) if kind == "huge" else None
-    with refused(out, f"holds something else ({name})"):
+    with refused(out, f"holds other files, such as {name}"):
         run([write_rows(tmp_path / "in.jsonl", POSTS)], out)
 
 
