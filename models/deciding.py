@@ -51,7 +51,7 @@ class Deciding:
         return points[operating_point]
 
     def decide(self, probabilities: Probabilities, operating_point: str = BALANCED) -> Decisions:
-        """Return whether each label is given, shape (n_posts, n_labels).
+        """Return which labels an operating point gives each post, shape (n_posts, n_labels).
 
         Raises
         ------

@@ -14,7 +14,7 @@ class NoPostsError(InputError):
 
 
 class LockedError(InputError):
-    """Another job is writing to the same folder; waiting helps."""
+    """Another job is writing to the same folder; try again when it has finished."""
 
 
 class IncompleteError(Exception):

@@ -50,7 +50,7 @@ def register_logged(folder: Path, model_id: str, name: str) -> str:
 
 @owner_only()
 def register(folder: Path, name: str, tracked: Tracking) -> Registered:
-    """Register a model directory, and log it first if the store does not hold it, or only as an earlier release logged it.
+    """Register a model directory. It is logged first if the store does not hold it, or holds only what an earlier release logged.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def runnable(program: str) -> str:
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Announce steps on standard error, with a spinner on a terminal, or else on one line each."""
+    """Announce steps on standard error: with a spinner on a terminal, otherwise one line per step."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda step: print(step, file=sys.stderr)
