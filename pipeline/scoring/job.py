@@ -50,7 +50,6 @@ class Job:
         self.source, self.files, self.output, self.options, self.tell, self.bad = source, files, output, options, tell, bad
         self.names: list[str] = []
         self.kept = 0
-        self.retry_rejects = False
         self.failures = bad.reasons
         self.posts = 0
         self.done = 0
@@ -77,21 +76,21 @@ class Job:
             reason = f"holds scores of another {found.file}{where}"
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
-    def _is_done(self, wanted: Completion) -> bool:
+    def _is_done(self, wanted: Completion, *, retry_rejects: bool) -> bool:
         """Return whether a shard need not be scored again."""
         if not self.output.has(wanted):
             return False
         found = self.output.completion(wanted.name)
-        return not (self.retry_rejects and found and found.rejects)
+        return not (retry_rejects and found and found.rejects)
 
-    def pending(self, *, start_over: bool) -> Iterator[Shard]:
+    def pending(self, *, start_over: bool, retry_rejects: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
         for shard in chain.from_iterable(map(self._shards, self.files)):
             self.names.append(shard.name)
             wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
             if not start_over:
                 self.check_same(wanted)
-            if not start_over and self._is_done(wanted):
+            if not start_over and self._is_done(wanted, retry_rejects=retry_rejects):
                 self.kept += 1
                 self.done += shard.size
             else:
@@ -107,10 +106,10 @@ class Job:
         except InputError as error:
             self.bad.add(path, error)
 
-    def run(self, workers: int, *, start_over: bool) -> Iterator[None]:
+    def run(self, workers: int, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
         """Score the shards that are not done yet, yielding after each."""
         start = partial(PartWriter, self.source, self.options, self.output.folder)
-        shards = self.pending(start_over=start_over)
+        shards = self.pending(start_over=start_over, retry_rejects=retry_rejects)
         few = list(islice(shards, 2))
         if not self.names and not self.failures:
             empty = "and all other inputs are empty" if len(self.files) > 1 else "is empty"
@@ -247,14 +246,13 @@ def score_files(
         raise InputError(bad.reasons[0] + also)
     with output.locked():
         job = Job(source, files, output, options, tell, bad)
-        job.retry_rejects = retry_rejects
         if not start_over:
             job.check_mixing()
         summary = Summary.of(source.digest, thresholds, options)
         summary.workers = workers
         summary.files.update({str(path): FileSummary() for path in files})
         try:
-            for _ in job.run(workers, start_over=start_over):
+            for _ in job.run(workers, start_over=start_over, retry_rejects=retry_rejects):
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()
             job.finish(summary, started)
