@@ -62,7 +62,7 @@ def _average_precision(y: Float64s, p: NDArray[np.float32], counts: Float64s) ->
 
 
 def _calibration(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> tuple[Float64s, Float64s]:
-    """Return the calibration error of each round, and how far its bins are, all together, from those of the sample."""
+    """Return the calibration error of each round, and how far its bins, taken together, are from those of the sample."""
     bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)] * (p - y)[:, None]
     off = counts @ bins / counts.sum(axis=1, keepdims=True)
     return np.abs(off).sum(axis=1), np.abs(off - bins.mean(axis=0)).sum(axis=1)

@@ -22,7 +22,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 def _members(raw: BinaryIO, compression: str) -> Iterator[bytes]:
-    """Decompress members that follow each other, perhaps padded with zeros; what is no member is damage, not the end."""
+    """Decompress members that follow each other, perhaps padded with zeros; anything else counts as damage, not as the end."""
     magic = COMPRESSIONS[compression]
     data = raw.read(PIECE)
     while data:
@@ -86,9 +86,9 @@ def decompressed(raw: BinaryIO, compression: str | None, path: Path) -> Iterator
     Raises
     ------
     OSError, EOFError, lzma.LZMAError, zlib.error
-        When the file is damaged or truncated (`DAMAGE`), after the pieces before.
+        When the file is damaged or truncated (`DAMAGE`); the pieces before the damage are yielded first.
     InputError
-        When it can only be decompressed with more memory.
+        When decompressing it would take too much memory.
     """
     if compression == "zstd":
         return _zstd(raw, path)

@@ -173,7 +173,7 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     path : Path
         A file of any kind that `kind_of` knows. Delimiter and encoding of text files are recognised.
     columns : iterable of str
-        Columns that the file must have, but not every row of JSON.
+        Columns that the file must have; a row of JSON may lack them.
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable

@@ -48,7 +48,7 @@ def _column(letters: bytes) -> int:
 
 
 def _check_size(path: Path) -> None:
-    """Check that a workbook, and the cells that the filled ones of a sheet span, fit into memory; without memory, calamine ends Python."""
+    """Check that a workbook, and all cells up to a sheet's last filled ones, fit into memory; otherwise calamine ends Python."""
     left = MOST_BYTES
     with zipfile.ZipFile(path) as archive:
         if not {"xl/workbook.bin", "content.xml"}.isdisjoint(map(str.lower, archive.namelist())):

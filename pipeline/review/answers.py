@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Answers:
-    """What several annotators said of posts.
+    """What several annotators said about posts.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Answers:
 
 
 def _posts_of(path: Path, columns: Columns, cells: LabelCells, notes: list[str]) -> list[Post]:
-    """Return the posts of a file with the votes on them; the labels of a plain file are the votes of whom it is named after."""
+    """Return the posts of a file with the votes on them; the labels of a plain file are the votes of the annotator it is named after."""
     rows = list[Row]()
     for row in read_rows(path, [], tell=lambda file, what: notes.append(f"{file}: {what}")):
         if not isinstance(row, Row):
@@ -88,7 +88,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     Parameters
     ----------
     files : sequence of str
-        Exports of labelling tools, the CSV files of a batch, signed, or one file of labelled posts for each annotator.
+        Exports of labelling tools, signed CSV files of a batch, or one file of labelled posts for each annotator.
     labels : LabelSet
         Labels that they may give.
     columns : Columns
@@ -123,7 +123,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
             if isinstance(identifier, float) and identifier.is_integer():
                 identifier = int(identifier)
             if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
-                raise InputError(f"{place}: the post has no id, by which answers are compared; give each post its id")
+                raise InputError(f"{place}: the post has no id, and answers are compared by id; give each post its id")
             of_post = answers.by_post.setdefault(str(identifier), {})
             answers.posts.setdefault(str(identifier), post.fields)
             for number, vote in enumerate(post.votes, 1):
@@ -135,6 +135,6 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     answers.notes += [f"{name} answered {counted(count, 'time')} again; the later answer counts" for name, count in twice.items() if count]
     if not any(answers.by_post.values()):
         raise InputError(
-            f"{', '.join(files)}: nobody has labelled a post; in posts.csv, sign each post that you read in the column annotator"
+            f"{', '.join(files)}: nobody has labelled a post; in posts.csv, put your name in the column annotator for each post you read"
         )
     return answers

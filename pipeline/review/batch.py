@@ -154,7 +154,7 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, mark: boo
     writer = csv.DictWriter(file, columns, lineterminator="\r\n" if mark else "\n")
     writer.writeheader()
     writer.writerows(rows)
-    return file.getvalue().encode("utf-8-sig" if mark else "utf-8", "replace")  # spreadsheets know UTF-8 by the mark
+    return file.getvalue().encode("utf-8-sig" if mark else "utf-8", "replace")  # spreadsheets recognise UTF-8 by the mark
 
 
 def _plan(chosen: Sequence[ChosenPost], labels: LabelSet, model: str) -> bytes:

@@ -37,13 +37,13 @@ _SHOWN = 1_000  # characters by which we guess which column holds the text
 _KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # beside what Spark and others write; never posts
 
 
-_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it, if it is to be read"
+_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it if it should be read"
 
 
 def _passed_over(path: Path, tell: Tell) -> bool:
-    """Return whether what is in a folder is no input: hidden, litter, or a program's own, which begins with an underscore.
+    """Return whether something in a folder is not an input: it is hidden, left behind, or a program's own (its name begins with `_`).
 
-    A partition folder may begin with one (``_date=2017-10-15``). What looks as if it were meant to be read is told.
+    The name of a partition folder may begin with `_`, too (``_date=2017-10-15``). What looks as if it were meant to be read is reported.
     """
     hidden, own = is_left_behind(path.name), path.name.startswith("_")
     if not (hidden or own) or (own and "=" in path.name and path.is_dir()):
@@ -86,7 +86,7 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles) -> lis
         if not name_of(path):
             reason = f"must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'"
         elif path.exists() and not path.is_file():
-            reason = "is no file but a pipe or a device; move it away, or name it if it is to be read"
+            reason = "is not a file but a pipe or a device; move it away, or name it if it should be read"
         else:
             continue
         bad.add(path, InputError(f"{path}: {reason}"))
@@ -125,7 +125,7 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
     tell : callable
         Called with a path and why it is left out, if it looks as if it were meant to be read.
     bad : BadFiles, optional
-        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they are errors.
+        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they raise an error.
 
     Returns
     -------
@@ -226,7 +226,7 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     tell : callable
         Called with the output folder and a warning when a column to keep was not found, but may occur further on.
     bad : BadFiles, optional
-        Takes the files that cannot be used. By default, they are errors.
+        Takes the files that cannot be used. By default, they raise an error.
 
     Raises
     ------

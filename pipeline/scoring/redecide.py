@@ -35,7 +35,7 @@ from pipeline.scoring.summary import FileSummary, Summary
 
 
 def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
-    """Return columns of a part, which must be as it was written."""
+    """Return columns of a part, which must not have been changed since it was written."""
     try:
         content = part.read_bytes()
     except OSError as error:
@@ -53,7 +53,7 @@ def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[A
 
 
 class _Decider:
-    """Writes the parts of one job anew for other options."""
+    """Writes the parts of a job again for other options."""
 
     def __init__(self, scores: Path, output: Output, source: ModelFolder, options: Options) -> None:
         self.scores, self.output, self.source, self.options = scores, output, source, options
@@ -145,7 +145,7 @@ def redecide(
     earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
     if earlier.model != source.digest:
         held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
-        raise InputError(f"{scores}: {held}; give its folder to --model")
+        raise InputError(f"{scores}: {held}; name the directory of the first one with --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
         raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
     options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
