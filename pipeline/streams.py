@@ -28,7 +28,8 @@ def _fill_closed() -> None:
 
 
 def prepare() -> None:
-    """Make standard output and error streams on which printing cannot fail; characters that they lack are escaped."""
+    """Turn standard output and standard error into streams on which printing cannot fail; characters that their encoding lacks are
+    escaped."""
     _fill_closed()
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
