@@ -65,7 +65,7 @@ class _Decider:
         return replace(done, options=self.options.digest, labels={}, review=0)
 
     def write(self, done: Completion, wanted: Completion) -> None:
-        """Write a part with the same probabilities as the one of an earlier record."""
+        """Write a part again, with the probabilities that it had in the earlier job."""
         probable = [f"prob_{label}" for label in self.source.labels]
         columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable])
         probabilities = np.array([columns[name] for name in probable], np.float32).T
