@@ -139,7 +139,7 @@ def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> Non
     Parameters
     ----------
     found : dict of str to int
-        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a number.
+        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a maximum number.
     row : Row
         The row.
     wanted : container of str
