@@ -24,7 +24,7 @@ UV := $(VENV)/.uv
 DEFAULT := $(VENV)/.default
 DEV := $(VENV)/.dev
 BENCH_MADE := $(BENCH)/.made
-# Each file of tests stays in one process, because its tests share models; tests/conftest.py says which files begin.
+# Each file of tests stays in one process, because its tests share models; tests/conftest.py says which files run first.
 PYTEST := $(BIN)/pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 STUDIO := .label-studio
 # The release that the test was written against; it runs on SQLite, and needs an older Django and pandas than .venv has.

@@ -36,7 +36,7 @@ def _pieces(file: BinaryIO, path: Path, left: int) -> Iterator[bytes]:
         cut = opened if opened > piece.rfind(b">") else len(piece)
         rest = piece[cut:]
         if len(rest) > _LONGEST_TAG:
-            raise DamagedError(f"{path}: cannot be read as a workbook (a tag without end); save it again as .xlsx or .csv")
+            raise DamagedError(f"{path}: cannot be read as a workbook (a tag is not closed); save it again as .xlsx or .csv")
         yield piece[:cut]
 
 
