@@ -145,7 +145,7 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], confidence: fl
     These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``: it is larger in a resample
     than in the sample, and above zero even if the probabilities are right. ``ece`` adds up how far each bin is off, so it cannot
     be off by more than all bins together are. The resamples of authors tell how far that is, by their distance from the sample, and the
-    lower end is the sample's ``ece`` less this distance. So it allows for an author whose posts are all too high, or all too low.
+    lower end is the sample's ``ece`` less this distance. So it allows for an author whose probabilities are all too high, or all too low.
 
     Parameters
     ----------

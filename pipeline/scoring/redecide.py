@@ -145,7 +145,7 @@ def redecide(
     earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
     if earlier.model != source.digest:
         held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
-        raise InputError(f"{scores}: {held}; name the directory of the first one with --model")
+        raise InputError(f"{scores}: {held}; give the first model's directory to --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
         raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
     options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
@@ -156,7 +156,7 @@ def redecide(
     summary.files.update({name: FileSummary() for name in places})
     records = list(Output(scores).completions())
     if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
-        raise InputError(f"{scores}: its records do not fit its manifest; run score.py on it again")
+        raise InputError(f"{scores}: its records do not match its manifest; run score.py on it again")
     with output.locked():
         job = Job(source, [Path(name) for name in places], output, options, ignore, BadFiles())
         job.check_mixing()
