@@ -39,7 +39,7 @@ class Anchoring(Result):
     Attributes
     ----------
     posts_shown, posts_blind : int
-        Posts with an answer, without those drawn at random, which are always blind and so cannot be compared.
+        Posts with an answer, except those drawn at random, which are always blind and so cannot be compared.
     all_labels : Followed
         Whether all labels of a post are the predicted ones.
     labels : dict of str to Followed

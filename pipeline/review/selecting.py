@@ -1,4 +1,4 @@
-"""From files of unlabelled posts and a model to a batch of posts to label."""
+"""Makes a batch of posts to label from files of unlabelled posts and a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
