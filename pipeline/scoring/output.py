@@ -210,7 +210,7 @@ class Output:
             path.unlink(missing_ok=True)
 
     def remove_all_but(self, completions: set[str]) -> None:
-        """Remove what an earlier job left: unfinished files, and the records of all shards but these with the parts that they name.
+        """Remove what an earlier job left: unfinished files, and the records of all other shards, with the parts that they name.
 
         If a part is removed, the manifest is, too. Nothing else is ever removed.
 
