@@ -119,7 +119,7 @@ def redecide(
     scores : str or Path
         Output folder of a complete job, which is not changed.
     out : str or Path
-        Output folder, as of `score_files`.
+        Output folder, as for `score_files`.
     model : str or Path
         Directory of the model that computed the scores.
     operating_point : {"balanced", "cautious", "sensitive"}, optional
