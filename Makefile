@@ -94,7 +94,7 @@ chaos: $(DEV) ## Kill a job over 300,000 posts at 20 random moments, and check t
 
 teacher: $(BENCH_MADE) | corpora ## Make the released model's lessons from CORPORA=FOLDER with ENCODER=FOLDER; takes hours and installs torch.
 	$(BENCH)/bin/python -m pipeline.commands.teach --encoder $(ENCODER) --config configs/released.yaml $(LABELLED) --data unlabelled=$(UNLABELLED) \
-	  --composed 100000 --teachers 1 --out data/annotations/metoo2017_lessons.safetensors $(ARGS)
+	  --composed 200000 --teachers 1 --out data/annotations/metoo2017_lessons.safetensors $(ARGS)
 
 # One thread, so that sums are always computed in the same order, at least on the same kind of processor. Cards hold only shares and counts
 # of posts.
