@@ -32,7 +32,7 @@ SETTINGS = {
     "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
     "SENTRY_DSN": "",
 }
-START, WAIT = 900, 120  # seconds; making the database takes minutes on a busy machine
+START, WAIT = 1200, 120  # seconds; making the database takes minutes on a busy machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not STUDIO.is_file(), reason="needs Label Studio: make label-studio")]
 
