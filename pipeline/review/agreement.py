@@ -87,8 +87,11 @@ class Agreement(Result):
 
 
 def _alpha(triples: Sequence[tuple[str, str, Any]], *, sets: bool = False) -> float | None:
-    from nltk.metrics import binary_distance, masi_distance
-    from nltk.metrics.agreement import AnnotationTask
+    try:
+        from nltk.metrics import binary_distance, masi_distance
+        from nltk.metrics.agreement import AnnotationTask
+    except ImportError:
+        raise InputError("Krippendorff's alpha needs nltk, which is not installed; install it with pip install -e '.[agreement]'") from None
 
     if len({value for *_, value in triples}) < 2:
         return None
@@ -151,6 +154,11 @@ def measure_agreement(answers: Answers) -> Agreement:
     Returns
     -------
     Agreement
+
+    Raises
+    ------
+    InputError
+        If nltk is not installed.
     """
     several = {post: of_post for post, of_post in answers.by_post.items() if len(of_post) > 1}
     sets = [(name, post, answer.labels or frozenset(["none"])) for post, of_post in several.items() for name, answer in of_post.items()]

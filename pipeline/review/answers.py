@@ -14,6 +14,7 @@ from pipeline.corpora.labels_cell import LabelCells
 from pipeline.corpora.layout import lay_out
 from pipeline.corpora.problems import counted
 from pipeline.records import Row, read_rows
+from pipeline.review.batch import NOTHING
 from pipeline.scoring.inputs import find_inputs
 
 
@@ -75,6 +76,8 @@ def _posts_of(path: Path, columns: Columns, cells: LabelCells, notes: list[str])
 
 def _answer(vote: Vote, cells: LabelCells, place: str) -> Answer:
     labels, unknown = cells.read(vote.given)
+    if labels and unknown == [NOTHING]:
+        raise InputError(f"{place}: has both {NOTHING} and a label from one annotator; correct the answer in the tool, and export again")
     if unknown:
         raise InputError(f"{place}: {len(unknown)} of the labels are unknown; the labels are {', '.join(cells.known)}")
     asked = frozenset(cells.match(name) or name for name in vote.asked) if vote.asked is not None else frozenset(cells.known)

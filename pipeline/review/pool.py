@@ -17,7 +17,7 @@ from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import records_of
 from pipeline.corpora.wording import wording
 from pipeline.records import BrokenRow, Tell, read_rows
-from pipeline.review.batch import BATCH_FILE, read_batch
+from pipeline.review.batch import BATCH_FILE, read_batch, read_texts
 from pipeline.review.choosing import entropy
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.inputs import check_inputs, find_inputs
@@ -102,6 +102,7 @@ def read_labelled(sources: Sequence[str], labels: LabelSet, columns: Columns) ->
     for source in sources:
         if (Path(source) / BATCH_FILE).is_file():
             ids.update(read_batch(Path(source)))
+            texts += read_texts(Path(source))
             continue
         for records in records_of(source, Reader(labels, columns, ()), []).values():
             if columns.id is not None:
