@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None] | Mapping[str, "Command"]
 
-USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, STOPPED = 2, 3, 3, 4, 130
+USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, DRIFTED, INCOMPLETE, STOPPED = 2, 3, 3, 3, 4, 130
 LOG_EVERY = 30.0  # seconds
 
 _held, _said = list[str](), set[str]()  # warnings

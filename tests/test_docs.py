@@ -196,7 +196,15 @@ def test_reference_names_every_command():
 
 @pytest.mark.parametrize("page", ["reference/exit_codes.md", "how_to/troubleshooting.md"])
 def test_every_exit_code_is_explained(page):
-    codes = {0, terminal.USAGE_ERROR, terminal.TOO_MANY_REJECTS, terminal.INCOMPLETE, terminal.STOPPED, terminal.NOT_PROMOTED}
+    codes = {
+        0,
+        terminal.USAGE_ERROR,
+        terminal.TOO_MANY_REJECTS,
+        terminal.INCOMPLETE,
+        terminal.STOPPED,
+        terminal.NOT_PROMOTED,
+        terminal.DRIFTED,
+    }
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)} == codes
 
 
@@ -274,7 +282,9 @@ def rows_of(*titles: str) -> dict[str, tuple[str, str, str]]:
     return {key: (kind, default, meaning) for key, kind, default, meaning in rows}
 
 
-CONFIG = rows_of("Top level", "data", "text", "features", "model", "calibration", "thresholds", "evaluation", "promotion", "tracking")
+CONFIG = rows_of(
+    "Top level", "data", "text", "features", "model", "calibration", "thresholds", "evaluation", "promotion", "watch", "tracking"
+)
 KEYS = dict(keys_of(Config))
 
 

@@ -1,12 +1,13 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import terminal
-from pipeline.commands import annotations, card, evaluate, register, score, serve, teach, train, ui
+from pipeline.commands import annotations, card, evaluate, register, score, serve, teach, train, ui, watch
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
     "train": train.main,
     "evaluate": evaluate.main,
+    "watch": watch.main,
     "register": register.main,
     "serve": serve.main,
     "ui": ui.main,

@@ -49,6 +49,8 @@ class Completion:
         Number of scored posts with such ids; see `Ids`.
     sample : list of int
         `Ids.sample`.
+    stream : dict of str to float
+        `Predictions.stream`, summed.
     """
 
     file: str
@@ -69,6 +71,7 @@ class Completion:
     repeated: int = 0
     rounded: int = 0
     sample: list[int] = field(default_factory=list)
+    stream: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -11,12 +11,11 @@ import pyarrow as pa
 from models.errors import InputError, NormaliserWarning
 from models.storage import read_description
 from pipeline.predictions import prediction_writer
-from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Completion, Output
 from pipeline.scoring.posts import Post, batches
-from pipeline.scoring.predict import predict
+from pipeline.scoring.predict import predict, scorer_of
 from pipeline.scoring.shards import Shard, read_shard
 
 
@@ -86,7 +85,7 @@ class PartWriter:
             self.model = Classifier.load(source.folder)
         if self.model.digest_ != source.digest:
             raise InputError("the model was replaced while the job was running; run it again with --start-over or another --out")
-        self.scorer = DistinctScorer(self.model)
+        self.scorer = scorer_of(self.model, unfamiliar=options.unfamiliar)
         self.schema = options.schema(self.model.labels)
 
     def __call__(self, shard: Shard) -> Completion:
@@ -122,6 +121,8 @@ class PartWriter:
         predictions = predict(self.scorer, posts, self.options)
         if predictions.review is not None:
             done.review += int(predictions.review.any(axis=1).sum())
+        for name, total in predictions.stream.items():
+            done.stream[name] = done.stream.get(name, 0.0) + total
         for label, count in zip(self.model.labels, predictions.decided.sum(axis=0).tolist(), strict=True):
             done.labels[label] += count
         return predictions.table
