@@ -55,16 +55,18 @@ def stream_of(model: Classifier, texts: Sequence[str]) -> Stream:
     return Stream(found, model.decide(found).astype(bool), np.concatenate(measures), {}, [])
 
 
-def two_halves(data: Path, rng: np.random.Generator) -> tuple[Classifier, Stream, Labels]:
+def two_halves(data: Path, config_files: Sequence[Path], rng: np.random.Generator) -> tuple[Classifier, Stream, Labels]:
     """Train on the posts of half of the authors of ``train.jsonl``, and score those of the other half.
 
     Parameters
     ----------
     data : Path
         Folder of the corpus.
+    config_files : sequence of Path
+        Configs of the model.
     rng : numpy.random.Generator
     """
-    config = load_config(sources=[f"train={data / 'train.jsonl'}"])
+    config = load_config(config_files, sources=[f"train={data / 'train.jsonl'}"])
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     posts = corpus.to_learn_from()
     half = (rng.permutation(posts.groups.max() + 1) % 2 == 0)[posts.groups]
@@ -177,6 +179,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Number of pairs of nights.")] = 200,
     size: Annotated[int, typer.Option(min=100, help="Posts in each night.")] = 1_500,
     splits: Annotated[int, typer.Option(min=1, help="Number of models, each trained on other authors.")] = 3,
+    config: Annotated[list[Path], typer.Option(help="As in train.py: the model to train.")] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
     """Measure false alarms, alarms and bands, and print them as JSON."""
@@ -184,7 +187,7 @@ def main(
     with terminal.steps() as progress:
         for number in range(splits):
             progress(f"training model {number + 1} of {splits}")
-            model, stream, Y = two_halves(corpora / "metoo2017", rng)
+            model, stream, Y = two_halves(corpora / "metoo2017", config, rng)
             progress("comparing nights of one stream")
             found[f"one stream, model {number + 1}"] = repeated(model, stream, Y, size, repeats // splits, Watch(), rng)
         night, kinds = stream.take(rng.permutation(len(stream))[:size]), others(corpora)

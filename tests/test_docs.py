@@ -382,7 +382,7 @@ def test_config_keys_named_in_the_pages_exist():
         if page.name != "CHANGELOG.md"
         for key in re.findall(rf"(?:`|--set )((?:{sections})\.[a-z_.C]+)(?=[`=:])", prose(page))
     }
-    files = {".py", ".md", ".json", ".yaml", ".csv", ".safetensors"}
+    files = {".py", ".md", ".json", ".html", ".yaml", ".csv", ".safetensors"}
     assert sorted((page, key) for page, key in named if key not in known and Path(key).suffix not in files) == []
 
 

@@ -54,8 +54,9 @@ def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options)
     model, (probabilities, measured) = scorer.model, scorer.measured(texts)
     review = options.for_review(probabilities)
     decided = options.decide(model, probabilities)
-    asked = {"review": review, "familiarity": measured if options.unfamiliar else None}
-    return prediction_table([""] * len(texts), probabilities, decided, model.labels, model.digest_, **asked)
+    known = measured if options.unfamiliar else None
+    ids = [""] * len(texts)
+    return prediction_table(ids, probabilities, decided, model.labels, model.digest_, review=review, familiarity=known)
 
 
 def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options) -> pa.RecordBatch:

@@ -79,7 +79,7 @@ class Summary:
     review: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
-    stream: Counter[str] = field(default_factory=Counter)
+    stream: Counter[str] = field(default_factory=Counter)  # its values need not be whole
     files: dict[str, FileSummary] = field(default_factory=dict)
     repeated_ids: int = 0
     rounded_ids: int = 0
@@ -129,7 +129,7 @@ class Summary:
         self.shards += 1
         self.reasons.update(reason for _, reason in done.rejects)
         self.labels.update(done.labels)
-        self.stream.update(done.stream)  # type: ignore[arg-type]  # counts need not be whole
+        self.stream.update(done.stream)
         for counts in (self, self.files[done.file]):
             counts.read += done.read
             counts.scored += done.scored
