@@ -56,12 +56,15 @@ def test_posts_are_measured_as_the_reference_is_but_in_less_time(model, posts):
     assert found[-1, 1] == 2
 
 
-def test_a_post_is_unfamiliar_if_both_shares_are_past_the_limits_or_there_is_no_word(model):
+def test_a_post_is_unfamiliar_if_both_shares_are_past_the_limits_or_there_is_no_word(model, monkeypatch):
     texts = ["ba defi golu", "wxyz zzyzx qqqq", "@user"]
     assert Familiarity(model)(texts, model.tokenizer.read(texts))[:, -1].tolist() == [0, 1, 1]
     reference = model.reference_
-    expected = [min(1.5 * unknown.deciles[-1], 0.9) for unknown in (reference.unknown_words, reference.unknown_characters)]
-    assert Limits.of(model) == pytest.approx(expected)
+    assert Limits.of(model) == (0.1, 0.1)  # nine tenths of its training posts hold nothing unknown
+    for ninth, limit in ((0.2, 0.3), (0.8, 0.9)):
+        unknown = reference.unknown_words.model_copy(update={"deciles": [0.0] * 8 + [ninth]})
+        monkeypatch.setattr(model, "reference_", reference.model_copy(update={"unknown_words": unknown}))
+        assert Limits.of(model).words == pytest.approx(limit)
 
 
 def test_a_model_without_a_reference_is_refused(model, refused, monkeypatch):
@@ -132,13 +135,15 @@ def test_the_classifier_sees_what_single_measures_do_not():
 
 
 def test_training_posts_are_counted_in_the_bins_that_the_model_keeps(model):
-    bins = bins_of_model(model.reference_)
-    assert set(bins) == {"score of alpha", "score of beta", "length", "unknown_words", "unknown_characters"}
+    reference = model.reference_
+    partly = reference.unknown_words.model_copy(update={"deciles": [0.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]})
+    bins = bins_of_model(reference.model_copy(update={"unknown_words": partly}))
+    assert set(bins) == {"score of alpha", "score of beta", "length", "unknown_words"}  # all deciles of unknown characters are equal
     for each in bins.values():
         assert len(each.counts) == len(each.edges) + 1
-        assert each.counts.sum() == pytest.approx(model.reference_.posts, abs=2)
-    tied = model.reference_.model_copy(update={"unknown_words": model.reference_.unknown_words.model_copy(update={"deciles": [0.0] * 9})})
-    assert "unknown_words" not in bins_of_model(tied)
+        assert each.counts.sum() == pytest.approx(reference.posts, abs=2)
+    assert bins["unknown_words"].edges == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]  # a tie does not say how many posts are below it
+    assert bins["unknown_words"].counts.tolist() == [96, 24, 24, 24, 24, 24, 24]
 
 
 def test_the_bins_of_a_night_count_the_night_itself():
@@ -152,7 +157,7 @@ def test_the_bins_of_a_night_count_the_night_itself():
 
 def test_bands_hold_the_truth_as_often_as_they_say():
     held, bands = 0, 0
-    for seed in range(40):
+    for seed in range(25):
         posts = stream(600, seed)
         y = np.random.default_rng(1000 + seed).random(posts.probabilities.shape) < posts.probabilities
         for k, (_, found) in enumerate(expect(posts, LABELS, None, 0.9, seed).items()):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 2**17  # maximum number of words whose n-grams are counted only once
 BEYOND = 1.5  # how far beyond nine tenths of the training posts a post is unfamiliar
-MOST = 0.9  # a post of which more is unknown is always unfamiliar
+LEAST, MOST = 0.1, 0.9  # a post of which less is unknown is never unfamiliar for it, and one of which more is unknown always is
 
 _MASKS = re.compile(r"@\w|://|\bwww\.|<(?:url|email|phone)>")
 
@@ -31,7 +31,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def of(cls, model: "Classifier") -> "Limits":
-        """Return the limits of a model: one and a half times what nine tenths of its training posts stay below.
+        """Return the limits of a model: one and a half times what nine tenths of its training posts stay below, within bounds.
 
         Raises
         ------
@@ -42,7 +42,7 @@ class Limits(NamedTuple):
         if reference is None:
             raise InputError("the model keeps no reference of its training posts, which --unfamiliar needs; train it again, or omit it")
         found = [reference.unknown_words, reference.unknown_characters]
-        words, characters = (0.0 if unknown is None else min(BEYOND * unknown.deciles[-1], MOST) for unknown in found)
+        words, characters = (0.0 if unknown is None else min(max(BEYOND * unknown.deciles[-1], LEAST), MOST) for unknown in found)
         return cls(words, characters)
 
 
