@@ -143,7 +143,7 @@ def effect(reference: Int64s, counts: Int64s) -> tuple[float, float, float]:
     --------
     >>> import numpy as np
     >>> [round(found, 3) for found in effect(np.array([500, 500]), np.array([52, 48]))]
-    [0.002, 0.017, 0.779]
+    [0.002, 0.017, 0.782]
     """
     from scipy.spatial.distance import jensenshannon
     from scipy.stats import chi2_contingency
