@@ -39,8 +39,8 @@ def main(
     """Compare scores with a reference, and estimate precision, recall and F1 without labels.
 
     Scores must be Parquet. If score.py was told to mark unfamiliar posts, they are also compared by length and by what the model does not
-    know. Writes watch.json and watch.html, which hold numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is past a limit;
-    2 usage or input error, nothing done; 3 something is past a limit of the config's section watch.
+    know. Writes watch.json and watch.html, which hold numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is
+    past a limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch.
     """
     from pipeline.config_files import load_config
     from pipeline.model_location import model_folder
