@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from models.reference import unknown_shares
 from pipeline.commands import watch as watch_command
 from pipeline.config import Watch
+from pipeline.errors import NoPostsError
 from pipeline.predictions import FAMILIARITY, prediction_table, write_parquet
 from pipeline.report.watch import render_watched
 from pipeline.scoring import Options, score_files
@@ -259,7 +260,12 @@ def test_posts_are_grouped_by_day_source_and_folder(nights):
 
 @pytest.mark.parametrize(
     ("by", "parts"),
-    [("text", ("--by text", "who wrote what")), ("lang", ("no column 'lang'", "--keep lang")), ("id", ("--by id",))],
+    [
+        ("text", ("--by text", "who wrote what")),
+        ("id", ("--by id", "who wrote what")),
+        ("lang", ("no column 'lang'", "--keep lang")),
+        ("labels", ("--by labels", "--keep")),
+    ],
 )
 def test_columns_that_must_not_be_shown_or_are_missing_are_refused(nights, refused, by, parts):
     with refused(*parts):
@@ -295,6 +301,40 @@ def test_bad_scores_are_refused_in_one_line(nights, tmp_path, refused):
     (tmp_path / "no.parquet").write_text("no")
     with refused("is not Parquet"):
         watch([tmp_path / "no.parquet"], model)
+    with refused(night, "is given twice"):
+        watch([night], model, reference=[night.parent / "x" / ".." / night.name])
+
+
+def of_one_post(digest: str, **columns: object) -> pa.Table:
+    """Return the scores of a post, with some columns replaced, or without them if they are None."""
+    table = prediction_table(["1"], np.full((1, 2), 0.5, np.float32), np.zeros((1, 2), bool), LABELS, digest)
+    for name, column in columns.items():
+        table = table.drop_columns([name])
+        table = table if column is None else table.append_column(name, pa.array(column))
+    return table
+
+
+@pytest.mark.parametrize(
+    "columns", [{"prob_beta": [float("nan")]}, {"prob_beta": [1.5]}, {"prob_beta": ["much"]}, {"labels": ["alpha"]}, {"labels": None}]
+)
+def test_files_that_score_py_did_not_write_are_refused(tmp_path, refused, columns):
+    write_parquet(of_one_post("d", **columns), tmp_path / "odd.parquet")
+    with refused(tmp_path / "odd.parquet", "other values than score.py writes"):
+        read_stream([tmp_path / "odd.parquet"], "d", LABELS)
+
+
+def test_a_night_without_posts_is_told_from_an_error(tmp_path):
+    write_parquet(of_one_post("d").slice(1), tmp_path / "none.parquet")
+    with pytest.raises(NoPostsError, match="no scored posts"):
+        read_stream([tmp_path / "none.parquet"], "d", LABELS)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        write_parquet(of_one_post("d"), tmp_path / place / "night.parquet")
+    found = read_stream([tmp_path / "a/night.parquet", tmp_path / "b/night.parquet"], "d", LABELS)
+    assert found.columns["scores"].tolist() == [str(tmp_path / place / "night.parquet") for place in ("a", "b")]
 
 
 def test_rows_that_spark_could_not_score_are_passed_over(nights, tmp_path):

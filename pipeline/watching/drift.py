@@ -145,7 +145,7 @@ def effect(reference: Int64s, counts: Int64s) -> tuple[float, float, float]:
     >>> [round(found, 3) for found in effect(np.array([500, 500]), np.array([52, 48]))]
     [0.002, 0.017, 0.782]
     """
-    from scipy.spatial.distance import jensenshannon
+    from scipy.special import rel_entr
     from scipy.stats import chi2_contingency
 
     table = _joined(np.stack([reference, counts]))
@@ -153,7 +153,9 @@ def effect(reference: Int64s, counts: Int64s) -> tuple[float, float, float]:
         return 0.0, 0.0, 1.0
     one, other = ((row + 0.5) / (row + 0.5).sum() for row in table.astype(np.float64))
     psi = float(((other - one) * np.log(other / one)).sum())
-    return psi, float(jensenshannon(one, other, base=2)), float(chi2_contingency(table).pvalue)
+    middle = (one + other) / 2
+    divergence = float((rel_entr(one, middle) + rel_entr(other, middle)).sum()) / np.log(4)
+    return psi, max(divergence, 0.0) ** 0.5, float(chi2_contingency(table).pvalue)  # rounding can make it less than nothing
 
 
 def compare(reference: dict[str, Bins], stream: Stream, labels: Sequence[str]) -> Iterator[tuple[str, tuple[float, float, float]]]:

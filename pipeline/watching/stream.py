@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from models.arrays import Decisions, Float32s, Int64s, Probabilities
 from models.errors import InputError
 from pipeline.dates import Dates
+from pipeline.errors import NoPostsError
 from pipeline.evaluation.prevalence import check_columns, parts_of
-from pipeline.predictions import FAMILIARITY
+from pipeline.predictions import FAMILIARITY, prediction_schema
 
 FOLDER = "scores"  # the column of the folders
 PRIVATE = ("id", "text", "author")
@@ -78,8 +79,34 @@ def _memberships(column: pa.ChunkedArray, labels: Sequence[str]) -> Decisions:
     return found
 
 
+def _numbers(table: pa.Table, names: Sequence[str]) -> Float32s:
+    """Return columns side by side, shape (n_posts, n_names); an empty cell is not a number."""
+    return np.stack([table[name].to_numpy().astype(np.float32) for name in names], axis=1)
+
+
+def _checked(part: Path, rows: pa.RecordBatch, schema: pa.Schema, digest: str) -> pa.Table:
+    """Return the scored rows of a batch, with columns of the types that score.py writes; raise an error if they hold anything else."""
+    scored = next(name for name in schema.names if name.startswith("prob_"))
+    rows = rows.filter(rows[scored].is_valid())  # Spark keeps posts that it could not score
+    odd = InputError(f"{part}: holds other values than score.py writes; give the folder that score.py wrote")
+    try:
+        table = pa.Table.from_batches([rows]).select(schema.names).cast(schema)
+    except (pa.ArrowException, KeyError):
+        raise odd from None
+    if others := set(table["model"].unique().to_pylist()) - {digest}:
+        other = str(others.pop())[:12]
+        raise InputError(f"{part}: was scored by the model {other}, not by {digest[:12]}; name that model with --model")
+    numeric = [field.name for field in schema if pa.types.is_floating(field.type) or field.name in FAMILIARITY]
+    found = _numbers(table, numeric)
+    shares = found[:, [name not in ("tokens", "masks") for name in numeric]]
+    if not np.isfinite(found).all() or not ((shares >= 0) & (shares <= 1)).all():
+        raise odd
+    return table
+
+
 def _tables(folder: Path, digest: str, labels: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the rows of the files of a folder, with the columns that are needed and there."""
+    scored = prediction_schema(labels, columns, familiarity=True)
     for part in parts_of(folder):
         try:
             with pq.ParquetFile(part) as file:
@@ -87,23 +114,52 @@ def _tables(folder: Path, digest: str, labels: Sequence[str], columns: Sequence[
                 check_columns(part, names, labels)
                 if missing := [name for name in columns if name not in names]:
                     raise InputError(f"{part}: has no column {missing[0]!r}; score again with --keep {missing[0]}")
-                wanted = [
-                    *(f"prob_{label}" for label in labels),
-                    "labels",
-                    "model",
-                    *columns,
-                    *(name for name in FAMILIARITY if name in names),
-                ]
-                for rows in file.iter_batches(_BATCH, columns=list(dict.fromkeys(wanted))):
-                    batch = pa.Table.from_batches([rows.filter(rows[wanted[0]].is_valid())])  # Spark keeps posts that it could not score
-                    if others := set(batch["model"].unique().to_pylist()) - {digest}:
-                        other = str(others.pop())[:12]
-                        raise InputError(f"{part}: was scored by the model {other}, not by {digest[:12]}; name that model with --model")
-                    yield batch
+                absent = [name for name in FAMILIARITY if name not in names]
+                schema = pa.schema([field for field in scored if field.name not in ("id", *absent)])
+                for rows in file.iter_batches(_BATCH, columns=schema.names):
+                    yield _checked(part, rows, schema, digest)
         except FileNotFoundError:
             raise InputError(f"{part}: is missing; run score.py again") from None
         except (OSError, pa.ArrowException):
             raise InputError(f"{part}: is not Parquet, or is damaged; run score.py again") from None
+
+
+def check_given(scores: Sequence[Path], reference: Sequence[Path], labels: Sequence[str], by: Sequence[str]) -> None:
+    """Check what a user named, before anything is read.
+
+    Parameters
+    ----------
+    scores, reference : sequence of Path
+        Folders of scores.
+    labels : sequence of str
+        The model's labels.
+    by : sequence of str
+        Columns to group posts by.
+
+    Raises
+    ------
+    InputError
+        If a folder is named twice, or a column must not be shown.
+    """
+    folders = [*scores, *reference]
+    if private := [name for name in by if name in PRIVATE]:
+        raise InputError(f"--by {private[0]}: the results would show who wrote what; choose a column such as created_at or source")
+    if own := [name for name in by if name in prediction_schema(labels, review=True, explanation=True, familiarity=True).names]:
+        raise InputError(f"--by {own[0]}: score.py computes this column; choose one that score.py --keep copied")
+    places = [folder.resolve() for folder in folders]
+    if twice := [folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]:
+        raise InputError(f"{twice[0]}: is given twice; give each folder of scores once, either as SCORES or as --reference")
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Return what to call folders: their names, or where they are if several have the same name.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+    """
+    names = [folder.resolve().name for folder in folders]
+    return [name if names.count(name) == 1 else str(folder) for folder, name in zip(folders, names, strict=True)]
 
 
 def _by_day(name: str, values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
@@ -141,28 +197,23 @@ def read_stream(folders: Sequence[Path], digest: str, labels: Sequence[str], by:
     InputError
         If there are no scores, some are missing, they are by another model, or a column is missing or must not be shown.
     """
-    if private := [name for name in by if name in PRIVATE]:
-        raise InputError(f"--by {private[0]}: the results would show who wrote what; choose a column such as created_at or source")
     tables, names = list[pa.Table](), list[str]()
-    for folder in folders:
+    for folder, name in zip(folders, names_of(folders), strict=True):
         for table in _tables(folder, digest, labels, by):
             tables.append(table)
-            names += [folder.name] * len(table)
+            names += [name] * len(table)
     if not names:
-        raise InputError(f"{folders[0]}: has no scored posts; score some first")
-    probabilities = [np.stack([table[f"prob_{label}"].to_numpy() for label in labels], axis=1).astype(np.float32) for table in tables]
-    measures = None
-    if all(name in table.column_names for table in tables for name in FAMILIARITY):
-        measures = np.concatenate(
-            [np.stack([table[name].to_numpy().astype(np.float32) for name in FAMILIARITY], axis=1) for table in tables]
-        )
+        raise NoPostsError(f"{folders[0]}: has no scored posts; give the scores of a night with posts")
+    measured = all(name in table.column_names for table in tables for name in FAMILIARITY)
+    probabilities = np.concatenate([_numbers(table, [f"prob_{label}" for label in labels]) for table in tables])
+    measures = np.concatenate([_numbers(table, list(FAMILIARITY)) for table in tables]) if measured else None
     columns, notes = {FOLDER: np.array(names, object)} if len(folders) > 1 else {}, list[str]()
     for name in by:
-        values = np.array([value for table in tables for value in table[name].cast(pa.string()).to_pylist()], object)
+        values = np.array([value for table in tables for value in table[name].to_pylist()], object)
         columns[name], found = _by_day(name, values)
         notes += found
     decided = np.concatenate([_memberships(table["labels"], labels) for table in tables])
-    return Stream(np.concatenate(probabilities), decided, measures, columns, notes)
+    return Stream(probabilities, decided, measures, columns, notes)
 
 
 def groups_of(stream: Stream, min_posts: int) -> tuple[list[tuple[str, str, Stream]], int]:

@@ -14,7 +14,7 @@ from pipeline.predictions import FAMILIARITY
 from pipeline.watching.drift import bins_of_model, bins_of_stream, compare, corrected, two_samples
 from pipeline.watching.expected import expect
 from pipeline.watching.results import Drift, Expected, Group, TwoSample, Watched
-from pipeline.watching.stream import Stream, groups_of, read_stream
+from pipeline.watching.stream import Stream, check_given, groups_of, names_of, read_stream
 
 Part = tuple[str | None, str | None, Stream]
 Effects = dict[str, tuple[float, float, float]]
@@ -134,8 +134,10 @@ def watch(
     labels = described.labels
     if isinstance(limits.min_f1, dict) and (unknown := [label for label in limits.min_f1 if label not in labels]):
         raise InputError(f"watch.min_f1: the model has no label {unknown[0]!r}; choose among {', '.join(labels)}")
-    stream = read_stream([Path(folder) for folder in scores], digest, labels, by)
-    night = read_stream([Path(folder) for folder in reference], digest, labels) if reference else None
+    folders, trusted = ([Path(folder) for folder in given] for given in (scores, reference))
+    check_given(folders, trusted, labels, by)
+    stream = read_stream(folders, digest, labels, list(dict.fromkeys(by)))
+    night = read_stream(trusted, digest, labels) if trusted else None
     for name, each in (("scores", stream), ("--reference", night)):
         if each is not None and len(each.distinct[0]) < limits.min_posts:
             few = f"{name}: only {len(each.distinct[0]):,} different posts"
@@ -145,8 +147,8 @@ def watch(
     measured = stream.measures is not None and (night is None or night.measures is not None)
     return Watched(
         model=digest,
-        scores=[Path(folder).name for folder in scores],
-        reference=" + ".join(Path(folder).name for folder in reference) or "the model’s training posts",
+        scores=names_of(folders),
+        reference=" + ".join(names_of(trusted)) or "the model’s training posts",
         reference_posts=len(night.distinct[0]) if night is not None else kept.posts if kept else 0,
         limits=limits.model_dump(),
         calibration_counted=bool(kept and kept.reliability),
