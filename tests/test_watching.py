@@ -1,5 +1,6 @@
 """Watching: measures of posts, drift and its alarms, expected precision and recall, what is read and what is refused."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -303,6 +304,18 @@ def test_bad_scores_are_refused_in_one_line(nights, tmp_path, refused):
         watch([tmp_path / "no.parquet"], model)
     with refused(night, "is given twice"):
         watch([night], model, reference=[night.parent / "x" / ".." / night.name])
+
+
+def test_a_model_of_an_earlier_release_is_watched_with_a_note(model, tmp_path):
+    older = copy.deepcopy(model)
+    older.reference_ = model.reference_.model_copy(update={"reliability": None})
+    digest = older.save(tmp_path / "model")
+    p = np.random.default_rng(0).random((60, 2), np.float32)
+    write_parquet(prediction_table(["1"] * 60, p, p > 0.5, LABELS, digest), tmp_path / "night.parquet")
+    found = watch([tmp_path / "night.parquet"], tmp_path / "model", EASY)
+    assert not found.calibration_counted
+    assert "bands allow for chance alone" in found.notes[-1]
+    assert found.groups[0].expected["alpha"].f1.band
 
 
 def of_one_post(digest: str, **columns: object) -> pa.Table:

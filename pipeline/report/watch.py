@@ -20,6 +20,11 @@ def _estimate(found: Estimate) -> str:
     return f"{number(found.value, 2)} {interval(found.band, 2)}".strip()
 
 
+def _chance(p: float) -> str:
+    """Return a p-value with two digits, unless it is so small that its digits say nothing."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def watch_tables(found: Watched) -> list[Table]:
     """Make the tables that the command prints.
 
@@ -34,9 +39,9 @@ def watch_tables(found: Watched) -> list[Table]:
     for group in found.groups:
         name = f"{escape(group.name)} ({group.posts:,})"
         for measure, each in group.drift.items():
-            drift.add_row(name, plain(measure), f"{each.psi:.3f}", f"{each.js:.3f}", f"{each.p:.2g}", "yes" if each.alarm else "no")
+            drift.add_row(name, plain(measure), f"{each.psi:.3f}", f"{each.js:.3f}", _chance(each.p), "yes" if each.alarm else "no")
         if told := group.two_sample:
-            drift.add_row(name, "all measures", f"AUC {told.auc:.3f}", "", f"{told.p:.2g}", "yes" if told.alarm else "no")
+            drift.add_row(name, "all measures", f"AUC {told.auc:.3f}", "", _chance(told.p), "yes" if told.alarm else "no")
         for label, of in group.expected.items():
             share = f"{percent(of.share.value)} {percents(of.share.band)}".strip()
             rates = [_estimate(each) for each in (of.precision, of.recall, of.f1)]
@@ -75,7 +80,7 @@ def render_watched(found: Watched) -> str:
         HTML with its style and plots, without scripts or references to anything outside, and without text of posts.
     """
     page = template("watch.html.j2").render(
-        found=found, every=found.groups[0], f1=_f1_plot(found.groups[0]), shares=list(_share_plots(found))
+        found=found, every=found.groups[0], chance=_chance, f1=_f1_plot(found.groups[0]), shares=list(_share_plots(found))
     )
     return f"{page.strip()}\n"
 

@@ -154,7 +154,7 @@ def effect(reference: Int64s, counts: Int64s) -> tuple[float, float, float]:
     one, other = ((row + 0.5) / (row + 0.5).sum() for row in table.astype(np.float64))
     psi = float(((other - one) * np.log(other / one)).sum())
     middle = (one + other) / 2
-    divergence = float((rel_entr(one, middle) + rel_entr(other, middle)).sum()) / np.log(4)
+    divergence = float((rel_entr(one, middle) + rel_entr(other, middle)).sum() / np.log(4))
     return psi, max(divergence, 0.0) ** 0.5, float(chi2_contingency(table).pvalue)  # rounding can make it less than nothing
 
 
@@ -207,7 +207,8 @@ def two_samples(reference: Stream, stream: Stream, seed: int = 0) -> tuple[float
     weights = len(y) / 2 / np.bincount(y)[y]
     fitted = np.concatenate([np.arange(len(sample)) % 2 == 0 for sample in samples])
     with threadpool_limits(1):  # for so few posts, threads cost more than they give
-        classifier = HistGradientBoostingClassifier(max_iter=60, random_state=seed).fit(X[fitted], y[fitted], weights[fitted])
+        classifier = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, learning_rate=0.2, random_state=seed)
+        classifier.fit(X[fitted], y[fitted], weights[fitted])
         scores, truth = classifier.predict_proba(X[~fitted])[:, 1], y[~fitted]
     found = mannwhitneyu(scores[truth == 1], scores[truth == 0], alternative="greater")
     return float(found.statistic / (truth == 1).sum() / (truth == 0).sum()), float(found.pvalue)

@@ -101,6 +101,11 @@ class Group(Result):
         return "all posts" if self.column is None else f"{self.column} {self.value}"
 
     @property
+    def most_changed(self) -> tuple[str, Drift]:
+        """The measure that differs most from the reference, by its stability index."""
+        return max(self.drift.items(), key=lambda item: item[1].psi)
+
+    @property
     def repeats(self) -> float:
         """Share of the posts that repeat another one."""
         return 1 - self.distinct / self.posts

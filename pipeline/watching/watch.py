@@ -19,7 +19,10 @@ from pipeline.watching.stream import Stream, check_given, groups_of, names_of, r
 Part = tuple[str | None, str | None, Stream]
 Effects = dict[str, tuple[float, float, float]]
 
-_NO_MEASURES = "only the scores are compared, because posts were scored without --unfamiliar; with it, lengths and unknown words are, too"
+_NO_MEASURES = (
+    "the posts were scored without --unfamiliar, so only their scores are compared; with it, so are their lengths and unknown words"
+)
+_CHANCE = "the model does not record how well it was calibrated, so the bands allow for chance alone; train it again with this release"
 
 
 def _lowest(limits: Watch, label: str) -> float:
@@ -145,14 +148,15 @@ def watch(
     kept = described.reference
     groups, too_small = groups_of(stream, limits.min_posts)
     measured = stream.measures is not None and (night is None or night.measures is not None)
+    counted = bool(kept and kept.reliability)
     return Watched(
         model=digest,
         scores=names_of(folders),
         reference=" + ".join(names_of(trusted)) or "the model’s training posts",
         reference_posts=len(night.distinct[0]) if night is not None else kept.posts if kept else 0,
         limits=limits.model_dump(),
-        calibration_counted=bool(kept and kept.reliability),
+        calibration_counted=counted,
         groups=look_at([(None, None, stream), *groups], night, kept, labels, limits),
         too_small=too_small,
-        notes=[*stream.notes, *([] if measured else [_NO_MEASURES])],
+        notes=[*stream.notes, *([] if measured else [_NO_MEASURES]), *([] if counted else [_CHANCE])],
     )
