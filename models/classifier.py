@@ -326,7 +326,7 @@ class Classifier(Deciding, Estimator):
         scorers = fit_scorers(config, posts, every, found.targets, found.lesson, "fitting on all train posts", progress)
         self._keep(found, posts)  # only now, so that a failed fit changes nothing
         self._config, self.scorers_ = config, scorers
-        self.reference_ = make_reference(scorers.features, posts.tokens.take(every), found.held_out, config.labels.names)
+        self.reference_ = make_reference(scorers.features, posts.tokens.take(every), found.held_out, posts.Y, config.labels.names)
         return self
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:

@@ -44,10 +44,11 @@ def counts(out: Path) -> dict[str, object]:
     return {name: value for name, value in manifest.items() if name not in ("seconds", "posts_per_second", "kept_shards")}
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
-def test_other_thresholds_give_what_scoring_with_them_would_have_given(folder, tmp_path, kind):
+@pytest.mark.parametrize(("kind", "unfamiliar"), [("parquet", False), ("parquet", True), ("jsonl", True), ("csv", True)])
+def test_other_thresholds_give_what_scoring_with_them_would_have_given(folder, tmp_path, kind, unfamiliar):
     def score(out: Path, **options: object) -> None:
-        score_files([folder / "in.jsonl"], folder / "model", out, Options(format=kind, keep=("note",), **options))
+        asked = Options(format=kind, keep=("note",), unfamiliar=unfamiliar, **options)
+        score_files([folder / "in.jsonl"], folder / "model", out, asked)
 
     one, two, *_ = ModelFolder.read(folder / "model").labels
     changes: dict[str, Any] = {"thresholds": {one: 0.05, two: 0.99}, "abstain": (0.2, 0.8)}

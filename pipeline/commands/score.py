@@ -117,6 +117,8 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         print(f"  see {terminal.one_line(rejects)}" + (f", which lists {listed:,} of them" if 0 < listed < summary.rejected else ""))
     for label, count in summary.labels.items():
         print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
+    if summary.stream:
+        print(f"  unfamiliar: {summary.stream['unfamiliar']:,.0f} ({summary.stream['unfamiliar'] / max(summary.scored, 1):.1%})")
     if summary.options["abstain"] is not None:
         print(f"  for review: {summary.review:,} ({summary.review / max(summary.scored, 1):.1%})")
     print(f"scores   {terminal.one_line(str(out))}")
@@ -220,6 +222,7 @@ def main(
     ] = None,
     operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to use.")] = BALANCED,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
+    unfamiliar: Annotated[bool, typer.Option("--unfamiliar", help="Mark posts of which the model knows too little.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters in a text.")] = MAX_CHARS,
     over_long: Annotated[OverLong, typer.Option(help="What to do with texts longer than --max-chars.")] = "reject",
@@ -251,14 +254,16 @@ def main(
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
     if text is not None:
-        if keep or explain or abstain or format_ != "parquet":
-            raise InputError("--text prints its answer here; --keep, --explain, --abstain and --format are for files, so leave them out")
+        if keep or explain or unfamiliar or abstain or format_ != "parquet":
+            raise InputError(
+                "--text prints its answer here; --keep, --explain, --unfamiliar, --abstain and --format are for files, so leave them out"
+            )
         options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point)
         _score_text(text, folder_of(model, quiet=True), options, as_json=as_json)
         return
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb)
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}

@@ -48,6 +48,8 @@ class Completion:
         Number of scored posts with such ids; see `Ids`.
     sample : list of int
         `Ids.sample`.
+    stream : dict of str to float
+        `Predictions.stream`, summed.
     """
 
     file: str
@@ -72,6 +74,7 @@ class Completion:
     repeated: int = 0
     rounded: int = 0
     sample: list[int] = field(default_factory=list)
+    stream: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them

@@ -49,6 +49,8 @@ class Options:
         Lower and upper bound: a label whose probability is between them, inclusive, is listed in the column ``review``.
     explain : bool
         Whether to add the column ``explanation`` with the words of the post that count most for each label that is given or up for review.
+    unfamiliar : bool
+        Whether to add columns that say how much of each post the model knows, and whether that is too little.
     thresholds : mapping of str to float
         Thresholds to use instead of the operating point's, by label.
     operating_point : {"balanced", "cautious", "sensitive"}
@@ -81,6 +83,7 @@ class Options:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     operating_point: PointName = BALANCED
     shard_mb: int | None = None
+    unfamiliar: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
@@ -88,8 +91,9 @@ class Options:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, but got {getattr(self, name)!r}")
-        if not isinstance(self.explain, bool):
-            raise InputError(f"explain must be True or False, but got {self.explain!r}")
+        for name in ("explain", "unfamiliar"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if self.max_chars < 1:
             raise InputError(f"max_chars must be 1 or more, but got {self.max_chars}; omit it to use {MAX_CHARS:,}")
         if self.shard_mb is not None and not 1 <= self.shard_mb <= MAX_SHARD_MB:
@@ -138,7 +142,8 @@ class Options:
         InputError
             If a column to keep has the name of another column of the output.
         """
-        schema = prediction_schema(labels, self.keep, review=self.abstain is not None, explanation=self.explain)
+        asked = {"review": self.abstain is not None, "explanation": self.explain, "familiarity": self.unfamiliar}
+        schema = prediction_schema(labels, self.keep, **asked)
         for name in further:
             schema = schema.append(pa.field(name, pa.string()))
         if taken := [name for name in self.keep if schema.names.count(name) > 1]:
@@ -187,5 +192,5 @@ class Options:
     def to_dict(self) -> dict[str, Any]:
         """Return the options by name, JSON-serialisable; options that later releases added are left out if they have their defaults."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
-        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED, "shard_mb": None}
+        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED, "shard_mb": None, "unfamiliar": False}
         return {name: value for name, value in tree.items() if name not in later or value != later[name]}

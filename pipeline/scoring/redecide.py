@@ -22,7 +22,7 @@ from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError
-from pipeline.predictions import prediction_table, prediction_writer
+from pipeline.predictions import FAMILIARITY, prediction_table, prediction_writer
 from pipeline.records import ignore
 from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.completion import Completion
@@ -52,6 +52,11 @@ def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[A
     return {name: [row[name] for row in rows] for name in names}
 
 
+def _numbers(column: list[Any]) -> list[Any]:
+    """Return numbers and truth values as numbers; CSV holds them as words."""
+    return [{"True": 1, "False": 0}.get(value, value) for value in column]
+
+
 class _Decider:
     """Writes the parts of a job again for other options."""
 
@@ -67,7 +72,8 @@ class _Decider:
     def write(self, done: Completion, wanted: Completion) -> None:
         """Write a part again, with the probabilities that it had in the earlier job."""
         probable = [f"prob_{label}" for label in self.source.labels]
-        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable])
+        measured = list(FAMILIARITY) if self.options.unfamiliar else []
+        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable, *measured])
         probabilities = np.array([columns[name] for name in probable], np.float32).T
         decided, review = decide(probabilities, self.thresholds), self.options.for_review(probabilities)
         self._count(wanted, decided, review)
@@ -79,6 +85,7 @@ class _Decider:
             self.source.digest,
             kept={name: columns[name] for name in self.options.keep},
             review=review,
+            familiarity=np.array([_numbers(columns[name]) for name in measured], np.float32).T if measured else None,
         )
         with self.output.part(wanted) as file, prediction_writer(file, self.options.format, self.schema) as write:
             if table.num_rows:

@@ -30,13 +30,14 @@ from pipeline.records import BrokenRow, Row, batch_rows
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string, identifier_of, notice, refusal
+from pipeline.scoring.predict import scorer_of
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType
 
-_TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>"}
+_TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>", pa.int32(): "int", pa.bool_(): "boolean"}
 
 
 # ---- on the executors ----
@@ -90,19 +91,21 @@ def _frame_rows(batches: Iterable[pa.RecordBatch], names: Sequence[str], options
 
 
 @lru_cache(maxsize=1)  # worker processes outlive a job, so we keep only one model in memory
-def _scorer(archive: str) -> DistinctScorer:
+def _scorer(archive: str, unfamiliar: bool) -> DistinctScorer:
     from pyspark import SparkFiles
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NormaliserWarning)  # `checked_model` has warned already
-        return DistinctScorer(Classifier.load(Path(SparkFiles.get(archive))))
+        return scorer_of(Classifier.load(Path(SparkFiles.get(archive))), unfamiliar=unfamiliar)
 
 
 def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options) -> pa.Table:
-    model, probabilities = scorer.model, scorer.score(texts)
+    model, (probabilities, measured) = scorer.model, scorer.measured(texts)
     review = options.for_review(probabilities)
     decided = options.decide(model, probabilities)
-    return prediction_table([""] * len(texts), probabilities, decided, model.labels, model.digest_, review=review)
+    known = measured if options.unfamiliar else None
+    ids = [""] * len(texts)
+    return prediction_table(ids, probabilities, decided, model.labels, model.digest_, review=review, familiarity=known)
 
 
 def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options) -> pa.RecordBatch:
@@ -122,7 +125,7 @@ def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options
 
 
 def _score(batches: Iterable[pa.RecordBatch], archive: str, options: Options) -> Iterator[pa.RecordBatch]:
-    scorer = _scorer(archive)
+    scorer = _scorer(archive, options.unfamiliar)
     for batch in batches:
         yield _score_batch(batch, scorer, options)
 
@@ -216,6 +219,7 @@ def checked_model(folder: Path, options: Options) -> Classifier:
         raise InputError("explain cannot be used with Spark; omit --explain, or use --engine local")
     model = Classifier.load(folder)
     options.thresholds_of(model.labels, model.operating_points_)
+    scorer_of(model, unfamiliar=options.unfamiliar)
     return model
 
 
