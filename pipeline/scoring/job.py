@@ -102,7 +102,7 @@ class Job:
             return
         try:
             size = self.options.shard_mb and self.options.shard_mb * 2**20
-            yield from cut(path, self.options.columns, self.tell, size)
+            yield from cut(path, self.options.columns, self.tell, size, self.options.input_format)
         except InputError as error:
             self.bad.add(path, error)
 
@@ -238,7 +238,7 @@ def score_files(
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     bad = BadFiles(on_bad_file)
-    files = find_inputs(inputs, folder, tell, bad)
+    files = find_inputs(inputs, folder, tell, bad, options.input_format)
     output = Output(folder)
     check_inputs(files, options, folder, tell, bad)
     if bad.paths.issuperset(files):
