@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -128,6 +129,28 @@ def test_parquet_and_workbooks_cannot_be_streams(score, monkeypatch):
     for arguments in (["a.parquet"], ["-", "--input-format", "parquet"], ["-", "--input-format", "xlsx"]):
         done = score(*arguments)
         assert (done.code, done.err.count("\n"), "is a stream" in done.err) == (2, 1, True), done.err
+
+
+@pytest.mark.parametrize("option", ["--keep", "--id-column", "--text-column"])
+def test_column_without_a_name_is_refused(score, option):
+    done = score(write("in.csv", b",id,text\n0,1,zaxa\n"), option, "")
+    assert (done.code, done.err.count("\n"), "must not be empty" in done.err) == (2, 1, True)
+
+
+def test_too_few_file_descriptors_for_the_workers_are_one_line_and_the_same_command_goes_on(score):
+    inputs = [write(f"{name}.jsonl", LINES) for name in "ab"]
+    assert score("a.jsonl").code == 0  # with all that is imported on the way
+    used = set(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208
+    free = [number for number in range(len(used) + 6) if number not in used]
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[4], usual[1]))  # four are free
+    try:
+        done = score(*inputs, "--workers", 2, "--format", "csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert (done.code, done.err.count("\n")) == (4, 1), done.err
+    assert "Too many open files; finished shards are kept; raise the limit (ulimit -n), or use fewer --workers, and run again" in done.err
+    assert score(*inputs, "--format", "csv").code == 0
 
 
 def test_spark_reads_what_the_user_says_that_files_hold(tmp_path):

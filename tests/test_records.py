@@ -221,8 +221,8 @@ def test_text_in_another_alphabet_is_refused(folder, refused):
 @pytest.mark.parametrize(
     ("name", "content", "rows"),
     [
-        ("lf.csv", b"id,text\n1,one\rpost\n2,x\n", ["not valid CSV (new-line character seen in unquoted field", "x"]),
-        ("cr.csv", b"id,text\r1,one\npost\r2,x\r", ["not valid CSV (new-line character seen in unquoted field", "x"]),
+        ("lf.csv", b"id,text\n1,one\rpost\n2,x\n", ["not valid CSV (a line break of another kind in a cell without quotes", "x"]),
+        ("cr.csv", b"id,text\r1,one\npost\r2,x\r", ["not valid CSV (a line break of another kind in a cell without quotes", "x"]),
         ("quoted.csv", b'id,text\r1,"one\rpost\n"\r2,x\r', ["one\rpost\n", "x"]),
         ("header.csv", b'id,"text"\n1,one\n\xef\xbb\xbfid,text\n2,x\n', ["one", "is the header again", "x"]),
     ],

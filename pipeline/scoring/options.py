@@ -105,6 +105,8 @@ class Options:
         for label, threshold in self.thresholds.items():
             if not 0 <= threshold <= 1:
                 raise InputError(f"threshold {label}={threshold}: the threshold must be a probability from 0 to 1, such as 0.3")
+        if "" in self.columns:
+            raise InputError("the names of the id column, the text column and the columns to keep must not be empty; name them")
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
             raise InputError(f"keep {repeated[0]!r}: was given twice; name each column once")
 

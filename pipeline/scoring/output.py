@@ -142,7 +142,7 @@ class Output:
             found = _validated((self._records / f"{name}.json").read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
-        return found if _PART.fullmatch(found.part) and found.name == name else None
+        return found if _PART.fullmatch(found.part) and found.name == name and found.is_plausible else None
 
     def completions(self) -> Iterator[Completion]:
         """Yield all records, sorted by name."""
