@@ -132,9 +132,27 @@ def test_parquet_and_workbooks_cannot_be_streams(score, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--keep", "--id-column", "--text-column"])
-def test_column_without_a_name_is_refused(score, option):
+def test_column_without_a_name_or_in_no_utf8_is_refused(score, option):
     done = score(write("in.csv", b",id,text\n0,1,zaxa\n"), option, "")
     assert (done.code, done.err.count("\n"), "must not be empty" in done.err) == (2, 1, True)
+    done = score("in.csv", option, os.fsdecode(b"caf\xe9"))
+    assert (done.code, done.err.count("\n"), "its name is not UTF-8" in done.err) == (2, 1, True)
+
+
+@pytest.mark.parametrize("content", [b"\n" * 9, b"  \n\t\n ", b"\xef\xbb\xbf\r\n"])
+def test_file_of_blank_lines_has_no_posts(score, content):
+    done = score(write("blank.jsonl", content))
+    assert (done.code, done.err.count("\n"), "blank.jsonl is empty (no rows)" in done.err) == (5, 1, True)
+    done = score("blank.jsonl", write("posts.jsonl", content + LINES))
+    assert (done.code, summary_of(done)) == (0, BOTH)
+
+
+def test_device_without_end_is_refused_whatever_its_name(score):
+    Path("zero.jsonl").symlink_to("/dev/zero")
+    for arguments in (["zero.jsonl"], ["/dev/zero", "--input-format", "csv"]):
+        done = score(*arguments)
+        assert (done.code, done.err.count("\n"), "is a device, which may have no end" in done.err) == (2, 1, True)
+    assert score("/dev/null", "--input-format", "jsonl").code == 5
 
 
 def test_too_few_file_descriptors_for_the_workers_are_one_line_and_the_same_command_goes_on(score):

@@ -105,7 +105,9 @@ class Job:
             return
         try:
             size = self.options.shard_mb and self.options.shard_mb * 2**20
-            yield from cut(path, self.options.columns, self.tell, size, self.options.input_format)
+            for shard in cut(path, self.options.columns, self.tell, size, self.options.input_format):
+                if not (shard.kind == ".jsonl" and shard.content.isspace()):  # blank lines are no rows
+                    yield shard
         except InputError as error:
             self.bad.add(path, error)
 
