@@ -96,7 +96,7 @@ def test_files_folders_and_globs_mix(place):
         (["none"], "none: has no files; give a folder with .jsonl"),
         (
             ["mixed"],
-            f"mixed/notes.txt: must be one of {FILES}; move it away, or select files with a glob",
+            f"mixed/notes.txt: must be one of {FILES}; move it away, select files with a glob",
         ),
         (["*.xml"], "*.xml: no file matches this glob; check the pattern"),
         (["no[n]e"], "no[n]e: no file matches this glob"),
@@ -383,6 +383,7 @@ def test_digest_tells_any_two_options_apart():
         {"keep": ("b", "a")},
         {"keep": ("a,b",)},
         {"format": "csv"},
+        {"input_format": "csv"},
         {"max_chars": 7},
         {"over_long": "truncate"},
         {"abstain": (0.3, 0.7)},

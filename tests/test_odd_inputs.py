@@ -113,6 +113,7 @@ def test_standard_input_may_hold_csv_and_be_compressed(score, monkeypatch, conte
         ("a.parquet", gzip.compress(table()), [], 2, "a.parquet: is packed; unpack it"),
         ("a.parquet", table()[:300], [], 4, "a.parquet, row 1: cannot be read as Parquet (truncated or damaged)"),
         ("a.parquet", bytes(100) + table()[100:], [], 4, "a.parquet"),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\3" + bytes(40), [], 2, "a.jsonl.zst: was compressed with a dictionary; decompress it, as in"),
         ("a.xlsx", CELLS, [], 2, "a.xlsx: is no workbook"),
         ("a.xlsx", b"\xd0\xcf\x11\xe0" + bytes(99), [], 2, "a.xlsx: is an old Excel file, or one with a password"),
         ("a.xlsx", b"PK\3\4 and no more", [], 4, "a.xlsx: cannot be read as a workbook"),
@@ -153,6 +154,11 @@ def test_device_without_end_is_refused_whatever_its_name(score):
         done = score(*arguments)
         assert (done.code, done.err.count("\n"), "is a device, which may have no end" in done.err) == (2, 1, True)
     assert score("/dev/null", "--input-format", "jsonl").code == 5
+
+
+def test_output_is_no_stream(score):
+    done = score(write("in.jsonl", LINES), "--out", "-")
+    assert (done.code, done.err.count("\n"), "not to standard output" in done.err, Path("-").exists()) == (2, 1, True, False)
 
 
 def test_too_few_file_descriptors_for_the_workers_are_one_line_and_the_same_command_goes_on(score):

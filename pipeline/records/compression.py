@@ -47,6 +47,11 @@ def _members(raw: BinaryIO, compression: str) -> Iterator[bytes]:
             raise OSError(f"something that is not {compression} follows")
 
 
+def needs_dictionary(head: bytes) -> bool:
+    """Return whether a zstd file can only be decompressed with a dictionary, given its first bytes."""
+    return head.startswith(COMPRESSIONS["zstd"]) and len(head) > 5 and head[4] & 0b11 > 0
+
+
 def long_window(head: bytes) -> int:
     """Return the MiB of memory that decompressing a zstd file takes beyond the usual, or 0 (RFC 8878, 3.1.1.1).
 

@@ -1,11 +1,12 @@
 """Read the rows of a file, one at a time, including broken rows."""
 
+import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from models.errors import InputError
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, NoPostsError
 from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import InputFormat, kind_of, partitions_of
@@ -73,6 +74,8 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore, give
             raise InputError(f"{path}: is a folder; give the files in it")
         if not path.exists():
             raise InputError(f"{path}: no such file; check the path")
+        if (path.is_char_device() or path.is_block_device()) and not path.samefile(os.devnull):
+            raise InputError(f"{path}: is a device, which may have no end; name a file")
         yield from with_partitions(_rows_of(path, columns, tell, given), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
@@ -187,11 +190,12 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     Raises
     ------
     InputError
-        When the file is missing, empty, of another kind or unreadable, or lacks a column; `DamagedError` when it is truncated.
+        When the file is missing, of another kind or unreadable, or lacks a column; `NoPostsError` when it is empty, `DamagedError` when
+        it is truncated.
     """
     seen, columns = False, list(columns)
     for row in _checked(file_rows(path, columns, tell), columns, path):
         seen = True
         yield row
     if not seen and not may_be_empty:
-        raise InputError(f"{path}: is empty (no rows); give a file with posts")
+        raise NoPostsError(f"{path}: is empty (no rows); give a file with posts")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models.errors import InputError
-from pipeline.records.compression import COMPRESSIONS, DAMAGE, ENDINGS, decompressed, long_window
+from pipeline.records.compression import COMPRESSIONS, DAMAGE, ENDINGS, decompressed, long_window, needs_dictionary
 from pipeline.records.csv_rows import PLAIN, Dialect, find_dialect
 from pipeline.records.encoding import CHUNK, as_utf8
 from pipeline.records.foreign import foreign, remedied
@@ -186,6 +186,9 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore, give
         compression = _compression(path, kind, begins)
         if compression != ENDINGS.get(path.suffix.lower()):
             said.append(f"as {compression}" if compression else "uncompressed")
+        if needs_dictionary(begins):
+            remedy = f"decompress it, as in zstd -dc -D DICTIONARY {path.name} | score.py -"
+            raise InputError(f"{path}: was compressed with a dictionary; {remedy}")
         if window := long_window(begins):
             said.append(f"with up to {window:,} MiB more memory, because it was compressed with so long a window")
         before = stamp_of(raw)

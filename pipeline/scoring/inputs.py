@@ -1,7 +1,6 @@
 """Find the files that a job reads, given files, folders and globs."""
 
 import glob
-import os
 import shlex
 from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
@@ -166,8 +165,6 @@ def find_inputs(
         try:
             if kind_of(path, given) in (".parquet", ".xlsx") and is_stream(path):
                 raise InputError(f"{path}: is a stream, but Parquet and Excel files can only be read as files; write it to a file first")
-            if (path.is_char_device() or path.is_block_device()) and not path.samefile(os.devnull):
-                raise InputError(f"{path}: is a device, which may have no end; name a file, or - for standard input")
         except InputError as error:
             if path not in bad.paths:
                 bad.add(path, error if given or name_of(path) else InputError(f"{error}, or {_GIVE}"))
