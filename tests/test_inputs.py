@@ -285,7 +285,8 @@ def test_input_that_links_into_the_output_folder_is_refused(place, refused):
 
 def test_inputs_to_make_the_best_of_are_let_pass(place):
     folder = place("good.jsonl", "outer/good.jsonl")
-    place("damaged.jsonl.gz", "damaged.parquet", content=b"no such thing")
+    place("damaged.jsonl.gz", content=b"no such thing")
+    place("damaged.parquet", content=b"PAR1 and no more")
     place("broken.jsonl", content=b"oops\n" * 500)
     place("empty.jsonl", "empty.csv", content=b"")
     place("open.csv", content=b'id,text\n1,"open\n')

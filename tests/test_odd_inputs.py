@@ -156,6 +156,12 @@ def test_device_without_end_is_refused_whatever_its_name(score):
     assert score("/dev/null", "--input-format", "jsonl").code == 5
 
 
+def test_misspelt_folder_is_not_taken_for_a_file_without_an_ending(score):
+    for arguments in (["octobr"], ["octobr/posts"], ["octobr", "--input-format", "csv"]):
+        done = score(*arguments)
+        assert (done.code, done.err) == (2, f"error: {arguments[0]}: no such file or folder; check the path\n")
+
+
 def test_output_is_no_stream(score):
     done = score(write("in.jsonl", LINES), "--out", "-")
     assert (done.code, done.err.count("\n"), "not to standard output" in done.err, Path("-").exists()) == (2, 1, True, False)

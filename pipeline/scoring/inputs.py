@@ -163,11 +163,13 @@ def find_inputs(
     seen: set[Path] = set()
     for path, place in zip(files, places, strict=True):
         try:
+            if not path.suffix and path != STDIN and not path.exists():  # perhaps a misspelt folder
+                raise InputError(f"{path}: no such file or folder; check the path")
             if kind_of(path, given) in (".parquet", ".xlsx") and is_stream(path):
                 raise InputError(f"{path}: is a stream, but Parquet and Excel files can only be read as files; write it to a file first")
         except InputError as error:
             if path not in bad.paths:
-                bad.add(path, error if given or name_of(path) else InputError(f"{error}, or {_GIVE}"))
+                bad.add(path, InputError(f"{error}, or {_GIVE}") if path.exists() and not (given or name_of(path)) else error)
         if place in seen:
             raise InputError(f"{path}: was given twice; name each file once")
         seen.add(place)
