@@ -152,7 +152,7 @@ class Config(ModelConfig):
         return tree
 
     def reading(self, source: str) -> "Config":
-        """Return the config with this as its only source of posts."""
+        """Return the config with this source of posts as its only one."""
         return self.model_copy(update={"data": self.data.model_copy(update={"sources": [source]})})
 
     def of_model(self) -> ModelConfig:

@@ -21,7 +21,7 @@ _QUOTED = 100  # characters of what an error quotes
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), and with a bound to what ``<<`` merges.
+    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), and with a limit on what ``<<`` merges.
 
     Merges of merges can make a mapping of billions of keys from a few lines.
     """

@@ -177,7 +177,7 @@ def _cell(value: object) -> object:
 
 
 class _Groups:
-    """Joins tables to row groups of some size, and writes these."""
+    """Joins tables into row groups of a certain size, and writes them."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer

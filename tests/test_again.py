@@ -90,7 +90,7 @@ def test_what_cannot_be_decided_again_is_refused(folder, tmp_path, refused):
         redecide(first, tmp_path / "out", model)
     assert not (tmp_path / "out" / "manifest.json").exists()
     next(first.glob("_shards/*.json")).unlink()
-    with refused(first, "its records do not fit its manifest"):
+    with refused(first, "its records do not match its manifest"):
         redecide(first, tmp_path / "out2", model)
     score_files([folder / "in.jsonl"], model, tmp_path / "explained", Options(explain=True))
     with refused("--explain", "cannot be decided again"):

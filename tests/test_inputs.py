@@ -139,7 +139,7 @@ def test_what_looks_as_if_it_were_meant_to_be_read_is_told_where_it_is_not(place
     paths = find_inputs([folder], tell=lambda path, what: told.append((str(path.relative_to(folder)), what)))
     assert [str(path.relative_to(folder)) for path in paths] == ["in/_date=2017-10-15/_hour=1/a.jsonl", "in/e.csv"]
     assert [name for name, _ in told] == ["in/.d.jsonl.gz", "in/_c.csv", "in/_old"]
-    assert {what for _, what in told} == {"left out, because its name begins with '_' or '.'; name it, if it is to be read"}
+    assert {what for _, what in told} == {"left out, because its name begins with '_' or '.'; name it if it should be read"}
 
 
 def test_glob_reads_the_folders_that_it_fits(place):
@@ -177,7 +177,7 @@ def test_output_in_an_input_is_refused_at_once(place, refused):
 def test_pipe_or_device_in_a_folder_and_a_link_to_itself_are_refused(place, refused):
     folder = place("in/a.jsonl", "loop/a.jsonl")
     os.mkfifo(folder / "in/b.jsonl")
-    with refused("in/b.jsonl: is no file but a pipe or a device"):
+    with refused("in/b.jsonl: is not a file but a pipe or a device"):
         found("in")
     (folder / "loop/c.jsonl").symlink_to("c.jsonl")
     for name in ("loop", "loop/c.jsonl", "loop/*.jsonl"):

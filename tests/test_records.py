@@ -457,7 +457,7 @@ def test_damaged_parquet_page_is_refused_after_the_rows_before_it(folder, refuse
         ("empty.csv", b"", "is empty (no rows)"),
         ("header.csv", b"id,text\n", "is empty (no rows)"),
         ("empty.parquet", b"", "row 1: cannot be read as Parquet"),
-        ("post.txt", b"x", "but got .txt; give it the ending of what it holds, .jsonl, .csv or .tsv"),
+        ("post.txt", b"x", "but got .txt; give it the ending that fits its content: .jsonl, .csv or .tsv"),
         ("nameless", b"x", f"must be one of {FILES}, but got no extension; convert the file"),
         ("column.jsonl", b'{"id": "1", "txt": "x"}', "row 1: no column 'text'; found 'id', 'txt'"),
         ("column.csv", b"id,txt\n1,x\n", "row 1: no column 'text'; found 'id', 'txt'"),

@@ -106,7 +106,7 @@ class _Notes:
 
 
 def show(summary: "Summary", out: Path, rejects: str) -> None:
-    """Print a summary, with the folder of the scores and the place that lists the rejects."""
+    """Print a summary, with the folder of the scores and the file that lists the rejects."""
     rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
@@ -164,7 +164,7 @@ def _score_files(
     on_bad_file: OnBadFile,
     as_json: bool,
 ) -> "Summary":
-    """Score files here or, if `spark` names a master, on Spark, and say what they were taken for."""
+    """Score files here or, if `spark` names a master, on Spark, and say how they were read."""
     if spark and start_over:
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
@@ -186,7 +186,7 @@ def _score_files(
 
 
 def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
-    """Exit with an error if more than the share `most` was rejected, of all posts or of one file; it says where the `reasons` are."""
+    """Exit with an error, which says where the `reasons` are, if more than the share `most` of all posts or of one file was rejected."""
     share = summary.rejected / max(summary.read, 1)
     files = {name: file.rejected_share for name, file in summary.files.items() if file.rejected_share > most}
     told = [f"{share:.1%} of the posts were rejected"] if share > most else []

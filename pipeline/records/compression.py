@@ -29,7 +29,7 @@ _FRAME = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # in zstd, so
 
 
 def _members(raw: BinaryIO, compression: str) -> Iterator[bytes]:
-    """Decompress members that follow each other, perhaps padded with zeros; what is no member is damage, not the end."""
+    """Decompress members that follow each other, perhaps padded with zeros; anything else counts as damage, not as the end."""
     magic = COMPRESSIONS[compression]
     data = raw.read(PIECE)
     while data:
@@ -79,6 +79,6 @@ def decompressed(raw: BinaryIO, compression: str | None) -> Iterator[bytes]:
     Raises
     ------
     OSError, EOFError, lzma.LZMAError, zlib.error, zstd.ZstdError
-        When the file is damaged or truncated (`DAMAGE`), after the pieces before.
+        When the file is damaged or truncated (`DAMAGE`); the pieces before the damage are yielded first.
     """
     return _members(raw, compression) if compression else iter(lambda: raw.read1(PIECE), b"")  # type: ignore[attr-defined]

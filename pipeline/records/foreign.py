@@ -13,7 +13,7 @@ _OTHERS = {
     **dict.fromkeys([b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"\x04\x22\x4d\x18", b"\xff\x06\x00\x00sNaPpY"], "is packed; unpack it"),
     **dict.fromkeys([b"Obj\x01", b"ORC", b"ARROW1", b"FEA1"], "is in Avro, ORC or Arrow; write it as Parquet"),
     b"SQLite format 3": "is a database; export its posts as CSV",
-    **dict.fromkeys([b"%PDF", b"\x89HDF", b"\x93NUMPY", b"{\\rtf"], "is a document or an array; save its posts as CSV"),
+    **dict.fromkeys([b"%PDF", b"\x89HDF", b"\x93NUMPY", b"{\\rtf"], "is a document or an array of numbers; save its posts as CSV"),
     **dict.fromkeys(
         [b"<!", b"<?xml", b"<html", b"<HTML"], "is a web page or XML, perhaps a server's error; download it again, or convert it"
     ),

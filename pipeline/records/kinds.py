@@ -15,7 +15,7 @@ FILES = ".jsonl, .ndjson, .json, .csv, .tsv (these also .gz, .bz2, .xz or .zst),
 _KINDS = {"ndjson": ".jsonl", "json": ".jsonl", "tsv": ".csv"}
 _NAME = re.compile(r"(?P<stem>.*)\.(?:(?P<whole>parquet|xlsx)|(?P<text>jsonl|ndjson|json|csv|tsv)(?:\.(?:gz|bz2|xz|zst))?)", re.IGNORECASE)
 _REMEDIES = {
-    ".txt": "give it the ending of what it holds, .jsonl, .csv or .tsv",
+    ".txt": "give it the ending that fits its content: .jsonl, .csv or .tsv",
     ".zip": "unpack it",
     ".xls": "save it as .xlsx",
     ".ods": "save it as .xlsx",

@@ -146,7 +146,7 @@ def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> Non
     Parameters
     ----------
     found : dict of str to int
-        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a number.
+        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a maximum number.
     row : Row
         The row.
     wanted : container of str
@@ -180,7 +180,7 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     path : Path
         A file of any kind that `kind_of` knows. Delimiter and encoding of text files are recognised.
     columns : iterable of str
-        Columns that the file must have, but not every row of JSON.
+        Columns that the file must have; a row of JSON may lack them.
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable

@@ -37,7 +37,7 @@ def _pieces(file: BinaryIO, path: Path, left: int) -> Iterator[bytes]:
         cut = opened if opened > piece.rfind(b">") else len(piece)
         rest = piece[cut:]
         if len(rest) > _LONGEST_TAG:
-            raise DamagedError(f"{path}: cannot be read as a workbook (a tag without end); save it again as .xlsx or .csv")
+            raise DamagedError(f"{path}: cannot be read as a workbook (a tag is not closed); save it again as .xlsx or .csv")
         yield piece[:cut]
 
 
@@ -49,7 +49,7 @@ def _column(letters: bytes) -> int:
 
 
 def _check_size(path: Path) -> None:
-    """Check that a workbook, and the cells that the filled ones of a sheet span, fit into memory; without memory, calamine ends Python."""
+    """Check that a workbook, and all cells up to a sheet's last filled ones, fit into memory; otherwise calamine ends Python."""
     left = MOST_BYTES
     with zipfile.ZipFile(path) as archive:
         if not {"xl/workbook.bin", "content.xml"}.isdisjoint(map(str.lower, archive.namelist())):

@@ -132,7 +132,7 @@ class Completion:
         return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(Path(shard.file)))
 
     def is_of_another(self, other: Self) -> bool:
-        """Return whether two records are of different files that happen to have the same name, as all streams have.
+        """Return whether two records are of different files that happen to have the same name, as all streams do.
 
         Parameters
         ----------

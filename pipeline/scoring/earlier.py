@@ -52,4 +52,4 @@ class Earlier:
             what = f"cannot be read ({error.strerror or error})"
             raise InputError(f"{path}: {what}; give the folder of a complete job; score.py completes one that was interrupted") from None
         except ValueError:
-            raise InputError(f"{path}: is no manifest of score.py; give a folder that score.py wrote") from None
+            raise InputError(f"{path}: is not a manifest of score.py; give a folder that score.py wrote") from None

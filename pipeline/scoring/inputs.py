@@ -39,13 +39,13 @@ _KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # beside what Spark an
 
 
 _GIVE = "tell score.py what all files hold, as in --input-format jsonl"
-_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it, if it is to be read"
+_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it if it should be read"
 
 
 def _passed_over(path: Path, tell: Tell) -> bool:
-    """Return whether what is in a folder is no input: hidden, litter, or a program's own, which begins with an underscore.
+    """Return whether something in a folder is not an input: it is hidden, left behind, or a program's own (its name begins with `_`).
 
-    A partition folder may begin with one (``_date=2017-10-15``). What looks as if it were meant to be read is told.
+    The name of a partition folder may begin with `_`, too (``_date=2017-10-15``). What looks as if it were meant to be read is reported.
     """
     hidden, own = is_left_behind(path.name), path.name.startswith("_")
     if not (hidden or own) or (own and "=" in path.name and path.is_dir()):
@@ -88,7 +88,7 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles, given:
         if not given and not name_of(path):
             reason = f"must be one of {FILES}; move it away, select files with a glob such as '{folder}/*.jsonl', or {_GIVE}"
         elif path.exists() and not path.is_file():
-            reason = "is no file but a pipe or a device; move it away, or name it if it is to be read"
+            reason = "is not a file but a pipe or a device; move it away, or name it if it should be read"
         else:
             continue
         bad.add(path, InputError(f"{path}: {reason}"))
@@ -133,7 +133,7 @@ def find_inputs(
     tell : callable
         Called with a path and why it is left out, if it looks as if it were meant to be read.
     bad : BadFiles, optional
-        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they are errors.
+        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they raise an error.
     given : InputFormat, optional
         What all files hold, whatever their names.
 
@@ -240,7 +240,7 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     tell : callable
         Called with the output folder and a warning when a column to keep was not found, but may occur further on.
     bad : BadFiles, optional
-        Takes the files that cannot be used. By default, they are errors.
+        Takes the files that cannot be used. By default, they raise an error.
 
     Raises
     ------

@@ -151,7 +151,7 @@ class Job:
         seconds, sampled = 0.0, set[int]()
         for found in self.output.completions():
             if found.name not in self.names and is_stream(Path(found.file)):
-                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it had rows now; choose another --out")
+                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it has rows now; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
         with whole_file(self.output.folder / REJECTS) as rejects:
@@ -209,7 +209,7 @@ def score_files(
         Whether to score again the shards of an earlier job that hold rejects.
     on_bad_file : {"fail", "skip"}
         What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
-        at the end. A file that is damaged is scored up to the damage in both cases, and then reported so.
+        at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable

@@ -42,7 +42,7 @@ def _form() -> "TypeAdapter[Completion]":
 def _validated(content: bytes) -> Completion:
     try:
         return _form().validate_json(content, strict=True)
-    except ValueError:  # pydantic refuses the names of files that are no UTF-8
+    except ValueError:  # pydantic refuses names of files that are not UTF-8
         held = _object(content)
         names = {key: held[key] for key in ("file", "place") if isinstance(held.get(key), str)}
         return replace(_form().validate_json(json.dumps(held | dict.fromkeys(names, "")), strict=True), **names)
@@ -172,7 +172,7 @@ class Output:
     def part(self, completion: Completion) -> Iterator[io.BufferedRandom]:
         """Yield a file for a part; after the block, the file is put in place and `completion`, which the block fills in, is recorded.
 
-        An empty file names the part before it is there, so that whoever finds the part without its record knows that it is ours.
+        Before the part is there, an empty file bears its name, so that a part that is found without a record is known to be ours.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class Output:
             path.unlink(missing_ok=True)
 
     def remove_all_but(self, completions: set[str]) -> None:
-        """Remove what an earlier job left: unfinished files, and the records of all shards but these with the parts that they name.
+        """Remove what an earlier job left: unfinished files, and the records of all other shards, with the parts that they name.
 
         If a part is removed, the manifest is, too. Nothing else is ever removed.
 

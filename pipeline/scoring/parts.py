@@ -22,7 +22,7 @@ from pipeline.scoring.posts import BATCH_POSTS, Post, batches, reject
 from pipeline.scoring.predict import predict
 from pipeline.scoring.shards import Shard, read_shard
 
-DEADLY = "scoring it ends its process, or takes too long (too little memory?)"
+DEADLY = "scoring it kills the process or takes too long (too little memory?)"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class PartWriter:
         return done
 
     def _rows(self, shard: Shard, at: Callable[[int], Any]) -> Iterator[Row | BrokenRow]:
-        """Yield the rows of a shard, saying which if each is scored alone."""
+        """Yield the rows of a shard; if each is scored alone, tell its number first."""
         for row in read_shard(shard):
             if row.number in shard.without and isinstance(row, Row):
                 yield reject(row, DEADLY, self.options)

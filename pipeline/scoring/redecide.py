@@ -35,7 +35,7 @@ from pipeline.scoring.summary import FileSummary, Summary
 
 
 def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
-    """Return columns of a part, which must be as it was written."""
+    """Return columns of a part, which must not have been changed since it was written."""
     try:
         content = part.read_bytes()
     except OSError as error:
@@ -53,7 +53,7 @@ def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[A
 
 
 class _Decider:
-    """Writes the parts of one job anew for other options."""
+    """Writes the parts of a job again for other options."""
 
     def __init__(self, scores: Path, output: Output, source: ModelFolder, options: Options) -> None:
         self.scores, self.output, self.source, self.options = scores, output, source, options
@@ -65,7 +65,7 @@ class _Decider:
         return replace(done, options=self.options.digest, labels={}, review=0)
 
     def write(self, done: Completion, wanted: Completion) -> None:
-        """Write a part with the same probabilities as the one of an earlier record."""
+        """Write a part again, with the probabilities that it had in the earlier job."""
         probable = [f"prob_{label}" for label in self.source.labels]
         columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable])
         probabilities = np.array([columns[name] for name in probable], np.float32).T
@@ -119,7 +119,7 @@ def redecide(
     scores : str or Path
         Output folder of a complete job, which is not changed.
     out : str or Path
-        Output folder, as of `score_files`.
+        Output folder, as for `score_files`.
     model : str or Path
         Directory of the model that computed the scores.
     operating_point : {"balanced", "cautious", "sensitive"}, optional
@@ -145,7 +145,7 @@ def redecide(
     earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
     if earlier.model != source.digest:
         held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
-        raise InputError(f"{scores}: {held}; give its folder to --model")
+        raise InputError(f"{scores}: {held}; give the first model's directory to --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
         raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
     options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
@@ -156,7 +156,7 @@ def redecide(
     summary.files.update({name: FileSummary() for name in places})
     records = list(Output(scores).completions())
     if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
-        raise InputError(f"{scores}: its records do not fit its manifest; run score.py on it again")
+        raise InputError(f"{scores}: its records do not match its manifest; run score.py on it again")
     with output.locked():
         job = Job(source, [Path(name) for name in places], output, options, ignore, BadFiles())
         job.check_mixing()

@@ -60,9 +60,9 @@ class Shard:
     dialect : Dialect
         How CSV is written.
     alone : bool
-        Whether each post is scored alone, because the process died twice that scored the shard.
+        Whether each post is scored alone, because the process that scored the shard died twice.
     without : frozenset of int
-        Numbers of rows to reject, because the process died that scored them alone.
+        Numbers of rows to reject, because the process that scored them alone died.
     """
 
     file: str
@@ -121,7 +121,7 @@ class _Source:
 
 @contextmanager
 def _unchanged(path: Path, changed: Callable[[], bool]) -> Iterator[None]:
-    """Raise an error if a file was written in the block: what was cut off, or came after the end, would be missing in silence."""
+    """Raise an error if a file was written to during the block: what was cut off or appended would be missing unnoticed."""
     yield
     if changed():
         raise DamagedError(f"{path}: was changed while it was being scored; run again")

@@ -73,7 +73,7 @@ def row_batch(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "
 
 
 def _in_utc(column: pa.Array) -> pa.Array:
-    """Return times that Spark gives in the session's time zone in UTC, as its Parquet files hold them."""
+    """Convert times, which Spark gives in the session's time zone, to UTC, as its Parquet files hold them."""
     kind = column.type
     return column.cast(pa.timestamp(kind.unit, "UTC")) if pa.types.is_timestamp(kind) and kind.tz is not None else column
 
@@ -192,7 +192,7 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     columns = list(dict.fromkeys(wanted))
     for column in columns:
         _check_type(column, kinds[column])
-    # Numbers for names, because any name may occur in a data frame, and two may differ only in case.
+    # Numbers instead of names, because any name may occur in a data frame, and two may differ only in case.
     selected = frame.select(*(sql.col(_quoted(column)).alias(str(number)) for number, column in enumerate(columns)))
     return selected.mapInArrow(partial(_frame_rows, names=columns, options=options), string_schema(row_names(options)))
 

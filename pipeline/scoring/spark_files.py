@@ -55,7 +55,7 @@ _CSV: dict[str, bool | str] = {
     "ignoreLeadingWhiteSpace": False,
     "ignoreTrailingWhiteSpace": False,
 }
-# Names of files that Spark reads line by line: it takes others for patterns or for hidden, and knows fewer codecs than our readers.
+# Names of files that Spark reads line by line: it takes others for patterns or for hidden files, and knows fewer codecs than our readers.
 _SPLIT = re.compile(r"[^\W_][\w. =+-]*\.(?:jsonl|ndjson|json)")
 _BATCH = 512  # rows
 # Log nothing, because failures would print their stack traces on standard error. At another level, Spark would announce the level.

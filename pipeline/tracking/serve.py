@@ -42,7 +42,7 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
 
 
 def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int, limits: dict[str, float]) -> None:
-    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after its digest was checked.
+    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after checking its digest.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ import sys
 
 import uvicorn
 
-MOST_CONNECTIONS = 1_000  # per process; the requests of any more are answered with 503
+MOST_CONNECTIONS = 1_000  # per process; requests on further connections are answered with 503
 
 if __name__ == "__main__":
     host, port, workers = sys.argv[1:]

@@ -1,11 +1,11 @@
-"""HTTP connections that end in time: uvicorn itself waits without end for a request to arrive and for an answer to be read."""
+"""HTTP connections that end in time: uvicorn itself waits for ever for a request to arrive and for an answer to be read."""
 
 import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0  # for the head of a request, from the connection or the answer before
-REQUEST_SECONDS = 120.0  # for the rest: its body, its turn and its answer; the application gives up before
+REQUEST_SECONDS = 120.0  # for the rest: its body, its turn and its answer; the application gives up sooner
 
 
 class BoundedConnection(H11Protocol):

@@ -1,4 +1,4 @@
-"""The application that scores posts over HTTP, with bounds on what a request holds and on how long it lasts and keeps others waiting.
+"""The application that scores posts over HTTP, with bounds on what a request holds, how long it takes and how long it keeps others waiting.
 
 A thread scores a piece of one request at a time, and the requests take turns. MLflow loads the model and writes the answers.
 """
@@ -46,13 +46,14 @@ class Limits:
     rows : int
         Posts in a request.
     seconds : float
-        How long a request may take, with the time that it waits for its turns.
+        How long a request may take, including the time that it waits for its turns.
     reading : float
-        Seconds in which a body must have arrived.
+        Seconds within which a body must arrive.
     requests : int
-        Requests that are scored or wait at once.
+        How many requests may be scored or wait at once.
     bodies : int
-        How many bodies of the greatest size may be held at once, or more smaller ones; bodies of a hundredth of it always may.
+        How many bodies of the maximum size may be held at once; smaller ones may be more. Bodies of up to a hundredth of that size are
+        never refused for this.
     """
 
     body: int = 10 * 2**20
@@ -83,7 +84,7 @@ def _check_type(request: Request) -> None:
 
 
 def _records(given: object) -> list[Any]:
-    """Return the value of ``text`` in each record, or None; raise `ValueError` if these are no records, or none has a text."""
+    """Return the value of ``text`` in each record, or None; raise `ValueError` unless `given` is a list of records with texts."""
     if not isinstance(given, list) or not all(isinstance(record, dict) for record in given):
         raise ValueError("dataframe_records must be a list of objects")
     if given and not any("text" in record for record in given):
@@ -92,7 +93,7 @@ def _records(given: object) -> list[Any]:
 
 
 def _split(given: object) -> list[Any]:
-    """Return the cell of the column ``text`` in each row; raise `ValueError` if these are no rows with one such column."""
+    """Return the cell of the column ``text`` in each row; raise `ValueError` if `given` does not hold rows with one such column."""
     columns, rows = (given.get("columns"), given.get("data")) if isinstance(given, dict) else (None, None)
     if not isinstance(columns, list) or columns.count("text") != 1:
         raise ValueError("dataframe_split must have one column 'text' among its columns")
@@ -113,7 +114,7 @@ def _params(given: object, known: list[str]) -> dict[str, Any]:
 
 
 def _parse(body: bytes, rows: int, known: list[str]) -> _Posts:
-    """Return what a body holds; only texts are kept, and what is no string becomes an empty text, which the model refuses by itself."""
+    """Return the texts that a body holds; whatever is not a string becomes an empty text, which gets an error of its own."""
     try:
         given = json.loads(body)
     except RecursionError:
@@ -198,7 +199,7 @@ class Scorer:
             if mine + size > self._limits.body:
                 most = f"{self._limits.body / 2**20:g} MiB"
                 raise _refused(413, f"the body is larger than {most}; send the posts in several requests")
-            small = mine + size <= self._limits.body // 100  # always taken, so that a few slow large bodies keep nobody out
+            small = mine + size <= self._limits.body // 100  # always taken, so that a few large, slow bodies keep nobody out
             if not small and self._held + size > self._limits.bodies * self._limits.body:
                 raise _refused(429, "the requests at work fill the memory set aside for them; send this one again later")
             mine += size
@@ -261,14 +262,14 @@ class Scorer:
         Raises
         ------
         HTTPException
-            If it cannot be read, is too large, takes too long, or comes when too many others are waiting.
+            If it cannot be read, is too large, takes too long, or arrives when too many others are waiting.
         """
         _check_type(request)
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return Response(await self._answer(request), media_type="application/json")
         except TimeoutError:
-            message = f"the posts could not be scored within {self._limits.seconds:g} seconds; send fewer at once, or again later"
+            message = f"the posts could not be scored within {self._limits.seconds:g} seconds; send fewer at once, or send them again later"
             raise _refused(503, message) from None
         except (HTTPException, ClientDisconnect):
             raise
