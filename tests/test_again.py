@@ -1,6 +1,7 @@
 """`disclosure redecide` and `disclosure rescore`: what an earlier job wrote is used again, and nothing is lost or mixed."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ def test_what_cannot_be_decided_again_is_refused(folder, tmp_path, refused):
     first, model = tmp_path / "first", folder / "model"
     with refused(first / "manifest.json", "cannot be read", "complete job"):
         redecide(first, tmp_path / "out", model)
+    first.mkdir()
+    os.mkfifo(first / "manifest.json")
+    with refused(first / "manifest.json", "is no file"):
+        redecide(first, tmp_path / "out", model)
+    (first / "manifest.json").unlink()
     score_files([folder / "in.jsonl"], model, first)
     for out in (first, first / "more"):
         with refused(out, "must not be the folder of the earlier scores"):

@@ -96,7 +96,7 @@ def test_files_folders_and_globs_mix(place):
         (["none"], "none: has no files; give a folder with .jsonl"),
         (
             ["mixed"],
-            f"mixed/notes.txt: must be one of {FILES}; move it away, or select files with a glob",
+            f"mixed/notes.txt: must be one of {FILES}; move it away, select files with a glob",
         ),
         (["*.xml"], "*.xml: no file matches this glob; check the pattern"),
         (["no[n]e"], "no[n]e: no file matches this glob"),
@@ -285,7 +285,8 @@ def test_input_that_links_into_the_output_folder_is_refused(place, refused):
 
 def test_inputs_to_make_the_best_of_are_let_pass(place):
     folder = place("good.jsonl", "outer/good.jsonl")
-    place("damaged.jsonl.gz", "damaged.parquet", content=b"no such thing")
+    place("damaged.jsonl.gz", content=b"no such thing")
+    place("damaged.parquet", content=b"PAR1 and no more")
     place("broken.jsonl", content=b"oops\n" * 500)
     place("empty.jsonl", "empty.csv", content=b"")
     place("open.csv", content=b'id,text\n1,"open\n')
@@ -383,6 +384,7 @@ def test_digest_tells_any_two_options_apart():
         {"keep": ("b", "a")},
         {"keep": ("a,b",)},
         {"format": "csv"},
+        {"input_format": "csv"},
         {"max_chars": 7},
         {"over_long": "truncate"},
         {"abstain": (0.3, 0.7)},

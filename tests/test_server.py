@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import httpx
 import pandas as pd
@@ -283,6 +283,34 @@ def test_slow_connections_are_cut_off_and_others_are_served(monkeypatch):
         for connection, sent in zip(opened, slow, strict=True):
             assert ends_within(connection, 3), sent
             connection.close()
+
+
+def test_request_with_two_lengths_is_the_last_of_its_connection(monkeypatch):
+    body = json.dumps(OK).encode()
+    chunked = request_bytes().partition(b"\r\n\r\n")[0] + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    with running(app_of(Counting()), monkeypatch) as port, closing(socket.create_connection(("127.0.0.1", port))) as connection:
+        connection.sendall(chunked + request_bytes())
+        answers = b""
+        connection.settimeout(3)
+        with suppress(OSError):
+            while received := connection.recv(2**16):
+                answers += received
+    assert answers.count(b"HTTP/1.1 200") == 1
+
+
+def test_ligature_of_many_letters_counts_as_these():
+    long = ["\ufdfa" * 9_000] * 3
+    assert [len(piece) for piece in scoring_app._pieces(long)] == [1, 1, 1]
+    assert [len(piece) for piece in scoring_app._pieces(["x" * 9_000] * 3)] == [3]
+
+
+def test_only_the_documented_pages_are_there(app):
+    async def codes(*paths: str) -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return [(await client.get(path)).status_code for path in paths]
+
+    assert asyncio.run(codes("/ping", "/health", "/version")) == [200, 200, 200]
+    assert asyncio.run(codes("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/", "/ping/x")) == [404] * 6
 
 
 def test_head_that_drips_is_cut_off(monkeypatch):

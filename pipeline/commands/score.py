@@ -17,6 +17,7 @@ from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import terminal
 from pipeline.predictions import Format
+from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
@@ -203,7 +204,7 @@ def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
 def main(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Files, folders or globs; - reads JSONL from stdin."),
+        typer.Argument(metavar="INPUT...", help="Files, folders or globs; - is standard input (JSONL, or see --input-format)."),
     ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="Directory, models:/NAME@ALIAS, or released.")] = "released",
@@ -217,6 +218,10 @@ def main(
             "--format", help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed."
         ),
     ] = "parquet",
+    input_format: Annotated[
+        InputFormat | None,
+        typer.Option(help="What all inputs hold, compressed or not, whatever their names.", show_default="by name"),
+    ] = None,
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
     ] = None,
@@ -263,7 +268,9 @@ def main(
         return
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar)
+    options = Options(
+        identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar, input_format
+    )
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
+from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import BrokenRow, Row, shown_columns
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
         place = f"{path}, row {rows_read() + 1}"
         if "crypt" in str(error).lower():
             raise InputError(f"{path}: {_ENCRYPTED}") from None
+        refuse_other(path, (b"PAR1", b"PARE"), "Parquet file")
         raise DamagedError(f"{place}: cannot be read as Parquet (truncated or damaged); write the file again") from None
 
 

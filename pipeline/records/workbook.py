@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
+from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import shown_columns
 
 MOST_BYTES, MOST_CELLS = 512 * 2**20, 20_000_000  # unpacked; calamine makes every cell between those that are filled
@@ -102,6 +103,7 @@ def workbook_lines(path: Path, tell: Callable[[Path, str], object]) -> Iterator[
     except (python_calamine.CalamineError, OSError, *_DAMAGED) as error:
         if isinstance(error, OSError) and error.errno:
             raise
+        refuse_other(path, (b"PK",), "workbook")
         raise DamagedError(f"{path}: cannot be read as a workbook ({type(error).__name__}); save it again as .xlsx or .csv") from None
     if others:
         tell(path, f"only the first sheet is read, and not the {len(others)} others that are not empty")

@@ -1,5 +1,6 @@
 """The record that a shard is finished."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.records import BrokenRow, is_stream
-from pipeline.scoring.shards import Shard
+from pipeline.scoring.shards import SHARD_LINES, Shard
 
 LISTED = 1_000  # rejects of a shard: in a file of nothing but short broken lines, the list would be much larger than the file
 
@@ -79,6 +80,19 @@ class Completion:
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them
             self.reasons = dict(Counter(reject[1] for reject in self.rejects))
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether the counts go together; otherwise, somebody has changed the record."""
+        of_scored = [self.reused, self.review, self.repeated, self.rounded, *self.labels.values()]
+        counts = [self.number, self.first_row, self.size, self.unreadable, *self.reasons.values(), *(reject[0] for reject in self.rejects)]
+        return (
+            self.read == self.scored + self.rejected
+            and 0 <= self.scored <= self.read <= 2 * SHARD_LINES
+            and all(0 <= count <= self.scored for count in of_scored)
+            and min(counts) >= 0
+            and 0 <= self.seconds < math.inf
+        )
 
     @property
     def rejected(self) -> int:

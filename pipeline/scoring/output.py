@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import InputError
 from pipeline.errors import LockedError
 from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
+from pipeline.records import STDIN
 from pipeline.scoring.completion import Completion
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Output:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._records = folder / RECORDS
+        if folder == STDIN:
+            raise InputError("-: scores are written to a folder, not to standard output; choose another --out")
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
@@ -142,7 +145,7 @@ class Output:
             found = _validated((self._records / f"{name}.json").read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
-        return found if _PART.fullmatch(found.part) and found.name == name else None
+        return found if _PART.fullmatch(found.part) and found.name == name and found.is_plausible else None
 
     def completions(self) -> Iterator[Completion]:
         """Yield all records, sorted by name."""

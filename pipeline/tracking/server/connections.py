@@ -30,6 +30,8 @@ class BoundedConnection(H11Protocol):
         super().handle_events()
         if self._in_head and self.cycle is not None and not self.cycle.response_complete:
             self._allow(REQUEST_SECONDS, head=False)
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in self.scope["headers"]}:
+                self.cycle.keep_alive = False  # what follows may be half of a smuggled request (RFC 9112, 6.1)
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request; what is left of this answer must be read in the same time."""

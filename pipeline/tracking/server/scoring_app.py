@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
@@ -140,16 +140,21 @@ def _parse(body: bytes, rows: int, known: list[str]) -> _Posts:
     return _Posts([text if isinstance(text, str) else "" for text in texts], params)
 
 
+def _cost(text: str) -> int:
+    """Return how many characters the model will read in a text, in which U+FDFA stands for eighteen."""
+    return len(text) + 17 * text.count("\ufdfa")
+
+
 def _pieces(texts: list[str]) -> Iterator[list[str]]:
     """Yield consecutive texts in pieces that take a fraction of a second; there is at least one piece, so that params are checked."""
     piece: list[str] = []
     chars = 0
     for text in texts:
-        if piece and (len(piece) == _PIECE_TEXTS or chars + len(text) > _PIECE_CHARS):
+        if piece and (len(piece) == _PIECE_TEXTS or chars + _cost(text) > _PIECE_CHARS):
             yield piece
             piece, chars = [], 0
         piece.append(text)
-        chars += len(text)
+        chars += _cost(text)
     yield piece
 
 
@@ -300,7 +305,8 @@ def scoring_app(model: "PyFuncModel", limits: Limits) -> Starlette:
     async def invocations(request: Request) -> Response:
         return await scorer(request)
 
-    routes = [Route("/invocations", invocations, methods=["POST"]), Mount("/", scoring_server.init(model))]
+    others = scoring_server.init(model)  # it also has pages of documentation, whose scripts come from elsewhere
+    routes = [Route("/invocations", invocations, methods=["POST"]), *(Route(path, others) for path in ("/ping", "/health", "/version"))]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refusal, ClientDisconnect: _refusal})
 
 
