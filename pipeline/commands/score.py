@@ -268,9 +268,7 @@ def main(
         return
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
-    options = Options(
-        identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar, input_format
-    )
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar, input_format)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}

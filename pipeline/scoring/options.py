@@ -109,6 +109,9 @@ class Options:
         for label, threshold in self.thresholds.items():
             if not 0 <= threshold <= 1:
                 raise InputError(f"threshold {label}={threshold}: the threshold must be a probability from 0 to 1, such as 0.3")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
         if "" in self.columns:
             raise InputError("the names of the id column, the text column and the columns to keep must not be empty; name them")
         if odd := [name for name in self.columns if name.encode("utf-8", "replace").decode() != name]:
