@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.errors import DamagedError
 from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
@@ -70,6 +71,7 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give the files in it")
         if not path.exists():
+            check_local(path)
             raise InputError(f"{path}: no such file; check the path")
         yield from with_partitions(_rows_of(path, columns, tell), path)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.errors import DamagedError, NoPostsError
 from pipeline.files import is_left_behind
 from pipeline.records import (
@@ -140,6 +141,7 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
     files, places = list[Path](), list[Path]()
     bad = bad or BadFiles()
     for name in map(str, given):
+        check_local(name)
         try:
             files += (named := _named(name, out, tell, bad))
             places += [path.resolve() for path in named]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.errors import LockedError
 from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
 from pipeline.scoring.completion import Completion
@@ -99,6 +100,7 @@ class Output:
     """
 
     def __init__(self, folder: Path) -> None:
+        check_local(folder)
         self.folder = folder
         self._records = folder / RECORDS
         try:
