@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import InputError
 from pipeline.errors import DamagedError
 from pipeline.records.rows import BrokenRow, Row, shown_columns
+from pipeline.stores import StorePath
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +90,8 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20, **options) as file:  # by default, the whole file ends up in memory
+        source = path.native() if isinstance(path, StorePath) else path
+        with pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20, **options) as file:  # by default, the whole file ends up in memory
             with path.open("rb") as end:
                 end.seek(-8, os.SEEK_END)
                 signature = int.from_bytes(end.read(4), "little") - file.metadata.serialized_size
@@ -99,6 +101,9 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise
+        if isinstance(path, StorePath) and "AWS Error" in str(error):
+            with path.told():
+                raise
         place = f"{path}, row {rows_read() + 1}"
         if "crypt" in str(error).lower():
             raise InputError(f"{path}: {_ENCRYPTED}") from None

@@ -50,7 +50,7 @@ def _column(letters: bytes) -> int:
 def _check_size(path: Path) -> None:
     """Check that a workbook, and the cells that the filled ones of a sheet span, fit into memory; without memory, calamine ends Python."""
     left = MOST_BYTES
-    with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
         if not {"xl/workbook.bin", "content.xml"}.isdisjoint(map(str.lower, archive.namelist())):
             raise zipfile.BadZipFile("another kind of workbook")
         for member in archive.infolist():

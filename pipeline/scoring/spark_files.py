@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from models import Classifier
 from models.errors import InputError
-from models.folders import owner_only
+from models.folders import check_local, owner_only
 from models.storage import RELEASED
 from pipeline.errors import DamagedError
 from pipeline.records import (
@@ -302,6 +302,8 @@ def score_with_spark(
         When PySpark or Java is missing, a file or the model cannot be used, `out` exists, or the job fails.
     """
     files, folder, out = find_inputs(inputs), Path(model), Path(out)
+    for path in (*files, out):
+        check_local(path)
     options = options or Options()
     if out.exists():
         raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
