@@ -20,7 +20,7 @@ from pipeline.scoring.output import MANIFEST, Output
 from pipeline.stores import path_of
 
 ROWS = [{"id": str(number), "text": f"zaxa wiku {number}" if number % 11 else None} for number in range(60)]
-SHARD = 1_000
+SHARD = 1_500
 _numbers = count()
 
 
@@ -39,6 +39,7 @@ def store(server, monkeypatch):
     monkeypatch.setattr(stores, "ANSWERING", 1.0)
     monkeypatch.setattr(shards, "SHARD_BYTES", SHARD)
     stores._store.cache_clear()
+    server.silence = 1.5
     server.choose, server.met = lambda method, path: None, {}
     yield server
     server.choose = lambda method, path: None
@@ -77,7 +78,7 @@ def test_a_job_in_a_store_leaves_the_same_files_as_on_disk(night, folder, tmp_pa
     summary = score_files([night], folder, here)
     assert score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, str(there), workers=1).read == summary.read == 179
     assert data(there) == data(here)
-    assert len(data(there)) > 5
+    assert len(data(there)) > 4
     assert names(there) == names(here) - {"lock"}
     done = score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, there)
     assert (done.kept_shards, done.shards) == (summary.shards, summary.shards)
@@ -88,11 +89,12 @@ def test_a_job_in_a_store_leaves_the_same_files_as_on_disk(night, folder, tmp_pa
 def test_a_fault_that_passes_is_survived(store, night, folder, tmp_path, fault):
     score_files([night], folder, tmp_path / "out")
     asked = count(1)
-    store.choose = lambda method, path: fault if next(asked) % 9 == 0 and (fault != "cut request" or method == "PUT") else None
+    few = (9, 31, 53)  # requests; the one after a fault tries the same again
+    store.choose = lambda method, path: fault if (fault != "cut request" or method == "PUT") and next(asked) in few else None
     out = path_of(night).parent / "out"
     score_files([night], folder, out)
     store.choose = lambda method, path: None
-    assert store.met[fault] > 2
+    assert store.met == {fault: 3}
     assert data(out) == data(tmp_path / "out")
 
 

@@ -245,12 +245,12 @@ def score_files(
         raise InputError(bad.reasons[0] + also)
     with output.locked():
         job = Job(source, files, output, options, tell, bad)
-        if not start_over:
-            job.check_mixing()
         summary = Summary.of(source.digest, thresholds, options)
         summary.workers = workers
         summary.files.update({str(path): FileSummary() for path in files})
         try:
+            if not start_over:
+                job.check_mixing()
             for _ in job.run(workers, start_over=start_over, retry_rejects=retry_rejects):
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()

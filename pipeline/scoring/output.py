@@ -147,10 +147,18 @@ class Output:
             yield
 
     def completion(self, name: str) -> Completion | None:
-        """Return the record of a shard, or None if it is missing or damaged."""
+        """Return the record of a shard, or None if it is missing or damaged.
+
+        Raises
+        ------
+        OutputError
+            When an object store does not say whether it has it.
+        """
         try:
             found = _validated((self._records / f"{name}.json").read_bytes())
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(self.folder, StorePath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise OutputError(f"{self.folder}: cannot be read ({error.strerror})") from None
             return None
         return found if _PART.fullmatch(found.part) and found.name == name else None
 

@@ -159,9 +159,9 @@ def redecide(
     if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
         raise InputError(f"{scores}: its records do not fit its manifest; run score.py on it again")
     with output.locked():
-        job = Job(source, [Path(name) for name in places], output, options, ignore, BadFiles())
-        job.check_mixing()
+        job = Job(source, [path_of(name) for name in places], output, options, ignore, BadFiles())
         try:
+            job.check_mixing()
             for done in sorted(records, key=lambda done: (places[done.file], done.number)):
                 job.names.append(done.name)
                 wanted, found = decider.wanted(done), output.completion(done.name)
