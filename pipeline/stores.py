@@ -266,7 +266,7 @@ class StorePath(PosixPath):
         """Write an object as a whole."""
 
         def write() -> None:
-            with self.told(), self._files.open_output_stream(self._key) as stream:
+            with self.told(), self._files.open_output_stream(self._key, compression=None) as stream:
                 stream.write(data)
 
         with ThreadPoolExecutor(1) as thread:  # a signal between opening and writing would leave an empty object

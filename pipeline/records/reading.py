@@ -13,6 +13,7 @@ from pipeline.records.kinds import kind_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches
 from pipeline.records.rows import BrokenRow, Row, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
+from pipeline.stores import StorePath
 
 _LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
 _NAMES = 10_000  # other columns of which we take note: in JSON, each row may have some of its own
@@ -71,7 +72,8 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give the files in it")
         if not path.exists():
-            check_local(path)
+            if not isinstance(path, StorePath):
+                check_local(path)
             raise InputError(f"{path}: no such file; check the path")
         yield from with_partitions(_rows_of(path, columns, tell), path)
     except OSError as error:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Container, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -214,7 +214,8 @@ class Output:
                 file.seek(0)
                 completion.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except BaseException:
-            intended.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to tell
+                intended.unlink(missing_ok=True)
             raise
         with self._told():
             if former != intended:
