@@ -16,6 +16,8 @@ _OWNER_ONLY = 0o077
 # What file managers, version control and archive programs leave in folders.
 _LITTER = re.compile(r"thumbs\.db|ehthumbs\.db|desktop\.ini|__macosx|icon\r|\$recycle\.bin|\..*", re.IGNORECASE)
 
+_ADDRESS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
+
 
 @contextmanager
 def owner_only() -> Iterator[None]:
@@ -37,6 +39,39 @@ def owner_only() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def address_in(path: str | Path) -> str | None:
+    """Return the address that is given in place of a path, without a password, or None.
+
+    A `Path` has lost one of the two slashes.
+
+    Examples
+    --------
+    >>> address_in(Path("s3://bucket/posts")), address_in("https://me:secret@host/posts?key=secret"), address_in("posts")
+    ('s3://bucket/posts', 'https://…@host/posts', None)
+    """
+    if not (found := _ADDRESS.fullmatch(str(path))):
+        return None
+    rest = re.sub(r"^[^/@]*:[^@]*@", "…@", found["rest"])  # a secret key may hold slashes
+    return f"{found['scheme'].lower()}://{rest if found['scheme'].lower() == 's3' else rest.partition('?')[0]}"
+
+
+def check_local(path: str | Path) -> None:
+    """Raise an error if a path is an address, such as ``s3://bucket/scores``: as a path, it would name a folder ``s3:``.
+
+    Parameters
+    ----------
+    path : str or Path
+        A path of a file or folder on this machine.
+
+    Raises
+    ------
+    InputError
+        When it is an address.
+    """
+    if address := address_in(path):
+        raise InputError(f"{address}: is an address, but this must be a path on this machine; copy what is there, and give the copy")
 
 
 def is_litter(name: str) -> bool:
@@ -76,8 +111,9 @@ def check_output(folder: Path, files: Sequence[str]) -> None:
     Raises
     ------
     InputError
-        When the folder holds anything else, is a mount point, or cannot be written.
+        When the folder holds anything else, is a mount point or an address, or cannot be written.
     """
+    check_local(folder)
     place = folder.resolve()
     if os.path.ismount(place):
         raise InputError(f"{folder}: is a mount point and cannot be replaced; choose a folder inside it as --out")

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.folders import is_litter
+from pipeline.stores import StorePath
 
+WholeFile = io.BufferedRandom | io.BytesIO
 UNFINISHED = ".unfinished"  # the end of the name of a file that is being written
 
 
@@ -31,8 +33,8 @@ class OutputError(Exception):
 
 
 @contextmanager
-def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.BufferedRandom]:
-    """Open a file that replaces `path` only once it is completely on the disk.
+def whole_file(path: Path, outdated: Path | None = None) -> Iterator[WholeFile]:
+    """Open a file that replaces `path` only once it is completely on the disk, or in the object store.
 
     Parameters
     ----------
@@ -46,6 +48,15 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[io.Buffered
     OutputError
         When the file cannot be written.
     """
+    if isinstance(path, StorePath):
+        yield (content := io.BytesIO())
+        try:
+            if outdated:
+                outdated.unlink(missing_ok=True)
+            path.write_bytes(content.getbuffer())
+        except OSError as error:
+            raise OutputError(f"{path.parent}: cannot be written ({error.strerror})") from None
+        return
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     made = False
     try:

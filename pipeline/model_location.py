@@ -5,6 +5,7 @@ from pathlib import Path
 
 from models import Classifier, storage
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.config import Tracking
 
 THE_RELEASED = "the released model"
@@ -63,6 +64,7 @@ def model_folder(location: str, tracking: Tracking) -> Path:
         from pipeline.tracking import fetch_model
 
         return fetch_model(location, tracking)
+    check_local(location)
     return released_folder() if is_released(location) else Path(location)
 
 

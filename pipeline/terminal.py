@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import typer
 from rich.console import Console
 
 from models.errors import InputError, NormaliserWarning
-from models.folders import owner_only
+from models.folders import check_local, owner_only
 from pipeline import interrupts, streams
 from pipeline.errors import IncompleteError, LockedError, NoPostsError
 from pipeline.interrupts import STOPPED, TERMINATED
@@ -130,6 +131,20 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
         yield show
 
 
+def _local(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a command refuse addresses where it takes paths."""
+
+    @wraps(function)
+    def checked(**given: object) -> None:
+        for value in given.values():
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path):
+                    check_local(path)
+        function(**given)
+
+    return checked
+
+
 def command_line(command: Command) -> typer.Typer:
     """Make a command line from one function, or one with subcommands from several functions by name."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -137,7 +152,7 @@ def command_line(command: Command) -> typer.Typer:
         if isinstance(function, Mapping):
             app.add_typer(command_line(function), name=name, help=f"One of {', '.join(function)}.")
         else:
-            app.command(name)(function)
+            app.command(name)(_local(function))
     return app
 
 

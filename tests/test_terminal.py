@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
+from unittest.mock import Mock
 
 import pytest
 
+from models.errors import InputError
 from pipeline import interrupts, terminal
+from pipeline.commands import again, agreement, disclosure, evaluate, label_next, score, train
+from pipeline.records import read_rows
 
 ROOT = Path(__file__).parent.parent
 COMMAND = """
@@ -100,3 +106,56 @@ def test_line_breaks_and_what_is_no_utf8_are_escaped(capsys):
     name = "x\ny" + os.fsdecode(b"\xff") + "é.jsonl"
     terminal.say(f"error: d/{name}: no")
     assert capsys.readouterr().err == "error: d/x\\ny\\udcffé.jsonl: no\n"
+
+
+def paths_of(command: terminal.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield a command line for each option and argument of a command, and of its subcommands, that takes a path."""
+    if isinstance(command, dict):
+        for name, function in command.items():
+            yield from paths_of(function, (*words, name))
+        return
+    for name, kind in get_type_hints(command).items():
+        if Path in (kind, *get_args(kind)):
+            yield (*words, name)
+
+
+def test_no_command_takes_an_address_for_a_path(monkeypatch):
+    monkeypatch.setattr(terminal, "check_local", checked := Mock(side_effect=InputError("refused")))
+    taken = list(paths_of(disclosure.COMMANDS))
+    assert {("train", "out"), ("evaluate", "out"), ("evaluate", "scores"), ("train", "config"), ("agreement", "out")} <= set(taken)
+    for *words, parameter in taken:
+        command = disclosure.COMMANDS
+        for word in words:
+            command = command[word]
+        address = Path("s3://bucket/folder")
+        with pytest.raises(InputError, match="refused"):
+            terminal.command_line(command).registered_commands[0].callback(**{parameter: address})
+        checked.assert_called_with(address)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (train.main, ["--out", "s3://bucket/posts"]),
+        (train.main, ["--data", "data/starter", "--config", "gs://bucket/posts"]),
+        (evaluate.main, ["--model", "s3://bucket/posts"]),
+        (evaluate.main, ["--model", "released", "--out", "S3://bucket/posts"]),
+        (label_next.main, ["s3://bucket/posts"]),
+        (agreement.main, ["s3://bucket/posts"]),
+        (again.rescore, ["--rejects", "s3:/bucket/posts"]),
+        (score.main, ["--engine", "spark", "data/starter/test.jsonl", "--out", "s3://bucket/posts"]),
+    ],
+)
+def test_an_address_is_refused_and_nothing_is_made_of_it(script, monkeypatch, tmp_path, command, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = script(command, *arguments)
+    assert code == 2
+    assert err.splitlines()[-1].endswith(
+        "://bucket/posts: is an address, but this must be a path on this machine; copy what is there, and give the copy"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_labelled_posts_at_an_address_are_refused(refused):
+    with refused("s3://bucket/train.jsonl: is an address"):
+        next(read_rows(Path("s3://bucket/train.jsonl"), ["text"]))

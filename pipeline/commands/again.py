@@ -11,12 +11,13 @@ from models.errors import InputError
 from pipeline import terminal
 from pipeline.commands.score import CORES, band_in, folder_of, show, thresholds_in
 from pipeline.scoring.processes import GC_THRESHOLD
+from pipeline.stores import path_of
 
 _Model = Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores, as in score.")]
 
 
 def rescore(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
+    scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
     rejects: Annotated[bool, typer.Option("--rejects", help="Score again what was rejected.")] = False,
     model: _Model = "released",
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
@@ -32,22 +33,22 @@ def rescore(
 
     if not rejects:
         raise InputError("say what to score again: --rejects; to score everything again, use score.py with --start-over")
-    earlier = Earlier.read(scores)
+    earlier = Earlier.read(place := path_of(scores))
     if streams := [name for name in earlier.files if is_stream(Path(name))]:
         raise InputError(f"{scores}: the input {streams[0]} cannot be read again; pipe it to score.py with --start-over")
     folder = folder_of(model, quiet=as_json)
     gc.set_threshold(GC_THRESHOLD)
     with terminal.job_progress(as_json=as_json) as progress:
-        summary = score_files(list(earlier.files), folder, scores, earlier.options, workers=workers, retry_rejects=True, progress=progress)
+        summary = score_files(list(earlier.files), folder, place, earlier.options, workers=workers, retry_rejects=True, progress=progress)
     if as_json:
         print(summary.to_json())
     else:
-        show(summary, scores, f"{scores}/rejects.jsonl")
+        show(summary, place, f"{scores}/rejects.jsonl")
 
 
 def redecide(
-    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder to write to, here or in an object store.")],
     model: _Model = "released",
     operating_point: Annotated[PointName | None, typer.Option(help="Which of the model's thresholds to use.")] = None,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
@@ -73,4 +74,4 @@ def redecide(
     if as_json:
         print(summary.to_json())
     else:
-        show(summary, out, f"{out}/rejects.jsonl")
+        show(summary, path_of(out), f"{out}/rejects.jsonl")

@@ -21,6 +21,7 @@ from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
+from pipeline.stores import path_of
 
 if TYPE_CHECKING:
     from pipeline.scoring import Summary
@@ -204,11 +205,14 @@ def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
 def main(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Files, folders or globs; - is standard input (JSONL, or see --input-format)."),
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files, folders or globs, here or in an object store (s3://BUCKET/…); - is standard input (JSONL, or see --input-format).",
+        ),
     ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="Directory, models:/NAME@ALIAS, or released.")] = "released",
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = DEFAULT_OUT,
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder to write to, here or in an object store.")] = str(DEFAULT_OUT),
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
@@ -272,9 +276,9 @@ def main(
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}
-    summary = _score_files(inputs, model, out, options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
+    summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
     if as_json:
         print(summary.to_json())
     else:
-        show(summary, out, rejects)
+        show(summary, path_of(out), rejects)
     _check_rejects(summary, max_reject_rate, rejects)

@@ -12,6 +12,7 @@ from models.errors import InputError
 from pipeline.errors import DamagedError
 from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import BrokenRow, Row, shown_columns
+from pipeline.stores import StorePath
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +91,8 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20, **options) as file:  # by default, the whole file ends up in memory
+        source = path.native() if isinstance(path, StorePath) else path
+        with pq.ParquetFile(source, pre_buffer=False, buffer_size=2**20, **options) as file:  # by default, the whole file ends up in memory
             with path.open("rb") as end:
                 end.seek(-8, os.SEEK_END)
                 signature = int.from_bytes(end.read(4), "little") - file.metadata.serialized_size
@@ -100,6 +102,9 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise
+        if isinstance(path, StorePath) and "AWS Error" in str(error):
+            with path.told():
+                raise
         place = f"{path}, row {rows_read() + 1}"
         if "crypt" in str(error).lower():
             raise InputError(f"{path}: {_ENCRYPTED}") from None

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.errors import DamagedError, NoPostsError
 from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
@@ -13,6 +14,7 @@ from pipeline.records.kinds import InputFormat, kind_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches
 from pipeline.records.rows import BrokenRow, Row, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
+from pipeline.stores import StorePath
 
 _LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
 _NAMES = 10_000  # other columns of which we take note: in JSON, each row may have some of its own
@@ -73,6 +75,8 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore, give
         if path.is_dir():
             raise InputError(f"{path}: is a folder; give the files in it")
         if not path.exists():
+            if not isinstance(path, StorePath):
+                check_local(path)
             raise InputError(f"{path}: no such file; check the path")
         if (path.is_char_device() or path.is_block_device()) and not path.samefile(os.devnull):
             raise InputError(f"{path}: is a device, which may have no end; name a file")

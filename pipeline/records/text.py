@@ -20,6 +20,7 @@ from pipeline.records.foreign import foreign, remedied
 from pipeline.records.jsonl import array_lines, is_array, is_json_line
 from pipeline.records.kinds import STDIN, InputFormat, is_stream, kind_of
 from pipeline.records.workbook import workbook_lines
+from pipeline.stores import StoreFile, StorePath
 
 Tell = Callable[[Path, str], Any]
 
@@ -61,7 +62,12 @@ def stamp_of(file: Any) -> tuple[int, int] | None:
     file : Path or binary file
         A path, or an open file, which keeps its size and time when its path is given to another file.
     """
+    raw = getattr(file, "raw", None)
     try:
+        if isinstance(raw, StoreFile):
+            file = raw.path
+        if isinstance(file, StorePath):
+            file = file.fresh()
         state = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
     except io.UnsupportedOperation:  # standard input that a test or a notebook has replaced
         return None

@@ -51,7 +51,7 @@ def _column(letters: bytes) -> int:
 def _check_size(path: Path) -> None:
     """Check that a workbook, and all cells up to a sheet's last filled ones, fit into memory; otherwise calamine ends Python."""
     left = MOST_BYTES
-    with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as raw, zipfile.ZipFile(raw) as archive:
         if not {"xl/workbook.bin", "content.xml"}.isdisjoint(map(str.lower, archive.namelist())):
             raise zipfile.BadZipFile("another kind of workbook")
         for member in archive.infolist():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from models.config import LabelSet
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.config import Columns
 from pipeline.corpora.exports import Post, Vote, recognise
 from pipeline.corpora.labels_cell import LabelCells
@@ -119,6 +120,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     twice = Counter[str]()
     paths = find_inputs(files)
     for path in paths:
+        check_local(path)
         for post in _posts_of(path, columns, cells, answers.notes):
             place, identifier = f"{path}, row {post.number}", post.fields.get("id")
             if identifier is None and len(paths) == 1:

@@ -9,6 +9,7 @@ from typing import Self
 
 from pipeline.records import BrokenRow, is_stream
 from pipeline.scoring.shards import SHARD_LINES, Shard
+from pipeline.stores import path_of
 
 LISTED = 1_000  # rejects of a shard: in a file of nothing but short broken lines, the list would be much larger than the file
 
@@ -132,7 +133,7 @@ class Completion:
             Format of the output, which is the file's extension.
         """
         part = f"part-{shard.name}.{kind}"
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(Path(shard.file)))
+        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(path_of(shard.file)))
 
     def is_of_another(self, other: Self) -> bool:
         """Return whether two records are of different files that happen to have the same name, as all streams do.

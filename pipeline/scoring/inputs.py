@@ -32,6 +32,7 @@ from pipeline.records import (
 from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.options import Options
 from pipeline.scoring.table_formats import refuse_tables
+from pipeline.stores import StorePath, path_of
 
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
 _SHOWN = 1_000  # characters by which we guess which column holds the text
@@ -98,13 +99,14 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles, given:
 
 def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None) -> list[Path]:
     """List the files that a file name, a folder name or a glob stands for; a glob means what a shell would make of it."""
-    if Path(name).is_dir():
-        return _in_folder(Path(name), out, tell, bad, given)
-    if not glob.has_magic(name) or Path(name).exists():
-        return [Path(name)]
-    matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
+    place = path_of(name)
+    if place.is_dir():
+        return _in_folder(place, out, tell, bad, given)
+    if not glob.has_magic(name) or place.exists():
+        return [place]
+    here = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
     found: dict[Path, None] = {}
-    for path in map(Path, matches):
+    for path in place.matches() if isinstance(place, StorePath) else map(Path, here):
         if not path.is_dir():
             found |= {} if is_left_behind(path.name) else {path: None}
         elif not _passed_over(path, tell):

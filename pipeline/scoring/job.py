@@ -24,6 +24,7 @@ from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
+from pipeline.stores import path_of
 
 LISTED_OF_FILE = 100_000  # rejects of a file that ``rejects.jsonl`` lists
 
@@ -69,20 +70,16 @@ class Job:
                 continue
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
-    def check_same(self, wanted: Completion) -> None:
+    def check_same(self, wanted: Completion, found: Completion | None) -> None:
         """Raise an error if the folder holds scores of another file, or stream, of this name: they would be lost."""
-        found = self.output.completion(wanted.name)
         if found and found.sha256 and found.is_of_another(wanted):
             where = f", which was {found.place}" if found.place else ""
             reason = f"holds scores of another {found.file}{where}"
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
 
-    def _is_done(self, wanted: Completion, *, retry_rejects: bool) -> bool:
-        """Return whether a shard need not be scored again."""
-        if not self.output.has(wanted):
-            return False
-        found = self.output.completion(wanted.name)
-        if found is None or found.labels.keys() != set(self.source.labels):
+    def _is_done(self, wanted: Completion, found: Completion | None, *, retry_rejects: bool) -> bool:
+        """Return whether a shard, for which a record was found, need not be scored again."""
+        if not found or not self.output.has(wanted, found) or found.labels.keys() != set(self.source.labels):
             return False
         return not (retry_rejects and found.rejects)
 
@@ -91,9 +88,9 @@ class Job:
         for shard in chain.from_iterable(map(self._shards, self.files)):
             self.names.append(shard.name)
             wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
-            if not start_over:
-                self.check_same(wanted)
-            if not start_over and self._is_done(wanted, retry_rejects=retry_rejects):
+            found = None if start_over else self.output.completion(wanted.name)
+            self.check_same(wanted, found)
+            if self._is_done(wanted, found, retry_rejects=retry_rejects):
                 self.kept += 1
                 self.done += shard.size
             else:
@@ -137,6 +134,7 @@ class Job:
             else:
                 self.posts += outcome.read
             self.done += shard.size
+            self.output.check_lock()
             yield
 
     def check_complete(self) -> None:
@@ -149,14 +147,14 @@ class Job:
     def finish(self, summary: Summary, started: float) -> None:
         """Fill in the summary, write the rejects in the order of the inputs, and write the manifest last."""
         seconds, sampled = 0.0, set[int]()
+        self.output.check_lock()
         for found in self.output.completions():
             if found.name not in self.names and is_stream(Path(found.file)):
                 raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it has rows now; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
         with whole_file(self.output.folder / REJECTS) as rejects:
-            for name in self.names:
-                done = self.output.completion(name)
+            for name, done in zip(self.names, self.output.read(self.names), strict=True):
                 if done is None:
                     raise OutputError(f"{self.output.folder}: the record of shard {name} has disappeared")
                 summary.add(done, sampled)
@@ -169,6 +167,7 @@ class Job:
         summary.kept_shards = self.kept
         summary.posts_per_second = round(summary.scored / seconds, 1) if seconds else 0.0
         summary.seconds = round(time.perf_counter() - started, 3)
+        self.output.check_lock()
         with whole_file(self.output.folder / MANIFEST) as file:
             file.write(summary.to_json().encode() + b"\n")
 
@@ -236,7 +235,7 @@ def score_files(
     >>> summary.scored
     426
     """
-    source, folder, options = ModelFolder.read(Path(model)), Path(out), options or Options()
+    source, folder, options = ModelFolder.read(Path(model)), path_of(out), options or Options()
     started = time.perf_counter()
     if workers < 1:
         raise InputError(f"workers must be 1 or more, but got {workers}")
@@ -251,12 +250,12 @@ def score_files(
         raise InputError(bad.reasons[0] + also)
     with output.locked():
         job = Job(source, files, output, options, tell, bad)
-        if not start_over:
-            job.check_mixing()
         summary = Summary.of(source.digest, thresholds, options)
         summary.workers = workers
         summary.files.update({str(path): FileSummary() for path in files})
         try:
+            if not start_over:
+                job.check_mixing()
             for _ in job.run(workers, start_over=start_over, retry_rejects=retry_rejects):
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()

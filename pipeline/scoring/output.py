@@ -1,21 +1,24 @@
 """The output folder of a job, with parts and, for each part, the record that it is complete."""
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Container, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
+from models.folders import check_local
 from pipeline.errors import LockedError
-from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
+from pipeline.files import UNFINISHED, OutputError, WholeFile, is_left_behind, whole_file
 from pipeline.records import STDIN
 from pipeline.scoring.completion import Completion
+from pipeline.scoring.store_lock import locked_in_store
+from pipeline.stores import StorePath, ahead
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -26,6 +29,7 @@ _LONGEST_LINE = 2**27  # bytes of a line of rejects, whose id may be as long as 
 
 _SHARD = r"[0-9a-f]{12}-\d{5,}"
 _PART = re.compile(rf"part-{_SHARD}\.(?:parquet|jsonl|csv)")
+_LOCKS = re.compile(rf"{_LOCK}(?:-[0-9a-f]{{16}})?")
 _RECORD = re.compile(rf"{_SHARD}\.json")
 _INTENDED = ".intended"
 _NOTE = re.compile(rf"{_PART.pattern}{re.escape(_INTENDED)}")
@@ -72,7 +76,7 @@ def _may_be_ours(path: Path) -> bool:
 def _may_be_record(path: Path) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
-    if path.name == _LOCK or _NOTE.fullmatch(path.name):
+    if _LOCKS.fullmatch(path.name) or _NOTE.fullmatch(path.name):
         return path.stat().st_size == 0
     return bool(_RECORD.fullmatch(path.name) or _LEFT.fullmatch(path.name))
 
@@ -100,6 +104,9 @@ class Output:
     """
 
     def __init__(self, folder: Path) -> None:
+        if not isinstance(folder, StorePath):
+            check_local(folder)
+        self._lost: Event | None = None
         self.folder = folder
         self._records = folder / RECORDS
         if folder == STDIN:
@@ -131,8 +138,11 @@ class Output:
 
         with ExitStack() as stack:
             try:
-                self._records.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(self._records / _LOCK, timeout=0))
+                if isinstance(self._records, StorePath):
+                    self._lost = stack.enter_context(locked_in_store(self._records, self.folder))
+                else:
+                    self._records.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(FileLock(self._records / _LOCK, timeout=0))
             except Timeout:
                 raise LockedError(f"{self.folder}: another job is writing to it; wait for it to end, or choose another --out") from None
             except OSError as error:
@@ -140,24 +150,42 @@ class Output:
             yield
 
     def completion(self, name: str) -> Completion | None:
-        """Return the record of a shard, or None if it is missing or damaged."""
+        """Return the record of a shard, or None if it is missing or damaged.
+
+        Raises
+        ------
+        OutputError
+            When an object store does not say whether it has it.
+        """
         try:
             found = _validated((self._records / f"{name}.json").read_bytes())
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(self.folder, StorePath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise OutputError(f"{self.folder}: cannot be read ({error.strerror})") from None
             return None
         return found if _PART.fullmatch(found.part) and found.name == name and found.is_plausible else None
 
+    def read(self, names: Iterable[str]) -> Iterator[Completion | None]:
+        """Yield the records of shards, each as `completion` returns it."""
+        return ahead(self.completion, names) if isinstance(self.folder, StorePath) else map(self.completion, names)
+
     def completions(self) -> Iterator[Completion]:
         """Yield all records, sorted by name."""
-        for path in sorted(self._records.glob("*.json")):
-            if found := self.completion(path.stem):
-                yield found
+        return filter(None, self.read(sorted(path.stem for path in self._records.glob("*.json"))))
 
-    def has(self, wanted: Completion) -> bool:
-        """Return whether the folder holds an intact part, with its record, for the same shard, model and options."""
-        found = self.completion(wanted.name)
-        if not found:
-            return False
+    def check_lock(self) -> None:
+        """Raise an error if another job may have taken the folder over, as after a long pause of this machine.
+
+        Raises
+        ------
+        OutputError
+            When that is so.
+        """
+        if self._lost and self._lost.is_set():
+            raise OutputError(f"{self.folder}: the lock was lost, because it was not renewed for too long")
+
+    def has(self, wanted: Completion, found: Completion) -> bool:
+        """Return whether the folder holds an intact part, with the record that was found, for the same shard, model and options."""
         same = all(getattr(found, key) == getattr(wanted, key) for key in ("file", "first_row", "digest", "model", "options", "part"))
         return same and self._digest(found.part) == found.sha256
 
@@ -169,7 +197,7 @@ class Output:
             return None
 
     @contextmanager
-    def part(self, completion: Completion) -> Iterator[io.BufferedRandom]:
+    def part(self, completion: Completion) -> Iterator[WholeFile]:
         """Yield a file for a part; after the block, the file is put in place and `completion`, which the block fills in, is recorded.
 
         Before the part is there, an empty file bears its name, so that a part that is found without a record is known to be ours.
@@ -189,10 +217,12 @@ class Output:
                 file.seek(0)
                 completion.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except BaseException:
-            intended.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to tell
+                intended.unlink(missing_ok=True)
             raise
         with self._told():
-            former.touch()  # in the format of other options
+            if former != intended:
+                former.touch()  # in the format of other options
         with whole_file(self._records / f"{completion.name}.json") as file:
             file.write(json.dumps(asdict(completion)).encode())
         with self._told():
@@ -223,7 +253,7 @@ class Output:
             When the folder cannot be written.
         """
         with self._told():
-            found = {path: done for path in _held(self._records) if (done := self.completion(path.stem))}
+            found = {self._records / f"{done.name}.json": done for done in self.completions()}
             stale = {path: done for path, done in found.items() if done.name not in completions}
             intended = [path for path in _held(self._records) if path.suffix == _INTENDED]
             if stale or intended:

@@ -32,6 +32,7 @@ from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import FileSummary, Summary
+from pipeline.stores import path_of
 
 
 def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
@@ -148,7 +149,7 @@ def redecide(
     IncompleteError
         When a part was changed, or the disk is full.
     """
-    started, scores, folder = time.perf_counter(), Path(scores), Path(out)
+    started, scores, folder = time.perf_counter(), path_of(scores), path_of(out)
     earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
     if earlier.model != source.digest:
         held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
@@ -165,12 +166,13 @@ def redecide(
     if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
         raise InputError(f"{scores}: its records do not match its manifest; run score.py on it again")
     with output.locked():
-        job = Job(source, [Path(name) for name in places], output, options, ignore, BadFiles())
-        job.check_mixing()
+        job = Job(source, [path_of(name) for name in places], output, options, ignore, BadFiles())
         try:
+            job.check_mixing()
             for done in sorted(records, key=lambda done: (places[done.file], done.number)):
                 job.names.append(done.name)
-                if output.has(wanted := decider.wanted(done)):
+                wanted, found = decider.wanted(done), output.completion(done.name)
+                if found and output.has(wanted, found):
                     job.kept += 1
                 else:
                     decider.write(done, wanted)

@@ -32,6 +32,7 @@ from pipeline.records import (
     text_rows,
     with_partitions,
 )
+from pipeline.stores import path_of
 
 SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
 SHARD_LINES = 2**20  # maximum number of rows, of which some may be two bytes
@@ -214,7 +215,7 @@ def cut(
 
 def read_shard(shard: Shard) -> Iterable[Row | BrokenRow]:
     """Return the rows of a shard, in order."""
-    path, content = Path(shard.file), io.BytesIO(shard.content)
+    path, content = path_of(shard.file), io.BytesIO(shard.content)
     if shard.kind == ".parquet":
         import pyarrow as pa
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from models import Classifier
 from models.errors import InputError
-from models.folders import owner_only
+from models.folders import check_local, owner_only
 from models.storage import RELEASED
 from pipeline.errors import DamagedError
 from pipeline.records import (
@@ -303,6 +303,8 @@ def score_with_spark(
     """
     folder, out, options = Path(model), Path(out), options or Options()
     files = find_inputs(inputs, given=options.input_format)
+    for path in (*files, out):
+        check_local(path)
     if out.exists():
         raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
     if STDIN in files:

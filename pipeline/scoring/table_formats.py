@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from models.errors import InputError
+from pipeline.stores import StorePath
 
 # What such a folder holds, and what it is. Without its log, rows that were deleted from the table would be read with the others.
 _SIGNS = {
@@ -14,6 +15,11 @@ _SIGNS = {
     "snapshot/snapshot-[0-9]*": "a Paimon table",
     "_spark_metadata": "the output of a Spark stream",
 }
+
+
+def _held_in_store(folder: StorePath) -> set[str]:
+    """Return the names in a folder of an object store, so that it is asked once and not for each sign."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def refuse_tables(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
@@ -33,7 +39,10 @@ def refuse_tables(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
     """
     around = {above for path in files for above in path.resolve().parents}
     for folder in sorted({*around, *(folder.resolve() for folder in folders)}):
+        held = _held_in_store(folder) if isinstance(folder, StorePath) else None
         for sign, what in _SIGNS.items():
+            if held is not None and sign.partition("/")[0] not in held:
+                continue
             if next(folder.glob(sign), None):
                 reason = f"is {what}, and its log, which says what was deleted, is not read"
                 raise InputError(f"{folder}: {reason}; write the rows that it still has to plain Parquet files, and give those")
