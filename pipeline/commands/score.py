@@ -200,7 +200,7 @@ def _metrics(path: Path | None) -> "JobMetrics | None":
         try:
             metrics.write(code)
         except OutputError as error:
-            terminal.say(f"error: --metrics-file {path}: {error}; the scores are not concerned")
+            terminal.say(f"error: --metrics-file {path}: {error}" + ("" if code else "; the scores are complete"))
             return code or terminal.INCOMPLETE
         return code
 

@@ -39,7 +39,9 @@ class JobMetrics:
         self.summary: Summary | None = None
         if path.suffix != _SUFFIX:
             raise InputError(f"--metrics-file {path}: must end with {_SUFFIX}, or node exporter passes over it; rename it")
-        if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        if path.exists() and not path.is_file():
+            raise InputError(f"--metrics-file {path}: is not a file; choose another name")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
             raise InputError(f"--metrics-file {path}: {path.parent} is not a folder that you may write to; choose another")
 
     def write(self, code: int) -> None:
@@ -76,8 +78,10 @@ class JobMetrics:
             gauge("posts_read", "Rows that were read.").labels(task).set(self.summary.read)
             gauge("posts_scored", "Posts that were scored.").labels(task).set(self.summary.scored)
             rejected = gauge("posts_rejected", "Rows that were rejected, by reason.", "reason")
-            common = self.summary.reasons.most_common(_REASONS)
-            for reason, posts in [*common, ("other", self.summary.rejected - sum(posts for _, posts in common))]:
+            reasons = self.summary.reasons.most_common()
+            for reason, posts in reasons[:_REASONS]:
                 rejected.labels(task, reason).set(posts)
+            if others := sum(posts for _, posts in reasons[_REASONS:]):
+                rejected.labels(task, "other").set(others)
             gauge("model_info", "The model that scored the posts; always 1.", "digest").labels(task, self.summary.model).set(1)
         return generate_latest(registry)
