@@ -38,7 +38,7 @@ def content_of(line: str) -> dict[str, Any]:
     {'event': 'progress', 'level': 'info', 'posts': 4}
     """
     if line.startswith("{"):
-        given = json.loads(line)
+        given: dict[str, Any] = json.loads(line)
         if "note" in given:
             given["message"] = given.pop("note")
         event = "note" if "message" in given else "progress"

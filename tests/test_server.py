@@ -488,6 +488,9 @@ def test_too_many_connections_are_answered_and_still_more_are_cut_off(monkeypatc
             answer = more.recv(2**16)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 5" in answer
+        with closing(socket.create_connection(("127.0.0.1", port))) as probe:
+            probe.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert probe.recv(2**16).startswith(b"HTTP/1.1 200")
         opened += [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
         assert [ends_within(each, 0.2) for each in opened[-1:]] == [True]
         for each in opened:

@@ -84,4 +84,4 @@ class JobMetrics:
             if others := sum(posts for _, posts in reasons[_REASONS:]):
                 rejected.labels(task, "other").set(others)
             gauge("model_info", "The model that scored the posts; always 1.", "digest").labels(task, self.summary.model).set(1)
-        return generate_latest(registry)
+        return bytes(generate_latest(registry))  # type: ignore[no-untyped-call]

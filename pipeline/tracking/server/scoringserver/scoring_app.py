@@ -23,7 +23,7 @@ from .hosts import is_allowed
 from .limits import Limits
 from .model import Mistake, Refused, Scored
 from .scorers import Scorers
-from .watch import Watch, Watched, told_of
+from .watch import PATHS, Watch, Watched, told_of
 
 _ANYWHERE = {"/health", "/ping", "/version"}  # probes may call these by any name, as in MLflow's own server
 
@@ -173,7 +173,7 @@ def scoring_app(scorers: Scorers, limits: Limits, about: dict[str, str], names: 
     watch, score = Watch(about, connections, scorers), Invocations(scorers, limits)
 
     def check(request: Request) -> None:
-        if connections.open > limits.connections:
+        if connections.open > limits.connections and request.scope["path"] == PATHS[0]:
             raise Refused(503, "connections", f"{limits.connections:,} connections are open already; send this request again later")
         if request.scope["path"] not in _ANYWHERE and not is_allowed(request.headers.get("host", ""), names):
             raise Refused(403, "host", "this name of the server is not allowed; name it with --allowed-hosts when starting the server")

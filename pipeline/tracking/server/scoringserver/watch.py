@@ -80,7 +80,7 @@ class Watch:
     """
 
     def __init__(self, about: dict[str, str], connections: type[BoundedConnection], scorers: Scorers) -> None:
-        disable_created_metrics()  # a time for each figure, which nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each figure, which nobody asks for
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Kept(connections, scorers))
