@@ -27,6 +27,14 @@ def wanted(arguments: Sequence[str]) -> bool:
     return f"{OPTION}=json" in arguments or (OPTION, "json") in pairwise(arguments)
 
 
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        given = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return None
+    return given if isinstance(given, dict) else None
+
+
 def content_of(line: str) -> dict[str, Any]:
     """Return event, level and all else that a line says: a JSON object is taken as it is, and other lines have a ``message``.
 
@@ -37,8 +45,8 @@ def content_of(line: str) -> dict[str, Any]:
     >>> content_of('{"posts": 4}')
     {'event': 'progress', 'level': 'info', 'posts': 4}
     """
-    if line.startswith("{"):
-        given: dict[str, Any] = json.loads(line)
+    given = _object(line)
+    if given is not None:
         if "note" in given:
             given["message"] = given.pop("note")
         event = "note" if "message" in given else "progress"
@@ -126,5 +134,6 @@ def as_wanted(arguments: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stderr.flush()
+        if are_json():
+            print(file=sys.stderr, flush=True)  # ends a line that was begun
         sys.stderr = before

@@ -93,7 +93,7 @@ def test_lines_are_cut_where_they_end_however_they_are_written(capsys):
     with log_lines.as_wanted(["--log-format", "json"]):
         import sys
 
-        for part in ("error: a", " b\n\nwarn", "ing: c\nstopped; run again\nanything {else}\n{", '"posts": 1}\n'):
+        for part in ("error: a", " b\n\nwarn", "ing: c\nstopped; run again\nanything {else}\n{", '"posts": 1}\n{no JSON'):
             sys.stderr.write(part)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     found = [(line["event"], line["level"], line.get("message")) for line in lines]
@@ -103,6 +103,7 @@ def test_lines_are_cut_where_they_end_however_they_are_written(capsys):
         ("stopped", "warning", "stopped; run again"),
         ("log", "info", "anything {else}"),
         ("progress", "info", None),
+        ("log", "info", "{no JSON"),
     ]
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import os
-import resource
 import signal
+import sys
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,10 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 def _room_for(limits: Limits) -> Limits:
     """Return the limits with as many connections as this process may open files."""
+    if sys.platform == "win32":
+        return limits
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.connections + _FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:

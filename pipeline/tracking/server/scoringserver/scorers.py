@@ -8,9 +8,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context, parent_process, resource_tracker
 from threading import Thread
@@ -22,6 +22,7 @@ _AGAIN = 5.0  # seconds until a process that did not start is started again
 _GC_THRESHOLD = 50_000  # scoring makes no reference cycles
 
 _LEFT_TO_PARENT = {signal.SIGINT, signal.SIGTERM}  # a terminal and systemd send them to all processes
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # SIGTERM kills at once on Windows
 
 _model: model.Model | None = None  # of this process, if it is a scoring process
 
@@ -69,6 +70,20 @@ def work(name: str, *given: Any) -> Any:
     return getattr(_model, name)(*given)
 
 
+@contextmanager
+def _signals_left_to_parent() -> Iterator[None]:
+    """Block signals for processes that are started in the block, until they ignore them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it later would unblock the signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
+
+
 def new_process() -> Executor:
     """Return an executor whose one process starts with its first task."""
     return ProcessPoolExecutor(1, get_context("spawn"))
@@ -89,7 +104,7 @@ class _Scorer:
     def kill(self) -> None:
         if self.pid:
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, _KILL)
 
 
 class Scorers:
@@ -181,12 +196,8 @@ class Scorers:
             return await asyncio.shield(running)  # it goes on if nobody waits any more, and only then is the process free
 
     async def _begin(self, scorer: _Scorer) -> None:
-        resource_tracker.ensure_running()  # starting it later would unblock the signals
-        signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)  # the new process inherits this
-        try:
+        with _signals_left_to_parent():
             started = asyncio.get_running_loop().run_in_executor(scorer.executor, self._starting)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
         scorer.pid, self.mlflow = await started
         self.ready += 1
         self._release(scorer)
