@@ -387,12 +387,13 @@ def measure(model: Path, seconds: float, workers: int = 1) -> dict[str, Any]:
             while not done.wait(1):
                 memory.append(resident(pid))
 
-        sampler, began = Thread(target=sample), time.monotonic()
-        sampler.start()
-        load.run(seconds)
-        time.sleep(15)
-        done.set()
-        sampler.join()
+        began = time.monotonic()
+        Thread(target=sample, daemon=True).start()
+        try:
+            load.run(seconds)
+            time.sleep(15)
+        finally:
+            done.set()
         after, counted = resident(pid), figures(port)
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     errors = Counter(line["event"] for line in lines if line["level"] in {"error", "critical"})

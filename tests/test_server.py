@@ -359,6 +359,7 @@ def test_posts_of_a_client_that_has_gone_are_not_scored():
             scored = model.texts
             time.sleep(0.2)
         assert scored < 100
+    assert figures(app)["disclosure_requests_total['/invocations', 'gone']"] == 1
 
 
 def test_health_says_whether_posts_can_be_scored(app):

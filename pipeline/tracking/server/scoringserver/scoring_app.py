@@ -23,7 +23,7 @@ from .hosts import is_allowed
 from .limits import Limits
 from .model import Mistake, Refused, Scored
 from .scorers import Scorers
-from .watch import PATHS, Watch, Watched, told_of
+from .watch import GONE, PATHS, Watch, Watched, told_of
 
 _ANYWHERE = {"/health", "/ping", "/version"}  # probes may call these by any name, as in MLflow's own server
 
@@ -146,7 +146,8 @@ def _refusal(request: Request, error: Exception) -> Response:
     elif isinstance(error, HTTPException):  # no such path or method
         status, message, told_of(request.scope).reason = error.status_code, error.detail, "path"
     else:
-        return Response(status_code=400)  # to a client that has gone
+        told_of(request.scope).reason = GONE
+        return Response(status_code=400)  # nobody reads it
     headers = {"Retry-After": "5"} if status in {429, 503} else {}
     if status == 408:
         headers["Connection"] = "close"  # the rest of the body is not waited for

@@ -29,7 +29,7 @@ class Told:
     Attributes
     ----------
     reason : str
-        Why it was refused.
+        Why it was refused, or `GONE`.
     posts : int
         How many posts were answered.
     errors : dict of str to int
@@ -170,9 +170,11 @@ class Watched:
         finally:
             self._watch.begun(path, -1)
             seconds = time.perf_counter() - began
+            if told.reason == GONE:
+                status, told.reason = GONE, ""
             self._watch.count(path, status, seconds, told)
             if path == PATHS[0] or status != "200":  # not each call of a probe
                 fields: dict[str, Any] = {"path": path, "status": status, "seconds": round(seconds, 4), "bytes": told.size}
                 fields |= {"posts": told.posts, "rejected": sum(told.errors.values())} if told.posts else {}
                 fields |= {"reason": told.reason} if told.reason else {}
-                logs.say("request", logging.INFO if status < "500" else logging.WARNING, **fields)
+                logs.say("request", logging.WARNING if status.startswith("5") else logging.INFO, **fields)
