@@ -349,7 +349,8 @@ def test_answer_that_nobody_reads_is_given_up():
 
 def test_posts_of_a_client_that_has_gone_are_not_scored():
     model = Counting(0.02)
-    with running(app_of(model)) as port:
+    app = app_of(model)
+    with running(app) as port:
         with closing(socket.create_connection(("127.0.0.1", port))) as gone:
             gone.sendall(request_bytes({"dataframe_records": [{"text": "x" * 60_000}] * 100}))
             while not model.texts:
@@ -468,14 +469,18 @@ def test_process_that_dies_is_replaced_and_takes_one_request_with_it():
 
 
 def test_several_processes_score_at_the_same_time():
-    app = app_of(Counting(0.1), threads=3)
+    together = threading.Barrier(3, timeout=10)
+
+    def answer(texts: list[str]) -> pd.DataFrame:
+        together.wait()  # an error, unless three arrive
+        return pd.DataFrame({"prob_alpha": [0.5] * len(texts)})
+
+    app = app_of(Counting(answer=answer), threads=3)
 
     async def run() -> list[httpx.Response]:
         return await asyncio.gather(*(send(app) for _ in range(6)))
 
-    began = time.monotonic()
     assert {answer.status_code for answer in app.run(run())} == {200}
-    assert time.monotonic() - began < 0.5  # six times 0.1 one after another
 
 
 def test_too_many_connections_are_answered_and_still_more_are_cut_off(monkeypatch):
@@ -493,7 +498,7 @@ def test_too_many_connections_are_answered_and_still_more_are_cut_off(monkeypatc
             probe.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert probe.recv(2**16).startswith(b"HTTP/1.1 200")
         opened += [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
-        assert [ends_within(each, 0.2) for each in opened[-1:]] == [True]
+        assert [ends_within(each, 0.5) for each in opened[-1:]] == [True]
         for each in opened:
             each.close()
     assert app.connections.cut["too many"] >= 1
@@ -514,8 +519,10 @@ def test_requests_that_arrive_before_the_answer_do_not_fill_the_memory():
 
 
 def test_slow_body_ends_its_connection():
-    with running(app_of(Counting(), reading=0.2)) as port, closing(socket.create_connection(("127.0.0.1", port))) as slow:
+    app = app_of(Counting(), reading=0.2)
+    with running(app) as port, closing(socket.create_connection(("127.0.0.1", port))) as slow:
         slow.sendall(request_bytes()[:-5])
-        slow.settimeout(0.5)
+        slow.settimeout(5)
         assert slow.recv(2**16).startswith(b"HTTP/1.1 408")
-        assert ends_within(slow, 0.3)
+        assert ends_within(slow, 5)
+    assert not app.connections.cut  # it ended by itself
