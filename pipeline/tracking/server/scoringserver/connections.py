@@ -1,4 +1,4 @@
-"""HTTP connections that end in time: uvicorn itself waits without end for a request to arrive and for an answer to be read."""
+"""HTTP connections that end in time: uvicorn itself waits for ever for a request to arrive and for an answer to be read."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ class BoundedConnection(H11Protocol):
     head_seconds : float
         For the head of a request, from the connection or the answer before. What is left of that answer must be read in this time.
     request_seconds : float
-        For the rest: its body, its turns and its answer. The application gives up before.
+        For the rest: its body, its turns and its answer. The application gives up sooner.
     most : int
         How many connections may be open.
     open : int
@@ -78,6 +78,8 @@ class BoundedConnection(H11Protocol):
         if self._in_head and self.cycle is not None and not self.cycle.response_complete:
             self._early = 0
             self._allow(self.request_seconds, head=False)
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in self.scope["headers"]}:
+                self.cycle.keep_alive = False  # what follows may be half of a smuggled request (RFC 9112, 6.1)
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request; what is left of this answer must be read in the same time."""

@@ -14,13 +14,14 @@ class Limits:
     rows : int
         Posts in a request.
     seconds : float
-        How long a request may take, with the time that it waits for its turns.
+        How long a request may take, including the time that it waits for its turns.
     reading : float
-        Seconds in which a body must have arrived.
+        Seconds within which a body must arrive.
     requests : int
-        Requests that are scored or wait at once.
+        How many requests may be scored or wait at once.
     bodies : int
-        How many bodies of the greatest size may be held at once, or more smaller ones; bodies of a hundredth of it always may.
+        How many bodies of the maximum size may be held at once; smaller ones may be more. Bodies of up to a hundredth of that size are
+        never refused for this.
     connections : int
         Connections that are open at once.
     """

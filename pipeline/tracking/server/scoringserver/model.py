@@ -69,7 +69,7 @@ class Scored(NamedTuple):
 
 
 def _records(given: object) -> list[Any]:
-    """Return the value of ``text`` in each record, or None; raise `ValueError` if these are no records, or none has a text."""
+    """Return the value of ``text`` in each record, or None; raise `ValueError` unless `given` is a list of records with texts."""
     if not isinstance(given, list) or not all(isinstance(record, dict) for record in given):
         raise ValueError("dataframe_records must be a list of objects")
     if given and not any("text" in record for record in given):
@@ -78,7 +78,7 @@ def _records(given: object) -> list[Any]:
 
 
 def _split(given: object) -> list[Any]:
-    """Return the cell of the column ``text`` in each row; raise `ValueError` if these are no rows with one such column."""
+    """Return the cell of the column ``text`` in each row; raise `ValueError` if `given` does not hold rows with one such column."""
     columns, rows = (given.get("columns"), given.get("data")) if isinstance(given, dict) else (None, None)
     if not isinstance(columns, list) or columns.count("text") != 1:
         raise ValueError("dataframe_split must have one column 'text' among its columns")
@@ -99,7 +99,7 @@ def _params(given: object, known: list[str]) -> dict[str, Any]:
 
 
 def _parse(body: bytes, rows: int, known: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the texts and params of a body; what is not a string becomes an empty text, which the model refuses by itself."""
+    """Return the texts and params of a body; whatever is not a string becomes an empty text, which gets an error of its own."""
     try:
         given = json.loads(body)
     except RecursionError:
@@ -126,16 +126,21 @@ def _parse(body: bytes, rows: int, known: list[str]) -> tuple[list[str], dict[st
     return [text if isinstance(text, str) else "" for text in texts], params
 
 
+def _cost(text: str) -> int:
+    """Return how many characters the model will read in a text, in which U+FDFA stands for eighteen."""
+    return len(text) + 17 * text.count("\ufdfa")
+
+
 def _pieces(texts: list[str]) -> Iterator[list[str]]:
     """Yield consecutive texts in pieces that take a fraction of a second; there is at least one piece, so that params are checked."""
     piece: list[str] = []
     chars = 0
     for text in texts:
-        if piece and (len(piece) == _PIECE_TEXTS or chars + len(text) > _PIECE_CHARS):
+        if piece and (len(piece) == _PIECE_TEXTS or chars + _cost(text) > _PIECE_CHARS):
             yield piece
             piece, chars = [], 0
         piece.append(text)
-        chars += len(text)
+        chars += _cost(text)
     yield piece
 
 

@@ -1,4 +1,4 @@
-"""The application that answers requests over HTTP, with bounds on what a request holds and on how long it lasts and keeps others waiting.
+"""The application that answers requests over HTTP, with bounds on what a request holds, how long it takes and how long it keeps others waiting.
 
 It hands bodies on to scoring processes, in which requests take turns, piece by piece, and looks into none itself.
 """
@@ -72,7 +72,7 @@ class Invocations:
             if mine + size > self._limits.body:
                 most = f"{self._limits.body / 2**20:g} MiB"
                 raise Refused(413, "body", f"the body is larger than {most}; send the posts in several requests")
-            small = mine + size <= self._limits.body // 100  # always taken, so that a few slow large bodies keep nobody out
+            small = mine + size <= self._limits.body // 100  # always taken, so that a few large, slow bodies keep nobody out
             if not small and self._held + size > self._limits.bodies * self._limits.body:
                 raise Refused(429, "memory", "the requests at work fill the memory set aside for them; send this one again later")
             mine += size
@@ -120,14 +120,14 @@ class Invocations:
         Raises
         ------
         Refused
-            If it cannot be read, is too large, takes too long, or comes when too many others are waiting.
+            If it cannot be read, is too large, takes too long, or arrives when too many others are waiting.
         """
         _check_type(request)
         try:
             async with asyncio.timeout(self._limits.seconds):
                 scored = await self._answer(request)
         except TimeoutError:
-            message = f"the posts could not be scored within {self._limits.seconds:g} seconds; send fewer at once, or again later"
+            message = f"the posts could not be scored within {self._limits.seconds:g} seconds; send fewer at once, or send them again later"
             raise Refused(503, "time", message) from None
         except BrokenExecutor:
             raise Refused(500, "process died", "the process that was scoring this request died; the server's log says when") from None
