@@ -55,6 +55,8 @@ class Classifier(Deciding, Estimator):
         Inverse strength of regularisation.
     network : Network or None
         The network to use beside the linear model, and the lessons that it learns from.
+    openings : float
+        Share of the posts that the model also learns from with an opening in front that must not matter (see `models.openings`).
     calibration : {"stacked", "sigmoid"}
         How scores become probabilities.
     folds : int
@@ -133,6 +135,7 @@ class Classifier(Deciding, Estimator):
         type: Kind = "blend",  # named as in the config
         C: float = 0.15,
         network: Network | None = None,
+        openings: float = 0.0,
         calibration: Method = "stacked",
         folds: int = 5,
         objective: Literal["f1", "accuracy", "precision", "recall"] = "f1",
@@ -157,6 +160,7 @@ class Classifier(Deciding, Estimator):
         self.type = type
         self.C = C
         self.network = network
+        self.openings = openings
         self.calibration = calibration
         self.folds = folds
         self.objective = objective
@@ -322,7 +326,7 @@ class Classifier(Deciding, Estimator):
         scorers = fit_scorers(config, posts, every, found.targets, found.lesson, "fitting on all train posts", progress)
         self._keep(found, posts)  # only now, so that a failed fit changes nothing
         self._config, self.scorers_ = config, scorers
-        self.reference_ = make_reference(scorers.features, posts.tokens.take(every), found.held_out, config.labels.names)
+        self.reference_ = make_reference(scorers.features, posts.tokens.take(every), found.held_out, posts.Y, config.labels.names)
         return self
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:

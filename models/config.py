@@ -114,6 +114,7 @@ class Model(Section):
     type: Literal["blend", "svm", "nbsvm", "logistic", "most_frequent"] = "blend"
     C: Annotated[float, Field(gt=0)] = 0.15
     network: Network | None = None
+    openings: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _reads_posts(self) -> "Model":

@@ -67,6 +67,21 @@ class Unknown(_Lenient):
     deciles: list[Share] = Field(min_length=9, max_length=9)
 
 
+class Reliability(_Lenient):
+    """How far the held-out probabilities of a label could be relied on, in 20 bins of equal width from 0 to 1.
+
+    Attributes
+    ----------
+    probabilities : list of float
+        Mean probability in each bin; the middle of a bin without posts.
+    positives : list of float
+        Share of all posts that are in the bin and have the label.
+    """
+
+    probabilities: list[Share] = Field(min_length=20, max_length=20)
+    positives: list[Share] = Field(min_length=20, max_length=20)
+
+
 class Reference(_Lenient):
     """The labelled training posts in numbers, for comparison with the posts that the model reads later (`models.reference`).
 
@@ -85,6 +100,8 @@ class Reference(_Lenient):
         The same for character n-grams; None for a model without them.
     probabilities : dict of str to list of float
         For each label, share of the posts whose held-out probability lies in each of 20 bins of equal width from 0 to 1.
+    reliability : dict of str to Reliability or None
+        For each label, how far these probabilities could be relied on. Models of earlier releases do not say.
     """
 
     posts: int = Field(gt=0)
@@ -93,6 +110,7 @@ class Reference(_Lenient):
     unknown_words: Unknown
     unknown_characters: Unknown | None
     probabilities: dict[str, Annotated[list[Share], Field(min_length=20, max_length=20)]]
+    reliability: dict[str, Reliability] | None = None
 
     @model_validator(mode="after")
     def _matches(self) -> Self:
@@ -128,7 +146,7 @@ class Description(_Lenient):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         points = [numbers for point in self.operating_points.values() for numbers in (point.thresholds, point.labels)]
-        shares = [self.reference.probabilities] if self.reference else []
+        shares = [self.reference.probabilities, self.reference.reliability or self.prior] if self.reference else []
         if any(label not in numbers for label in self.labels for numbers in (self.thresholds, self.prior, *points, *shares)):
             raise ValueError("a label has no number")
         return self

@@ -257,7 +257,7 @@ def strongest_features(model: "Classifier", label: str, top: int = 20, min_posts
     """
     if label not in model.labels:
         raise InputError(f"label {label!r} is not a label of the model; choose one of {', '.join(model.labels)}")
-    weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)], _training_posts_with(model)
+    weights, posts = model.scorers_.linear.coef_[:, model.labels.index(label)].astype(np.float32), _training_posts_with(model)
     features = model.scorers_.features
     common = np.flatnonzero((posts >= min_posts) & (features.least_authors >= MIN_AUTHORS) & (weights != 0))
     n_words, names = len(features.words_), [*features.words_, *features.characters_]

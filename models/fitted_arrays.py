@@ -29,7 +29,7 @@ def _check_vocabulary(vocabulary: Any, config: ModelConfig) -> None:
             raise UnfitError(f"vocabulary: {name} is not in order, or has an n-gram twice")
     words, characters = set(vocabulary["words"]), vocabulary["characters"]
     if not all(words.issuperset(term.split(" ")) for term in words if " " in term):
-        raise UnfitError("vocabulary: a pair of words has a word that is not in it")
+        raise UnfitError("vocabulary: a pair of words has a word that is not in the vocabulary")
     if not all(low <= len(term) <= high for term in characters):
         raise UnfitError("vocabulary: a character n-gram is shorter or longer than features.char_ngrams says")
 

@@ -15,6 +15,7 @@ from models.folds import Folds, make_folds, make_targets
 from models.lessons import Lesson, Lessons, Material
 from models.linear import LinearScorer
 from models.network import ConvolutionalScorer
+from models.openings import with_openings
 from models.operating_points import HeldOut, choose_points, weigh_sources
 from models.tokens import TokenBatch
 
@@ -65,7 +66,7 @@ class Scorers:
     @cached_property
     def _weights(self) -> Float32s:
         """The weights of the linear model, and columns of zeros: SciPy sums 8 columns in less than half the time of 7."""
-        return np.pad(self.linear.coef_, ((0, 0), (0, -len(self.linear.intercept_) % 8)))
+        return np.pad(self.linear.coef_.astype(np.float32), ((0, 0), (0, -len(self.linear.intercept_) % 8)))
 
     def decision_function(self, tokens: TokenBatch) -> Float64s:
         """Return the scores of the linear model, followed by those of the network, shape (n_posts, n_scores)."""
@@ -202,6 +203,7 @@ def fit_scorers(
 ) -> Scorers:
     """Fit features, linear model and network on some of the labelled posts.
 
+    The linear model and the network also learn from copies of posts with openings that must not matter, if the config asks for them.
     Features, and the network if it has a lesson, also learn from unlabelled posts, but not from those whose author wrote one of the
     labelled posts that are left out.
 
@@ -230,13 +232,15 @@ def fit_scorers(
     seen = np.concatenate([train, unlabelled[~np.isin(posts.groups[unlabelled], posts.groups[left_out])]])
     features = new_features(config).fit(posts.tokens.take(seen), posts.groups[seen])
     linear = new_linear(config)
+    shown, rows = with_openings(posts.tokens.take(train), config.model.openings, config.seed)
     with threadpool_limits(1):  # one thread sums in the same order on any number of cores
-        linear.fit(features.transform(posts.tokens.take(train)), targets[train], posts.weights[train])
+        linear.fit(features.transform(shown), targets[train[rows]], posts.weights[train[rows]])
     network = new_network(config)
     if not (network and lesson):
         return Scorers(features, linear, None)
-    words = features.of_words(lesson.posts.types)
-    network.fit(words, lesson.posts, lesson.targets, lesson.weights, lambda epoch: progress(f"{step}: {epoch}"))
+    shown, rows = with_openings(lesson.posts, config.model.openings, config.seed)
+    words = features.of_words(shown.types)
+    network.fit(words, shown, lesson.targets[rows], lesson.weights[rows], lambda epoch: progress(f"{step}: {epoch}"))
     return Scorers(features, linear, network)
 
 

@@ -70,8 +70,8 @@ class LinearScorer:
 
     Attributes
     ----------
-    coef_ : ndarray of float32, shape (n_features, n_targets)
-        Weights.
+    coef_ : ndarray of float16, shape (n_features, n_targets)
+        Weights. In float16, they take up half the space.
     intercept_ : ndarray of float32, shape (n_targets,)
         Scores of a post without any known feature.
     """
@@ -97,11 +97,11 @@ class LinearScorer:
         X = X.astype(np.float64)  # liblinear works in float64: we convert once, not once per target
         # One target after another, because a process has one stream of liblinear's random numbers, which threads would share unpredictably.
         fitted = [_FIT[self.kind](X, y, counted, self.C, self.seed) for y in Y.T]
-        self.coef_ = np.stack([coefficients for coefficients, _ in fitted], axis=1).astype(np.float32)
+        self.coef_ = np.stack([coefficients for coefficients, _ in fitted], axis=1).astype(np.float16)
         self.intercept_ = np.array([intercept for _, intercept in fitted], np.float32)
         return self
 
     def decision_function(self, X: sparse.csr_matrix) -> NDArray[np.float32]:
         """Return scores, shape (n_posts, n_targets); a higher score means that the target is likelier."""
-        scores: NDArray[np.float32] = X @ self.coef_ + self.intercept_
+        scores: NDArray[np.float32] = X @ self.coef_.astype(np.float32) + self.intercept_
         return scores

@@ -22,7 +22,7 @@ from models.tokens import TokenBatch
 _LONGEST = 200  # maximum number of tokens of a post during fitting
 _BATCH = 256
 _LEARNING_RATE = 3e-3
-_DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.3
+_DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.1
 _CHUNK = 2**9  # number of places scored at a time, small enough for the processor's cache
 _REMEMBERED_BYTES = 2**26  # size of the table of word rows
 

@@ -6,8 +6,8 @@ Nothing here can be read back into a post: there are only shares of all posts, r
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Float64s, Int64s, Probabilities
-from models.description import Reference, Unknown
+from models.arrays import Float64s, Int64s, Labels, Probabilities
+from models.description import Reference, Reliability, Unknown
 from models.features import TfidfFeatures
 from models.ngrams import post_of_token
 from models.tokens import TokenBatch
@@ -27,10 +27,32 @@ def length_shares(tokens: TokenBatch) -> list[float]:
     return _shares(np.bincount(bins, minlength=len(LENGTHS)))
 
 
+def probability_bins(probabilities: Probabilities) -> Int64s:
+    """Return the number of the bin of each probability, from 0 to 19."""
+    return np.minimum((probabilities * PROBABILITIES).astype(np.int64), PROBABILITIES - 1)
+
+
 def probability_shares(probabilities: Probabilities) -> list[float]:
     """Return the share of the posts in each of 20 bins from 0 to 1, by their probabilities of one label."""
-    bins = np.minimum((probabilities * PROBABILITIES).astype(np.int64), PROBABILITIES - 1)
-    return _shares(np.bincount(bins, minlength=PROBABILITIES))
+    return _shares(np.bincount(probability_bins(probabilities), minlength=PROBABILITIES))
+
+
+def reliability(probabilities: Probabilities, y: NDArray[np.int8]) -> Reliability:
+    """Describe how far the held-out probabilities of one label can be relied on.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float32, shape (n_posts,)
+    y : ndarray of 0 and 1, shape (n_posts,)
+        Which posts have the label.
+    """
+    bins = probability_bins(probabilities)
+    counts, sums = (np.bincount(bins, weights, PROBABILITIES) for weights in (None, probabilities))
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), (np.arange(PROBABILITIES) + 0.5) / PROBABILITIES)
+    positives = np.bincount(bins, y, PROBABILITIES) / len(y)
+    return Reliability(
+        probabilities=[round(mean, _DIGITS) for mean in means.tolist()], positives=[round(share, _DIGITS) for share in positives.tolist()]
+    )
 
 
 def unknown_shares(features: TfidfFeatures, tokens: TokenBatch, known: NDArray[np.bool_] | None = None) -> tuple[Float64s, Float64s]:
@@ -73,7 +95,7 @@ def _summary(shares: Float64s) -> Unknown:
     return Unknown(mean=round(float(shares.mean()), _DIGITS), deciles=[round(share, _DIGITS) for share in deciles.tolist()])
 
 
-def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probabilities, labels: list[str]) -> Reference:
+def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probabilities, Y: Labels, labels: list[str]) -> Reference:
     """Describe the labelled training posts.
 
     Parameters
@@ -85,6 +107,8 @@ def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probab
         The posts.
     held_out : ndarray of float32, shape (n_posts, n_labels)
         Their probabilities from models that were fitted on posts by other authors.
+    Y : ndarray of 0 and 1, shape (n_posts, n_labels)
+        Their labels.
     labels : list of str
         Names of the labels.
     """
@@ -96,4 +120,5 @@ def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probab
         unknown_words=_summary(words),
         unknown_characters=_summary(characters) if len(characters) else None,
         probabilities={label: probability_shares(held_out[:, number]) for number, label in enumerate(labels)},
+        reliability={label: reliability(held_out[:, number], Y[:, number]) for number, label in enumerate(labels)},
     )

@@ -17,8 +17,8 @@ def check_pipeline(name: str) -> None:
     Parameters
     ----------
     name : str
-        Value of ``text.spacy_pipeline``. Packages that ``spacy package`` builds, such as ``en_core_web_sm``, say of themselves in their
-        metadata that they are pipelines.
+        Value of ``text.spacy_pipeline``. Packages that ``spacy package`` builds, such as ``en_core_web_sm``, state in their metadata that
+        they are pipelines.
 
     Raises
     ------

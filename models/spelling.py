@@ -209,7 +209,7 @@ def _read_run(found: re.Match[str]) -> str:
 
 
 def _parted(core: str) -> str | None:
-    """Return words that are joined by other characters than spaces."""
+    """Return words that are joined by characters other than spaces."""
     if "#" in core:  # a hashtag is one word
         return None
     if "_" in core or "|" in core:

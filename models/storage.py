@@ -190,7 +190,7 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
     for name in (WEIGHTS, VOCABULARY):
         try:
             if not stat.S_ISREG((folder / name).stat().st_mode):  # a device or a pipe may have no end
-                raise OSError(0, "is no file")
+                raise OSError(0, "is not a file")
             contents[name] = (folder / name).read_bytes()
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read ({error.strerror}); copy or train the model again") from None
@@ -198,5 +198,5 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
             raise InputError(f"{folder / name}: was changed or damaged (its digest differs from {DESCRIPTION}); copy or train it again")
     try:
         return digest, description, load(contents[WEIGHTS]), json.loads(contents[VOCABULARY])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):  # the digest is that of a file that is no such file
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):  # the digest is that of another kind of file
         raise InputError(f"{folder}: {WEIGHTS} or {VOCABULARY} is damaged; copy or train the model again") from None

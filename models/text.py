@@ -30,7 +30,7 @@ __all__ = [
     "without_edge_masks",
 ]
 
-NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a model says by which one it was trained
+NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a model says which one it was trained with
 
 MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 

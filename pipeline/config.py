@@ -109,6 +109,18 @@ class Promotion(Section):
     max_swap_changes: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+class Watch(Section):
+    """When ``disclosure watch`` raises an alarm."""
+
+    level: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    psi: Annotated[float, Field(gt=0)] = 0.2
+    js: Annotated[float, Field(gt=0, le=1)] = 0.2
+    auc: Annotated[float, Field(gt=0.5, le=1)] = 0.65
+    min_posts: Annotated[int, Field(ge=50)] = 300
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    min_f1: Annotated[float, Field(ge=0, le=1)] | dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
+
+
 class Tracking(Section):
     """Where MLflow stores the runs."""
 
@@ -136,6 +148,7 @@ class Config(ModelConfig):
     data: Data
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    watch: Watch = Watch()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
@@ -152,7 +165,7 @@ class Config(ModelConfig):
         return tree
 
     def reading(self, source: str) -> "Config":
-        """Return the config with this as its only source of posts."""
+        """Return the config with this source of posts as its only one."""
         return self.model_copy(update={"data": self.data.model_copy(update={"sources": [source]})})
 
     def of_model(self) -> ModelConfig:

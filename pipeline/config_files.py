@@ -16,10 +16,12 @@ from pipeline.config import Config, mask_password
 DEFAULT = ROOT / "configs" / "default.yaml"
 _MOST_KEYS = 2_000  # of one mapping
 _DEEPEST = 20  # dots in a key
+_MOST_BYTES = 2**20  # of a file
+_QUOTED = 100  # characters of what an error quotes
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), and with a bound to what ``<<`` merges.
+    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), and with a limit on what ``<<`` merges.
 
     Merges of merges can make a mapping of billions of keys from a few lines.
     """
@@ -47,7 +49,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         When the file cannot be read, or is not a YAML mapping.
     """
     try:
-        loaded = _parse(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be read (it is a folder, a pipe or a device); the configs of this repository are in configs/")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB, so it is no config; see configs/default.yaml")
+        loaded = _parse(content.decode("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); the configs of this repository are in configs/") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -61,6 +69,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if isinstance(loaded.get("labels"), str):
         loaded["labels"] = read_yaml(path.parent / loaded["labels"])
     return loaded
+
+
+def _quoted(text: str) -> str:
+    """Return the beginning of what an error quotes, without a password."""
+    shown = mask_password(text)
+    return shown if len(shown) <= _QUOTED else f"{shown[:_QUOTED]}…"
 
 
 _WHOLE = ("labels",)  # a label set is replaced as a whole, so that no key of the previous one remains
@@ -113,15 +127,13 @@ def nest(key: str, value: Any) -> dict[str, Any]:
 def _assign(config: dict[str, Any], setting: str) -> dict[str, Any]:
     """Apply one ``--set`` to a config; a dotted key changes only that key."""
     key, equals, value = setting.partition("=")
-    shown = mask_password(setting)
+    shown = _quoted(setting)
     if not equals or not all(key.split(".")) or key.count(".") > _DEEPEST:
         raise InputError(f"--set {shown}: must be SECTION.KEY=VALUE, for example model.C=0.2")
     try:
         tree: Any = _parse(value)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise InputError(
-            f"--set {shown}: {mask_password(value)!r} is not a YAML value; put quotes around text with special characters"
-        ) from None
+        raise InputError(f"--set {shown}: {_quoted(value)!r} is not a YAML value; put quotes around text with special characters") from None
     if key == "labels" and isinstance(tree, str):
         tree = read_yaml(Path(tree))
     merged: dict[str, Any] = merge(config, nest(key, tree), whole=() if "." in key else _WHOLE)
@@ -172,13 +184,13 @@ def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Confi
         allowed = {key.lower(): key for key in _known_keys(schema, first["loc"][:-1])}
         nearest = difflib.get_close_matches(str(first["loc"][-1]).lower(), allowed, n=1, cutoff=0.5)
         hint = f"did you mean {allowed[nearest[0]]!r}?" if nearest else f"the allowed keys are {', '.join(allowed.values())}"
-        return f"{origin}: unknown key {place!r}; {hint}"
+        return f"{origin}: unknown key {_quoted(place)!r}; {hint}"
     if first["type"] == "missing":
         return f"{origin}: {place!r} is missing; add it (see {example})"
     if first["type"] == "value_error":
         return f"{origin}: {place or 'config'}: {first['msg'].removeprefix('Value error, ')} (see {example})"
     value = first["input"]
-    got = mask_password(repr(value)) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    got = _quoted(repr(value)) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     reason = "input must be a mapping of keys" if first["type"] in {"model_type", "dict_type"} else first["msg"]
     reason = (reason[:1].lower() + reason[1:]).replace(" after validation", "")
     return f"{origin}: {place or 'config'}: got {got}; {reason} (see {example})"
@@ -230,7 +242,7 @@ def load_config(
         tree = _assign(tree, setting)
     tree = merge(tree, {"data": {"sources": list(sources)}} if sources else {})
     tree = merge(tree, top_level, whole=_WHOLE)
-    origin = ", ".join([str(path) for path in files] + [f"--set {setting}" for setting in settings]) or str(DEFAULT)
+    origin = ", ".join([str(path) for path in files] + [f"--set {_quoted(setting)}" for setting in settings]) or str(DEFAULT)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.arrays import Float32s
+
 if TYPE_CHECKING:
     from models.explanation import Reason
 
@@ -23,6 +25,14 @@ Format = Literal["parquet", "jsonl", "csv"]
 
 ROW_GROUP = 2**16  # minimum number of rows of a row group, except for the last one: small groups are slow to read and compress badly
 _GROUP_BYTES = 32 * 2**20  # but a group that takes more memory is written
+# How much of a post the model knows; see `pipeline.watching.familiarity`.
+FAMILIARITY = {
+    "tokens": pa.int32(),
+    "masks": pa.int32(),
+    "unknown_words": pa.float32(),
+    "unknown_characters": pa.float32(),
+    "unfamiliar": pa.bool_(),
+}
 
 _REASON = pa.struct([("label", pa.string()), ("word", pa.string()), ("contribution", pa.float32())])
 
@@ -30,6 +40,13 @@ _REASON = pa.struct([("label", pa.string()), ("word", pa.string()), ("contributi
 def _array(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
     """Return numbers as an Arrow array; `pyarrow.array` would import pandas, which takes half a second."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _numbers(values: Float32s, kind: pa.DataType) -> pa.Array:
+    """Return numbers as an Arrow array of integers, of float32 or of booleans."""
+    if not pa.types.is_boolean(kind):
+        return _array(values.astype(kind.to_pandas_dtype()), kind)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.packbits(values > 0, bitorder="little"))])
 
 
 def _strings(values: Sequence[str | None]) -> pa.StringArray:
@@ -56,11 +73,14 @@ def _explanations(explanations: "Sequence[Sequence[Reason]]") -> pa.ListArray:
     return pa.ListArray.from_arrays(_array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(_REASON)))
 
 
-def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False, explanation: bool = False) -> pa.Schema:
+def prediction_schema(
+    labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False, explanation: bool = False, familiarity: bool = False
+) -> pa.Schema:
     """Return the columns of a scored file.
 
     They are ``id`` (string), the columns kept from the input (string), ``prob_<label>`` (float32), ``labels`` (list of string),
-    ``review`` (list of string), ``explanation`` (list of ``label``, ``word`` and ``contribution``) and ``model`` (string).
+    ``review`` (list of string), ``explanation`` (list of ``label``, ``word`` and ``contribution``), the columns of
+    `FAMILIARITY`, and ``model`` (string).
 
     Parameters
     ----------
@@ -70,6 +90,8 @@ def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review
         Columns kept from the input.
     review, explanation : bool
         Whether there are the columns ``review`` and ``explanation``.
+    familiarity : bool
+        Whether there are the columns that say how much of a post the model knows.
 
     Examples
     --------
@@ -77,7 +99,7 @@ def prediction_schema(labels: Sequence[str], kept: Sequence[str] = (), *, review
     ['id', 'lang', 'prob_assault', 'labels', 'model']
     """
     names = pa.list_(pa.string())
-    asked = [("review", names)] * review + [("explanation", pa.list_(_REASON))] * explanation
+    asked = [("review", names)] * review + [("explanation", pa.list_(_REASON))] * explanation + list(FAMILIARITY.items()) * familiarity
     return pa.schema(
         [pa.field(name, pa.string()) for name in ("id", *kept)]
         + [pa.field(f"prob_{label}", pa.float32()) for label in labels]
@@ -95,6 +117,7 @@ def prediction_table(
     kept: Mapping[str, Sequence[str | None]] | None = None,
     review: NDArray[np.bool_] | None = None,
     explanations: "Sequence[Sequence[Reason]] | None" = None,
+    familiarity: Float32s | None = None,
     truth: NDArray[np.int8] | None = None,
 ) -> pa.Table:
     """Arrange predictions in a table with the columns of `prediction_schema`.
@@ -117,6 +140,8 @@ def prediction_table(
         Labels that a person should decide, for the column ``review``.
     explanations : sequence of sequence of (str, str, float), length n_posts, optional
         Labels, words of the post and contributions of the words, for the column ``explanation``.
+    familiarity : ndarray of float32, shape (n_posts, 5), optional
+        How much of each post the model knows, from `pipeline.watching.familiarity.Familiarity`.
     truth : ndarray of 0 and 1, shape (n_posts, n_labels), optional
         The true labels, for a further column ``true_labels``.
     """
@@ -125,8 +150,10 @@ def prediction_table(
     columns += [_array(column, pa.float32()) for column in probabilities.T]
     columns += [_label_lists(marked, labels) for marked in (decided, review) if marked is not None]
     columns += [] if explanations is None else [_explanations(explanations)]
+    columns += [] if familiarity is None else map(_numbers, familiarity.T, FAMILIARITY.values())
     columns.append(_strings([digest]).take(_array(np.zeros(len(ids), np.int64), pa.int64())))
-    schema = prediction_schema(labels, list(kept), review=review is not None, explanation=explanations is not None)
+    asked = {"review": review is not None, "explanation": explanations is not None, "familiarity": familiarity is not None}
+    schema = prediction_schema(labels, list(kept), **asked)
     table = pa.Table.from_arrays(columns, schema=schema)
     return table if truth is None else table.append_column("true_labels", _label_lists(truth, labels))
 
@@ -177,7 +204,7 @@ def _cell(value: object) -> object:
 
 
 class _Groups:
-    """Joins tables to row groups of some size, and writes these."""
+    """Joins tables into row groups of a certain size, and writes them."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Forgiving(io.FileIO):
-    """A stream to which writing never fails; the first error is kept, so that it can be told once the work is done."""
+    """A stream to which writing never fails; the first error is kept, so that it can be reported once the work is done."""
 
     error: OSError | None = None
 
@@ -28,7 +28,7 @@ def _fill_closed() -> None:
 
 
 def prepare() -> None:
-    """Make standard output and error streams on which printing cannot fail; characters that they lack are escaped."""
+    """Make sure that printing to standard output and error cannot fail; characters that their encoding lacks are escaped."""
     _fill_closed()
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -44,7 +44,7 @@ def prepare() -> None:
 
 
 def lost_output() -> str | None:
-    """Return why something that was printed is lost, such as for a full disk; None if nothing is, or nobody was reading it any more."""
+    """Return why something that was printed was lost, such as a full disk; None if nothing was lost, or nobody was reading any more."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     error = raw.error if isinstance(raw, _Forgiving) else None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None] | Mapping[str, "Command"]
 
-USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, INCOMPLETE, NO_POSTS, LOCKED = 2, 3, 3, 4, 5, 6
+USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, DRIFTED, INCOMPLETE, NO_POSTS, LOCKED = 2, 3, 3, 3, 4, 5, 6
 _CODES = {NoPostsError: NO_POSTS, LockedError: LOCKED, InputError: USAGE_ERROR, IncompleteError: INCOMPLETE}  # the first that fits
 LOG_EVERY = 30.0  # seconds
 

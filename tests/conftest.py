@@ -3,12 +3,13 @@
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hypothesis
 import numpy as np
@@ -24,6 +25,9 @@ from models.folders import owner_only
 from models.text import normalise
 from models.tokens import TokenBatch
 from pipeline import terminal
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
@@ -179,3 +183,20 @@ def posts() -> Posts:
 def model(posts: Posts) -> Classifier:
     """A fitted model, which tests must not change."""
     return Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, posts.Y, posts.groups, posts.auxiliary))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Start a browser without a window, which asks no server but those of a test."""
+    found = shutil.which("chromium")
+    if not found:
+        reason = "no chromium on the PATH: pages are not tested in a browser; install it (apt-get install chromium)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=[*flags, *quiet], chromium_sandbox=False)
+        yield started
+        started.close()

@@ -1,6 +1,7 @@
 """`disclosure redecide` and `disclosure rescore`: what an earlier job wrote is used again, and nothing is lost or mixed."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,11 @@ def counts(out: Path) -> dict[str, object]:
     return {name: value for name, value in manifest.items() if name not in ("seconds", "posts_per_second", "kept_shards")}
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
-def test_other_thresholds_give_what_scoring_with_them_would_have_given(folder, tmp_path, kind):
+@pytest.mark.parametrize(("kind", "unfamiliar"), [("parquet", False), ("parquet", True), ("jsonl", True), ("csv", True)])
+def test_other_thresholds_give_what_scoring_with_them_would_have_given(folder, tmp_path, kind, unfamiliar):
     def score(out: Path, **options: object) -> None:
-        score_files([folder / "in.jsonl"], folder / "model", out, Options(format=kind, keep=("note",), **options))
+        asked = Options(format=kind, keep=("note",), unfamiliar=unfamiliar, **options)
+        score_files([folder / "in.jsonl"], folder / "model", out, asked)
 
     one, two, *_ = ModelFolder.read(folder / "model").labels
     changes: dict[str, Any] = {"thresholds": {one: 0.05, two: 0.99}, "abstain": (0.2, 0.8)}
@@ -70,6 +72,11 @@ def test_what_cannot_be_decided_again_is_refused(folder, tmp_path, refused):
     first, model = tmp_path / "first", folder / "model"
     with refused(first / "manifest.json", "cannot be read", "complete job"):
         redecide(first, tmp_path / "out", model)
+    first.mkdir()
+    os.mkfifo(first / "manifest.json")
+    with refused(first / "manifest.json", "is no file"):
+        redecide(first, tmp_path / "out", model)
+    (first / "manifest.json").unlink()
     score_files([folder / "in.jsonl"], model, first)
     for out in (first, first / "more"):
         with refused(out, "must not be the folder of the earlier scores"):
@@ -84,7 +91,7 @@ def test_what_cannot_be_decided_again_is_refused(folder, tmp_path, refused):
         redecide(first, tmp_path / "out", model)
     assert not (tmp_path / "out" / "manifest.json").exists()
     next(first.glob("_shards/*.json")).unlink()
-    with refused(first, "its records do not fit its manifest"):
+    with refused(first, "its records do not match its manifest"):
         redecide(first, tmp_path / "out2", model)
     score_files([folder / "in.jsonl"], model, tmp_path / "explained", Options(explain=True))
     with refused("--explain", "cannot be decided again"):

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import training
+from conftest import invent, training
 from rich.console import Console
 from school import lessons_of
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from benchmarks import ablation, intervals, safecity, scoring, serving, thresholds, throughput
+from benchmarks import ablation, intervals, safecity, scoring, serving, thresholds, throughput, watching
 from benchmarks.throughput import distinct_posts, forget, main, measure, of_length
 from models import Classifier, text
 from models.config import Label, LabelSet
@@ -25,6 +25,7 @@ from models.fitting import folds_of
 from models.fitting import lessons_of as lessons_given
 from models.text import normalise
 from pipeline import terminal
+from pipeline.config import Watch
 from pipeline.config_files import load_config
 
 pytest_plugins = ["taught"]
@@ -362,3 +363,29 @@ def test_load_test_finds_wrong_answers():
     assert serving.is_right(right, expected)
     for wrong in (expected[:1], [*expected, (None, [])], expected[::-1], [([0.26], ["a"]), (None, [])], [([0.25], []), (None, [])]):
         assert not serving.is_right(right, wrong)
+
+
+# ---- watching ----
+
+
+def test_nights_of_one_stream_are_compared_again_and_again(model):
+    posts = invent(400, seed=5)
+    stream = watching.stream_of(model, posts.texts)
+    found = watching.repeated(model, stream, posts.Y, 150, 3, Watch(min_posts=50), np.random.default_rng(0))
+    assert (found["repeats"], found["alarms"]) == (3, 0)
+    for held, bands, low, high in found["bands that hold the truth"].values():
+        assert held <= bands <= 6
+        assert low <= held / bands <= high
+
+
+def test_truth_of_a_label_is_what_its_posts_show():
+    given, y = np.array([True, True, False, False]), np.array([1, 0, 1, 0], np.int8)
+    assert watching.truth_of(given, y) == {"share": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+    assert watching.truth_of(given & False, y) == {"share": 0.5}
+
+
+def test_posts_in_ten_languages_are_unfamiliar_to_a_model_of_an_invented_one(model):
+    found = watching.unfamiliar(model, {"its own": invent(50).texts})
+    assert len(found) == 11
+    assert found.pop("its own") < 0.1
+    assert min(found.values()) == 1

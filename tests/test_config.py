@@ -1,5 +1,6 @@
 """Configs: those that we ship, how layers are merged, and which errors a user's mistakes cause."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,6 +202,18 @@ def test_file_that_is_missing_a_folder_or_no_utf8(tmp_path, refused):
     (tmp_path / "latin.yaml").write_bytes(b"tracking: {experiment: caf\xe9}")
     with refused("latin.yaml", "not UTF-8"):
         load_config([tmp_path / "latin.yaml"])
+
+
+def test_pipe_or_huge_file_is_no_config_and_errors_quote_little(tmp_path, overlay, refused):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with refused("pipe.yaml", "cannot be read (it is a folder, a pipe or a device)"):
+        load_config([tmp_path / "pipe.yaml"])
+    with refused("larger than 1 MiB"):
+        load_config([overlay("seed: " + "1" * 2**20)])
+    for settings in ([f"model.C={'x' * 50_000}"], [f"seed={'[' * 50_000}"], ["x" * 50_000], [f"{'x' * 50_000}=1"]):
+        with pytest.raises(InputError) as caught:
+            load_config([overlay({"model": {"C": "x" * 50_000}})], settings)
+        assert len(str(caught.value)) < 1_000
 
 
 def test_later_layers_win_and_leave_the_rest(overlay):

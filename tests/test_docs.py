@@ -204,6 +204,7 @@ def test_every_exit_code_is_explained(page):
         terminal.STOPPED,
         terminal.TERMINATED,
         terminal.NOT_PROMOTED,
+        terminal.DRIFTED,
     }
     codes |= {terminal.NO_POSTS, terminal.LOCKED}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", read(page), re.MULTILINE)} == codes
@@ -283,7 +284,9 @@ def rows_of(*titles: str) -> dict[str, tuple[str, str, str]]:
     return {key: (kind, default, meaning) for key, kind, default, meaning in rows}
 
 
-CONFIG = rows_of("Top level", "data", "text", "features", "model", "calibration", "thresholds", "evaluation", "promotion", "tracking")
+CONFIG = rows_of(
+    "Top level", "data", "text", "features", "model", "calibration", "thresholds", "evaluation", "promotion", "watch", "tracking"
+)
 KEYS = dict(keys_of(Config))
 
 
@@ -381,7 +384,7 @@ def test_config_keys_named_in_the_pages_exist():
         if page.name != "CHANGELOG.md"
         for key in re.findall(rf"(?:`|--set )((?:{sections})\.[a-z_.C]+)(?=[`=:])", prose(page))
     }
-    files = {".py", ".md", ".json", ".yaml", ".csv", ".safetensors"}
+    files = {".py", ".md", ".json", ".html", ".yaml", ".csv", ".safetensors"}
     assert sorted((page, key) for page, key in named if key not in known and Path(key).suffix not in files) == []
 
 

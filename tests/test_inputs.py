@@ -96,7 +96,7 @@ def test_files_folders_and_globs_mix(place):
         (["none"], "none: has no files; give a folder with .jsonl"),
         (
             ["mixed"],
-            f"mixed/notes.txt: must be one of {FILES}; move it away, or select files with a glob",
+            f"mixed/notes.txt: must be one of {FILES}; move it away, select files with a glob",
         ),
         (["*.xml"], "*.xml: no file matches this glob; check the pattern"),
         (["no[n]e"], "no[n]e: no file matches this glob"),
@@ -139,7 +139,7 @@ def test_what_looks_as_if_it_were_meant_to_be_read_is_told_where_it_is_not(place
     paths = find_inputs([folder], tell=lambda path, what: told.append((str(path.relative_to(folder)), what)))
     assert [str(path.relative_to(folder)) for path in paths] == ["in/_date=2017-10-15/_hour=1/a.jsonl", "in/e.csv"]
     assert [name for name, _ in told] == ["in/.d.jsonl.gz", "in/_c.csv", "in/_old"]
-    assert {what for _, what in told} == {"left out, because its name begins with '_' or '.'; name it, if it is to be read"}
+    assert {what for _, what in told} == {"left out, because its name begins with '_' or '.'; name it if it should be read"}
 
 
 def test_glob_reads_the_folders_that_it_fits(place):
@@ -177,7 +177,7 @@ def test_output_in_an_input_is_refused_at_once(place, refused):
 def test_pipe_or_device_in_a_folder_and_a_link_to_itself_are_refused(place, refused):
     folder = place("in/a.jsonl", "loop/a.jsonl")
     os.mkfifo(folder / "in/b.jsonl")
-    with refused("in/b.jsonl: is no file but a pipe or a device"):
+    with refused("in/b.jsonl: is not a file but a pipe or a device"):
         found("in")
     (folder / "loop/c.jsonl").symlink_to("c.jsonl")
     for name in ("loop", "loop/c.jsonl", "loop/*.jsonl"):
@@ -285,7 +285,8 @@ def test_input_that_links_into_the_output_folder_is_refused(place, refused):
 
 def test_inputs_to_make_the_best_of_are_let_pass(place):
     folder = place("good.jsonl", "outer/good.jsonl")
-    place("damaged.jsonl.gz", "damaged.parquet", content=b"no such thing")
+    place("damaged.jsonl.gz", content=b"no such thing")
+    place("damaged.parquet", content=b"PAR1 and no more")
     place("broken.jsonl", content=b"oops\n" * 500)
     place("empty.jsonl", "empty.csv", content=b"")
     place("open.csv", content=b'id,text\n1,"open\n')
@@ -383,6 +384,7 @@ def test_digest_tells_any_two_options_apart():
         {"keep": ("b", "a")},
         {"keep": ("a,b",)},
         {"format": "csv"},
+        {"input_format": "csv"},
         {"max_chars": 7},
         {"over_long": "truncate"},
         {"abstain": (0.3, 0.7)},

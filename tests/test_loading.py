@@ -32,7 +32,7 @@ def test_files_without_end_are_not_read(model, tmp_path, refused, name, kind):
     model.save(tmp_path / "model")
     (path := tmp_path / "model" / name).unlink()
     os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
-    with refused(f"{name}: cannot be read (is no file)"):
+    with refused(f"{name}: cannot be read (is not a file)"):
         Classifier.load(tmp_path / "model")
 
 

@@ -3,9 +3,7 @@
 import copy
 import itertools
 import json
-import os
 import re
-import shutil
 from dataclasses import is_dataclass
 from html.parser import HTMLParser
 
@@ -384,26 +382,10 @@ def test_numbers_as_people_read_them():
 
 # In a browser.
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 HEADINGS = "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(heading => Number(heading.tagName[1]))"
 WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 SIZES = "all => all.map(plot => 12 * plot.getBoundingClientRect().width / plot.viewBox.baseVal.width)"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = shutil.which("chromium")
-    if not found:
-        reason = "no chromium on the PATH: the report is not tested in a browser; install it (apt-get install chromium)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=[*FLAGS, *QUIET], chromium_sandbox=False)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

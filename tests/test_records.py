@@ -221,8 +221,8 @@ def test_text_in_another_alphabet_is_refused(folder, refused):
 @pytest.mark.parametrize(
     ("name", "content", "rows"),
     [
-        ("lf.csv", b"id,text\n1,one\rpost\n2,x\n", ["not valid CSV (new-line character seen in unquoted field", "x"]),
-        ("cr.csv", b"id,text\r1,one\npost\r2,x\r", ["not valid CSV (new-line character seen in unquoted field", "x"]),
+        ("lf.csv", b"id,text\n1,one\rpost\n2,x\n", ["not valid CSV (a line break of another kind in a cell without quotes", "x"]),
+        ("cr.csv", b"id,text\r1,one\npost\r2,x\r", ["not valid CSV (a line break of another kind in a cell without quotes", "x"]),
         ("quoted.csv", b'id,text\r1,"one\rpost\n"\r2,x\r', ["one\rpost\n", "x"]),
         ("header.csv", b'id,"text"\n1,one\n\xef\xbb\xbfid,text\n2,x\n', ["one", "is the header again", "x"]),
     ],
@@ -457,7 +457,7 @@ def test_damaged_parquet_page_is_refused_after_the_rows_before_it(folder, refuse
         ("empty.csv", b"", "is empty (no rows)"),
         ("header.csv", b"id,text\n", "is empty (no rows)"),
         ("empty.parquet", b"", "row 1: cannot be read as Parquet"),
-        ("post.txt", b"x", "but got .txt; give it the ending of what it holds, .jsonl, .csv or .tsv"),
+        ("post.txt", b"x", "but got .txt; give it the ending that fits its content: .jsonl, .csv or .tsv"),
         ("nameless", b"x", f"must be one of {FILES}, but got no extension; convert the file"),
         ("column.jsonl", b'{"id": "1", "txt": "x"}', "row 1: no column 'text'; found 'id', 'txt'"),
         ("column.csv", b"id,txt\n1,x\n", "row 1: no column 'text'; found 'id', 'txt'"),
@@ -547,11 +547,29 @@ def test_zeros_that_pad_a_compressed_file_are_no_damage(folder, ending):
         assert len(read(written(folder, f"padded.jsonl.{ending}", member + bytes(padding) + member + bytes(padding)))) == 2
 
 
-def test_zstd_with_a_long_window_is_refused_with_the_command_that_reads_it(folder, refused):
-    with refused(
-        "long.jsonl.zst: was compressed with a window of 2,048 MiB; decompress it, as in zstd -dc --long=31 long.jsonl.zst | score.py -"
-    ):
-        read(written(folder, "long.jsonl.zst", b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(40)))
+def frame(content, window=31):
+    """Return a zstd frame with a window of 2**window bytes, in which the content is not even compressed."""
+    return b"\x28\xb5\x2f\xfd\0" + bytes([window - 10 << 3]) + (len(content) << 3 | 1).to_bytes(3, "little") + content
+
+
+@pytest.mark.parametrize("window", [20, 27, 28, 31])
+def test_zstd_with_a_long_window_is_read_and_its_memory_told(folder, window):
+    path = written(folder, "long.jsonl.zst", frame(b'{"id": "1", "text": "x"}\n', window))
+    rows, what = told(path)
+    assert rows == [Row(1, {"id": "1", "text": "x"})]
+    much = f"read with up to {2 ** (window - 20):,} MiB more memory, because it was compressed with so long a window"
+    assert what == (much if window > 27 else "")
+
+
+def test_zstd_is_read_up_to_the_damage_through_frames_to_skip(folder, refused):
+    line, skipped = b'{"id": "1", "text": "x"}\n', b"\x5a\x2a\x4d\x18\3\0\0\0abc"
+    whole = skipped + frame(line) + skipped + bytes(512) + frame(line, 17) + skipped
+    assert len(read(written(folder, "frames.jsonl.zst", whole))) == 2
+    for damage in (frame(line)[:9], frame(line, 41), b"no frame", b"\x28\xb5\x2f\xfd\x08\0\0\0\0"):
+        rows = read_rows(written(folder, "damaged.jsonl.zst", whole + damage), COLUMNS)
+        assert [next(rows).number, next(rows).number] == [1, 2]
+        with refused("damaged.jsonl.zst, row 3: is damaged or truncated"):
+            next(rows)
 
 
 FOREIGN = {

@@ -13,7 +13,7 @@ from models import Classifier
 from models.config import Features
 from models.description import Reference
 from models.features import TfidfFeatures
-from models.reference import LENGTHS, length_shares, make_reference, probability_shares, unknown_shares
+from models.reference import LENGTHS, length_shares, make_reference, probability_shares, reliability, unknown_shares
 from models.storage import read_description
 from models.tokens import TokenBatch
 
@@ -35,6 +35,12 @@ def test_posts_are_counted_by_their_probability_and_one_is_in_the_last_bin():
     assert (len(shares), shares[0], shares[1], shares[-1], round(sum(shares), 6)) == (20, 0.4, 0.2, 0.4, 1)
 
 
+def test_reliability_is_counted_in_the_same_bins():
+    found = reliability(np.array([0.01, 0.03, 0.97, 0.99], np.float32), np.array([0, 1, 1, 1], np.int8))
+    assert (found.probabilities[0], found.probabilities[1], found.probabilities[-1]) == pytest.approx((0.02, 0.075, 0.98))
+    assert (found.positives[0], sum(found.positives[1:-1]), found.positives[-1]) == (0.25, 0, 0.5)
+
+
 def test_what_the_vocabulary_lacks_is_counted_post_by_post():
     features = TfidfFeatures(2, (2, 3), 1, 1).fit(TokenBatch.from_lists([["ab", "cd"], ["ab", "cd"]]))
     words, characters = unknown_shares(features, TokenBatch.from_lists([["ab", "cd"], ["ab", "xy", "ab", "xy"], [], ["abx"], ["ab cd"]]))
@@ -46,7 +52,7 @@ def test_what_the_vocabulary_lacks_is_counted_post_by_post():
 def test_a_post_does_not_make_its_own_words_known():
     posts, authors = TokenBatch.from_lists([["we", "own", "own"], ["we"], ["we", "own"], ["they"]]), np.array([0, 1, 0, 2])
     features = TfidfFeatures(1, None, 1, 1).fit(posts, authors)
-    found = make_reference(features, posts, np.zeros((4, 1), np.float32), ["alpha"])
+    found = make_reference(features, posts, np.zeros((4, 1), np.float32), np.zeros((4, 1), np.int8), ["alpha"])
     assert unknown_shares(features, posts)[0].tolist() == [0, 0, 0, 0]
     assert found.unknown_words.mean == pytest.approx((2 / 3 + 0 + 1 / 2 + 1) / 4, abs=1e-6)
     assert found.unknown_characters is None
@@ -67,7 +73,7 @@ def test_a_model_keeps_its_reference_in_its_directory_and_in_a_copy(model, posts
 
 def test_it_holds_numbers_only(model):
     told = model.reference_.model_dump()
-    assert set(told) == {"posts", "length_edges", "lengths", "unknown_words", "unknown_characters", "probabilities"}
+    assert set(told) == {"posts", "length_edges", "lengths", "unknown_words", "unknown_characters", "probabilities", "reliability"}
     assert list(told["probabilities"]) == ["alpha", "beta"]
     assert not re.findall(r"[a-z]", re.sub(r'"(\w+)":', "", json.dumps(told)))
     assert not re.findall(r"\.\d{7}", json.dumps(told))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -211,6 +212,18 @@ class TestBatch:
         assert (group_repeats([texts[post] for post in second], [texts[post] for post in first]) != LABELLED).all()
         assert summary.left_out["labelled or in an earlier batch"] == 20
 
+    def test_what_repeats_an_earlier_batch_is_left_out_although_its_posts_are_gone(self, batch, stream, jsonl, model, tmp_path, refused):
+        folder, _ = batch(with_texts=True)
+        rest = [post | {"id": f"new {post['id']}"} for post in stream if post["id"] not in read_batch(folder)]
+        second, _ = label_next([str(jsonl("rest.jsonl", rest))], model, tmp_path / "second", Wanted(20), labelled=[str(folder)])
+        texts = {post["id"]: wording(post["text"]) for post in [*stream, *rest]}
+        first, found = read_batch(folder), read_batch(tmp_path / "second")
+        assert second.posts == 20
+        assert (group_repeats([texts[post] for post in found], [texts[post] for post in first]) != LABELLED).all()
+        (folder / "tasks.json").write_text("[{}]")
+        with refused("tasks.json: is damaged"):
+            pool.read_labelled([str(folder)], LABELS, Columns())
+
     def test_labelled_posts_are_left_out(self, batch, stream, jsonl):
         done = jsonl("done.jsonl", [{**post, "id": f"other {post['id']}", "labels": []} for post in stream[:100]])
         folder, _ = batch(labelled=[str(done)])
@@ -284,6 +297,11 @@ class TestAgreement:
         assert pair.kappa["alpha"] == pytest.approx((0.6 - 0.56) / (1 - 0.56))
         assert (found.labels["beta"].alpha, pair.kappa["beta"]) == (None, None)
         assert (found.posts, found.several, found.annotators) == (10, 10, {"meg": 10, "owen": 10})
+
+    def test_without_nltk_a_message_says_what_to_install(self, monkeypatch, refused):
+        monkeypatch.setitem(sys.modules, "nltk.metrics", None)
+        with refused("'.[agreement]'"):
+            measure_agreement(said(a={"ann": ["alpha"], "ben": []}))
 
     def test_posts_with_one_answer_do_not_count(self):
         answers = said(a={"ann": ["alpha"], "ben": ["alpha"]}, b={"ann": [], "ben": []}, c={"ann": ["beta"]})
@@ -407,6 +425,7 @@ class TestAnswers:
         ("row", "named"),
         [
             ({"id": 1, "text": "a", "labels": ["delta"]}, "unknown"),
+            ({"id": 1, "text": "a", "labels": ["alpha", "none"]}, "both none and a label"),
             ({"id": 1, "text": "a", "stratum": "x", "predicted": "", "alpha": "perhaps", "beta": "", "annotator": "ann"}, "'alpha'"),
             ({"id": 1, "text": "a", "stratum": "x", "predicted": "", "alpha": "", "beta": "", "annotator": " "}, "finished"),
         ],

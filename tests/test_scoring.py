@@ -1153,6 +1153,24 @@ def test_record_of_other_types_or_that_points_elsewhere_is_done_again(out, sourc
     assert summary.kept_shards == summary.shards - 5
 
 
+def test_record_whose_counts_cannot_be_is_done_again(out, sources):
+    many = 10**30
+    changes = [
+        {"scored": -5},
+        {"read": many, "scored": many},
+        {"reasons": {"text is null": -9}},
+        {"labels": {"other": 0}},
+        {"review": many},
+    ]
+    before = sorted((out / "_shards").glob("*.json"))
+    counts = [(was["read"], was["scored"], was["labels"]) for was in map(json.loads, map(Path.read_text, before))]
+    for record, change in zip(before, changes, strict=False):
+        record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    summary, _ = again(sources, out)
+    assert summary.kept_shards == summary.shards - 5
+    assert counts == [(now["read"], now["scored"], now["labels"]) for now in map(json.loads, map(Path.read_text, before))]
+
+
 def test_fresh_volume_may_be_the_output(tmp_path):
     (tmp_path / "out" / "lost+found").mkdir(parents=True)
     assert run([write_rows(tmp_path / "in.jsonl", POSTS)], tmp_path / "out").scored == 5

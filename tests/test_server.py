@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -326,6 +326,25 @@ def test_slow_connections_are_cut_off_and_others_are_served():
             connection.close()
 
 
+def test_request_with_two_lengths_is_the_last_of_its_connection():
+    body = json.dumps(OK).encode()
+    chunked = request_bytes().partition(b"\r\n\r\n")[0] + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    with running(app_of(Counting())) as port, closing(socket.create_connection(("127.0.0.1", port))) as connection:
+        connection.sendall(chunked + request_bytes())
+        answers = b""
+        connection.settimeout(3)
+        with suppress(OSError):
+            while received := connection.recv(2**16):
+                answers += received
+    assert answers.count(b"HTTP/1.1 200") == 1
+
+
+def test_ligature_of_many_letters_counts_as_these():
+    long = ["\ufdfa" * 9_000] * 3
+    assert [len(piece) for piece in of_process._pieces(long)] == [1, 1, 1]
+    assert [len(piece) for piece in of_process._pieces(["x" * 9_000] * 3)] == [3]
+
+
 def test_head_that_drips_is_cut_off():
     with running(app_of(Counting())) as port, closing(socket.create_connection(("127.0.0.1", port))) as dripping:
         for byte in request_bytes()[:60]:
@@ -372,7 +391,7 @@ def test_health_says_whether_posts_can_be_scored(app):
 
 
 def test_pages_that_load_programs_from_elsewhere_are_closed(app):
-    for path in ("/docs", "/redoc", "/openapi.json", "/"):
+    for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/", "/ping/x"):
         assert app.get(path).status_code == 404
 
 

@@ -217,7 +217,7 @@ def test_rows_before_the_damage_are_in_shards(folder, kind):
 
 def test_file_that_cannot_be_read_at_all_is_damaged(folder):
     for name in ("not.jsonl.gz", "not.csv.zst", "not.parquet"):
-        found, ended = pieces(written(folder, name, b"\0id,text\n1,x\n"))
+        found, ended = pieces(written(folder, name, (b"PAR1" if name.endswith("parquet") else b"") + b"\0id,text\n1,x\n"))
         assert (found, ended.startswith(f"{folder / name}")) == ([], True)
     assert pieces(folder / "gone.jsonl") == ([], f"{folder / 'gone.jsonl'}: cannot be read (No such file or directory); check the file")
 

@@ -204,7 +204,7 @@ def test_folder_beside_the_output_that_is_not_ours_is_left_alone(tmp_path, refus
         beside.mkdir()
         (beside / "job-1").symlink_to(theirs / "job-1") if kind == "link to a job" else (beside / "notes").write_text("n")
     before = left(tmp_path)
-    with refused("holds something else", "choose another --out"), unfinished_output(tmp_path / "out"):
+    with refused("holds something other than an unfinished output", "choose another --out"), unfinished_output(tmp_path / "out"):
         pass
     assert left(tmp_path) == before
 

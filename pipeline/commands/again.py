@@ -22,7 +22,7 @@ def rescore(
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress as JSON.")] = False,
 ) -> None:
-    """Try rejected posts again, after the cause was mended, with the options of the earlier job.
+    """Score rejected posts again, with the options of the earlier job, after their cause was removed.
 
     It reads the same inputs from the same folder. Parts in which nothing was rejected, and whose input is unchanged, stay as they are.
     """

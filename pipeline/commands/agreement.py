@@ -1,4 +1,4 @@
-"""``disclosure agreement``: compare what several annotators said of posts, and make a corpus of it."""
+"""``disclosure agreement``: compare what several annotators said about posts, and make a corpus of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +42,7 @@ def _labels_table(found: "Agreement") -> "Table":
 def _pairs_table(found: "Agreement") -> "Table":
     from rich.table import Table
 
-    table = Table(title="Cohen's κ of each two annotators", title_justify="left")
+    table = Table(title="Cohen's κ of each pair of annotators", title_justify="left")
     for name in ("annotators", "posts", *found.labels):
         table.add_column(name, justify="left" if name == "annotators" else "right")
     for pair in found.pairs:
@@ -103,7 +103,7 @@ def main(
         answers = read_answers(files, resolved.labels, resolved.data.columns)
         plan = read_batch(batch) if batch else {}
         if plan and not plan.keys() & answers.by_post.keys():
-            raise InputError(f"--batch {batch}: none of its posts is in the answers; give the batch that these posts are from")
+            raise InputError(f"--batch {batch}: none of its posts is in the answers; give the batch that the answers are about")
         of_settled = measuring.read_settled(settled, answers) if settled else {}
         progress("comparing answers")
         found = measuring.measure_agreement(answers)

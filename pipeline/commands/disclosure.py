@@ -1,7 +1,7 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import interrupts, terminal  # noqa: F401
-from pipeline.commands import again, agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui
+from pipeline.commands import again, agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui, watch
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
@@ -11,6 +11,7 @@ COMMANDS: dict[str, terminal.Command] = {
     "evaluate": evaluate.main,
     "label-next": label_next.main,
     "agreement": agreement.main,
+    "watch": watch.main,
     "register": register.main,
     "serve": serve.main,
     "ui": ui.main,

@@ -37,7 +37,7 @@ def _show(summary: "BatchSummary", out: Path, *, with_texts: bool) -> None:
 def main(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or globs of unlabelled posts, as in score.py.")],
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="The model whose doubts decide: directory, models:/NAME@ALIAS, or released.")
+        str, typer.Option(metavar="MODEL", help="The model whose uncertainty decides: directory, models:/NAME@ALIAS, or released.")
     ] = "released",
     size: Annotated[int, typer.Option(min=1, help="Number of posts to choose.")] = 200,
     labelled: Annotated[
@@ -55,7 +55,7 @@ def main(
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     author_column: Annotated[
-        str, typer.Option(help="Column with the author, of whom at most one post is chosen; 'none' for none.")
+        str, typer.Option(help="Column with the author; at most one post by each is chosen. 'none' if there is none.")
     ] = "author",
     config: Annotated[list[Path], typer.Option(help="As in train.py, for the columns of --labelled.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
@@ -64,8 +64,9 @@ def main(
 ) -> None:
     """Choose the posts to label next.
 
-    Some are drawn at random (for shares and guarantees), some for rare labels, and the rest are those of which the model is least sure, of
-    many kinds. No two are near-duplicates or by one author, and none is labelled. The output folder holds ids, reasons and predictions,
+    Some are drawn at random (for shares and guarantees), some are chosen for rare labels, and the rest are posts of many kinds of which the
+    model is least sure. No two are near-duplicates or by the same author, and none is labelled. The output folder holds ids, reasons and
+    predictions,
     and Label Studio's interface with the definitions of the labels; only with --with-texts does it hold texts. Exit codes: 0 done; 2 usage
     or input error, nothing written; 130 stopped by Ctrl-C.
     """
@@ -93,10 +94,10 @@ def main(
             progress=progress,
         )
     if author and not authored:
-        what = f"no post has an author in the column {author!r}, so that several may be by one author; name it with --author-column"
+        what = f"no post has an author in the column {author!r}, so several may be by one author; correct --author-column"
         print(f"note     {what}", file=sys.stderr)
     if summary.posts < size:
-        print(f"note     only {summary.posts:,} of {size:,} posts could be chosen: the others repeat, or share an author", file=sys.stderr)
+        print(f"note     only {summary.posts:,} of {size:,} posts could be chosen: others repeat these or share an author", file=sys.stderr)
     if as_json:
         print(summary.model_dump_json(indent=1))
     else:

@@ -18,6 +18,7 @@ from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
 from pipeline.files import OutputError
 from pipeline.predictions import Format
+from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
@@ -107,7 +108,7 @@ class _Notes:
 
 
 def show(summary: "Summary", out: Path, rejects: str) -> None:
-    """Print a summary, with the folder of the scores and the place that lists the rejects."""
+    """Print a summary, with the folder of the scores and the file that lists the rejects."""
     rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
@@ -119,6 +120,8 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         print(f"  see {terminal.one_line(rejects)}" + (f", which lists {listed:,} of them" if 0 < listed < summary.rejected else ""))
     for label, count in summary.labels.items():
         print(f"  {label}: {count:,} ({summary.rates[label]:.1%})")
+    if summary.stream:
+        print(f"  unfamiliar: {summary.stream['unfamiliar']:,.0f} ({summary.stream['unfamiliar'] / max(summary.scored, 1):.1%})")
     if summary.options["abstain"] is not None:
         print(f"  for review: {summary.review:,} ({summary.review / max(summary.scored, 1):.1%})")
     print(f"scores   {terminal.one_line(str(out))}")
@@ -165,7 +168,7 @@ def _score_files(
     on_bad_file: OnBadFile,
     as_json: bool,
 ) -> "Summary":
-    """Score files here or, if `spark` names a master, on Spark, and say what they were taken for."""
+    """Score files here or, if `spark` names a master, on Spark, and say how they were read."""
     if spark and start_over:
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
@@ -209,7 +212,7 @@ def _metrics(path: Path | None) -> "JobMetrics | None":
 
 
 def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
-    """Exit with an error if more than the share `most` was rejected, of all posts or of one file; it says where the `reasons` are."""
+    """Exit with an error, which says where the `reasons` are, if more than the share `most` of all posts or of one file was rejected."""
     share = summary.rejected / max(summary.read, 1)
     files = {name: file.rejected_share for name, file in summary.files.items() if file.rejected_share > most}
     told = [f"{share:.1%} of the posts were rejected"] if share > most else []
@@ -225,7 +228,7 @@ def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
 def main(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Files, folders or globs; - reads JSONL from stdin."),
+        typer.Argument(metavar="INPUT...", help="Files, folders or globs; - is standard input (JSONL, or see --input-format)."),
     ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(metavar="SENTENCE", help="Score one sentence and show the result.")] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="Directory, models:/NAME@ALIAS, or released.")] = "released",
@@ -239,11 +242,16 @@ def main(
             "--format", help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed."
         ),
     ] = "parquet",
+    input_format: Annotated[
+        InputFormat | None,
+        typer.Option(help="What all inputs hold, compressed or not, whatever their names.", show_default="by name"),
+    ] = None,
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
     ] = None,
     operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to use.")] = BALANCED,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
+    unfamiliar: Annotated[bool, typer.Option("--unfamiliar", help="Mark posts of which the model knows too little.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters in a text.")] = MAX_CHARS,
     over_long: Annotated[OverLong, typer.Option(help="What to do with texts longer than --max-chars.")] = "reject",
@@ -279,8 +287,8 @@ def main(
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
     if text is not None:
-        if keep or explain or abstain or format_ != "parquet" or metrics_file:
-            options_of_files = "--keep, --explain, --abstain, --format and --metrics-file"
+        if keep or explain or unfamiliar or abstain or format_ != "parquet" or metrics_file:
+            options_of_files = "--keep, --explain, --unfamiliar, --abstain, --format and --metrics-file"
             raise InputError(f"--text prints its answer here; {options_of_files} are for files, so leave them out")
         options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point)
         _score_text(text, folder_of(model, quiet=True), options, as_json=as_json)
@@ -288,7 +296,7 @@ def main(
     metrics = _metrics(metrics_file)
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb)
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar, input_format)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}

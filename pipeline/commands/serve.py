@@ -13,9 +13,9 @@ def main(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
     workers: Annotated[int, typer.Option(help="Number of scoring processes; each loads the model.", min=1)] = 1,
-    max_rows: Annotated[int, typer.Option(help="Most posts in a request.", min=1)] = 10_000,
-    max_body: Annotated[int, typer.Option(help="Most MiB in the body of a request.", min=1)] = 10,
-    timeout: Annotated[float, typer.Option(help="Most seconds that a request may take.", min=1)] = 60,
+    max_rows: Annotated[int, typer.Option(help="Maximum number of posts in a request.", min=1)] = 10_000,
+    max_body: Annotated[int, typer.Option(help="Maximum size of a request's body in MiB.", min=1)] = 10,
+    timeout: Annotated[float, typer.Option(help="Maximum number of seconds that a request may take.", min=1)] = 60,
     allowed_hosts: Annotated[
         str, typer.Option(metavar="NAME,...", help="Names of this server that requests may use, beside localhost and IP addresses.")
     ] = "",

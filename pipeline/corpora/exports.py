@@ -186,7 +186,7 @@ def _handed_over(export: Export, rows: Sequence[Row], wanted: str, cells: LabelC
         post = posts.setdefault(_key(row.fields.get("id"), row), Post(row.number, row.fields, []))
         marks = {label: row.fields.get(column) for label, column in columns.items()}
         if wrong := [label for label, mark in marks.items() if flag_of(mark) is None]:
-            raise InputError(f"row {row.number}: the column {columns[wrong[0]]!r} holds something else than {FLAGS}; correct the cell")
+            raise InputError(f"row {row.number}: the column {columns[wrong[0]]!r} holds something other than {FLAGS}; correct the cell")
         if name := _name(row.fields.get("annotator")):
             post.votes.append(Vote(marks, annotator=name))
     for post in posts.values():

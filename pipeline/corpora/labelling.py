@@ -100,7 +100,7 @@ class Labelling:
         return flag
 
     def _shown(self, label: Any) -> str:
-        """Quote what is a label but for a typing error, and describe anything else."""
+        """Quote a misspelt label, and describe anything else."""
         if isinstance(label, str) and difflib.get_close_matches(canonical(label), self.cells.known, n=1, cutoff=_MISSPELT):
             return repr(label)
         return described(label)

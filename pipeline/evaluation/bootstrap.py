@@ -62,7 +62,7 @@ def _average_precision(y: Float64s, p: NDArray[np.float32], counts: Float64s) ->
 
 
 def _calibration(y: Float64s, p: NDArray[np.float32], counts: Float64s) -> tuple[Float64s, Float64s]:
-    """Return the calibration error of each round, and how far its bins are, all together, from those of the sample."""
+    """Return the calibration error of each round, and how far its bins, taken together, are from those of the sample."""
     bins = np.eye(BINS)[np.minimum((p * BINS).astype(int), BINS - 1)] * (p - y)[:, None]
     off = counts @ bins / counts.sum(axis=1, keepdims=True)
     return np.abs(off).sum(axis=1), np.abs(off - bins.mean(axis=0)).sum(axis=1)
@@ -145,7 +145,7 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], confidence: fl
     These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``: it is larger in a resample
     than in the sample, and above zero even if the probabilities are right. ``ece`` adds up how far each bin is off, so it cannot
     be off by more than all bins together are. The resamples of authors tell how far that is, by their distance from the sample, and the
-    lower end is the sample's ``ece`` less this distance. So it allows for an author whose posts are all too high, or all too low.
+    lower end is the sample's ``ece`` less this distance. So it allows for an author whose probabilities are all too high, or all too low.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
     PPI++'s own interval assumes a normal distribution and covers the share of a rare label too seldom. This one is Wilson's,
     for the number of labelled posts that would by themselves have PPI++'s standard error: the effective sample size of
     survey statistics (Korn & Graubard 1998). The standard error counts one more misjudged post than there is: where a model is nearly
-    always right, the labelled posts may hold none of its errors by chance, and say nothing of how many there are elsewhere.
+    always right, the labelled posts may hold none of its errors by chance, and say nothing about how many there are elsewhere.
     """
     with warnings.catch_warnings():  # importing ppi_py turns all warnings off
         from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
@@ -135,8 +135,14 @@ def _inside(folder: Path, part: object) -> Path:
     raise InputError(f"{folder / MANIFEST}: names a part that is not a file of this folder; run score.py again")
 
 
-def _parts(path: Path) -> list[Path]:
-    """List the Parquet files of a folder that score.py has finished, or the file itself."""
+def parts_of(path: Path) -> list[Path]:
+    """List the Parquet files of a folder that score.py has finished, or the file itself.
+
+    Raises
+    ------
+    InputError
+        If there are none, or some are missing.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give the folder that score.py wrote")
     if path.is_file():
@@ -157,7 +163,23 @@ def _parts(path: Path) -> list[Path]:
     return [_inside(path, part) for part in parts]
 
 
-def _check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> None:
+def check_columns(part: Path, names: Sequence[str], labels: Sequence[str]) -> None:
+    """Check that a file holds scores for the labels of the model.
+
+    Parameters
+    ----------
+    part : Path
+        The file, for the message.
+    names : sequence of str
+        Names of its columns.
+    labels : sequence of str
+        The model's labels.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
     scored = [name.removeprefix("prob_") for name in names if name.startswith("prob_")]
     if not scored or "model" not in names:
         raise InputError(f"{part}: has no columns prob_… and model; give the folder that score.py wrote")
@@ -172,7 +194,7 @@ def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Itera
     try:
         with pq.ParquetFile(part) as file:
             names = file.schema_arrow.names
-            _check_columns(part, names, labels)
+            check_columns(part, names, labels)
             wanted = [*(f"prob_{label}" for label in labels), "model", *([date] if date in names else [])]
             for rows in file.iter_batches(_BATCH, columns=wanted):
                 batch = rows.filter(rows[wanted[0]].is_valid())  # posts that Spark could not score have no probabilities
@@ -235,7 +257,7 @@ def read_scores(path: str | Path, digest: str, labels: Sequence[str], date: str 
     column, found = Dates(f"{date} of the scores"), list[Found]()
     known: dict[Found, Found] = {}  # share one string per month, instead of one per post
     dated = False
-    for part in _parts(Path(path)):
+    for part in parts_of(Path(path)):
         for scores, dates in _batches(part, digest, labels, date):
             read = [only_months(column.read(None if value is None else str(value))) for value in dates or [None] * len(scores)]
             found += [known.setdefault(month, month) for month in read]

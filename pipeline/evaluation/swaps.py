@@ -18,7 +18,7 @@ from models.errors import InputError
 from pipeline.result_base import Result
 
 Slot = Literal["teller", "opening", "pronoun", "name"]
-_BEFORE = ("teller", "opening")  # the value of these is a sentence that is put in front of the post
+_BEFORE = ("teller", "opening")  # the value of these is a sentence that is put before the post
 _PARTS: dict[str, tuple[str, ...]] = {"pronoun": ("they", "them", "their", "person"), "name": ("name",)}  # what the others fill
 CONTROL = "control"
 _CARRIERS, _VALUES, _JOBS = "carriers.csv", "values.csv", "jobs.csv"

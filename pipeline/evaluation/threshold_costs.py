@@ -147,8 +147,8 @@ def compute_thresholds(
     The rows of ``cost`` are the best that these very posts allow, so on other posts about half of them miss more than stated.
     ``guarantee`` allows for that: its threshold reaches the target recall on future posts with at least the confidence
     asked for, provided that the authors here are a random sample of theirs and new to the model. Posts by one author resemble each
-    other, so it counts one positive by each author, drawn at random: the recall that it promises is that of a post by an author
-    drawn at random.
+    other, so it counts one positive by each author, drawn at random: what it promises is the chance of finding a post by an author drawn at
+    random.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from pipeline.records.csv_rows import PLAIN, Dialect, csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
-from pipeline.records.kinds import FILES, STDIN, is_stream, kind_of, name_of, partitions_of
+from pipeline.records.kinds import FILES, STDIN, InputFormat, is_stream, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
 from pipeline.records.reading import file_rows, missing_column, note_columns, read_rows, text_columns, text_rows, with_partitions
 from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
@@ -16,6 +16,7 @@ __all__ = [
     "UNCLOSED",
     "BrokenRow",
     "Dialect",
+    "InputFormat",
     "Row",
     "Tell",
     "TextFile",

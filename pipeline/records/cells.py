@@ -2,7 +2,7 @@
 
 import re
 
-_FORMULA = re.compile(r"[=+\-@\t\r]")  # how a cell begins that a spreadsheet may compute, and so run what a stranger wrote
+_FORMULA = re.compile(r"[=+\-@\t\r]")  # beginnings of cells that a spreadsheet may compute, and so run what a stranger wrote
 
 
 def to_cell(text: str) -> str:

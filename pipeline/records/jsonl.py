@@ -75,7 +75,7 @@ def array_lines(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
     Raises
     ------
     DamagedError
-        When what follows is not valid JSON, after the objects before it.
+        When something is not valid JSON; the objects before it are yielded first.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     text, start, number, depth = "", 0, 0, 0

@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from models.errors import InputError
+
+InputFormat = Literal["jsonl", "csv", "parquet", "xlsx"]
 
 STDIN = Path("-")
 FILES = ".jsonl, .ndjson, .json, .csv, .tsv (these also .gz, .bz2, .xz or .zst), .parquet and .xlsx"
@@ -12,7 +15,7 @@ FILES = ".jsonl, .ndjson, .json, .csv, .tsv (these also .gz, .bz2, .xz or .zst),
 _KINDS = {"ndjson": ".jsonl", "json": ".jsonl", "tsv": ".csv"}
 _NAME = re.compile(r"(?P<stem>.*)\.(?:(?P<whole>parquet|xlsx)|(?P<text>jsonl|ndjson|json|csv|tsv)(?:\.(?:gz|bz2|xz|zst))?)", re.IGNORECASE)
 _REMEDIES = {
-    ".txt": "give it the ending of what it holds, .jsonl, .csv or .tsv",
+    ".txt": "give it the ending that fits its content: .jsonl, .csv or .tsv",
     ".zip": "unpack it",
     ".xls": "save it as .xlsx",
     ".ods": "save it as .xlsx",
@@ -34,14 +37,23 @@ def name_of(path: Path) -> tuple[str, str] | None:
     return found["stem"], _KINDS.get(ending, f".{ending}")
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: Path, given: InputFormat | None = None) -> str:
     """Return the kind of a file: ``.jsonl``, ``.csv``, ``.parquet`` or ``.xlsx``; standard input is JSONL.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    given : InputFormat, optional
+        Its kind, if the user said so, whatever its name.
 
     Raises
     ------
     InputError
         When the name has another ending.
     """
+    if given:
+        return f".{given}"
     if path == STDIN:
         return ".jsonl"
     if not (found := name_of(path)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
+from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import BrokenRow, Row, shown_columns
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _PARQUET_BATCH = 128  # rows; fewer are slower, but more take more memory
 _BATCH_BYTES = 8 * 2**20  # decoded; if the longest text of a row group repeats, fewer rows are read at a time
-_SMALL_CHUNK = 2**19  # bytes; no text in a column chunk is longer than the chunk, so that a batch of a small one fits into memory anyway
+_SMALL_CHUNK = 2**19  # bytes; no text is longer than its column chunk, so a batch from a small chunk fits into memory anyway
 _NESTED_BATCH = 8  # rows, where we cannot tell how long the longest text is
 # A column chunk that unpacks to more than this, and so many times its size, may be a single page, which Arrow unpacks whole.
 _BOMB_BYTES, _BOMB_RATIO = 128 * 2**20, 200
@@ -102,6 +103,7 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
         place = f"{path}, row {rows_read() + 1}"
         if "crypt" in str(error).lower():
             raise InputError(f"{path}: {_ENCRYPTED}") from None
+        refuse_other(path, (b"PAR1", b"PARE"), "Parquet file")
         raise DamagedError(f"{place}: cannot be read as Parquet (truncated or damaged); write the file again") from None
 
 

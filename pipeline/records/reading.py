@@ -1,14 +1,15 @@
 """Read the rows of a file, one at a time, including broken rows."""
 
+import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from models.errors import InputError
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, NoPostsError
 from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
-from pipeline.records.kinds import kind_of, partitions_of
+from pipeline.records.kinds import InputFormat, kind_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches
 from pipeline.records.rows import BrokenRow, Row, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
@@ -49,7 +50,7 @@ def text_rows(file: TextFile, path: Path, first: int = 1) -> Iterator[Row | Brok
     return jsonl_rows(file.content, first)
 
 
-def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
+def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore, given: InputFormat | None = None) -> Iterator[Row | BrokenRow]:
     """Yield the rows of a file as `read_rows` does, whatever columns they have; the file may have no rows.
 
     Parameters
@@ -60,6 +61,8 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         Columns that the file should have, if they are known; the delimiter is detected by these names.
     tell : callable
         As in `read_rows`.
+    given : InputFormat, optional
+        As in `kind_of`.
 
     Raises
     ------
@@ -71,12 +74,14 @@ def file_rows(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
             raise InputError(f"{path}: is a folder; give the files in it")
         if not path.exists():
             raise InputError(f"{path}: no such file; check the path")
-        yield from with_partitions(_rows_of(path, columns, tell), path)
+        if (path.is_char_device() or path.is_block_device()) and not path.samefile(os.devnull):
+            raise InputError(f"{path}: is a device, which may have no end; name a file")
+        yield from with_partitions(_rows_of(path, columns, tell, given), path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 
 
-def text_columns(path: Path, columns: Sequence[str] = ()) -> list[str]:
+def text_columns(path: Path, columns: Sequence[str] = (), given: InputFormat | None = None) -> list[str]:
     """Return the names in the header of a CSV file, which may have no rows; none for a file that is not CSV.
 
     Parameters
@@ -85,26 +90,28 @@ def text_columns(path: Path, columns: Sequence[str] = ()) -> list[str]:
         The file.
     columns : sequence of str
         As in `file_rows`.
+    given : InputFormat, optional
+        As in `kind_of`.
 
     Raises
     ------
     InputError
         When the header cannot be used.
     """
-    with open_text(path, columns) as file:
+    with open_text(path, columns, given=given) as file:
         if file.kind != ".csv":
             return []
         with csv_text(file.content, file.dialect.newline) as text:
             return csv_header(csv_spans(read_lines(text, file.dialect.newline), file.dialect), path)[1]
 
 
-def _rows_of(path: Path, columns: Sequence[str], tell: Tell) -> Iterator[Row | BrokenRow]:
-    if kind_of(path) == ".parquet":
+def _rows_of(path: Path, columns: Sequence[str], tell: Tell, given: InputFormat | None) -> Iterator[Row | BrokenRow]:
+    if kind_of(path, given) == ".parquet":
         yield from batch_rows(parquet_batches(path))
         return
     number = 0
     try:
-        with open_text(path, columns, tell) as file:
+        with open_text(path, columns, tell, given) as file:
             for row in text_rows(file, path):
                 number = row.number
                 yield row
@@ -139,7 +146,7 @@ def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> Non
     Parameters
     ----------
     found : dict of str to int
-        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a number.
+        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a maximum number.
     row : Row
         The row.
     wanted : container of str
@@ -173,7 +180,7 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     path : Path
         A file of any kind that `kind_of` knows. Delimiter and encoding of text files are recognised.
     columns : iterable of str
-        Columns that the file must have, but not every row of JSON.
+        Columns that the file must have; a row of JSON may lack them.
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable
@@ -183,11 +190,12 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     Raises
     ------
     InputError
-        When the file is missing, empty, of another kind or unreadable, or lacks a column; `DamagedError` when it is truncated.
+        When the file is missing, of another kind or unreadable, or lacks a column; `NoPostsError` when it is empty, `DamagedError` when
+        it is truncated.
     """
     seen, columns = False, list(columns)
     for row in _checked(file_rows(path, columns, tell), columns, path):
         seen = True
         yield row
     if not seen and not may_be_empty:
-        raise InputError(f"{path}: is empty (no rows); give a file with posts")
+        raise NoPostsError(f"{path}: is empty (no rows); give a file with posts")

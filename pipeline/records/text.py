@@ -13,28 +13,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models.errors import InputError
-from pipeline.records.compression import COMPRESSIONS, DAMAGE, ENDINGS, decompressed
+from pipeline.records.compression import COMPRESSIONS, DAMAGE, ENDINGS, decompressed, long_window, needs_dictionary
 from pipeline.records.csv_rows import PLAIN, Dialect, find_dialect
 from pipeline.records.encoding import CHUNK, as_utf8
+from pipeline.records.foreign import foreign, remedied
 from pipeline.records.jsonl import array_lines, is_array, is_json_line
-from pipeline.records.kinds import STDIN, is_stream, kind_of
+from pipeline.records.kinds import STDIN, InputFormat, is_stream, kind_of
 from pipeline.records.workbook import workbook_lines
 
 Tell = Callable[[Path, str], Any]
-
-_OTHERS = {
-    b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx",
-    b"PAR1": "is a Parquet file; let its name end in .parquet",
-    b"\xd0\xcf\x11\xe0": "is an old Excel file, or one with a password; save it as .csv or as .xlsx",
-    **dict.fromkeys([b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"\x04\x22\x4d\x18", b"\xff\x06\x00\x00sNaPpY"], "is packed; unpack it"),
-    **dict.fromkeys([b"Obj\x01", b"ORC", b"ARROW1", b"FEA1"], "is in Avro, ORC or Arrow; write it as Parquet"),
-    b"SQLite format 3": "is a database; export its posts as CSV",
-    **dict.fromkeys([b"%PDF", b"\x89HDF", b"\x93NUMPY", b"{\\rtf"], "is a document or an array; save its posts as CSV"),
-    **dict.fromkeys(
-        [b"<!", b"<?xml", b"<html", b"<HTML"], "is a web page or XML, perhaps a server's error; download it again, or convert it"
-    ),
-}
-_TAR = slice(257, 262)  # where a tar archive says what it is
 
 
 def ignore(path: Path, what: str) -> None:
@@ -104,12 +91,12 @@ def _buffered(chunks: Iterator[bytes]) -> BinaryIO:
     return io.BufferedReader(_Stream(chunks), CHUNK)
 
 
-def _compression(path: Path, head: bytes) -> str | None:
+def _compression(path: Path, kind: str, head: bytes) -> str | None:
     """Return how a file is compressed, judged by its beginning, or by its name if the beginning is damaged beyond recognition."""
     for name, magic in COMPRESSIONS.items():
         if head.startswith(magic):
             return name
-    begins = rb"(?:\xef\xbb\xbf)?\s*[\[{]" if kind_of(path) == ".jsonl" else rb"[\t\r\n -~\x80-\xff]*\Z"
+    begins = rb"(?:\xef\xbb\xbf)?\s*[\[{]" if kind == ".jsonl" else rb"[\t\r\n -~\x80-\xff]*\Z"
     return None if re.match(begins, head) else ENDINGS.get(path.suffix.lower())
 
 
@@ -129,9 +116,11 @@ def _chunks(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise damage if isinstance(damage, OSError) else OSError(str(damage))
 
 
-def _interpreted(chunks: Iterator[bytes], path: Path, columns: Sequence[str], said: list[str]) -> tuple[Iterator[bytes], str, Dialect]:
+def _interpreted(
+    chunks: Iterator[bytes], path: Path, kind: str, columns: Sequence[str], said: list[str]
+) -> tuple[Iterator[bytes], str, Dialect]:
     """Return a file's chunks as JSONL or CSV in UTF-8, which of the two it is, and how CSV is written; add what is unusual to `said`."""
-    kind, head = kind_of(path), next(chunks, b"")
+    head = next(chunks, b"")
     text = head.decode("utf-8", "surrogateescape")
     if is_array(text):
         said.append("as a JSON array or JSON over several lines")
@@ -151,7 +140,7 @@ def _interpreted(chunks: Iterator[bytes], path: Path, columns: Sequence[str], sa
 
 
 @contextmanager
-def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> Iterator[TextFile]:
+def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore, given: InputFormat | None = None) -> Iterator[TextFile]:
     """Open a file that is not Parquet, for reading.
 
     Parameters
@@ -163,6 +152,8 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
     tell : callable
         Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
         name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
+    given : InputFormat, optional
+        As in `kind_of`.
 
     Raises
     ------
@@ -170,7 +161,7 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         When it cannot be used as it is.
     """
     said: list[str] = []
-    opened = False
+    opened, kind = False, kind_of(path, given)
 
     def note(encoding: str) -> None:
         if opened:
@@ -178,7 +169,7 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         said.append(f"in {encoding}")
 
     with ExitStack() as stack:
-        if kind_of(path) == ".xlsx":
+        if kind == ".xlsx":
             before = stamp_of(path)
             yield TextFile(
                 _buffered(workbook_lines(path, tell)), lambda: path.stat().st_size, ".jsonl", changed=lambda: stamp_of(path) != before
@@ -188,19 +179,24 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore) -> I
         if path == STDIN:
             if sys.stdin is None:
                 raise InputError(f"{path}: standard input is closed; give it something to read, or name files")
-            raw, compression = sys.stdin.buffer, None
+            raw = sys.stdin.buffer
         else:
             raw = stack.enter_context(path.open("rb", buffering=CHUNK))
-            compression = _compression(path, raw.peek(64)[:64])
-            if compression != ENDINGS.get(path.suffix.lower()):
-                said.append(f"as {compression}" if compression else "uncompressed")
+        begins = raw.peek(64)[:64] if hasattr(raw, "peek") else b""
+        compression = _compression(path, kind, begins)
+        if compression != ENDINGS.get(path.suffix.lower()):
+            said.append(f"as {compression}" if compression else "uncompressed")
+        if needs_dictionary(begins):
+            remedy = f"decompress it, as in zstd -dc -D DICTIONARY {path.name} | score.py -"
+            raise InputError(f"{path}: was compressed with a dictionary; {remedy}")
+        if window := long_window(begins):
+            said.append(f"with up to {window:,} MiB more memory, because it was compressed with so long a window")
         before = stamp_of(raw)
-        chunks = _chunks(decompressed(raw, compression, path))
+        chunks = _chunks(decompressed(raw, compression))
         head = next(chunks, b"")
-        magic = b"tar" if head[_TAR] == b"ustar" else next(filter(head.lstrip().startswith, [*_OTHERS, *COMPRESSIONS.values()]), None)
-        if magic:
-            raise InputError(f"{path}: {_OTHERS.get(magic, 'is packed twice; unpack it, as in zcat FILE | …')}")
-        found, kind, dialect = _interpreted(as_utf8(chain([head], chunks), path, note), path, columns, said)
+        if wrong := foreign(head):
+            raise InputError(f"{path}: {remedied(wrong, given)}")
+        found, kind, dialect = _interpreted(as_utf8(chain([head], chunks), path, note), path, kind, columns, said)
         if said:
             tell(path, f"read {', '.join(said)}")
         opened = True

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
+from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import shown_columns
 
 MOST_BYTES, MOST_CELLS = 512 * 2**20, 20_000_000  # unpacked; calamine makes every cell between those that are filled
@@ -36,7 +37,7 @@ def _pieces(file: BinaryIO, path: Path, left: int) -> Iterator[bytes]:
         cut = opened if opened > piece.rfind(b">") else len(piece)
         rest = piece[cut:]
         if len(rest) > _LONGEST_TAG:
-            raise DamagedError(f"{path}: cannot be read as a workbook (a tag without end); save it again as .xlsx or .csv")
+            raise DamagedError(f"{path}: cannot be read as a workbook (a tag is not closed); save it again as .xlsx or .csv")
         yield piece[:cut]
 
 
@@ -48,7 +49,7 @@ def _column(letters: bytes) -> int:
 
 
 def _check_size(path: Path) -> None:
-    """Check that a workbook, and the cells that the filled ones of a sheet span, fit into memory; without memory, calamine ends Python."""
+    """Check that a workbook, and all cells up to a sheet's last filled ones, fit into memory; otherwise calamine ends Python."""
     left = MOST_BYTES
     with zipfile.ZipFile(path) as archive:
         if not {"xl/workbook.bin", "content.xml"}.isdisjoint(map(str.lower, archive.namelist())):
@@ -102,6 +103,7 @@ def workbook_lines(path: Path, tell: Callable[[Path, str], object]) -> Iterator[
     except (python_calamine.CalamineError, OSError, *_DAMAGED) as error:
         if isinstance(error, OSError) and error.errno:
             raise
+        refuse_other(path, (b"PK",), "workbook")
         raise DamagedError(f"{path}: cannot be read as a workbook ({type(error).__name__}); save it again as .xlsx or .csv") from None
     if others:
         tell(path, f"only the first sheet is read, and not the {len(others)} others that are not empty")

@@ -116,8 +116,8 @@ def read_results(folder: Path, digest: str) -> Results:
     Raises
     ------
     InputError
-        If the file is missing, comes from another model or release, or evaluates a split other than test or another operating point
-        than balanced.
+        If the file is missing, comes from another model or release, or is about a split other than test or an operating point other than
+        balanced.
     """
     path = folder / METRICS_FILE
     try:

@@ -220,7 +220,14 @@ def _by_rate(behaviour: Behaviour | None) -> list[tuple[str, Functionality]]:
 
 
 @cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """Load a template of a page, with the filters that all of them use.
+
+    Parameters
+    ----------
+    name : str
+        Name of its file.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -228,7 +235,7 @@ def _template() -> "Template":
     )
     for fill in (number, rounded_down, signed, percent, interval, percents, plain, sentence, listed, shown_model):
         environment.filters[fill.__name__] = fill
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def render_page(about: Mapping[str, str], results: Results) -> str:
@@ -247,7 +254,7 @@ def render_page(about: Mapping[str, str], results: Results) -> str:
         HTML with its style and plots, without scripts or references to anything outside. It shows only ids and numbers of
         posts; the texts in it are those of behavioural cases. Equal results make equal pages.
     """
-    page = _template().render(
+    page = template("page.html.j2").render(
         **{"about": about, "results": results, "plots": _plots(results), "names": METRIC_NAMES, "overall": OVERALL},
         verdicts=_verdicts(results, results.comparison.differences) if results.comparison else {},
         few=no_intervals_note(results),

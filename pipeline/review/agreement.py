@@ -49,7 +49,7 @@ class LabelAgreement(Result):
 
 
 class PairAgreement(Result):
-    """Cohen's kappa of two annotators, by label; None if it is not defined, because both said the same of all posts."""
+    """Cohen's kappa of two annotators, by label; None if it is not defined, because both said the same about all posts."""
 
     annotators: tuple[str, str]
     posts: int
@@ -70,10 +70,11 @@ class Agreement(Result):
     same : float or None
         Share of the pairs of answers to a post in which all labels are the same.
     alpha : float or None
-        Krippendorff's alpha for whole sets of labels, by the distance MASI (Passonneau 2006), which counts sets that overlap as half wrong.
+        Krippendorff's alpha for whole sets of labels, by the MASI distance (Passonneau 2006), which counts sets that overlap as partly
+        wrong.
     labels : dict of str to LabelAgreement
     pairs : list of PairAgreement
-        For each two annotators with a post in common.
+        For each pair of annotators with a post in common.
     """
 
     posts: int
@@ -86,8 +87,11 @@ class Agreement(Result):
 
 
 def _alpha(triples: Sequence[tuple[str, str, Any]], *, sets: bool = False) -> float | None:
-    from nltk.metrics import binary_distance, masi_distance
-    from nltk.metrics.agreement import AnnotationTask
+    try:
+        from nltk.metrics import binary_distance, masi_distance
+        from nltk.metrics.agreement import AnnotationTask
+    except ImportError:
+        raise InputError("Krippendorff's alpha needs nltk, which is not installed; install it with pip install -e '.[agreement]'") from None
 
     if len({value for *_, value in triples}) < 2:
         return None
@@ -140,7 +144,7 @@ def _pair(answers: Answers, names: tuple[str, str]) -> PairAgreement | None:
 
 
 def measure_agreement(answers: Answers) -> Agreement:
-    """Measure how far annotators agree, for each label, for each two annotators, and for whole sets of labels.
+    """Measure how far annotators agree, for each label, for each pair of annotators, and for whole sets of labels.
 
     Parameters
     ----------
@@ -150,6 +154,11 @@ def measure_agreement(answers: Answers) -> Agreement:
     Returns
     -------
     Agreement
+
+    Raises
+    ------
+    InputError
+        If nltk is not installed.
     """
     several = {post: of_post for post, of_post in answers.by_post.items() if len(of_post) > 1}
     sets = [(name, post, answer.labels or frozenset(["none"])) for post, of_post in several.items() for name, answer in of_post.items()]
@@ -177,13 +186,13 @@ def disagreements(
     plan : mapping of str to Planned
         The batch, if it is known: what the model predicted for its posts.
     settled : mapping of (str, str) to bool
-        The result of `read_settled`, with which the column ``settled`` is filled.
+        The result of `read_settled`, which fills the column ``settled``.
 
     Returns
     -------
     list of dict
         With the columns ``id``, ``label``, ``yes`` and ``no`` (number of annotators), ``said_yes`` and ``said_no`` (their names),
-        ``predicted`` (yes, no or nothing) and ``settled``, which is for them to fill in.
+        ``predicted`` (yes, no or nothing) and ``settled``, which is for the annotators to fill in.
     """
     rows = []
     for label in answers.labels:
@@ -212,7 +221,7 @@ def read_settled(path: Path, answers: Answers) -> dict[tuple[str, str], bool]:
     Returns
     -------
     dict of (str, str) to bool
-        By id and label; what is not settled is left out.
+        The decisions by id and label; what is not settled is left out.
 
     Raises
     ------
@@ -228,9 +237,9 @@ def read_settled(path: Path, answers: Answers) -> dict[tuple[str, str], bool]:
             continue
         if key[0] not in answers.by_post or key[1] not in answers.labels:
             what = "label" if key[0] in answers.by_post else "post"
-            raise InputError(f"{path}, row {row.number}: is about a {what} that the answers do not have; use the file of these answers")
+            raise InputError(f"{path}, row {row.number}: is about a {what} that the answers do not have; use the file written for them")
         if (flag := flag_of(mark)) is None:
-            raise InputError(f"{path}, row {row.number}: settled must be yes or no, or blank as long as it is not settled")
+            raise InputError(f"{path}, row {row.number}: settled must be yes, no or, until it is settled, blank")
         found[key] = flag
     return found
 
@@ -254,7 +263,7 @@ def labelled_posts(answers: Answers, settled: Mapping[tuple[str, str], bool]) ->
     -------
     list of dict
         The columns of each post, with ``labels``: what was settled, or else what more than half of those who were asked said; and
-        ``unsure``: whether something that they do not agree on is not settled. They hold the posts' texts.
+        ``unsure``: whether something is disputed and not yet settled. The rows hold the posts' texts.
     """
     open_ones = {row["id"] for row in disagreements(answers, settled=settled) if not row["settled"]}
     ours = {*answers.labels, "annotator", "predicted"}
@@ -279,7 +288,7 @@ def write_disagreements(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for row in read_rows(path, [], may_be_empty=True) if path.is_file() else ():
         fields = {} if isinstance(row, BrokenRow) else row.fields
         if not is_blank(fields.get("settled")) and (str(fields.get("id")), str(fields.get("label"))) not in kept:
-            raise InputError(f"{path}: was filled in, which would be lost; give it to --settled, or choose another --out")
+            raise InputError(f"{path}: was filled in, and that would be lost; name it with --settled, or choose another --out")
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, DISAGREEMENT_COLUMNS, lineterminator="\n")
     writer.writeheader()

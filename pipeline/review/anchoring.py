@@ -1,4 +1,4 @@
-"""Measures whether annotators follow the prediction that they see, by comparing them with those who do not see it."""
+"""Measures whether annotators follow a prediction that they see, by comparison with posts whose prediction they do not see."""
 
 from collections.abc import Mapping
 
@@ -39,11 +39,11 @@ class Anchoring(Result):
     Attributes
     ----------
     posts_shown, posts_blind : int
-        Posts that were answered for, of those that were not drawn at random; random posts are always blind, so they are not compared.
+        Posts with an answer, except those drawn at random, which are always blind and so cannot be compared.
     all_labels : Followed
         Whether all labels of a post are the predicted ones.
     labels : dict of str to Followed
-        Whether a label is given if it was predicted, and not given if not.
+        Whether a label is given if it was predicted, and not given otherwise.
     """
 
     posts_shown: int
@@ -67,7 +67,7 @@ def _followed(rates: NDArray[np.float64], shown: NDArray[np.bool_]) -> Followed:
 
 
 def measure_anchoring(answers: Answers, plan: Mapping[str, Planned], labels: list[str]) -> Anchoring:
-    """Measure how often annotators followed the prediction, against those who did not see it.
+    """Measure how often annotators followed the prediction, where they saw it and where they did not.
 
     Which posts are blind was drawn at random within each stratum, so that the two kinds of posts differ in nothing else.
 

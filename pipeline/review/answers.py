@@ -14,6 +14,7 @@ from pipeline.corpora.labels_cell import LabelCells
 from pipeline.corpora.layout import lay_out
 from pipeline.corpora.problems import counted
 from pipeline.records import Row, read_rows
+from pipeline.review.batch import NOTHING
 from pipeline.scoring.inputs import find_inputs
 
 
@@ -26,7 +27,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Answers:
-    """What several annotators said of posts.
+    """What several annotators said about posts.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class Answers:
 
 
 def _posts_of(path: Path, columns: Columns, cells: LabelCells, notes: list[str]) -> list[Post]:
-    """Return the posts of a file with the votes on them; the labels of a plain file are the votes of whom it is named after."""
+    """Return the posts of a file with the votes on them; the labels of a plain file are the votes of the annotator it is named after."""
     rows = list[Row]()
     for row in read_rows(path, [], tell=lambda file, what: notes.append(f"{file}: {what}")):
         if not isinstance(row, Row):
@@ -75,6 +76,8 @@ def _posts_of(path: Path, columns: Columns, cells: LabelCells, notes: list[str])
 
 def _answer(vote: Vote, cells: LabelCells, place: str) -> Answer:
     labels, unknown = cells.read(vote.given)
+    if labels and unknown == [NOTHING]:
+        raise InputError(f"{place}: has both {NOTHING} and a label from one annotator; correct the answer in the tool, and export again")
     if unknown:
         raise InputError(f"{place}: {len(unknown)} of the labels are unknown; the labels are {', '.join(cells.known)}")
     asked = frozenset(cells.match(name) or name for name in vote.asked) if vote.asked is not None else frozenset(cells.known)
@@ -88,7 +91,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     Parameters
     ----------
     files : sequence of str
-        Exports of labelling tools, the CSV files of a batch, signed, or one file of labelled posts for each annotator.
+        Exports of labelling tools, signed CSV files of a batch, or one file of labelled posts for each annotator.
     labels : LabelSet
         Labels that they may give.
     columns : Columns
@@ -123,7 +126,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
             if isinstance(identifier, float) and identifier.is_integer():
                 identifier = int(identifier)
             if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
-                raise InputError(f"{place}: the post has no id, by which answers are compared; give each post its id")
+                raise InputError(f"{place}: the post has no id, and answers are compared by id; give each post its id")
             of_post = answers.by_post.setdefault(str(identifier), {})
             answers.posts.setdefault(str(identifier), post.fields)
             for number, vote in enumerate(post.votes, 1):
@@ -135,6 +138,6 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     answers.notes += [f"{name} answered {counted(count, 'time')} again; the later answer counts" for name, count in twice.items() if count]
     if not any(answers.by_post.values()):
         raise InputError(
-            f"{', '.join(files)}: nobody has labelled a post; in posts.csv, sign each post that you read in the column annotator"
+            f"{', '.join(files)}: nobody has labelled a post; in posts.csv, put your name in the column annotator for each post you read"
         )
     return answers

@@ -154,7 +154,7 @@ def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, mark: boo
     writer = csv.DictWriter(file, columns, lineterminator="\r\n" if mark else "\n")
     writer.writeheader()
     writer.writerows(rows)
-    return file.getvalue().encode("utf-8-sig" if mark else "utf-8", "replace")  # spreadsheets know UTF-8 by the mark
+    return file.getvalue().encode("utf-8-sig" if mark else "utf-8", "replace")  # spreadsheets recognise UTF-8 by the mark
 
 
 def _plan(chosen: Sequence[ChosenPost], labels: LabelSet, model: str) -> bytes:
@@ -263,3 +263,28 @@ def read_batch(folder: Path) -> dict[str, Planned]:
         predicted = frozenset(name for name in str(row.fields["predicted"] or "").split(";") if name)
         planned[str(row.fields["id"])] = Planned(str(row.fields["stratum"]), shown, predicted)
     return planned
+
+
+def read_texts(folder: Path) -> list[str]:
+    """Read the texts of the posts of a batch.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder that `write_batch` wrote.
+
+    Returns
+    -------
+    list of str
+        Empty if the batch was written without texts.
+
+    Raises
+    ------
+    InputError
+        If ``tasks.json`` is damaged. The message quotes nothing of it.
+    """
+    path = folder / TASKS_FILE
+    try:
+        return [str(task["data"]["text"]) for task in json.loads(path.read_bytes())] if path.is_file() else []
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError(f"{path}: is damaged; use the file as disclosure label-next wrote it, or delete it") from None

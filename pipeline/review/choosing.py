@@ -27,14 +27,14 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Shares:
-    """Which shares of a batch are not chosen by uncertainty over all labels.
+    """The shares of a batch that are not chosen by uncertainty over all labels.
 
     Attributes
     ----------
     random : float
         Share of the batch that is drawn at random.
     rare : float
-        Share of the batch that is chosen for one label each, the more for a label the rarer it is expected to be.
+        Share of the batch that is chosen for single labels; the rarer a label is expected to be, the more posts it gets.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class _Free:
         self._of_group[self._groups[chosen]] = self._of_author[self._authors[chosen]] = True
 
     def first(self, order: Int64s, most: int) -> Int64s:
-        """Return the first posts, in an order, that may all be chosen together."""
+        """Return the first posts, in a given order, that may all be chosen together."""
         of_group, of_author = self._of_group.copy(), self._of_author.copy()
         found = list[int]()
         for post in order[~(of_group[self._groups[order]] | of_author[self._authors[order]])].tolist():
@@ -166,7 +166,7 @@ def entropy(probabilities: Probabilities) -> NDArray[np.float64]:
 
 
 def quotas(probabilities: Probabilities, count: int) -> list[int]:
-    """Divide posts among the labels, the more for a label the fewer posts are expected to have it.
+    """Divide posts among the labels; a label gets the more, the fewer posts are expected to have it.
 
     Parameters
     ----------
@@ -200,10 +200,10 @@ def choose(
 ) -> list[Choice]:
     """Choose posts to label.
 
-    The random ones are drawn first, so that nothing else decides which these are. Then each label gets its share of the posts for rare
-    labels: those about which the model is least sure whether they have this label. The rest are those about which it is least sure over
-    all labels. Of these two kinds, ten times as many candidates as wanted are divided into as many clusters as posts are wanted, and the
-    one of which the model is least sure is taken from each cluster.
+    The random ones are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare
+    labels: those for which the model is least sure of this label. The rest are those of which it is least sure over all labels. For the
+    last two kinds, ten times as many candidates as wanted are divided into as many clusters as posts are wanted, and the one of which the
+    model is least sure is taken from each cluster.
 
     Parameters
     ----------
@@ -218,9 +218,9 @@ def choose(
     authors : ndarray of int, shape (n_posts,)
         Author of each post: at most one post of an author is chosen.
     order : ndarray of int
-        Posts that were drawn at random, in random order, of which the first that may be chosen are the random ones of the batch.
+        Posts that were drawn at random, in random order; the first of them that may be chosen become the batch's random posts.
     size : int
-        Number of posts to choose; there are fewer if the posts do not yield so many.
+        Number of posts to choose; fewer are returned if there are not enough.
     shares : Shares
         Shares of the strata.
     seed : int

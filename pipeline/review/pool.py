@@ -17,7 +17,7 @@ from pipeline.corpora.reader import Reader
 from pipeline.corpora.sources import records_of
 from pipeline.corpora.wording import wording
 from pipeline.records import BrokenRow, Tell, read_rows
-from pipeline.review.batch import BATCH_FILE, read_batch
+from pipeline.review.batch import BATCH_FILE, read_batch, read_texts
 from pipeline.review.choosing import entropy
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.inputs import check_inputs, find_inputs
@@ -48,7 +48,7 @@ class Pool:
     labelled : list of str
         Texts of labelled posts.
     left_out : Counter of str
-        Why rows were not taken, and how many.
+        How many rows were left out, by reason.
     probabilities : ndarray of float32, shape (n_posts, n_labels)
     order : ndarray of int
         Posts that were drawn at random from all that were read, in random order.
@@ -64,7 +64,7 @@ class Pool:
     order: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def take(self, posts: Int64s) -> "Pool":
-        """Return some of the posts, in ascending order, among which must be those of `order`."""
+        """Return some of the posts, in ascending order; those in `order` must be among them."""
         chosen = posts.tolist()
         return replace(
             self,
@@ -77,7 +77,7 @@ class Pool:
         )
 
     def author_numbers(self) -> Int64s:
-        """Return the author of each post as a number; a post without an author has one of its own."""
+        """Return the author of each post as a number; a post without an author gets a number of its own."""
         return author_numbers(self.authors, len(self.ids))
 
 
@@ -102,6 +102,7 @@ def read_labelled(sources: Sequence[str], labels: LabelSet, columns: Columns) ->
     for source in sources:
         if (Path(source) / BATCH_FILE).is_file():
             ids.update(read_batch(Path(source)))
+            texts += read_texts(Path(source))
             continue
         for records in records_of(source, Reader(labels, columns, ()), []).values():
             if columns.id is not None:
@@ -122,7 +123,7 @@ def read_pool(inputs: Sequence[str], options: Options, author: str | None, label
     author : str or None
         Column with the author, which rows may lack.
     labelled : Labelled
-        Posts to leave out, by id; their texts are kept, so that what repeats them is left out later.
+        Posts to leave out, by id; their texts are kept, so that near repeats can be left out later.
     out : Path
         Folder that will be written, which must not hold the inputs.
     tell : callable

@@ -1,4 +1,4 @@
-"""From files of unlabelled posts and a model to a batch of posts to label."""
+"""Makes a batch of posts to label from files of unlabelled posts and a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Wanted:
     shares : Shares
         Shares of the strata.
     blind : float
-        Share of the posts, besides the random ones, whose prediction annotators do not see; they see it for none of the random ones.
+        Share of the posts, besides the random ones, whose prediction annotators do not see; random posts never show it.
     seed : int
         Random seed.
 
@@ -75,7 +75,7 @@ def make_batch(pool: Pool, model: Classifier, wanted: Wanted) -> tuple[list[Chos
     Returns
     -------
     chosen : list of ChosenPost
-        In random order, so that annotators do not meet one kind of post after another.
+        In random order, so that annotators do not meet many posts of one kind in a row.
     repeating : int
         Posts of the pool that repeat a labelled one.
     """
@@ -117,9 +117,9 @@ def label_next(
     inputs : sequence of str
         Files, folders and globs of unlabelled posts.
     model : Classifier
-        The model whose doubts decide.
+        The model whose uncertainty decides.
     out : Path
-        Folder to write, which must not exist or be empty.
+        Folder to write; it must be empty or not exist yet.
     wanted : Wanted
         What the batch should be like.
     options : Options, optional
@@ -166,6 +166,6 @@ def label_next(
         pool.left_out["nearly repeats a labelled post"] += repeating
     summary = summarise(chosen, labels, read, pool.left_out, model.digest_, wanted.seed)
     if not chosen:
-        raise InputError("there is no post to choose, because each nearly repeats a labelled one; give other posts")
+        raise InputError("there is no post to choose, because all of them nearly repeat labelled ones; give other posts")
     write_batch(chosen, labels, summary, out, with_texts=with_texts, blur=blur)
     return summary, authored

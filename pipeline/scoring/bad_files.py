@@ -1,4 +1,4 @@
-"""Files that cannot be used, whatever is wrong with them: one stops the job, or is skipped and told at the end."""
+"""Files that cannot be used, whatever is wrong with them: such a file stops the job, or is skipped and reported at the end."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,13 @@ OnBadFile = Literal["fail", "skip"]
 
 
 class BadFiles:
-    """The files of a job that cannot be used, or not to their end.
+    """The files of a job that cannot be used, or only in part.
 
     Parameters
     ----------
     on_bad_file : {"fail", "skip"}
-        Whether a file that cannot be used stops the job or is skipped. One that is damaged further on costs no other file in any case.
+        Whether a file that cannot be used stops the job or is skipped. A file that is damaged further on never keeps the others from being
+        scored.
 
     Attributes
     ----------

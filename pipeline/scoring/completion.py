@@ -1,5 +1,6 @@
 """The record that a shard is finished."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.records import BrokenRow, is_stream
-from pipeline.scoring.shards import Shard
+from pipeline.scoring.shards import SHARD_LINES, Shard
 
 LISTED = 1_000  # rejects of a shard: in a file of nothing but short broken lines, the list would be much larger than the file
 
@@ -48,6 +49,8 @@ class Completion:
         Number of scored posts with such ids; see `Ids`.
     sample : list of int
         `Ids.sample`.
+    stream : dict of str to float
+        `Predictions.stream`, summed.
     """
 
     file: str
@@ -72,10 +75,24 @@ class Completion:
     repeated: int = 0
     rounded: int = 0
     sample: list[int] = field(default_factory=list)
+    stream: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them
             self.reasons = dict(Counter(reject[1] for reject in self.rejects))
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether the counts go together; otherwise, somebody has changed the record."""
+        of_scored = [self.reused, self.review, self.repeated, self.rounded, *self.labels.values()]
+        counts = [self.number, self.first_row, self.size, self.unreadable, *self.reasons.values(), *(reject[0] for reject in self.rejects)]
+        return (
+            self.read == self.scored + self.rejected
+            and 0 <= self.scored <= self.read <= 2 * SHARD_LINES
+            and all(0 <= count <= self.scored for count in of_scored)
+            and min(counts) >= 0
+            and 0 <= self.seconds < math.inf
+        )
 
     @property
     def rejected(self) -> int:
@@ -118,7 +135,7 @@ class Completion:
         return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(Path(shard.file)))
 
     def is_of_another(self, other: Self) -> bool:
-        """Return whether two records are of different files that happen to have the same name, as all streams have.
+        """Return whether two records are of different files that happen to have the same name, as all streams do.
 
         Parameters
         ----------

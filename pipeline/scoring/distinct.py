@@ -1,13 +1,13 @@
 """Score each distinct text only once, because a real stream of posts consists mostly of repetitions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arrays import Int64s, Probabilities
+from models.arrays import Float32s, Int64s, Probabilities
 from models.cache import BoundedCache
 from models.tokens import TokenBatch
 
@@ -39,6 +39,8 @@ class DistinctScorer:
     ----------
     model : Classifier
         A fitted classifier.
+    measure : callable, optional
+        Takes raw texts and their tokens, and returns further numbers about each text, shape (n_texts, n_measures).
 
     Attributes
     ----------
@@ -46,15 +48,21 @@ class DistinctScorer:
         Number of texts that the model has scored.
     """
 
-    def __init__(self, model: "Classifier") -> None:
+    def __init__(self, model: "Classifier", measure: Callable[[Sequence[str], TokenBatch], Float32s] | None = None) -> None:
         self.model = model
+        self.measure = measure
         self.computed = 0
         self._answers = BoundedCache[bytes](REMEMBERED, REMEMBERED_CHARS)
 
     def score(self, texts: Sequence[str]) -> Probabilities:
         """Return the probabilities of raw posts, shape (n_posts, n_labels)."""
+        return self.measured(texts)[0]
+
+    def measured(self, texts: Sequence[str]) -> tuple[Probabilities, Float32s]:
+        """Return the probabilities of raw posts, and what `measure` says of them, shape (n_posts, n_measures)."""
         rows = b"".join(self._answers.look_up(texts, self._compute))
-        return np.frombuffer(rows, np.float32).reshape(len(texts), len(self.model.labels))
+        found = np.frombuffer(rows, np.float32).reshape(len(texts), -1) if texts else np.empty((0, len(self.model.labels)), np.float32)
+        return found[:, : len(self.model.labels)], found[:, len(self.model.labels) :]
 
     def explain(self, texts: Sequence[str], wanted: NDArray[np.bool_], top: int) -> "list[Sequence[Reason]]":
         """Explain labels of raw posts.
@@ -96,5 +104,5 @@ class DistinctScorer:
         tokens = self.model.tokenizer.read(texts)
         first, places = _distinct(tokens)
         self.computed += len(first)
-        rows = [row.tobytes() for row in self.model.predict_proba_tokens(tokens.take(first))]
-        return [rows[place] for place in places]
+        found = self.model.predict_proba_tokens(tokens.take(first))[places]
+        return [row.tobytes() for row in (found if self.measure is None else np.hstack([found, self.measure(texts, tokens)]))]

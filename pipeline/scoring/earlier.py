@@ -44,10 +44,12 @@ class Earlier:
         from pydantic import TypeAdapter
 
         path = folder / MANIFEST
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no file; give a folder that score.py wrote")
         try:
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except OSError as error:
             what = f"cannot be read ({error.strerror or error})"
             raise InputError(f"{path}: {what}; give the folder of a complete job; score.py completes one that was interrupted") from None
         except ValueError:
-            raise InputError(f"{path}: is no manifest of score.py; give a folder that score.py wrote") from None
+            raise InputError(f"{path}: is not a manifest of score.py; give a folder that score.py wrote") from None

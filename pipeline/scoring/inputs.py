@@ -14,6 +14,7 @@ from pipeline.files import is_left_behind
 from pipeline.records import (
     FILES,
     STDIN,
+    InputFormat,
     Row,
     Tell,
     file_rows,
@@ -37,13 +38,14 @@ _SHOWN = 1_000  # characters by which we guess which column holds the text
 _KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # beside what Spark and others write; never posts
 
 
-_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it, if it is to be read"
+_GIVE = "tell score.py what all files hold, as in --input-format jsonl"
+_LEFT_OUT = "left out, because its name begins with '_' or '.'; name it if it should be read"
 
 
 def _passed_over(path: Path, tell: Tell) -> bool:
-    """Return whether what is in a folder is no input: hidden, litter, or a program's own, which begins with an underscore.
+    """Return whether something in a folder is not an input: it is hidden, left behind, or a program's own (its name begins with `_`).
 
-    A partition folder may begin with one (``_date=2017-10-15``). What looks as if it were meant to be read is told.
+    The name of a partition folder may begin with `_`, too (``_date=2017-10-15``). What looks as if it were meant to be read is reported.
     """
     hidden, own = is_left_behind(path.name), path.name.startswith("_")
     if not (hidden or own) or (own and "=" in path.name and path.is_dir()):
@@ -74,7 +76,7 @@ def _walk(folder: Path, root: Path, seen: set[Path], tell: Tell) -> Iterator[Pat
         yield from _walk(path, root, seen, tell)
 
 
-def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles) -> list[Path]:
+def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None) -> list[Path]:
     """List the files in a folder, at any depth, except those that are passed over."""
     if out and out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out}: is in the input {folder}, so the next run would read the scores as posts; choose an --out elsewhere")
@@ -83,10 +85,10 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles) -> lis
     if not found:
         raise NoPostsError(f"{folder}: has no files; give a folder with {FILES} files")
     for path in found:
-        if not name_of(path):
-            reason = f"must be one of {FILES}; move it away, or select files with a glob such as '{folder}/*.jsonl'"
+        if not given and not name_of(path):
+            reason = f"must be one of {FILES}; move it away, select files with a glob such as '{folder}/*.jsonl', or {_GIVE}"
         elif path.exists() and not path.is_file():
-            reason = "is no file but a pipe or a device; move it away, or name it if it is to be read"
+            reason = "is not a file but a pipe or a device; move it away, or name it if it should be read"
         else:
             continue
         bad.add(path, InputError(f"{path}: {reason}"))
@@ -94,10 +96,10 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles) -> lis
     return sorted(path for path in found if not (path.is_symlink() and path.resolve() in files))
 
 
-def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles) -> list[Path]:
+def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None) -> list[Path]:
     """List the files that a file name, a folder name or a glob stands for; a glob means what a shell would make of it."""
     if Path(name).is_dir():
-        return _in_folder(Path(name), out, tell, bad)
+        return _in_folder(Path(name), out, tell, bad, given)
     if not glob.has_magic(name) or Path(name).exists():
         return [Path(name)]
     matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
@@ -107,25 +109,33 @@ def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles) -> list[Path]
             found |= {} if is_left_behind(path.name) else {path: None}
         elif not _passed_over(path, tell):
             with suppress(NoPostsError):
-                found |= dict.fromkeys(_in_folder(path, out, tell, bad))
+                found |= dict.fromkeys(_in_folder(path, out, tell, bad, given))
     if not found:
         raise InputError(f"{name}: no file matches this glob; check the pattern")
     return sorted(found)
 
 
-def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell = ignore, bad: BadFiles | None = None) -> list[Path]:
+def find_inputs(
+    names: Sequence[str | Path],
+    out: Path | None = None,
+    tell: Tell = ignore,
+    bad: BadFiles | None = None,
+    given: InputFormat | None = None,
+) -> list[Path]:
     """List the files that are named directly or found in folders and by globs.
 
     Parameters
     ----------
-    given : sequence of str or Path
+    names : sequence of str or Path
         Files, folders and globs; ``-`` is standard input.
     out : Path, optional
         The output folder, which may not be in one of the folders.
     tell : callable
         Called with a path and why it is left out, if it looks as if it were meant to be read.
     bad : BadFiles, optional
-        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they are errors.
+        Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they raise an error.
+    given : InputFormat, optional
+        What all files hold, whatever their names.
 
     Returns
     -------
@@ -139,9 +149,9 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
     """
     files, places = list[Path](), list[Path]()
     bad = bad or BadFiles()
-    for name in map(str, given):
+    for name in map(str, names):
         try:
-            files += (named := _named(name, out, tell, bad))
+            files += (named := _named(name, out, tell, bad, given))
             places += [path.resolve() for path in named]
         except OSError as error:
             place = error.filename or name
@@ -153,10 +163,13 @@ def find_inputs(given: Sequence[str | Path], out: Path | None = None, tell: Tell
     seen: set[Path] = set()
     for path, place in zip(files, places, strict=True):
         try:
-            kind_of(path)
+            if not path.suffix and path != STDIN and not path.exists():  # perhaps a misspelt folder
+                raise InputError(f"{path}: no such file or folder; check the path")
+            if kind_of(path, given) in (".parquet", ".xlsx") and is_stream(path):
+                raise InputError(f"{path}: is a stream, but Parquet and Excel files can only be read as files; write it to a file first")
         except InputError as error:
             if path not in bad.paths:
-                bad.add(path, error)
+                bad.add(path, InputError(f"{error}, or {_GIVE}") if path.exists() and not (given or name_of(path)) else error)
         if place in seen:
             raise InputError(f"{path}: was given twice; name each file once")
         seen.add(place)
@@ -171,12 +184,13 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
     """
     found: dict[str, int] = {}
     read = 0
-    several = kind_of(path) == ".jsonl"
+    given = options.input_format
+    several = kind_of(path, given) == ".jsonl"
     try:
-        if path.is_file() and kind_of(path) == ".parquet":
+        if path.is_file() and kind_of(path, given) == ".parquet":
             rows = parquet_length(path)
             return (dict.fromkeys([*partitions_of(path), *parquet_columns(path, options.columns)], 1) if rows else {}), rows, True
-        for row in file_rows(path, options.columns):
+        for row in file_rows(path, options.columns, given=given):
             read += 1
             if isinstance(row, Row):
                 note_columns(found, row, wanted)
@@ -185,7 +199,7 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
             if read >= most:
                 return found, read, False
         if not found and path.is_file() and not several:
-            found = dict.fromkeys(text_columns(path, options.columns), 1)
+            found = dict.fromkeys(text_columns(path, options.columns, given), 1)
     except DamagedError:
         return found, read, False
     return found, read, True
@@ -197,7 +211,7 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
 
     rows = list[dict[str, Any]]()
     with suppress(DamagedError):
-        for row in islice(file_rows(path, options.columns), SAMPLE):
+        for row in islice(file_rows(path, options.columns, given=options.input_format), SAMPLE):
             if isinstance(row, Row):
                 rows.append({name: value[:_SHOWN] if isinstance(value, str) else value for name, value in row.fields.items()})
     guessed = guess_id_and_text(rows)
@@ -226,7 +240,7 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     tell : callable
         Called with the output folder and a warning when a column to keep was not found, but may occur further on.
     bad : BadFiles, optional
-        Takes the files that cannot be used. By default, they are errors.
+        Takes the files that cannot be used. By default, they raise an error.
 
     Raises
     ------

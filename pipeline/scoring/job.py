@@ -1,5 +1,6 @@
 """A scoring job: it turns files of posts into a folder of predictions, in pieces that survive an interruption."""
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +82,9 @@ class Job:
         if not self.output.has(wanted):
             return False
         found = self.output.completion(wanted.name)
-        return not (retry_rejects and found and found.rejects)
+        if found is None or found.labels.keys() != set(self.source.labels):
+            return False
+        return not (retry_rejects and found.rejects)
 
     def pending(self, *, start_over: bool, retry_rejects: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
@@ -102,7 +105,9 @@ class Job:
             return
         try:
             size = self.options.shard_mb and self.options.shard_mb * 2**20
-            yield from cut(path, self.options.columns, self.tell, size)
+            for shard in cut(path, self.options.columns, self.tell, size, self.options.input_format):
+                if not (shard.kind == ".jsonl" and shard.content.isspace()):  # blank lines are no rows
+                    yield shard
         except InputError as error:
             self.bad.add(path, error)
 
@@ -146,7 +151,7 @@ class Job:
         seconds, sampled = 0.0, set[int]()
         for found in self.output.completions():
             if found.name not in self.names and is_stream(Path(found.file)):
-                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it had rows now; choose another --out")
+                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it has rows now; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
         with whole_file(self.output.folder / REJECTS) as rejects:
@@ -204,7 +209,7 @@ def score_files(
         Whether to score again the shards of an earlier job that hold rejects.
     on_bad_file : {"fail", "skip"}
         What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
-        at the end. A file that is damaged is scored up to the damage in both cases, and then reported so.
+        at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
@@ -238,7 +243,7 @@ def score_files(
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     bad = BadFiles(on_bad_file)
-    files = find_inputs(inputs, folder, tell, bad)
+    files = find_inputs(inputs, folder, tell, bad, options.input_format)
     output = Output(folder)
     check_inputs(files, options, folder, tell, bad)
     if bad.paths.issuperset(files):
@@ -257,7 +262,8 @@ def score_files(
             job.check_complete()
             job.finish(summary, started)
         except OSError as error:  # of the machine, such as too few file descriptors for the workers
-            raise IncompleteError(f"{error.strerror or error}; finished shards are kept; correct this and run again") from None
+            remedy = "raise the limit (ulimit -n), or use fewer --workers," if error.errno == errno.EMFILE else "correct this"
+            raise IncompleteError(f"{error.strerror or error}; finished shards are kept; {remedy} and run again") from None
         except OutputError as error:
             raise IncompleteError(f"{error}. Finished shards are kept; fix the cause (is the disk full?) and run again") from None
         except InputError as error:

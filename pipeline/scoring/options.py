@@ -17,12 +17,14 @@ from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import __version__
 from pipeline.predictions import Format, prediction_schema
+from pipeline.records import InputFormat
 
 if TYPE_CHECKING:
     from models import Classifier
 
 OverLong = Literal["reject", "truncate"]
 _CHOICES = {"format": get_args(Format), "over_long": get_args(OverLong), "operating_point": get_args(PointName)}
+_CHOICES["input_format"] = (None, *get_args(InputFormat))
 DEFAULT_OUT = Path("scores")
 MAX_SHARD_MB = 256
 
@@ -49,12 +51,16 @@ class Options:
         Lower and upper bound: a label whose probability is between them, inclusive, is listed in the column ``review``.
     explain : bool
         Whether to add the column ``explanation`` with the words of the post that count most for each label that is given or up for review.
+    unfamiliar : bool
+        Whether to add columns that say how much of each post the model knows, and whether that is too little.
     thresholds : mapping of str to float
         Thresholds to use instead of the operating point's, by label.
     operating_point : {"balanced", "cautious", "sensitive"}
         Which of the model's sets of thresholds to use; a model from an earlier release has ``balanced`` only.
     shard_mb : int or None
         Target size in MiB of the input, decompressed, that is scored and written as one part; by default 2.
+    input_format : {"jsonl", "csv", "parquet", "xlsx"} or None
+        What all inputs hold, whatever their names; None to go by each file's name. Whether a file is compressed is found out either way.
 
     Raises
     ------
@@ -81,15 +87,18 @@ class Options:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     operating_point: PointName = BALANCED
     shard_mb: int | None = None
+    unfamiliar: bool = False
+    input_format: InputFormat | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
             raise InputError(f"keep must be a sequence of names, such as ({self.keep!r},), but got {self.keep!r}")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, but got {getattr(self, name)!r}")
-        if not isinstance(self.explain, bool):
-            raise InputError(f"explain must be True or False, but got {self.explain!r}")
+                raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, but got {getattr(self, name)!r}")
+        for name in ("explain", "unfamiliar"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be True or False, but got {getattr(self, name)!r}")
         if self.max_chars < 1:
             raise InputError(f"max_chars must be 1 or more, but got {self.max_chars}; omit it to use {MAX_CHARS:,}")
         if self.shard_mb is not None and not 1 <= self.shard_mb <= MAX_SHARD_MB:
@@ -100,6 +109,13 @@ class Options:
         for label, threshold in self.thresholds.items():
             if not 0 <= threshold <= 1:
                 raise InputError(f"threshold {label}={threshold}: the threshold must be a probability from 0 to 1, such as 0.3")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        if "" in self.columns:
+            raise InputError("the names of the id column, the text column and the columns to keep must not be empty; name them")
+        if odd := [name for name in self.columns if name.encode("utf-8", "replace").decode() != name]:
+            raise InputError(f"column {odd[0]!r}: its name is not UTF-8; name it in UTF-8, as the files do")
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
             raise InputError(f"keep {repeated[0]!r}: was given twice; name each column once")
 
@@ -138,7 +154,8 @@ class Options:
         InputError
             If a column to keep has the name of another column of the output.
         """
-        schema = prediction_schema(labels, self.keep, review=self.abstain is not None, explanation=self.explain)
+        asked = {"review": self.abstain is not None, "explanation": self.explain, "familiarity": self.unfamiliar}
+        schema = prediction_schema(labels, self.keep, **asked)
         for name in further:
             schema = schema.append(pa.field(name, pa.string()))
         if taken := [name for name in self.keep if schema.names.count(name) > 1]:
@@ -187,5 +204,6 @@ class Options:
     def to_dict(self) -> dict[str, Any]:
         """Return the options by name, JSON-serialisable; options that later releases added are left out if they have their defaults."""
         tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
-        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED, "shard_mb": None}
+        later = {"explain": False, "thresholds": {}, "operating_point": BALANCED}
+        later |= {"shard_mb": None, "unfamiliar": False, "input_format": None}
         return {name: value for name, value in tree.items() if name not in later or value != later[name]}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import InputError
 from pipeline.errors import LockedError
 from pipeline.files import UNFINISHED, OutputError, is_left_behind, whole_file
+from pipeline.records import STDIN
 from pipeline.scoring.completion import Completion
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _form() -> "TypeAdapter[Completion]":
 def _validated(content: bytes) -> Completion:
     try:
         return _form().validate_json(content, strict=True)
-    except ValueError:  # pydantic refuses the names of files that are no UTF-8
+    except ValueError:  # pydantic refuses names of files that are not UTF-8
         held = _object(content)
         names = {key: held[key] for key in ("file", "place") if isinstance(held.get(key), str)}
         return replace(_form().validate_json(json.dumps(held | dict.fromkeys(names, "")), strict=True), **names)
@@ -101,6 +102,8 @@ class Output:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._records = folder / RECORDS
+        if folder == STDIN:
+            raise InputError("-: scores are written to a folder, not to standard output; choose another --out")
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
@@ -142,7 +145,7 @@ class Output:
             found = _validated((self._records / f"{name}.json").read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
-        return found if _PART.fullmatch(found.part) and found.name == name else None
+        return found if _PART.fullmatch(found.part) and found.name == name and found.is_plausible else None
 
     def completions(self) -> Iterator[Completion]:
         """Yield all records, sorted by name."""
@@ -169,7 +172,7 @@ class Output:
     def part(self, completion: Completion) -> Iterator[io.BufferedRandom]:
         """Yield a file for a part; after the block, the file is put in place and `completion`, which the block fills in, is recorded.
 
-        An empty file names the part before it is there, so that whoever finds the part without its record knows that it is ours.
+        Before the part is there, an empty file bears its name, so that a part that is found without a record is known to be ours.
 
         Raises
         ------
@@ -210,7 +213,7 @@ class Output:
             path.unlink(missing_ok=True)
 
     def remove_all_but(self, completions: set[str]) -> None:
-        """Remove what an earlier job left: unfinished files, and the records of all shards but these with the parts that they name.
+        """Remove what an earlier job left: unfinished files, and the records of all other shards, with the parts that they name.
 
         If a part is removed, the manifest is, too. Nothing else is ever removed.
 

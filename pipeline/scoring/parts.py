@@ -14,15 +14,14 @@ from models.storage import read_description
 from pipeline.predictions import prediction_writer
 from pipeline.records import BrokenRow, Row
 from pipeline.scoring.completion import Completion
-from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
 from pipeline.scoring.posts import BATCH_POSTS, Post, batches, reject
-from pipeline.scoring.predict import predict
+from pipeline.scoring.predict import predict, scorer_of
 from pipeline.scoring.shards import Shard, read_shard
 
-DEADLY = "scoring it ends its process, or takes too long (too little memory?)"
+DEADLY = "scoring it kills the process or takes too long (too little memory?)"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class PartWriter:
             self.model = Classifier.load(source.folder)
         if self.model.digest_ != source.digest:
             raise InputError("the model was replaced while the job was running; run it again with --start-over or another --out")
-        self.scorer = DistinctScorer(self.model)
+        self.scorer = scorer_of(self.model, unfamiliar=options.unfamiliar)
         self.schema = options.schema(self.model.labels)
 
     def __call__(self, shard: Shard, at: Callable[[int], Any] = lambda row: None) -> Completion:
@@ -132,7 +131,7 @@ class PartWriter:
         return done
 
     def _rows(self, shard: Shard, at: Callable[[int], Any]) -> Iterator[Row | BrokenRow]:
-        """Yield the rows of a shard, saying which if each is scored alone."""
+        """Yield the rows of a shard; if each is scored alone, tell its number first."""
         for row in read_shard(shard):
             if row.number in shard.without and isinstance(row, Row):
                 yield reject(row, DEADLY, self.options)
@@ -146,6 +145,8 @@ class PartWriter:
         predictions = predict(self.scorer, posts, self.options)
         if predictions.review is not None:
             done.review += int(predictions.review.any(axis=1).sum())
+        for name, total in predictions.stream.items():
+            done.stream[name] = done.stream.get(name, 0.0) + total
         for label, count in zip(self.model.labels, predictions.decided.sum(axis=0).tolist(), strict=True):
             done.labels[label] += count
         return predictions.table

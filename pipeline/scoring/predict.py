@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.predictions import prediction_table
+from pipeline.predictions import FAMILIARITY, prediction_table
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import Post
+from pipeline.watching.familiarity import Familiarity
+
+if TYPE_CHECKING:
+    from models import Classifier
 
 REASONS = 5  # maximum number of words per label
 
@@ -26,11 +31,32 @@ class Predictions:
     decided : ndarray of bool, shape (n_posts, n_labels)
     review : ndarray of bool, shape (n_posts, n_labels), or None
         Labels that a person should decide; None unless the options ask to abstain.
+    stream : dict of str to float
+        Sums over the posts of the numbers that say how much of them the model knows; empty unless the options ask for these.
     """
 
     table: pa.Table
     decided: NDArray[np.bool_]
     review: NDArray[np.bool_] | None
+    stream: dict[str, float]
+
+
+def scorer_of(model: "Classifier", *, unfamiliar: bool) -> DistinctScorer:
+    """Return a scorer for a job with these options.
+
+    Parameters
+    ----------
+    model : Classifier
+        A fitted classifier.
+    unfamiliar : bool
+        As in `Options`.
+
+    Raises
+    ------
+    InputError
+        When the model keeps no reference, which ``unfamiliar`` needs.
+    """
+    return DistinctScorer(model, Familiarity(model) if unfamiliar else None)
 
 
 def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> Predictions:
@@ -39,6 +65,7 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
     Parameters
     ----------
     scorer : DistinctScorer
+        From `scorer_of`.
     posts : sequence of Post
         One or more.
     options : Options
@@ -49,7 +76,7 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
     """
     model = scorer.model
     ids, texts, kept = zip(*posts, strict=True)
-    probabilities = scorer.score(texts)
+    probabilities, measured = scorer.measured(texts)
     decided, review = options.decide(model, probabilities), options.for_review(probabilities)
     named = decided if review is None else decided | review
     table = prediction_table(
@@ -61,5 +88,7 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
         kept=dict(zip(options.keep, zip(*kept, strict=True), strict=True)),
         review=review,
         explanations=scorer.explain(texts, named, REASONS) if options.explain else None,
+        familiarity=measured if options.unfamiliar else None,
     )
-    return Predictions(table, decided, review)
+    sums = measured.sum(axis=0, dtype=np.float64).tolist()
+    return Predictions(table, decided, review, dict(zip(FAMILIARITY, sums, strict=False)))

@@ -25,7 +25,7 @@ Work = Callable[[Shard, Callable[[int], Any]], Completion]
 GC_THRESHOLD = 50_000  # scoring makes no reference cycles, and Python's default search for them would take a tenth of the time
 FALSE_STARTS = 4  # how often in a row a worker may die as it starts before the job gives up
 TRIES = 20  # of a shard: two, and then two for each post that kills its process when it is scored alone
-SILENCE = 300.0  # seconds; a worker that scores no batch of posts for so long hangs, or was stopped, and is killed like one that died
+SILENCE = 300.0  # seconds; a worker that scores no batch of posts for so long hangs or was stopped; it is killed, and counts as dead
 STARTING = 300.0  # seconds; likewise for a worker that does not get ready
 _TICK = 1.0
 

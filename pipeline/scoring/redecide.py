@@ -22,7 +22,7 @@ from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError
-from pipeline.predictions import prediction_table, prediction_writer
+from pipeline.predictions import FAMILIARITY, prediction_table, prediction_writer
 from pipeline.records import ignore
 from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.completion import Completion
@@ -35,7 +35,7 @@ from pipeline.scoring.summary import FileSummary, Summary
 
 
 def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
-    """Return columns of a part, which must be as it was written."""
+    """Return columns of a part, which must not have been changed since it was written."""
     try:
         content = part.read_bytes()
     except OSError as error:
@@ -52,8 +52,13 @@ def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[A
     return {name: [row[name] for row in rows] for name in names}
 
 
+def _numbers(column: list[Any]) -> list[Any]:
+    """Return numbers and truth values as numbers; CSV holds them as words."""
+    return [{"True": 1, "False": 0}.get(value, value) for value in column]
+
+
 class _Decider:
-    """Writes the parts of one job anew for other options."""
+    """Writes the parts of a job again for other options."""
 
     def __init__(self, scores: Path, output: Output, source: ModelFolder, options: Options) -> None:
         self.scores, self.output, self.source, self.options = scores, output, source, options
@@ -65,9 +70,10 @@ class _Decider:
         return replace(done, options=self.options.digest, labels={}, review=0)
 
     def write(self, done: Completion, wanted: Completion) -> None:
-        """Write a part with the same probabilities as the one of an earlier record."""
+        """Write a part again, with the probabilities that it had in the earlier job."""
         probable = [f"prob_{label}" for label in self.source.labels]
-        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable])
+        measured = list(FAMILIARITY) if self.options.unfamiliar else []
+        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable, *measured])
         probabilities = np.array([columns[name] for name in probable], np.float32).T
         decided, review = decide(probabilities, self.thresholds), self.options.for_review(probabilities)
         self._count(wanted, decided, review)
@@ -79,6 +85,7 @@ class _Decider:
             self.source.digest,
             kept={name: columns[name] for name in self.options.keep},
             review=review,
+            familiarity=np.array([_numbers(columns[name]) for name in measured], np.float32).T if measured else None,
         )
         with self.output.part(wanted) as file, prediction_writer(file, self.options.format, self.schema) as write:
             if table.num_rows:
@@ -119,7 +126,7 @@ def redecide(
     scores : str or Path
         Output folder of a complete job, which is not changed.
     out : str or Path
-        Output folder, as of `score_files`.
+        Output folder, as for `score_files`.
     model : str or Path
         Directory of the model that computed the scores.
     operating_point : {"balanced", "cautious", "sensitive"}, optional
@@ -145,7 +152,7 @@ def redecide(
     earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
     if earlier.model != source.digest:
         held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
-        raise InputError(f"{scores}: {held}; give its folder to --model")
+        raise InputError(f"{scores}: {held}; give the first model's directory to --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
         raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
     options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
@@ -156,7 +163,7 @@ def redecide(
     summary.files.update({name: FileSummary() for name in places})
     records = list(Output(scores).completions())
     if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
-        raise InputError(f"{scores}: its records do not fit its manifest; run score.py on it again")
+        raise InputError(f"{scores}: its records do not match its manifest; run score.py on it again")
     with output.locked():
         job = Job(source, [Path(name) for name in places], output, options, ignore, BadFiles())
         job.check_mixing()

@@ -14,6 +14,7 @@ from pipeline.records import (
     UNCLOSED,
     BrokenRow,
     Dialect,
+    InputFormat,
     Row,
     Tell,
     TextFile,
@@ -59,9 +60,9 @@ class Shard:
     dialect : Dialect
         How CSV is written.
     alone : bool
-        Whether each post is scored alone, because the process died twice that scored the shard.
+        Whether each post is scored alone, because the process that scored the shard died twice.
     without : frozenset of int
-        Numbers of rows to reject, because the process died that scored them alone.
+        Numbers of rows to reject, because the process that scored them alone died.
     """
 
     file: str
@@ -120,21 +121,21 @@ class _Source:
 
 @contextmanager
 def _unchanged(path: Path, changed: Callable[[], bool]) -> Iterator[None]:
-    """Raise an error if a file was written in the block: what was cut off, or came after the end, would be missing in silence."""
+    """Raise an error if a file was written to during the block: what was cut off or appended would be missing unnoticed."""
     yield
     if changed():
         raise DamagedError(f"{path}: was changed while it was being scored; run again")
 
 
 @contextmanager
-def _opened(path: Path, columns: Sequence[str] | None, tell: Tell) -> Iterator[_Source]:
-    if kind_of(path) == ".parquet":
+def _opened(path: Path, columns: Sequence[str] | None, tell: Tell, given: InputFormat | None) -> Iterator[_Source]:
+    if kind_of(path, given) == ".parquet":
         before, length = stamp_of(path), path.stat().st_size
         total = parquet_length(path)
         with _unchanged(path, lambda: stamp_of(path) != before):
             yield _Source(_parquet_pieces(path, columns), lambda rows: length * rows // max(total, 1), ".parquet")
         return
-    with open_text(path, columns or (), tell) as file, _unchanged(path, file.changed):
+    with open_text(path, columns or (), tell, given) as file, _unchanged(path, file.changed):
         if file.kind == ".csv":
             with closing(_csv_pieces(path, file)) as pieces:  # close the pieces before the file
                 yield _Source(pieces, lambda rows: file.position(), file.kind, file.dialect)
@@ -174,7 +175,13 @@ def _shards(path: Path, source: _Source, most: int) -> Iterator[Shard]:
         yield shard()
 
 
-def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore, size: int | None = None) -> Iterator[Shard]:
+def cut(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    tell: Tell = ignore,
+    size: int | None = None,
+    given: InputFormat | None = None,
+) -> Iterator[Shard]:
     """Cut a file into shards, reading it only as far as shards are requested.
 
     Parameters
@@ -188,6 +195,8 @@ def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore, s
         name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
     size : int, optional
         Target size of a shard in bytes, by default `SHARD_BYTES`.
+    given : InputFormat, optional
+        What the file holds, whatever its name.
 
     Raises
     ------
@@ -197,7 +206,7 @@ def cut(path: Path, columns: Sequence[str] | None = None, tell: Tell = ignore, s
         When the header of a CSV file, or the file's encoding, cannot be used.
     """
     try:
-        with _opened(path, columns, tell) as source:
+        with _opened(path, columns, tell, given) as source:
             yield from _shards(path, source, size or SHARD_BYTES)
     except OSError as error:
         raise DamagedError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None

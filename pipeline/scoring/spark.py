@@ -30,13 +30,14 @@ from pipeline.records import BrokenRow, Row, batch_rows
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string, identifier_of, notice, refusal
+from pipeline.scoring.predict import scorer_of
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType
 
-_TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>"}
+_TYPES = {pa.string(): "string", pa.float32(): "float", pa.list_(pa.string()): "array<string>", pa.int32(): "int", pa.bool_(): "boolean"}
 
 
 # ---- on the executors ----
@@ -73,7 +74,7 @@ def row_batch(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "
 
 
 def _in_utc(column: pa.Array) -> pa.Array:
-    """Return times that Spark gives in the session's time zone in UTC, as its Parquet files hold them."""
+    """Convert times, which Spark gives in the session's time zone, to UTC, as its Parquet files hold them."""
     kind = column.type
     return column.cast(pa.timestamp(kind.unit, "UTC")) if pa.types.is_timestamp(kind) and kind.tz is not None else column
 
@@ -90,19 +91,21 @@ def _frame_rows(batches: Iterable[pa.RecordBatch], names: Sequence[str], options
 
 
 @lru_cache(maxsize=1)  # worker processes outlive a job, so we keep only one model in memory
-def _scorer(archive: str) -> DistinctScorer:
+def _scorer(archive: str, unfamiliar: bool) -> DistinctScorer:
     from pyspark import SparkFiles
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NormaliserWarning)  # `checked_model` has warned already
-        return DistinctScorer(Classifier.load(Path(SparkFiles.get(archive))))
+        return scorer_of(Classifier.load(Path(SparkFiles.get(archive))), unfamiliar=unfamiliar)
 
 
 def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options) -> pa.Table:
-    model, probabilities = scorer.model, scorer.score(texts)
+    model, (probabilities, measured) = scorer.model, scorer.measured(texts)
     review = options.for_review(probabilities)
     decided = options.decide(model, probabilities)
-    return prediction_table([""] * len(texts), probabilities, decided, model.labels, model.digest_, review=review)
+    known = measured if options.unfamiliar else None
+    ids = [""] * len(texts)
+    return prediction_table(ids, probabilities, decided, model.labels, model.digest_, review=review, familiarity=known)
 
 
 def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options) -> pa.RecordBatch:
@@ -122,7 +125,7 @@ def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options
 
 
 def _score(batches: Iterable[pa.RecordBatch], archive: str, options: Options) -> Iterator[pa.RecordBatch]:
-    scorer = _scorer(archive)
+    scorer = _scorer(archive, options.unfamiliar)
     for batch in batches:
         yield _score_batch(batch, scorer, options)
 
@@ -192,7 +195,7 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     columns = list(dict.fromkeys(wanted))
     for column in columns:
         _check_type(column, kinds[column])
-    # Numbers for names, because any name may occur in a data frame, and two may differ only in case.
+    # Numbers instead of names, because any name may occur in a data frame, and two may differ only in case.
     selected = frame.select(*(sql.col(_quoted(column)).alias(str(number)) for number, column in enumerate(columns)))
     return selected.mapInArrow(partial(_frame_rows, names=columns, options=options), string_schema(row_names(options)))
 
@@ -216,6 +219,7 @@ def checked_model(folder: Path, options: Options) -> Classifier:
         raise InputError("explain cannot be used with Spark; omit --explain, or use --engine local")
     model = Classifier.load(folder)
     options.thresholds_of(model.labels, model.operating_points_)
+    scorer_of(model, unfamiliar=options.unfamiliar)
     return model
 
 

@@ -55,7 +55,7 @@ _CSV: dict[str, bool | str] = {
     "ignoreLeadingWhiteSpace": False,
     "ignoreTrailingWhiteSpace": False,
 }
-# Names of files that Spark reads line by line: it takes others for patterns or for hidden, and knows fewer codecs than our readers.
+# Names of files that Spark reads line by line: it takes others for patterns or for hidden files, and knows fewer codecs than our readers.
 _SPLIT = re.compile(r"[^\W_][\w. =+-]*\.(?:jsonl|ndjson|json)")
 _BATCH = 512  # rows
 # Log nothing, because failures would print their stack traces on standard error. At another level, Spark would announce the level.
@@ -112,7 +112,7 @@ def _read_pieces(batches: Iterable[pa.RecordBatch], options: Options) -> Iterato
         for name, shown, group, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             path, origin = Path(os.fsdecode(name)), os.fsdecode(shown)
             if group < 0:
-                rows = iter(_whole(file_rows(path, options.columns), path))
+                rows = iter(_whole(file_rows(path, options.columns, given=options.input_format), path))
             else:
                 rows = iter(with_partitions(_group_rows(path, options.columns, group, first), path))
             while few := list(islice(rows, _BATCH)):
@@ -131,7 +131,7 @@ def _names(path: Path) -> tuple[bytes, bytes]:
 def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
     """Return whether Spark can read a file line by line, in as many pieces as it likes; if not, we read it as we do without Spark."""
     said: list[str] = []
-    with open_text(path, options.columns, lambda path, what: said.append(what)) as file:
+    with open_text(path, options.columns, lambda path, what: said.append(what), options.input_format) as file:
         kind = file.kind
     for what in said:
         tell(path, what)
@@ -146,7 +146,7 @@ def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options, tell:
     lines: list[str] = []
     pieces: list[tuple[bytes, bytes, int, int]] = []  # names as bytes, because they may not be UTF-8
     for path in inputs:
-        if kind_of(path) == ".parquet":
+        if kind_of(path, options.input_format) == ".parquet":
             pieces += [(*_names(path), group, first) for group, first in enumerate(parquet_groups(path))]
         elif _is_lines(path, options, tell):
             lines.append(_uri(path))
@@ -301,8 +301,8 @@ def score_with_spark(
     InputError
         When PySpark or Java is missing, a file or the model cannot be used, `out` exists, or the job fails.
     """
-    files, folder, out = find_inputs(inputs), Path(model), Path(out)
-    options = options or Options()
+    folder, out, options = Path(model), Path(out), options or Options()
+    files = find_inputs(inputs, given=options.input_format)
     if out.exists():
         raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
     if STDIN in files:

@@ -1,4 +1,4 @@
-"""The output folder of a Spark job: written beside its place, and put there once it is complete."""
+"""The output folder of a Spark job: written beside its final place, and moved there once it is complete."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def unfinished_output(out: Path) -> Iterator[Path]:
     try:
         beside.mkdir(parents=True, exist_ok=True)
         if beside.is_symlink() or not _is_ours(beside):
-            raise InputError(f"{beside}: holds something else than an unfinished output; move it away, or choose another --out")
+            raise InputError(f"{beside}: holds something other than an unfinished output; move it away, or choose another --out")
         with FileLock(beside / _LOCK, timeout=0):
             for left in beside.glob("job-*"):
                 shutil.rmtree(left)

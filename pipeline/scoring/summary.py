@@ -69,6 +69,8 @@ class Summary:
         Number of rejects by reason.
     labels : dict of str to int
         Number of scored posts that were given each label.
+    stream : dict of str to float
+        Sums over the posts of the numbers that say how much of them the model knows; empty without ``unfamiliar``.
     files : dict of str to FileSummary
         Summary of each input file.
     repeated_ids : int
@@ -97,6 +99,7 @@ class Summary:
     review: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    stream: Counter[str] = field(default_factory=Counter)  # its values need not be whole
     files: dict[str, FileSummary] = field(default_factory=dict)
     repeated_ids: int = 0
     rounded_ids: int = 0
@@ -129,8 +132,9 @@ class Summary:
         return {label: round(count / max(self.scored, 1), 6) for label, count in self.labels.items()}
 
     def to_json(self) -> str:
-        """Return the summary as a JSON object, with `rates`."""
-        return json.dumps(vars(self) | {"rates": self.rates}, default=vars, indent=1)
+        """Return the summary as a JSON object, with `rates`, and with means of `stream` instead of sums."""
+        means = {name: round(total / max(self.scored, 1), 6) for name, total in self.stream.items()}
+        return json.dumps(vars(self) | {"rates": self.rates, "stream": means}, default=vars, indent=1)
 
     def add(self, done: Completion, sampled: set[int]) -> None:
         """Add the counts of a finished shard.
@@ -145,6 +149,7 @@ class Summary:
         self.shards += 1
         self.reasons.update(done.reasons)
         self.labels.update(done.labels)
+        self.stream.update(done.stream)
         for counts in (self, self.files[done.file]):
             counts.read += done.read
             counts.scored += done.scored

@@ -1,4 +1,4 @@
-"""Recognise folders whose files are not simply their rows: tables with a log that says which files and rows still count."""
+"""Recognise tables with a log that says which files and rows still count, so that the files alone are not the table."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,4 +36,4 @@ def refuse_tables(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
         for sign, what in _SIGNS.items():
             if next(folder.glob(sign), None):
                 reason = f"is {what}, and its log, which says what was deleted, is not read"
-                raise InputError(f"{folder}: {reason}; write the rows that it still has to plain Parquet files, and give these")
+                raise InputError(f"{folder}: {reason}; write the rows that it still has to plain Parquet files, and give those")

@@ -13,7 +13,7 @@ from pipeline.records import Row
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string, batches
-from pipeline.scoring.predict import predict
+from pipeline.scoring.predict import predict, scorer_of
 
 
 def _value(value: Any) -> Any:
@@ -95,7 +95,7 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
             fix = fixes.get(column, "Options(keep=(NAME,))")
             raise InputError(f"the table has {found} {column!r} among {', '.join(map(str, names))}; name the right one, as in {fix}")
     schema = options.schema(model.labels, ["error"])
-    rows = _predictions(posts, DistinctScorer(model), options)
+    rows = _predictions(posts, scorer_of(model, unfamiliar=options.unfamiliar), options)
     probabilities = {f"prob_{label}": "float32" for label in model.labels}
     frame = pd.DataFrame(rows, columns=schema.names, dtype=object).astype(probabilities)
     frame = frame.where(frame.notna(), None)

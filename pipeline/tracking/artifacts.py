@@ -1,7 +1,7 @@
 """Checks a logged model against the digest that was recorded when it was logged, before code in it is run.
 
 A model in MLflow holds code, which serving runs. Artifacts often lie where more people may write than in the store's database, such as
-a shared folder or a bucket, so the digest is kept in the database: whoever may write there is trusted, and nobody else.
+a shared folder or a bucket, so the digest is kept in the database: only those who may write there are trusted.
 """
 
 import hashlib
@@ -88,7 +88,7 @@ def _copied(uri: str, into: Path) -> Path:
 def verified_copy(uri: str) -> Path:
     """Copy a logged model to a new folder that only its owner can write, check the copy, and return it.
 
-    The copy is what is to be run: the original may change after it was checked. It stays when the server ends, as the copies do that
+    The copy is what should be run, because the original may change after the check. The copy stays when the server ends, like those that
     MLflow itself makes of models on servers.
 
     Parameters

@@ -166,8 +166,8 @@ def model_to_serve(name: str | None = None) -> str:
     Parameters
     ----------
     name : str, optional
-        Name of the registered model whose champion is to be served; it must have one. By default, of the registered models whose
-        champion comes from this pipeline, the one that was updated last.
+        Name of the registered model whose champion is to be served; it must have one. By default, the one that was updated last among those
+        whose champion comes from this pipeline.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class ServeOptions:
 
 
 def serve(tracking: Tracking, options: ServeOptions) -> None:
-    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after its digest was checked.
+    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after checking its digest.
 
     Parameters
     ----------

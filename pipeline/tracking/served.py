@@ -31,7 +31,7 @@ _EXAMPLE = "It happened to me too, years ago. I believe you."  # an invented pos
 
 
 def find_model(digest: str, *, verifiable: bool = False) -> str | None:
-    """Return the id of the newest logged model with this digest, in any experiment, or None; as in `find_version`, if verifiable."""
+    """Return the id of the newest logged model with this digest, in any experiment, or None; `verifiable` is as in `find_version`."""
     experiments = [str(experiment.experiment_id) for experiment in mlflow.search_experiments()]
     found = mlflow.search_logged_models(experiments, f"tags.model_digest = '{digest}'", output_format="list")
     return next((str(model.model_id) for model in found if not verifiable or ARTIFACT_DIGEST in model.tags), None)
