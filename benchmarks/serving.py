@@ -7,6 +7,7 @@ See benchmarks/README.md.
 import json
 import os
 import random
+import selectors
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the packages 
 import numpy as np
 import requests
 import typer
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from rich.table import Table
 
 from models import Classifier
@@ -38,6 +41,13 @@ ROOT = Path(__file__).resolve().parent.parent
 POSTS = ROOT / "data" / "invented" / "test-01.jsonl"
 BUSY = {429, 503}  # answers that a good request may also get, which must then be sent again
 _SLOW = 900  # connections
+_CLOSED = 60.0  # seconds in which a slow connection must be closed; each bound of the server is shorter
+_HEAD = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+_SLOWLY = {
+    "nothing": b"",
+    "half a head": b"POST /invoc",
+    "half a body": f"{_HEAD}9\r\n\r\n{{".encode(),
+}
 _MIB = 2**20
 
 
@@ -69,6 +79,7 @@ class Tally:
     statuses: dict[str, Counter[str]] = field(default_factory=dict)
     waits: dict[str, list[float]] = field(default_factory=dict)
     wrong: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
     lock: Any = field(default_factory=Lock, repr=False)
 
     def add(self, kind: str, status: int | str, seconds: float, right: bool) -> None:
@@ -76,7 +87,9 @@ class Tally:
         with self.lock:
             self.statuses.setdefault(kind, Counter())[str(status)] += 1
             self.waits.setdefault(kind, []).append(seconds)
-            self.wrong[kind] += not right
+            answered = isinstance(status, int)
+            self.wrong[kind] += answered and not right
+            self.unanswered[kind] += not answered and not right
 
 
 def is_right(answer: dict[str, Any], expected: list[tuple[list[float] | None, list[str]]]) -> bool:
@@ -117,18 +130,21 @@ class Load:
     def __init__(self, port: int, texts: list[str], expected: list[tuple[list[float] | None, list[str]]]) -> None:
         self.port, self.texts, self.expected = port, texts, expected
         self.tally, self.stop, self.odd = Tally(), Event(), odd_bodies()
-        self.slow_left: list[int] = []
+        self.closed: dict[str, list[float]] = {kind: [] for kind in _SLOWLY}  # seconds after which slow connections were closed
+        self.left: Counter[str] = Counter()  # those that were not
+        self.lag: list[float] = []  # by how much this process itself was late
 
     def post(self, kind: str, body: bytes, judge: Callable[[requests.Response], bool]) -> None:
-        """Send one request and count how it went."""
+        """Send one request and count how it went; `judge` is asked about answers with status 200, other good ones are `BUSY`."""
         began = time.monotonic()
         try:
             headers = {"Content-Type": "application/json"}
             answer = requests.post(f"http://127.0.0.1:{self.port}/invocations", body, headers=headers, timeout=120)
-        except requests.RequestException as error:  # it may be cut off while it is being sent
+        except requests.RequestException as error:  # what is too large may be cut off while it is being sent
             self.tally.add(kind, type(error).__name__, time.monotonic() - began, "odd" in kind)
             return
-        self.tally.add(kind, answer.status_code, time.monotonic() - began, judge(answer))
+        seconds = time.monotonic() - began
+        self.tally.add(kind, answer.status_code, seconds, answer.status_code in BUSY or judge(answer))
 
     def good(self, seed: int) -> None:
         """Send a few posts at a time, with texts that are none among them."""
@@ -141,7 +157,7 @@ class Load:
             records.insert(place, {"text": rng.choice([None, "", ["a", "b"], 5])})
             expected.insert(place, (None, []))
             body = json.dumps({"dataframe_records": records}).encode()
-            self.post("few posts", body, lambda answer, e=expected: answer.status_code in BUSY or is_right(answer.json(), e))  # type: ignore[misc]
+            self.post("few posts", body, lambda answer, e=expected: answer.status_code == 200 and is_right(answer.json(), e))  # type: ignore[misc]
             self.stop.wait(rng.random() / 10)
 
     def large(self, seed: int) -> None:
@@ -156,8 +172,8 @@ class Load:
                 body = json.dumps({"dataframe_records": [{"text": text} for text in texts]}).encode()
 
                 def judge(answer: requests.Response, known: Any = known, count: int = len(texts)) -> bool:
-                    if answer.status_code in BUSY:
-                        return True
+                    if answer.status_code != 200:
+                        return False
                     return is_right(answer.json(), known) if known else len(answer.json()["predictions"]) == count
 
                 self.post(kind, body, judge)
@@ -168,36 +184,71 @@ class Load:
         while not self.stop.is_set():
             name = rng.choice(list(self.odd))
             body, status = self.odd[name]
-            self.post(f"odd: {name}", body, lambda answer, status=status: answer.status_code in {status, 429, 503})  # type: ignore[misc]
+            self.post(f"odd: {name}", body, lambda answer, status=status: answer.status_code == status)  # type: ignore[misc]
             self.stop.wait(0.2)
 
     def slow(self) -> None:
-        """Open many connections that send next to nothing, and count those that are still open 25 seconds later."""
+        """Open many connections that send next to nothing, and measure after how many seconds the server closes each."""
         while not self.stop.is_set():
-            opened = []
+            waiting = selectors.DefaultSelector()
             for number in range(_SLOW):
-                with suppress(OSError):
-                    connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
-                    connection.sendall((b"", b"POST /invoc", b"POST /invocations HTTP/1.1\r\nContent-Length: 9\r\n\r\n{")[number % 3])
-                    opened.append(connection)
-            if not self.stop.wait(25):
-                self.slow_left.append(sum(map(is_open, opened)))
-            for connection in opened:
-                connection.close()
+                kind = list(_SLOWLY)[number % len(_SLOWLY)]
+                with suppress(OSError):  # it may be cut off at once, if too many others are open
+                    began = time.monotonic()
+                    connection = socket.create_connection(("127.0.0.1", self.port), timeout=_CLOSED)
+                    connection.sendall(_SLOWLY[kind])
+                    connection.setblocking(False)
+                    waiting.register(connection, selectors.EVENT_READ, (kind, began))
+            last = time.monotonic() + _CLOSED
+            while waiting.get_map() and time.monotonic() < last:
+                for key, _ in waiting.select(1):
+                    self._end(waiting, key)
+            for key in list(waiting.get_map().values()):
+                self.left[key.data[0]] += 1
+                key.fileobj.close()  # type: ignore[union-attr]
+
+    def _end(self, waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        """Read what a slow connection was answered, if anything; if it was closed, note after how long."""
+        connection: Any = key.fileobj
+        try:
+            if connection.recv(4096):
+                return
+        except BlockingIOError:
+            return
+        except OSError:  # it was cut off
+            pass
+        kind, began = key.data
+        self.closed[kind].append(time.monotonic() - began)
+        waiting.unregister(connection)
+        connection.close()
+
+    def probe(self) -> None:
+        """Ask for the server's health, which must be answered at any time, and measure how late this process itself wakes up."""
+        while not self.stop.is_set():
+            began = time.monotonic()
+            time.sleep(0.2)
+            self.lag.append(time.monotonic() - began - 0.2)
+            began = time.monotonic()
+            try:
+                answer = requests.get(f"http://127.0.0.1:{self.port}/health", timeout=120)
+            except requests.RequestException as error:
+                self.tally.add("health", type(error).__name__, time.monotonic() - began, False)
+            else:
+                self.tally.add("health", answer.status_code, time.monotonic() - began, answer.status_code == 200)
 
     def burst(self) -> None:
         """Send 150 requests at once, and hang up on a long one."""
         body = json.dumps({"dataframe_records": [{"text": text} for text in self.texts[:20]]}).encode()
 
         def judge(answer: requests.Response) -> bool:
-            return answer.status_code in BUSY or is_right(answer.json(), self.expected[:20])
+            return answer.status_code == 200 and is_right(answer.json(), self.expected[:20])
 
         while not self.stop.is_set():
             threads = [Thread(target=self.post, args=("150 at once", body, judge)) for _ in range(150)]
             _together(threads)
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)) as gone:
                 long = json.dumps({"dataframe_records": [{"text": " ".join(self.texts)[:90_000]}] * 100}).encode()
-                head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(long)}\r\n\r\n"
+                head = _HEAD + f"{len(long)}\r\n\r\n"
                 gone.sendall(head.encode() + long)
             self.stop.wait(10)
 
@@ -205,7 +256,7 @@ class Load:
         """Run all clients for so many seconds."""
         clients = [Thread(target=self.good, args=(seed,)) for seed in range(3)]
         clients += [Thread(target=self.bad, args=(seed,)) for seed in range(2)]
-        clients += [Thread(target=self.large, args=(0,)), Thread(target=self.slow), Thread(target=self.burst)]
+        clients += [Thread(target=self.large, args=(0,)), *(Thread(target=client) for client in (self.slow, self.burst, self.probe))]
         Timer(seconds, self.stop.set).start()
         _together(clients)
 
@@ -217,22 +268,9 @@ def _together(threads: list[Thread]) -> None:
         thread.join()
 
 
-def is_open(connection: socket.socket) -> bool:
-    """Return whether the server has not closed a connection yet."""
-    connection.settimeout(0.01)
-    try:
-        while connection.recv(4096):
-            pass
-    except TimeoutError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
 @contextmanager
-def serving(model: Path) -> Iterator[tuple[int, int]]:
-    """Serve a model from a store of its own, and yield the server's port and process."""
+def serving(model: Path, workers: int) -> Iterator[tuple[int, int, Path]]:
+    """Serve a model from a store of its own, and yield the server's port, process and log."""
     from pipeline.registering import register
 
     with TemporaryDirectory() as scratch, socket.socket() as free:
@@ -242,19 +280,24 @@ def serving(model: Path) -> Iterator[tuple[int, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        command = [sys.executable, "-m", "pipeline.commands.serve", "--port", str(port)]
+        options = ["--port", str(port), "--workers", str(workers), "--log-format", "json"]
         environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
-        with (Path(scratch) / "log").open("wb") as log:
-            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
+        log = Path(scratch) / "log"
+        with log.open("wb") as file:
+            command = [sys.executable, "-m", "pipeline.commands.serve", *options]
+            server = subprocess.Popen(command, env=environment, stdout=file, stderr=file)  # noqa: S603
         try:
             while not _answers(port):
                 if server.poll() is not None:
-                    raise SystemExit((Path(scratch) / "log").read_text())
+                    raise SystemExit(log.read_text())
                 time.sleep(0.2)
-            yield port, server.pid
+            yield port, server.pid, log
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(60)
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 def _answers(port: int) -> bool:
@@ -265,11 +308,65 @@ def _answers(port: int) -> bool:
 
 
 def resident(pid: int) -> float:
-    """Return the resident memory of a process, in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _MIB
+    """Return the resident memory of a process and of all that it has started, in MiB."""
+    family = {pid}
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    for child in sorted(parents):
+        if parents[child] in family:
+            family.add(child)
+    pages = 0
+    for member in family:
+        with suppress(OSError):
+            pages += int(Path(f"/proc/{member}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
 
 
-def measure(model: Path, seconds: float) -> dict[str, Any]:
+def figures(port: int) -> dict[str, float]:
+    """Return what the server counted itself: the samples of /metrics, by name and labels."""
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {" ".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+
+
+def _expected(model: Path) -> tuple[list[str], list[tuple[list[float] | None, list[str]]]]:
+    """Return posts, and their probabilities and labels by the model itself."""
+    texts = [str(row.fields["text"]) for row in read_rows(POSTS, ["text"]) if hasattr(row, "fields")]
+    classifier = Classifier.load(model)
+    probabilities = classifier.predict_proba(texts)
+    names = np.array(classifier.labels)
+    decided = [names[row].tolist() for row in classifier.decide(probabilities)]
+    return texts, list(zip(probabilities.tolist(), decided, strict=True))
+
+
+def _times(seconds: list[float]) -> dict[str, float]:
+    return dict(zip(("median", "p99", "longest"), np.quantile(seconds or [np.nan], [0.5, 0.99, 1]).round(2).tolist(), strict=True))
+
+
+def _summary(load: Load, counted: dict[str, float]) -> dict[str, Any]:
+    """Return what happened, kind by kind, and what the server's own figures say of it."""
+    tally = load.tally
+    kinds = {
+        kind: {"answers": dict(tally.statuses[kind]), "wrong": tally.wrong[kind], "unanswered": tally.unanswered[kind]}
+        | _times(tally.waits[kind])
+        for kind in sorted(tally.statuses)
+    }
+    scored = sum(statuses["200"] for kind, statuses in tally.statuses.items() if kind != "health")
+    return {
+        "kinds": kinds,
+        "wrong": tally.wrong.total(),
+        "unanswered": tally.unanswered.total(),
+        "slow": {kind: {"closed": len(took), "left": load.left[kind]} | _times(took) for kind, took in load.closed.items()},
+        "late": _times(load.lag),
+        "counted": {name: value for name, value in counted.items() if not name.startswith(("process_", "disclosure_request_seconds"))},
+        "miscounted": max(scored - counted.get("disclosure_requests_total /invocations 200", 0), 0),
+    }
+
+
+def measure(model: Path, seconds: float, workers: int = 1) -> dict[str, Any]:
     """Load a server for so many seconds, and return what was counted and measured.
 
     Parameters
@@ -278,69 +375,78 @@ def measure(model: Path, seconds: float) -> dict[str, Any]:
         Model directory.
     seconds : float
         How long.
+    workers : int
+        Number of scoring processes.
     """
-    texts = [str(row.fields["text"]) for row in read_rows(POSTS, ["text"]) if hasattr(row, "fields")]
-    classifier = Classifier.load(model)
-    probabilities = classifier.predict_proba(texts)
-    names = np.array(classifier.labels)
-    decided = [names[row].tolist() for row in classifier.decide(probabilities)]
-    expected: list[tuple[list[float] | None, list[str]]] = list(zip(probabilities.tolist(), decided, strict=True))
-    with serving(model) as (port, pid):
+    texts, expected = _expected(model)
+    with serving(model, workers) as (port, pid, log):
         load = Load(port, texts, expected)
         memory, done = [resident(pid)], Event()
 
         def sample() -> None:
-            while not done.wait(0.25):
+            while not done.wait(1):
                 memory.append(resident(pid))
 
-        sampler = Thread(target=sample)
-        sampler.start()
-        load.run(seconds)
-        time.sleep(15)
-        done.set()
-        sampler.join()
-        after = resident(pid)
-    tally = load.tally
-    kinds = {
-        kind: {"answers": dict(tally.statuses[kind]), "wrong": tally.wrong[kind]}
-        | dict(zip(("median", "p99", "longest"), np.quantile(tally.waits[kind], [0.5, 0.99, 1]).round(2).tolist(), strict=True))
-        for kind in sorted(tally.statuses)
-    }
+        began = time.monotonic()
+        Thread(target=sample, daemon=True).start()
+        try:
+            load.run(seconds)
+            time.sleep(15)
+        finally:
+            done.set()
+        after, counted = resident(pid), figures(port)
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    errors = Counter(line["event"] for line in lines if line["level"] in {"error", "critical"})
+    half = memory[len(memory) // 2]
     return {
-        "seconds": seconds,
-        "kinds": kinds,
-        "wrong": sum(tally.wrong.values()),
-        "memory": {"before": memory[0], "peak": max(memory), "after": after},
-        "slow_left": load.slow_left,
+        "seconds": round(time.monotonic() - began),
+        "workers": workers,
+        "machine": {"cores": os.cpu_count(), "load": os.getloadavg()},
+        **_summary(load, counted),
+        "memory": {"before": memory[0], "halfway": half, "peak": max(memory), "after": after},
+        "errors": dict(errors),
     }
 
 
-def _table(result: dict[str, Any]) -> Table:
-    memory = ", ".join(f"{name} {value:,.0f} MiB" for name, value in result["memory"].items())
-    title = f"{result['seconds']:g} s; {result['wrong']} wrong; {memory}; of {_SLOW} slow connections, left: {result['slow_left']}"
+def failures(result: dict[str, Any]) -> list[str]:
+    """Return what must not have happened, one line each."""
+    found = [f"{result[name]:g} {name}" for name in ("wrong", "unanswered", "miscounted") if result[name]]
+    found += [f"{slow['left']} connections that sent {kind} stayed open" for kind, slow in result["slow"].items() if slow["left"]]
+    return found + [f"{times} × {event} in the log" for event, times in result["errors"].items()]
+
+
+def _show(result: dict[str, Any], console: Console) -> None:
+    memory = ", ".join(f"{name} {value:,.0f}" for name, value in result["memory"].items())
+    one, five, fifteen = result["machine"]["load"]
+    title = f"{result['seconds']} s, {result['workers']} scoring processes, load {one:.1f} ({five:.1f}, {fifteen:.1f}); MiB: {memory}"
     table = Table(title=title)
-    for name in ("requests", "answers", "wrong", "median s", "p99 s", "longest s"):
+    for name in ("requests", "answers", "wrong", "unanswered", "median s", "p99 s", "longest s"):
         table.add_column(name)
     for kind, found in result["kinds"].items():
         answers = ", ".join(f"{status} × {count:,}" for status, count in sorted(found["answers"].items()))
-        table.add_row(kind, answers, *(str(found[name]) for name in ("wrong", "median", "p99", "longest")))
-    return table
+        table.add_row(kind, answers, *(str(found[name]) for name in ("wrong", "unanswered", "median", "p99", "longest")))
+    for kind, found in result["slow"].items():
+        times = (str(found[name]) for name in ("median", "p99", "longest"))
+        table.add_row(f"slow: {kind}", f"closed × {found['closed']:,}, left × {found['left']:,}", "", "", *times)
+    table.add_row("this process was late", "", "", "", *(str(result["late"][name]) for name in ("median", "p99", "longest")))
+    console.print(table)
 
 
 def main(
     seconds: Annotated[float, typer.Option(min=1, help="How long the load lasts.")] = 300,
+    workers: Annotated[int, typer.Option(min=1, help="Number of scoring processes.")] = 1,
     model: Annotated[Path, typer.Option(help="Model directory.")] = RELEASED,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
 ) -> None:
     """Load a server with good and bad requests, check each answer, and measure waiting times and memory."""
-    result = measure(model.resolve(), seconds)
+    result = measure(model.resolve(), seconds, workers)
     if as_json:
         print(json.dumps(result))
     else:
-        from rich.console import Console
-
-        Console(width=140).print(_table(result))
-    if result["wrong"]:
+        _show(result, Console(width=150))
+    for failure in failures(result):
+        print(f"failed: {failure}", file=sys.stderr)
+    if failures(result):
         raise SystemExit(1)
 
 

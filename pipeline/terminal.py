@@ -19,7 +19,7 @@ from rich.console import Console
 
 from models.errors import InputError, NormaliserWarning
 from models.folders import check_local, owner_only
-from pipeline import interrupts, streams
+from pipeline import interrupts, log_lines, streams
 from pipeline.errors import IncompleteError, LockedError, NoPostsError
 from pipeline.interrupts import STOPPED, TERMINATED
 
@@ -33,6 +33,7 @@ _CODES = {NoPostsError: NO_POSTS, LockedError: LOCKED, InputError: USAGE_ERROR, 
 LOG_EVERY = 30.0  # seconds
 
 _held, _said = list[str](), set[str]()  # warnings
+_at_end = list[Callable[[int], int]]()
 
 
 def output() -> Console:
@@ -106,6 +107,7 @@ def job_progress(*, as_json: bool) -> Iterator[Callable[["JobProgress"], None]]:
     """Show a job's progress on standard error: a bar on a terminal, or else a line every half minute, as JSON if `as_json`."""
     from rich.progress import BarColumn, Progress, TextColumn
 
+    as_json = as_json or log_lines.are_json()
     rate = _Rate()
     console = Console(stderr=True)
     if as_json or not console.is_terminal:
@@ -179,7 +181,6 @@ def say(line: str) -> None:
 
 
 def _prepare() -> None:
-    streams.prepare()
     try:
         Path.cwd()
     except OSError as error:
@@ -216,19 +217,13 @@ def _ended(code: int) -> int:
     return code
 
 
-def run(command: Command, stopped: str = "stopped") -> None:
-    """Run a command line, and print errors as one line on standard error.
+def at_end(function: Callable[[int], int]) -> None:
+    """Have a function called when the command has ended; it takes the exit code and returns that code or, if it fails itself, another."""
+    _at_end.append(function)
 
-    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder) and for an error of the
-    operating system, 4 for an `IncompleteError`, or if standard output cannot be written, 130 for Ctrl-C, and 143 for SIGTERM.
 
-    Parameters
-    ----------
-    command : callable or mapping of str to callable
-        As for `command_line`.
-    stopped : str
-        What to print after Ctrl-C or SIGTERM.
-    """
+def _code_of(command: Command, stopped: str) -> int:
+    """Run a command line, say what is wrong if anything is, and return the exit code."""
     try:
         with interrupts.handled(), owner_only():
             _prepare()
@@ -246,4 +241,33 @@ def run(command: Command, stopped: str = "stopped") -> None:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     if code in (STOPPED, TERMINATED):
         print(stopped, file=sys.stderr)
-    sys.exit(_ended(code))
+    return _ended(code)
+
+
+def run(command: Command, stopped: str = "stopped") -> None:
+    """Run a command line, and print errors as one line on standard error.
+
+    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder) and for an error of the
+    operating system, 4 for an `IncompleteError`, or if standard output cannot be written, 130 for Ctrl-C, and 143 for SIGTERM.
+
+    Parameters
+    ----------
+    command : callable or mapping of str to callable
+        As for `command_line`.
+    stopped : str
+        What to print after Ctrl-C or SIGTERM.
+    """
+    code, started = 1, time.monotonic()  # 1 is a bug
+    streams.prepare()
+    with log_lines.as_wanted(sys.argv[1:]):
+        try:
+            code = _code_of(command, stopped)
+        except Exception as error:
+            if not log_lines.are_json():
+                raise
+            log_lines.bug(error)
+        finally:
+            while _at_end:
+                code = _at_end.pop()(code)
+            log_lines.event("ended", exit_code=code, seconds=round(time.monotonic() - started, 3))
+    sys.exit(code)

@@ -68,7 +68,13 @@ def users_of_mlflow(root: Path) -> list[str]:
 
 def parts_of_the_server_that_look_around(root: Path) -> list[str]:
     """Return the modules of the server that import ours, where the model should bring its own copy of `models`."""
-    return importers(root, modules(root, "pipeline/tracking/server"), "models", "pipeline")
+    own = "pipeline.tracking.server.scoringserver"  # its modules import each other by relative names
+    found = []
+    for path in modules(root, "pipeline/tracking/server"):
+        names = [name for name in imported(path, root) if name != own and not name.startswith(f"{own}.")]
+        if any(name.partition(".")[0] in {"models", "pipeline"} for name in names):
+            found.append(str(path.relative_to(root)))
+    return found
 
 
 def long_modules(root: Path) -> list[str]:
@@ -114,7 +120,8 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
     ],
     parts_of_the_server_that_look_around: [
         ("pipeline/tracking/server/app.py", "from models.errors import InputError"),
-        ("pipeline/tracking/server/app.py", "def late():\n    import pipeline.config"),
+        ("pipeline/tracking/server/scoringserver/app.py", "def late():\n    import pipeline.config"),
+        ("pipeline/tracking/server/scoringserver/app.py", "from ... import store"),
     ],
     long_modules: [("models/text.py", "#\n" * LONGEST_MODULE), ("pipeline/deep/new.py", "#\n" * (LONGEST_MODULE + 1))],
     steps_that_know_commands: [

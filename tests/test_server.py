@@ -4,16 +4,20 @@ import asyncio
 import json
 import logging
 import socket
+import sys
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from typing import Any, TypeVar
 
 import httpx
 import pandas as pd
 import pytest
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
 from models import Classifier
 from models.serving import ServedClassifier
@@ -24,8 +28,12 @@ with warnings.catch_warnings():
     from mlflow.pyfunc import PyFuncModel
 
     from pipeline.tracking.served import _signature
-    from pipeline.tracking.server import connections, scoring_app
-    from pipeline.tracking.server.scoring_app import Limits
+    from pipeline.tracking.server.scoringserver import connections, logs
+    from pipeline.tracking.server.scoringserver import model as of_process
+    from pipeline.tracking.server.scoringserver.connections import BoundedConnection
+    from pipeline.tracking.server.scoringserver.limits import Limits
+    from pipeline.tracking.server.scoringserver.scorers import Scorers, Started
+    from pipeline.tracking.server.scoringserver.scoring_app import scoring_app
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
@@ -47,23 +55,56 @@ class Counting:
         return self.answer(texts) if self.answer else pd.DataFrame({"prob_alpha": [len(text) / 100 for text in texts]})
 
 
-def app_of(model: object, **limits: float) -> scoring_app.Starlette:
-    labels = model.classifier.labels if isinstance(model, ServedClassifier) else ["alpha"]
-    return scoring_app.scoring_app(PyFuncModel(Model(signature=_signature(labels)), model_impl=model), Limits(**limits))
+Result = TypeVar("Result")
 
 
-async def send(app: scoring_app.Starlette, body: object = OK, kind: str = "application/json", **headers: str) -> httpx.Response:
+class App:
+    """The application, with threads in place of processes, which start when it is used and end afterwards."""
+
+    def __init__(self, model: object, threads: int = 1, names: tuple[str, ...] = ("test",), **limits: float) -> None:
+        labels = model.classifier.labels if isinstance(model, ServedClassifier) else ["alpha"]
+        self.limits = Limits(**limits)
+        inner = of_process.Model(PyFuncModel(Model(signature=_signature(labels)), model_impl=model), self.limits.rows)
+        work = of_process.without_message(lambda name, *given: getattr(inner, name)(*given))
+        self.scorers = Scorers(lambda: Started(None, inner.start()), threads, self.limits.seconds, lambda: ThreadPoolExecutor(1), work)
+        self.connections = BoundedConnection.within(self.limits)
+        about = {"uri": "models:/disclosure@champion", "digest": "5705ab"}
+        self.asgi = scoring_app(self.scorers, self.limits, about, list(names), self.connections)
+
+    async def using(self, work: Awaitable[Result]) -> Result:
+        await self.scorers.start()
+        try:
+            return await work
+        finally:
+            self.scorers.stop()
+
+    def run(self, work: Awaitable[Result]) -> Result:
+        return asyncio.run(self.using(work))
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.run(client_of(self).get(path, headers=headers))
+
+
+def client_of(app: App) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app.asgi), base_url="http://test")
+
+
+def app_of(model: object, **more: Any) -> App:
+    return App(model, **more)
+
+
+async def send(app: App, body: object = OK, kind: str = "application/json", **headers: str) -> httpx.Response:
     content = json.dumps(body) if isinstance(body, dict | list) else body
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with client_of(app) as client:
         return await client.post("/invocations", content=content, headers={"Content-Type": kind, **headers})
 
 
-def answer_of(app: scoring_app.Starlette, body: object = OK, kind: str = "application/json", **headers: str) -> httpx.Response:
-    return asyncio.run(send(app, body, kind, **headers))
+def answer_of(app: App, body: object = OK, kind: str = "application/json", **headers: str) -> httpx.Response:
+    return app.run(send(app, body, kind, **headers))
 
 
 @pytest.fixture(scope="module")
-def app(model: Classifier) -> scoring_app.Starlette:
+def app(model: Classifier) -> App:
     return app_of(ServedClassifier(model))
 
 
@@ -185,7 +226,7 @@ def test_body_rows_and_memory_have_bounds():
         return await asyncio.gather(*large, send(app, chunks(10)))
 
     app = app_of(model, body=1000, bodies=1)
-    first, second, small = asyncio.run(at_once())
+    first, second, small = app.run(at_once())
     assert sorted([first.status_code, second.status_code]) == [400, 429]  # blanks are no JSON
     assert small.status_code == 400
     assert answer_of(app).status_code == 200  # what the two held is free again
@@ -205,7 +246,7 @@ def test_long_request_lets_others_pass_and_too_many_are_sent_away():
         return [await one("short", OK), *await asyncio.gather(one("other", OK), one("more", OK)), await long], done
 
     app = app_of(Counting(0.01), requests=2)
-    answers, done = asyncio.run(run())
+    answers, done = app.run(run())
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 429]
     (away,) = [answer for answer in answers if answer.status_code == 429]
     assert away.headers["Retry-After"] == "5"
@@ -230,16 +271,16 @@ def test_mistakes_of_a_model_are_500_and_quote_no_text(caplog):
             found = answer_of(app_of(Counting(answer=answer)), {"dataframe_records": [{"text": SECRET}]})
         assert (found.status_code, found.json()["error_code"]) == (500, "INTERNAL_SERVER_ERROR")
         assert SECRET not in found.text + caplog.text
-        assert "scoring_app.py" in caplog.text
+        assert "model.py" in json.dumps([record.fields for record in caplog.records if hasattr(record, "fields")])
 
 
 @contextmanager
-def running(app: scoring_app.Starlette, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Run uvicorn with an application and our connections, for which a head may take 0.6 seconds and the rest one."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.6)
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=connections.BoundedConnection, ws="none", log_level="critical"))
-    thread = threading.Thread(target=server.run)
+def running(app: App) -> Iterator[int]:
+    """Run uvicorn with an application and its connections, for which a head may take 0.6 seconds and the rest one."""
+    app.connections.head_seconds, app.connections.request_seconds = 0.6, 1.0
+    config = uvicorn.Config(app.asgi, port=0, http=app.connections, ws="none", lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: app.run(server.serve()))
     thread.start()
     while not server.started:
         time.sleep(0.01)
@@ -252,7 +293,7 @@ def running(app: scoring_app.Starlette, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def request_bytes(body: object = OK) -> bytes:
     content = json.dumps(body).encode()
-    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    head = f"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     return head.encode() + content
 
 
@@ -269,9 +310,9 @@ def ends_within(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-def test_slow_connections_are_cut_off_and_others_are_served(monkeypatch):
+def test_slow_connections_are_cut_off_and_others_are_served():
     slow = [b"", b"POST /invoc", b"POST /invocations HTTP/1.1\r\nHost: x\r\n", request_bytes()[:-5], request_bytes() + b"POST /inv"]
-    with running(app_of(Counting()), monkeypatch) as port:
+    with running(app_of(Counting())) as port:
         opened = [socket.create_connection(("127.0.0.1", port)) for _ in slow]
         for connection, sent in zip(opened, slow, strict=True):
             connection.sendall(sent)
@@ -285,10 +326,10 @@ def test_slow_connections_are_cut_off_and_others_are_served(monkeypatch):
             connection.close()
 
 
-def test_request_with_two_lengths_is_the_last_of_its_connection(monkeypatch):
+def test_request_with_two_lengths_is_the_last_of_its_connection():
     body = json.dumps(OK).encode()
     chunked = request_bytes().partition(b"\r\n\r\n")[0] + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    with running(app_of(Counting()), monkeypatch) as port, closing(socket.create_connection(("127.0.0.1", port))) as connection:
+    with running(app_of(Counting())) as port, closing(socket.create_connection(("127.0.0.1", port))) as connection:
         connection.sendall(chunked + request_bytes())
         answers = b""
         connection.settimeout(3)
@@ -300,21 +341,12 @@ def test_request_with_two_lengths_is_the_last_of_its_connection(monkeypatch):
 
 def test_ligature_of_many_letters_counts_as_these():
     long = ["\ufdfa" * 9_000] * 3
-    assert [len(piece) for piece in scoring_app._pieces(long)] == [1, 1, 1]
-    assert [len(piece) for piece in scoring_app._pieces(["x" * 9_000] * 3)] == [3]
+    assert [len(piece) for piece in of_process._pieces(long)] == [1, 1, 1]
+    assert [len(piece) for piece in of_process._pieces(["x" * 9_000] * 3)] == [3]
 
 
-def test_only_the_documented_pages_are_there(app):
-    async def codes(*paths: str) -> list[int]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return [(await client.get(path)).status_code for path in paths]
-
-    assert asyncio.run(codes("/ping", "/health", "/version")) == [200, 200, 200]
-    assert asyncio.run(codes("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/", "/ping/x")) == [404] * 6
-
-
-def test_head_that_drips_is_cut_off(monkeypatch):
-    with running(app_of(Counting()), monkeypatch) as port, closing(socket.create_connection(("127.0.0.1", port))) as dripping:
+def test_head_that_drips_is_cut_off():
+    with running(app_of(Counting())) as port, closing(socket.create_connection(("127.0.0.1", port))) as dripping:
         for byte in request_bytes()[:60]:
             try:
                 dripping.sendall(bytes([byte]))
@@ -324,9 +356,9 @@ def test_head_that_drips_is_cut_off(monkeypatch):
     pytest.fail("the connection stayed open")
 
 
-def test_answer_that_nobody_reads_is_given_up(monkeypatch):
+def test_answer_that_nobody_reads_is_given_up():
     wide = Counting(answer=lambda texts: pd.DataFrame({"prob_alpha": ["x" * 10_000] * len(texts)}))
-    with running(app_of(wide), monkeypatch) as port, closing(socket.socket()) as deaf:
+    with running(app_of(wide)) as port, closing(socket.socket()) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", port))
         deaf.sendall(request_bytes({"dataframe_records": [{"text": "x"}] * 2000}))
@@ -334,9 +366,10 @@ def test_answer_that_nobody_reads_is_given_up(monkeypatch):
         assert ends_within(deaf, 1)
 
 
-def test_posts_of_a_client_that_has_gone_are_not_scored(monkeypatch):
+def test_posts_of_a_client_that_has_gone_are_not_scored():
     model = Counting(0.02)
-    with running(app_of(model), monkeypatch) as port:
+    app = app_of(model)
+    with running(app) as port:
         with closing(socket.create_connection(("127.0.0.1", port))) as gone:
             gone.sendall(request_bytes({"dataframe_records": [{"text": "x" * 60_000}] * 100}))
             while not model.texts:
@@ -346,3 +379,169 @@ def test_posts_of_a_client_that_has_gone_are_not_scored(monkeypatch):
             scored = model.texts
             time.sleep(0.2)
         assert scored < 100
+    assert figures(app)["disclosure_requests_total['/invocations', 'gone']"] == 1
+
+
+def test_health_says_whether_posts_can_be_scored(app):
+    answer = app.get("/health")
+    assert (answer.status_code, answer.json()["status"], answer.json()["digest"]) == (200, "ok", "5705ab")
+    assert app.get("/ping").status_code == 200
+    app.scorers.stop()
+    assert asyncio.run(client_of(app).get("/health")).status_code == 503
+
+
+def test_pages_that_load_programs_from_elsewhere_are_closed(app):
+    for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/", "/ping/x"):
+        assert app.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *[(host, 200) for host in ("localhost", "localhost:5001", "127.0.0.1:5001", "[::1]:5001", "10.2.3.4", "Test", "a.example.org:80")],
+        *[(host, 403) for host in ("evil.example.com", "localhost.example.com", "10.example.com", "example.org", "", "[::1", "a b")],
+    ],
+)
+def test_foreign_hosts_are_refused(host, status):
+    app = app_of(Counting(), names=("test", "*.example.org"))
+    assert answer_of(app, Host=host).status_code == status
+    assert app.get("/metrics", Host=host).status_code == status
+    assert app.get("/health", Host=host).status_code == 200  # a probe may call it by any name
+
+
+def figures(app: App) -> dict[str, float]:
+    """Return the samples of /metrics by name and labels."""
+    text = asyncio.run(client_of(app).get("/metrics")).text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {f"{sample.name}{sorted(sample.labels.values())}": sample.value for sample in samples}
+
+
+def test_figures_count_posts_requests_and_refusals(model, caplog):
+    app = app_of(ServedClassifier(model), rows=3)
+    with caplog.at_level(logging.INFO, logger="scoringserver"):
+        assert answer_of(app, {"dataframe_records": [{"text": SECRET}, {"text": None}, {"text": ["x"]}]}).status_code == 200
+        assert answer_of(app, SECRET).status_code == 400
+        assert answer_of(app, {"dataframe_records": [{"text": SECRET}] * 4}).status_code == 413
+        assert app.get(f"/{SECRET}?{SECRET}").status_code == 404
+    found = figures(app)
+    assert found["disclosure_model_info['5705ab', 'models:/disclosure@champion']"] == 1
+    assert found["disclosure_posts_scored_total[]"] == 1
+    assert found[f"disclosure_posts_rejected_total['{ERROR}']"] == 2
+    assert [found[f"disclosure_requests_total['/invocations', '{status}']"] for status in (200, 400, 413)] == [1, 1, 1]
+    assert [found[f"disclosure_requests_refused_total['{reason}']"] for reason in ("json", "posts", "path")] == [1, 1, 1]
+    assert found["disclosure_request_seconds_count['200']"] == found["disclosure_request_seconds_bucket['+Inf', '200']"] == 1
+    assert found["disclosure_requests_in_progress[]"] == 0
+    lines = [json.loads(logs.JsonLines().format(record)) for record in caplog.records if record.name == "scoringserver"]
+    assert [(line["event"], line["path"], line["status"]) for line in lines] == [
+        *[("request", "/invocations", status) for status in ("200", "400", "413")],
+        ("request", "other", "404"),
+    ]
+    assert (lines[0]["posts"], lines[0]["rejected"], lines[2]["reason"]) == (3, 2, "posts")
+    assert SECRET not in json.dumps(lines) + json.dumps(found)
+
+
+@pytest.mark.parametrize("form", [logs.JsonLines(), logs.TextLines()])
+def test_lines_of_the_log_show_where_but_not_what(form):
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 1, "Exception in %s", ("application",), sys.exc_info())
+    line = form.format(record)
+    assert SECRET not in line
+    assert all(part in line for part in ("ValueError", "test_server.py", "Exception in application"))
+
+
+class Dying(ThreadPoolExecutor):
+    """A thread that dies like a process at its second task, and once more while it is idle."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        Dying.made += 1
+        self.number, self.tasks = Dying.made, 0
+
+    def submit(self, function: Any, /, *given: Any, **named: Any) -> Any:
+        self.tasks += 1
+        if self.number == 2 and self.tasks == 2:
+            raise BrokenExecutor
+        future = super().submit(function, *given, **named)
+        if self.number == 1 and self.tasks == 2:
+            future.result()
+            future = Future()
+            future.set_exception(BrokenExecutor())
+        return future
+
+
+def test_process_that_dies_is_replaced_and_takes_one_request_with_it():
+    app, Dying.made = app_of(Counting()), 0
+    app.scorers._new = Dying
+
+    async def run() -> list[int]:
+        return [(await send(app)).status_code for _ in range(3)]
+
+    assert app.run(run()) == [500, 200, 200]
+    assert (app.scorers.deaths, Dying.made) == (2, 3)
+    found = figures(app)
+    assert found["disclosure_scoring_process_deaths_total[]"] == 2
+    assert found["disclosure_requests_refused_total['process died']"] == 1
+
+
+def test_several_processes_score_at_the_same_time():
+    together = threading.Barrier(3, timeout=10)
+
+    def answer(texts: list[str]) -> pd.DataFrame:
+        together.wait()  # an error, unless three arrive
+        return pd.DataFrame({"prob_alpha": [0.5] * len(texts)})
+
+    app = app_of(Counting(answer=answer), threads=3)
+
+    async def run() -> list[httpx.Response]:
+        return await asyncio.gather(*(send(app) for _ in range(6)))
+
+    assert {answer.status_code for answer in app.run(run())} == {200}
+
+
+def test_too_many_connections_are_answered_and_still_more_are_cut_off(monkeypatch):
+    monkeypatch.setattr(connections, "_MORE", 2)
+    app = app_of(Counting(), connections=2)
+    with running(app) as port:
+        opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        time.sleep(0.1)
+        with closing(socket.create_connection(("127.0.0.1", port))) as more:
+            more.sendall(request_bytes())
+            answer = more.recv(2**16)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 5" in answer
+        with closing(socket.create_connection(("127.0.0.1", port))) as probe:
+            probe.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert probe.recv(2**16).startswith(b"HTTP/1.1 200")
+        opened += [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        assert [ends_within(each, 0.5) for each in opened[-1:]] == [True]
+        for each in opened:
+            each.close()
+    assert app.connections.cut["too many"] >= 1
+
+
+def test_requests_that_arrive_before_the_answer_do_not_fill_the_memory():
+    app = app_of(Counting(0.03))
+    with running(app) as port, closing(socket.create_connection(("127.0.0.1", port))) as eager:
+        eager.sendall(request_bytes({"dataframe_records": [{"text": "x" * 60_000}] * 20}))
+        try:
+            for _ in range(20):
+                eager.sendall(b" " * 2**16)
+                time.sleep(0.01)
+        except OSError:  # broken pipe, or reset
+            pass
+        assert ends_within(eager, 1)
+    assert app.connections.cut == {"early": 1}
+
+
+def test_slow_body_ends_its_connection():
+    app = app_of(Counting(), reading=0.2)
+    with running(app) as port, closing(socket.create_connection(("127.0.0.1", port))) as slow:
+        slow.sendall(request_bytes()[:-5])
+        slow.settimeout(5)
+        assert slow.recv(2**16).startswith(b"HTTP/1.1 408")
+        assert ends_within(slow, 5)
+    assert not app.connections.cut  # it ended by itself

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from fastapi.testclient import TestClient
 
 from models import Classifier
 from models.config import ROOT
@@ -99,6 +98,7 @@ class Server:
 
     url: str
     log: Path
+    group: int
 
     def send(self, body: object, content_type: str = "application/json") -> requests.Response:
         sent = body if isinstance(body, str | bytes) else json.dumps(body)
@@ -117,9 +117,9 @@ def free_port() -> int:
 
 
 def make_serve(port: int) -> list[str]:
-    """Return the command for `make serve` with this environment's programs, without installing anything or taking over ARGS."""
+    """Return the command for `make serve` with this environment's programs, without installing anything."""
     programs = f"BIN={Path(sys.executable).parent}"
-    return ["make", "--old-file=.venv/.default", programs, f"PORT={port}", "ARGS=", "serve"]
+    return ["make", "--old-file=.venv/.default", programs, f"PORT={port}", "ARGS=--workers 2 --log-format json", "serve"]
 
 
 def is_running(group: int) -> bool:
@@ -153,7 +153,7 @@ def server(tracked, tmp_path_factory):
 
     try:
         assert wait_for(answers, 120), log.read_text()
-        yield Server(f"http://127.0.0.1:{port}", log)
+        yield Server(f"http://127.0.0.1:{port}", log, made.pid)
     finally:
         os.killpg(made.pid, signal.SIGTERM)
         made.wait(30)
@@ -184,10 +184,40 @@ def refusal(tracked):
     return lambda reason=ERROR: {**nothing, "labels": [], "error": reason}
 
 
+def log_lines(server: Server) -> list[dict]:
+    """Return the lines of the log; the first is that of make."""
+    _, *lines = server.log.read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 @pytest.mark.slow
-def test_make_serve_serves_the_champion(server):
-    assert "serving models:/disclosure@champion" in server.log.read_text()
-    assert requests.get(f"{server.url}/ping", timeout=60).status_code == 200
+def test_make_serve_serves_the_champion_and_says_so(server, tracked):
+    (ready,) = [line for line in log_lines(server) if line["event"] == "ready"]
+    assert (ready["uri"], ready["workers"]) == ("models:/disclosure@champion", 2)
+    health = requests.get(f"{server.url}/health", timeout=60)
+    assert (health.status_code, health.json()["scoring_processes_ready"]) == (200, 2)
+    assert health.json()["digest"] == ready["digest"] == Classifier.load(tracked.out).digest_
+    assert requests.get(f"{server.url}/version", timeout=60).text == mlflow.__version__
+
+
+def scoring_processes(server: Server) -> list[int]:
+    found = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    commands = {int(path.name): (path / "cmdline").read_bytes() for path in found if (path / "cmdline").exists()}
+    return [pid for pid, command in commands.items() if b"spawn_main" in command and os.getpgid(pid) == server.group]
+
+
+@pytest.mark.slow
+def test_a_scoring_process_that_dies_is_replaced(server, answered):
+    first, second = scoring_processes(server)
+    os.kill(first, signal.SIGKILL)
+    bodies = {"dataframe_records": [{"text": TEXTS[0]}]}
+    for _ in range(3):
+        assert server.post(bodies) == [answered(TEXTS[0])]
+    replaced = wait_for(lambda: requests.get(f"{server.url}/health", timeout=60).json()["scoring_processes_ready"] == 2, 60)
+    assert replaced
+    assert second in scoring_processes(server)
+    figures = requests.get(f"{server.url}/metrics", timeout=60).text
+    assert "\ndisclosure_scoring_process_deaths_total 1.0\n" in figures
 
 
 @pytest.mark.slow
@@ -208,7 +238,10 @@ def test_server_logs_no_text(server):
         answer = server.send(body)
         assert answer.status_code == 400
         assert secret not in answer.text
+    assert requests.get(f"{server.url}/invocations/{secret}?{secret}", timeout=60).status_code == 404
     assert secret not in server.log.read_text()
+    requested = [(line["status"], line.get("reason", "")) for line in log_lines(server) if line["event"] == "request"]
+    assert requested[-4:] == [("200", ""), ("400", "form"), ("400", "json"), ("404", "path")]
 
 
 def test_good_batch_has_float32_columns_and_keeps_the_index(served):
@@ -241,22 +274,22 @@ def logged(model, tmp_path, empty_store):
 
 
 def test_operating_point_is_a_parameter_of_the_request(logged, model, posts):
-    from pipeline.tracking.server.scoring_app import Limits, scoring_app
+    from pipeline.tracking.server.scoringserver.model import Model, Refused
 
     texts = posts.texts[:60]
     wanted = {point: [[label for label in row.split(", ") if label] for row in model.label(texts, point)["labels"]] for point in POINTS}
     for point in POINTS:
         assert logged.predict(pd.DataFrame({"text": texts}), params={"operating_point": point})["labels"].tolist() == wanted[point]
     assert wanted["cautious"] != wanted["sensitive"]
-    client = TestClient(scoring_app(logged, Limits()), raise_server_exceptions=False)
-    body = {"dataframe_records": [{"text": text} for text in texts]}
+    inside, body = Model(logged, 100), {"dataframe_records": [{"text": text} for text in texts]}
     for point, params in (("balanced", {}), ("sensitive", {"params": {"operating_point": "sensitive"}})):
-        answer = client.post("/invocations", json=body | params)
-        assert [row["labels"] for row in answer.json()["predictions"]] == wanted[point]
-    refused = client.post("/invocations", json={**body, "params": {"operating_point": "eager"}})
-    assert refused.status_code == 400
-    assert "operating point 'eager': the model has only balanced, cautious, sensitive; choose one of these" in refused.text
-    assert texts[0] not in refused.text
+        answer = strict(inside.begin(json.dumps(body | params).encode()).content)
+        assert [row["labels"] for row in answer["predictions"]] == wanted[point]
+    with pytest.raises(
+        Refused, match="operating point 'eager': the model has only balanced, cautious, sensitive; choose one of"
+    ) as refused:
+        inside.begin(json.dumps({**body, "params": {"operating_point": "eager"}}).encode())
+    assert (refused.value.status, texts[0] in str(refused.value)) == (400, False)
 
 
 @pytest.mark.parametrize("texts", [[], [None], ["", None]])

@@ -29,7 +29,7 @@ from pipeline.evaluating import evaluate
 from pipeline.metrics import flatten_metrics
 from pipeline.registering import register as register_folder
 from pipeline.tracking.artifacts import verified_copy
-from pipeline.tracking.serve import serve
+from pipeline.tracking.serve import ServeOptions, serve
 from pipeline.tracking.ui import show
 
 pytest_plugins = ["tracked_run"]
@@ -295,14 +295,14 @@ def test_serving_from_a_store_without_a_model_is_one_line(own_store, refused):
     for model in own_store.search_logged_models([str(experiment.experiment_id) for experiment in own_store.search_experiments()]):
         own_store.delete_logged_model(model.model_id)
     with refused("make train"):
-        serve(Tracking(), None, "127.0.0.1", 0, 1, {})
+        serve(Tracking(), ServeOptions(port=0))
 
 
 def test_serving_on_a_port_in_use_is_one_line(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with refused(f"127.0.0.1:{port}", "PORT"):
-            serve(Tracking(), None, "127.0.0.1", port, 1, {})
+            serve(Tracking(), ServeOptions(port=port))
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/none/mlflow.db", "nosuch://store"])
@@ -399,11 +399,15 @@ def test_ui_is_started_on_the_store_without_telemetry(own_store, monkeypatch, ca
 def test_serving_sends_no_telemetry(own_store, monkeypatch):
     started = []
     monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
-    serve(Tracking(), None, "127.0.0.1", 0, 1, {})
+    serve(Tracking(), ServeOptions(port=0))
     ((_, command, environment),) = started
     assert Path(command[1]) == ROOT / "pipeline/tracking/server"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    copy = Path(environment["DISCLOSURE_MODEL"])
+    settings = json.loads(command[2])
+    tags = own_store.get_model_version_by_alias("disclosure", "champion").tags
+    about = {"uri": "models:/disclosure@champion", "digest": tags["model_digest"], "artifact": tags["artifact_sha256"]}
+    assert settings["about"] == about
+    copy = Path(settings["model"])
     assert (copy / "code" / "models" / "serving.py").read_bytes() == (ROOT / "models" / "serving.py").read_bytes()
     assert copy.parent.stat().st_mode & 0o777 == 0o700, "nobody else changes what was checked"
     shutil.rmtree(copy.parent)
@@ -453,7 +457,7 @@ def test_a_logged_model_that_was_changed_is_not_served(tracked, own_store, tmp_p
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
     with refused("models:/", "its code is not run" if change is not _linked_module else "is a link", "disclosure register DIR"):
-        serve(Tracking(), None, "127.0.0.1", 0, 1, {})
+        serve(Tracking(), ServeOptions(port=0))
     assert not [*tmp_path.glob("disclosure-serve-*")], "nothing of it is left"
 
 

@@ -15,7 +15,8 @@ from rich.markup import escape
 from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from models.text import MAX_CHARS
-from pipeline import terminal
+from pipeline import log_lines, terminal
+from pipeline.files import OutputError
 from pipeline.predictions import Format
 from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
@@ -25,6 +26,7 @@ from pipeline.stores import path_of
 
 if TYPE_CHECKING:
     from pipeline.scoring import Summary
+    from pipeline.scoring.job_metrics import JobMetrics
 
 _TIMED = 100  # fewer posts say nothing about the speed: most of the time goes into loading the model
 _NAMED = 3  # how many files are named if the same is said of all
@@ -172,7 +174,7 @@ def _score_files(
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
-    notes, folder = _Notes(as_json=as_json), folder_of(model, quiet=as_json)
+    notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
 
@@ -185,7 +187,29 @@ def _score_files(
             how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file}
             summary = score_files(inputs, folder, out, options, **how, progress=progress, tell=notes)  # type: ignore[arg-type]
     notes.close(summary)
+    counts = {name: getattr(summary, name) for name in ("read", "scored", "rejected", "reasons", "model")}
+    log_lines.event("finished", **counts, out=str(out))
     return summary
+
+
+def _metrics(path: Path | None) -> "JobMetrics | None":
+    """Return what will be written to this file when the command has ended, if there is one."""
+    if path is None:
+        return None
+    from pipeline.scoring.job_metrics import JobMetrics
+
+    metrics = JobMetrics(path)
+
+    def write(code: int) -> int:
+        try:
+            metrics.write(code)
+        except OutputError as error:
+            terminal.say(f"error: --metrics-file {path}: {error}" + ("" if code else "; the scores are complete"))
+            return code or terminal.INCOMPLETE
+        return code
+
+    terminal.at_end(write)
+    return metrics
 
 
 def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
@@ -250,6 +274,10 @@ def main(
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress, or the answer, as JSON.")] = False,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Form of the lines on standard error.")] = "text",  # noqa: ARG001
+    metrics_file: Annotated[
+        Path | None, typer.Option(metavar="FILE.prom", help="Write figures of the job here at its end, for Prometheus' node exporter.")
+    ] = None,
 ) -> None:
     """Score posts: a probability and a decision for each label.
 
@@ -263,13 +291,13 @@ def main(
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
     if text is not None:
-        if keep or explain or unfamiliar or abstain or format_ != "parquet":
-            raise InputError(
-                "--text prints its answer here; --keep, --explain, --unfamiliar, --abstain and --format are for files, so leave them out"
-            )
+        if keep or explain or unfamiliar or abstain or format_ != "parquet" or metrics_file:
+            options_of_files = "--keep, --explain, --unfamiliar, --abstain, --format and --metrics-file"
+            raise InputError(f"--text prints its answer here; {options_of_files} are for files, so leave them out")
         options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point)
         _score_text(text, folder_of(model, quiet=True), options, as_json=as_json)
         return
+    metrics = _metrics(metrics_file)
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
     options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar, input_format)
@@ -277,6 +305,8 @@ def main(
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}
     summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
+    if metrics:
+        metrics.summary = summary
     if as_json:
         print(summary.to_json())
     else:

@@ -1,6 +1,6 @@
 """``python -m pipeline.commands.serve``: serve a model over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,19 +12,24 @@ def main(
     name: Annotated[str | None, typer.Option(help="Serve the champion of this registered model.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
-    workers: Annotated[int, typer.Option(help="Number of processes; each loads the model.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of scoring processes; each loads the model.", min=1)] = 1,
     max_rows: Annotated[int, typer.Option(help="Maximum number of posts in a request.", min=1)] = 10_000,
     max_body: Annotated[int, typer.Option(help="Maximum size of a request's body in MiB.", min=1)] = 10,
     timeout: Annotated[float, typer.Option(help="Maximum number of seconds that a request may take.", min=1)] = 60,
+    allowed_hosts: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Names of this server that requests may use, beside localhost and IP addresses.")
+    ] = "",
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Form of the lines of the log.")] = "text",
 ) -> None:
     """Serve a registered model over HTTP.
 
-    It serves the champion, or the newest model if there is no champion.
+    It serves the champion, or the newest model if there is no champion. /health and /metrics (for Prometheus) tell how it is doing.
     """
-    from pipeline.tracking.serve import serve
+    from pipeline.tracking.serve import ServeOptions, serve
 
     limits = {"rows": max_rows, "body": max_body * 2**20, "seconds": timeout}
-    serve(load_config().tracking, name, host, port, workers, limits)
+    names = tuple(stripped for given in allowed_hosts.split(",") if (stripped := given.strip()))
+    serve(load_config().tracking, ServeOptions(name, host, port, workers, limits, names, log_format))
 
 
 if __name__ == "__main__":

@@ -55,11 +55,26 @@ def record_digest(model_id: str) -> None:
     mlflow.MlflowClient().set_logged_model_tags(model_id, {ARTIFACT_DIGEST: digest})
 
 
+def _tags(uri: str) -> dict[str, str]:
+    client, (name, at, alias) = mlflow.MlflowClient(), uri.removeprefix("models:/").rpartition("@")
+    return dict(client.get_model_version_by_alias(name, alias).tags if at else client.get_logged_model(alias).tags)
+
+
 def recorded_digest(uri: str) -> str | None:
     """Return the digest that was recorded for ``models:/ID`` or ``models:/NAME@ALIAS``; None if nobody recorded one."""
-    client, (name, at, alias) = mlflow.MlflowClient(), uri.removeprefix("models:/").rpartition("@")
-    tags = client.get_model_version_by_alias(name, alias).tags if at else client.get_logged_model(alias).tags
-    return None if ARTIFACT_DIGEST not in tags else str(tags[ARTIFACT_DIGEST])
+    return _tags(uri).get(ARTIFACT_DIGEST)
+
+
+def digests_of(uri: str) -> dict[str, str]:
+    """Return the digest of the model itself and that of the logged files with its code, "" where none is recorded.
+
+    Parameters
+    ----------
+    uri : str
+        Address of the model in the store, as `recorded_digest` takes it.
+    """
+    tags = _tags(uri)
+    return {"digest": tags.get("model_digest", ""), "artifact": tags.get(ARTIFACT_DIGEST, "")}
 
 
 def _copied(uri: str, into: Path) -> Path:

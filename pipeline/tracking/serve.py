@@ -4,11 +4,13 @@ import json
 import os
 import socket
 import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from models.errors import InputError
 from pipeline.config import Tracking
-from pipeline.tracking.artifacts import verified_copy
+from pipeline.tracking.artifacts import digests_of, verified_copy
 from pipeline.tracking.registry import model_to_serve
 from pipeline.tracking.store import open_store, store_uri
 
@@ -41,13 +43,12 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
     os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606  # no shell
 
 
-def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int, limits: dict[str, float]) -> None:
-    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after checking its digest.
+@dataclass(frozen=True)
+class ServeOptions:
+    """How to serve a model.
 
-    Parameters
+    Attributes
     ----------
-    tracking : Tracking
-        Names the store that holds the model.
     name : str or None
         Serve the champion of this registered model; by default, the champion that was updated last or, if there is none, the newest model.
     host : str
@@ -55,20 +56,45 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     port : int
         Port to listen on.
     workers : int
-        Number of processes; each loads the model.
+        Number of scoring processes; each loads the model.
     limits : dict of str to float
-        What a request may cost: attributes of `pipeline.tracking.server.scoring_app.Limits`.
+        What requests may cost: attributes of `pipeline.tracking.server.scoringserver.limits.Limits`.
+    allowed_hosts : tuple of str
+        Names of the server that requests may use, beside ``localhost`` and IP addresses.
+    log_format : {"text", "json"}
+        Form of the lines of the log.
+    """
+
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 5001
+    workers: int = 1
+    limits: dict[str, float] = field(default_factory=dict)
+    allowed_hosts: tuple[str, ...] = ()
+    log_format: Literal["text", "json"] = "text"
+
+
+def serve(tracking: Tracking, options: ServeOptions) -> None:
+    """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after checking its digest.
+
+    Parameters
+    ----------
+    tracking : Tracking
+        Names the store that holds the model.
+    options : ServeOptions
+        Which model to serve, and how.
 
     Raises
     ------
     InputError
         If there is no such model, it was changed after it was logged, or the port is taken.
     """
-    check_free(host, port, "serve")
+    check_free(options.host, options.port, "serve")
     open_store(tracking)
-    uri = model_to_serve(name)
+    uri = model_to_serve(options.name)
     folder = verified_copy(uri)
-    print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
-    program = str(Path(__file__).parent / "server")
-    variables = {"DISCLOSURE_MODEL": str(folder), "DISCLOSURE_LIMITS": json.dumps(limits)}
-    run_python(tracking, program, host, str(port), str(workers), **variables)
+    address = f"http://{options.host}:{options.port}/invocations"
+    if options.log_format == "text":
+        print(f"serving {uri} at {address}", flush=True)
+    settings = asdict(options) | {"model": str(folder), "about": {"uri": uri, **digests_of(uri)}, "address": address}
+    run_python(tracking, str(Path(__file__).parent / "server"), json.dumps(settings))

@@ -1,21 +1,8 @@
-"""Start uvicorn with the application and the connections of this folder: ``python pipeline/tracking/server HOST PORT WORKERS``."""
+"""Run the server that is described by a JSON object: ``python pipeline/tracking/server '{"model": …}'``."""
 
+import json
 import sys
-
-import uvicorn
-
-MOST_CONNECTIONS = 1_000  # per process; requests on further connections are answered with 503
+from importlib import import_module
 
 if __name__ == "__main__":
-    host, port, workers = sys.argv[1:]
-    uvicorn.run(
-        "scoring_app:from_environment",
-        factory=True,
-        host=host,
-        port=int(port),
-        workers=int(workers),
-        http="connections:BoundedConnection",
-        ws="none",
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=20,
-    )
+    sys.exit(import_module("scoringserver.front").run(json.loads(sys.argv[1])))
