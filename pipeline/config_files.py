@@ -54,7 +54,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB, so it is no config; see configs/default.yaml")
+            raise InputError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB, so it is not a config; see configs/default.yaml")
         loaded = _parse(content.decode("utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); the configs of this repository are in configs/") from None

@@ -74,7 +74,7 @@ def test_what_cannot_be_decided_again_is_refused(folder, tmp_path, refused):
         redecide(first, tmp_path / "out", model)
     first.mkdir()
     os.mkfifo(first / "manifest.json")
-    with refused(first / "manifest.json", "is no file"):
+    with refused(first / "manifest.json", "is not a file"):
         redecide(first, tmp_path / "out", model)
     (first / "manifest.json").unlink()
     score_files([folder / "in.jsonl"], model, first)

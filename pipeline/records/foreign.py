@@ -59,7 +59,7 @@ def refuse_other(path: Path, begins: tuple[bytes, ...], kind: str) -> None:
         return
     packed = any(map(head.startswith, COMPRESSIONS.values()))
     other = "is packed; unpack it" if packed else foreign(head)
-    raise InputError(f"{path}: {other or f'is no {kind}; let its name, or --input-format of score.py, say what it holds'}")
+    raise InputError(f"{path}: {other or f'is not a {kind}; let its name, or --input-format of score.py, say what it holds'}")
 
 
 def remedied(what: str, given: InputFormat | None) -> str:

@@ -45,7 +45,7 @@ class Earlier:
 
         path = folder / MANIFEST
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is no file; give a folder that score.py wrote")
+            raise InputError(f"{path}: is not a file; give a folder that score.py wrote")
         try:
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except OSError as error:
