@@ -13,7 +13,7 @@ import pytest
 
 from models.errors import InputError
 from pipeline import interrupts, terminal
-from pipeline.commands import again, agreement, disclosure, evaluate, label_next, score, train
+from pipeline.commands import agreement, disclosure, evaluate, label_next, score, train
 from pipeline.records import read_rows
 
 ROOT = Path(__file__).parent.parent
@@ -142,7 +142,6 @@ def test_no_command_takes_an_address_for_a_path(monkeypatch):
         (evaluate.main, ["--model", "released", "--out", "S3://bucket/posts"]),
         (label_next.main, ["s3://bucket/posts"]),
         (agreement.main, ["s3://bucket/posts"]),
-        (again.rescore, ["--rejects", "s3:/bucket/posts"]),
         (score.main, ["--engine", "spark", "data/starter/test.jsonl", "--out", "s3://bucket/posts"]),
     ],
 )

@@ -118,9 +118,10 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     """
     cells, answers = LabelCells(labels), Answers([*labels.names, *labels.auxiliary])
     twice = Counter[str]()
+    for name in files:
+        check_local(name)
     paths = find_inputs(files)
     for path in paths:
-        check_local(path)
         for post in _posts_of(path, columns, cells, answers.notes):
             place, identifier = f"{path}, row {post.number}", post.fields.get("id")
             if identifier is None and len(paths) == 1:

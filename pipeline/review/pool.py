@@ -11,6 +11,7 @@ from models import Classifier
 from models.arrays import Int64s, Probabilities
 from models.config import LabelSet
 from models.errors import InputError
+from models.folders import check_local
 from models.targets import author_numbers
 from pipeline.config import Columns
 from pipeline.corpora.reader import Reader
@@ -134,6 +135,8 @@ def read_pool(inputs: Sequence[str], options: Options, author: str | None, label
     InputError
         If a file cannot be read, or there is no post to choose.
     """
+    for name in inputs:
+        check_local(name)
     files, known = find_inputs(inputs), set[str]()
     check_inputs(files, options, out, tell)
     pool, keep = Pool(labelled=list(labelled.texts)), dict.fromkeys([*options.keep, *([author] if author else [])])
