@@ -372,7 +372,7 @@ def test_nights_of_one_stream_are_compared_again_and_again(model):
     posts = invent(400, seed=5)
     stream = watching.stream_of(model, posts.texts)
     found = watching.repeated(model, stream, posts.Y, 150, 3, Watch(min_posts=50), np.random.default_rng(0))
-    assert (found["repeats"], found["alarms"]) == (3, 0)
+    assert (found["repeats"], found["alarms, compared with"]["a night"]) == (3, 0)
     for held, bands, low, high in found["bands that hold the truth"].values():
         assert held <= bands <= 6
         assert low <= held / bands <= high
@@ -384,8 +384,13 @@ def test_truth_of_a_label_is_what_its_posts_show():
     assert watching.truth_of(given & False, y) == {"share": 0.5}
 
 
-def test_posts_in_ten_languages_are_unfamiliar_to_a_model_of_an_invented_one(model):
-    found = watching.unfamiliar(model, {"its own": invent(50).texts})
-    assert len(found) == 11
+def test_posts_in_ten_languages_are_unfamiliar_to_a_model_of_an_invented_one_and_raise_an_alarm(model):
+    foreign = list(csv.DictReader(watching.LANGUAGES.read_text("utf-8").splitlines()))
+    found = watching.unfamiliar(model, {"its own": [{"text": text} for text in invent(50).texts], "other languages": foreign})
+    assert len(found) == 12
     assert found.pop("its own") < 0.1
     assert min(found.values()) == 1
+    stream = watching.stream_of(model, invent(400, seed=5).texts)
+    shifted = watching.shifted(model, stream, foreign, 100, 1, np.random.default_rng(0))
+    assert shifted["alarms, by share of these posts"]["100%"] == 1
+    assert "unknown_words" in shifted["what was past a limit"]

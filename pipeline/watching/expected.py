@@ -17,6 +17,7 @@ from pipeline.watching.stream import Stream
 
 ROUNDS = 400
 _PRIOR = 2.0  # how many posts it is worth that a probability means what it says
+_WORTH = 0.5  # of a held-out post: posts of an author resemble each other, and other models scored them than the one that is used
 
 
 def _ratios(found: Reliability, shares: Sequence[float], posts: int, rng: np.random.Generator) -> tuple[Float64s, Float64s]:
@@ -25,8 +26,8 @@ def _ratios(found: Reliability, shares: Sequence[float], posts: int, rng: np.ran
     They are drawn from what the held-out posts leave open: the fewer of them are in a bin, the more.
     """
     means = np.clip(found.probabilities, 1e-6, 1 - 1e-6)
-    positives = np.array(found.positives) * posts
-    others = np.maximum(np.array(shares) * posts - positives, 0)
+    positives = np.array(found.positives) * posts * _WORTH
+    others = np.maximum(np.array(shares) * posts * _WORTH - positives, 0)
     a, b = positives + _PRIOR * means, others + _PRIOR * (1 - means)
     return a / (a + b) / means, rng.beta(a, b, (ROUNDS, len(means))) / means
 
