@@ -1,5 +1,6 @@
 """``python -m pipeline.commands.serve``: serve a model over HTTP."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,16 +16,18 @@ def main(
     workers: Annotated[int, typer.Option(help="Number of processes; each loads the model.", min=1)] = 1,
     max_rows: Annotated[int, typer.Option(help="Most posts in a request.", min=1)] = 10_000,
     max_body: Annotated[int, typer.Option(help="Most MiB in the body of a request.", min=1)] = 10,
+    route: Annotated[Path | None, typer.Option(metavar="FILE", help="Add the queues of these rules, without capacities.")] = None,
     timeout: Annotated[float, typer.Option(help="Most seconds that a request may take.", min=1)] = 60,
 ) -> None:
     """Serve a registered model over HTTP.
 
     It serves the champion, or the newest model if there is no champion.
     """
+    from pipeline.routing.rules import load_routing
     from pipeline.tracking.serve import serve
 
     limits = {"rows": max_rows, "body": max_body * 2**20, "seconds": timeout}
-    serve(load_config().tracking, name, host, port, workers, limits)
+    serve(load_config().tracking, name, host, port, workers, limits, load_routing(route) if route else None)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ class Completion:
         Number of scored posts with such ids; see `Ids`.
     sample : list of int
         `Ids.sample`.
+    met, queues : dict of str to int
+        Number of posts in each queue: as if all queues had room, and as it is in the part.
+    moved : int
+        Number of posts for which the queue of the first rule that they meet had no room.
+    route : str
+        `Routing.digest`; empty if the part has no column ``queue``.
     """
 
     file: str
@@ -72,6 +78,10 @@ class Completion:
     repeated: int = 0
     rounded: int = 0
     sample: list[int] = field(default_factory=list)
+    met: dict[str, int] = field(default_factory=dict)
+    queues: dict[str, int] = field(default_factory=dict)
+    moved: int = 0
+    route: str = ""
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them

@@ -26,11 +26,14 @@ class Predictions:
     decided : ndarray of bool, shape (n_posts, n_labels)
     review : ndarray of bool, shape (n_posts, n_labels), or None
         Labels that a person should decide; None unless the options ask to abstain.
+    queued : ndarray of int64, shape (n_posts,), or None
+        The number of each post's queue, as if all queues had room; None unless the options ask to route.
     """
 
     table: pa.Table
     decided: NDArray[np.bool_]
     review: NDArray[np.bool_] | None
+    queued: NDArray[np.int64] | None
 
 
 def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> Predictions:
@@ -51,7 +54,8 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
     ids, texts, kept = zip(*posts, strict=True)
     probabilities = scorer.score(texts)
     decided, review = options.decide(model, probabilities), options.for_review(probabilities)
-    named = decided if review is None else decided | review
+    told = decided if review is None else decided | review
+    queued = options.queued(model.labels, probabilities, decided)
     table = prediction_table(
         ids,
         probabilities,
@@ -60,6 +64,7 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
         model.digest_,
         kept=dict(zip(options.keep, zip(*kept, strict=True), strict=True)),
         review=review,
-        explanations=scorer.explain(texts, named, REASONS) if options.explain else None,
+        explanations=scorer.explain(texts, told, REASONS) if options.explain else None,
+        queue=options.queue_names(queued),
     )
-    return Predictions(table, decided, review)
+    return Predictions(table, decided, review, queued)

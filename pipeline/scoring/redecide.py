@@ -1,19 +1,12 @@
 """Decide again about posts that were scored, from the probabilities in the parts."""
 
-import csv
-import hashlib
-import io
-import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.calibration import PointName, decide
@@ -27,29 +20,15 @@ from pipeline.records import ignore
 from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.earlier import Earlier
+from pipeline.scoring.finished import count_queues, part_columns, part_content
 from pipeline.scoring.job import Job
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import FileSummary, Summary
 
-
-def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
-    """Return columns of a part, which must be as it was written."""
-    try:
-        content = part.read_bytes()
-    except OSError as error:
-        raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
-    if hashlib.sha256(content).hexdigest() != done.sha256:
-        raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
-    if part.suffix == ".parquet":
-        return pq.read_table(pa.BufferReader(content), columns=names).to_pydict()  # type: ignore[no-any-return]
-    if part.suffix == ".jsonl":
-        rows = [json.loads(line) for line in content.splitlines()]
-    else:
-        csv.field_size_limit(sys.maxsize)
-        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-    return {name: [row[name] for row in rows] for name in names}
+if TYPE_CHECKING:
+    from pipeline.routing.rules import Routing
 
 
 class _Decider:
@@ -62,15 +41,19 @@ class _Decider:
 
     def wanted(self, done: Completion) -> Completion:
         """Return the record of a part that is to be written."""
-        return replace(done, options=self.options.digest, labels={}, review=0)
+        return replace(done, options=self.options.digest, labels={}, review=0, met={}, queues={}, moved=0, route="")
 
     def write(self, done: Completion, wanted: Completion) -> None:
         """Write a part with the same probabilities as the one of an earlier record."""
         probable = [f"prob_{label}" for label in self.source.labels]
-        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable])
+        part = self.scores / done.part
+        columns = part_columns(part_content(part, done), part.suffix, ["id", *self.options.keep, *probable])
         probabilities = np.array([columns[name] for name in probable], np.float32).T
         decided, review = decide(probabilities, self.thresholds), self.options.for_review(probabilities)
         self._count(wanted, decided, review)
+        queued = self.options.queued(self.source.labels, probabilities, decided)
+        if self.options.route and queued is not None:
+            count_queues(wanted, self.options.route, queued)
         table = prediction_table(
             columns["id"],
             probabilities,
@@ -79,6 +62,7 @@ class _Decider:
             self.source.digest,
             kept={name: columns[name] for name in self.options.keep},
             review=review,
+            queue=self.options.queue_names(queued),
         )
         with self.output.part(wanted) as file, prediction_writer(file, self.options.format, self.schema) as write:
             if table.num_rows:
@@ -90,11 +74,15 @@ class _Decider:
 
 
 def _changed(
-    earlier: Options, operating_point: PointName | None, thresholds: Mapping[str, float], abstain: tuple[float, float] | None
+    earlier: Options,
+    operating_point: PointName | None,
+    thresholds: Mapping[str, float],
+    abstain: tuple[float, float] | None,
+    route: "Routing | None",
 ) -> Options:
     if earlier.explain:
         raise InputError("scores with --explain cannot be decided again: they explain the labels that were given; score the posts again")
-    options = earlier if abstain is None else replace(earlier, abstain=abstain)
+    options = replace(earlier, abstain=abstain or earlier.abstain, route=route or earlier.route)
     if operating_point is None and not thresholds:
         return options
     return replace(options, operating_point=operating_point or earlier.operating_point, thresholds=dict(thresholds))
@@ -109,6 +97,7 @@ def redecide(
     operating_point: PointName | None = None,
     thresholds: Mapping[str, float] | None = None,
     abstain: tuple[float, float] | None = None,
+    route: "Routing | None" = None,
 ) -> Summary:
     """Write the output that a job would have written with other thresholds, without scoring anything.
 
@@ -127,6 +116,8 @@ def redecide(
     thresholds : mapping of str to float, optional
         Thresholds to use instead of the operating point's, by label. If neither is given, the job's thresholds stay.
     abstain : (float, float), optional
+        As in `Options`; by default, as in the job.
+    route : Routing, optional
         As in `Options`; by default, as in the job.
 
     Returns
@@ -148,7 +139,7 @@ def redecide(
         raise InputError(f"{scores}: {held}; give its folder to --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
         raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
-    options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
+    options = _changed(earlier.options, operating_point, thresholds or {}, abstain, route)
     output = Output(folder)
     decider = _Decider(scores, output, source, options)
     summary = Summary.of(source.digest, options.thresholds_of(source.labels, source.points), options)

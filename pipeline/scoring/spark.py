@@ -102,7 +102,8 @@ def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options)
     model, probabilities = scorer.model, scorer.score(texts)
     review = options.for_review(probabilities)
     decided = options.decide(model, probabilities)
-    return prediction_table([""] * len(texts), probabilities, decided, model.labels, model.digest_, review=review)
+    queue = options.queue_names(options.queued(model.labels, probabilities, decided))
+    return prediction_table([""] * len(texts), probabilities, decided, model.labels, model.digest_, review=review, queue=queue)
 
 
 def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options) -> pa.RecordBatch:
@@ -288,7 +289,7 @@ def score_frame(frame: "DataFrame", folder: Path, options: Options | None = None
     -------
     DataFrame
         The columns of `prediction_schema`, and ``error``: null, or the reason why the post has no probabilities and labels. Like all
-        Spark data frames, it is computed lazily.
+        Spark data frames, it is computed lazily, so queues are filled as if they had no capacities.
 
     Raises
     ------

@@ -5,12 +5,18 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from models.config import ROOT
 from models.errors import InputError
+from models.storage import read_description
 from pipeline.config import Tracking
 from pipeline.tracking.artifacts import verified_copy
 from pipeline.tracking.registry import model_to_serve
 from pipeline.tracking.store import open_store, store_uri
+
+if TYPE_CHECKING:
+    from pipeline.routing.rules import Routing
 
 
 def check_free(host: str, port: int, target: str) -> None:
@@ -41,7 +47,24 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
     os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606  # no shell
 
 
-def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: int, limits: dict[str, float]) -> None:
+def _route_of(routing: "Routing", folder: Path) -> dict[str, str]:
+    """Return the environment variables by which the server finds rules, which must suit the model in a folder, and the code for them."""
+    (model,) = folder.glob("data/*/model.json")
+    routing.check_labels(read_description(model.parent)[1]["labels"])
+    rules = [rule.model_dump(mode="json")["when"] for rule in routing.rules]
+    told = json.dumps({"rules": rules, "queues": [rule.queue for rule in routing.rules]})
+    return {"DISCLOSURE_ROUTE": told, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+def serve(
+    tracking: Tracking,
+    name: str | None,
+    host: str,
+    port: int,
+    workers: int,
+    limits: dict[str, float],
+    routing: "Routing | None" = None,
+) -> None:
     """Replace this process by the server in `pipeline.tracking.server`, which runs the code in the model, after its digest was checked.
 
     Parameters
@@ -58,11 +81,13 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
         Number of processes; each loads the model.
     limits : dict of str to float
         What a request may cost: attributes of `pipeline.tracking.server.scoring_app.Limits`.
+    routing : Routing, optional
+        Queues and rules, for the column ``queue``.
 
     Raises
     ------
     InputError
-        If there is no such model, it was changed after it was logged, or the port is taken.
+        If there is no such model, it was changed after it was logged, it lacks a label of the rules, or the port is taken.
     """
     check_free(host, port, "serve")
     open_store(tracking)
@@ -70,5 +95,6 @@ def serve(tracking: Tracking, name: str | None, host: str, port: int, workers: i
     folder = verified_copy(uri)
     print(f"serving {uri} at http://{host}:{port}/invocations", flush=True)
     program = str(Path(__file__).parent / "server")
-    variables = {"DISCLOSURE_MODEL": str(folder), "DISCLOSURE_LIMITS": json.dumps(limits)}
+    route = _route_of(routing, folder) if routing else {}
+    variables = {"DISCLOSURE_MODEL": str(folder), "DISCLOSURE_LIMITS": json.dumps(limits), **route}
     run_python(tracking, program, host, str(port), str(workers), **variables)

@@ -26,7 +26,10 @@ from starlette.routing import Mount, Route
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
-MODEL, LIMITS = "DISCLOSURE_MODEL", "DISCLOSURE_LIMITS"  # environment variables: a folder, and `Limits` as JSON
+    from pipeline.routing.serving import ServedQueues
+
+# Environment variables: a folder, and `Limits` and the rules of queues as JSON.
+MODEL, LIMITS, ROUTE = "DISCLOSURE_MODEL", "DISCLOSURE_LIMITS", "DISCLOSURE_ROUTE"
 
 _PIECE_TEXTS, _PIECE_CHARS = 256, 100_000
 _FORMS = ("dataframe_records", "dataframe_split")
@@ -161,10 +164,12 @@ class Scorer:
         The model, loaded by MLflow.
     limits : Limits
         What requests may cost.
+    queues : ServedQueues, optional
+        Adds queues to the answers.
     """
 
-    def __init__(self, model: "PyFuncModel", limits: Limits) -> None:
-        self._model, self._limits = model, limits
+    def __init__(self, model: "PyFuncModel", limits: Limits, queues: "ServedQueues | None" = None) -> None:
+        self._model, self._limits, self._queues = model, limits, queues
         schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
         self._known = [param.name for param in schema.params] if schema else []
         self._thread = ThreadPoolExecutor(1, "scoring")  # its queue is first come, first served: requests take turns, piece by piece
@@ -227,7 +232,7 @@ class Scorer:
             raise
         if len(scored) != len(texts):
             raise RuntimeError("the model did not give one prediction for each text")
-        return scored
+        return self._queues(scored) if self._queues else scored
 
     @staticmethod
     def _write(scored: list[pd.DataFrame]) -> str:
@@ -282,7 +287,7 @@ def _refusal(_: Request, error: Exception) -> Response:
     return Response(content, error.status_code, error.headers, media_type="application/json")
 
 
-def scoring_app(model: "PyFuncModel", limits: Limits) -> Starlette:
+def scoring_app(model: "PyFuncModel", limits: Limits, queues: "ServedQueues | None" = None) -> Starlette:
     """Return the application: ``/invocations``, and ``/ping``, ``/health`` and ``/version`` as in MLflow's own server.
 
     Parameters
@@ -291,10 +296,12 @@ def scoring_app(model: "PyFuncModel", limits: Limits) -> Starlette:
         The model, loaded by MLflow.
     limits : Limits
         What requests may cost.
+    queues : ServedQueues, optional
+        Adds queues to the answers.
     """
     from mlflow.pyfunc import scoring_server
 
-    scorer = Scorer(model, limits)
+    scorer = Scorer(model, limits, queues)
 
     async def invocations(request: Request) -> Response:
         return await scorer(request)
@@ -307,4 +314,9 @@ def from_environment() -> Starlette:
     """Return the application for the model and the limits that the environment names."""
     from mlflow.pyfunc import load_model
 
-    return scoring_app(load_model(os.environ[MODEL]), Limits(**json.loads(os.environ[LIMITS])))
+    queues = None
+    if route := os.environ.get(ROUTE):
+        from pipeline.routing.serving import ServedQueues
+
+        queues = ServedQueues(**json.loads(route))
+    return scoring_app(load_model(os.environ[MODEL]), Limits(**json.loads(os.environ[LIMITS])), queues)
