@@ -50,6 +50,13 @@ def lots(ids: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
+def _least(probabilities: NDArray[np.float32], number: int) -> float:
+    """Return a probability that this many of some have, or exceed; infinity for none."""
+    if number == 0:
+        return np.inf
+    return float(np.partition(probabilities, -number)[-number]) if len(probabilities) > number else 0.0
+
+
 class Contest:
     """The best posts for each queue with a capacity, among those that were shown; it remembers no more than may get a place.
 
@@ -93,8 +100,8 @@ class Contest:
                 settled |= met[:, number]
                 continue
             ranks = probabilities[:, self._labels.index(next(iter(rule.when)))]
-            rows = np.flatnonzero(met[:, number] & ~settled)
-            rows = rows[ranks[rows] >= self._least[number]]
+            rows = np.flatnonzero(met[:, number] & ~settled & (ranks >= self._least[number]))
+            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # before a lot is drawn for each
             if len(rows):
                 more = np.empty(len(rows), FIELDS)
                 more["probability"], more["place"] = ranks[rows], places[rows]
@@ -104,10 +111,9 @@ class Contest:
     def keep(self, number: int, more: Contenders) -> None:
         """Remember the best of further contenders, which meet the rule with this number."""
         kept, most = np.concatenate([self._kept[number], more]), self._most[number]
-        if len(kept) >= 2 * most:
-            kept = best(kept, most)
-            self._least[number] = kept["probability"].min(initial=np.inf)
-        self._kept[number] = kept
+        self._least[number] = _least(kept["probability"], most)
+        kept = kept[kept["probability"] >= self._least[number]]
+        self._kept[number] = best(kept, most) if len(kept) >= 2 * most else kept  # there may be many with the same probability
 
     def contenders(self) -> dict[int, Contenders]:
         """Return, by number of the rule, the posts that may get a place, the best first."""

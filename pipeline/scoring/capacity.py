@@ -95,10 +95,11 @@ class _Usher:
         seats = seat(self.routing, found.met, {rule: places - number * _ROWS for rule, places in here.items()})
         wanted = replace(done, met={}, queues={}, moved=int(seats.turned_away.any(axis=1).sum()))
         count_queues(wanted, self.routing, self.routing.first(found.met), seats.queue)
-        names = [*self.routing.names, None]
-        if wanted != done or [names[queue] for queue in seats.queue.tolist()] != [name or None for name in found.columns["queue"]]:
+        numbers = {name: number for number, name in enumerate([*self.routing.names, None])}
+        moved = seats.queue != np.array([numbers.get(name or None, -1) for name in found.columns["queue"]], np.int64)
+        if wanted != done or moved.any():
             with self.output.part(wanted) as file:
-                file.write(with_queues(content, kind, self.routing.names, seats.queue))
+                file.write(with_queues(content, kind, self.routing.names, seats.queue, moved))
         return seats.turned_away.sum(axis=0).tolist(), int(seats.left_out.sum())
 
 

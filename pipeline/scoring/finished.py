@@ -46,8 +46,39 @@ def part_content(part: Path, done: Completion) -> bytes:
     return content
 
 
+def _table(content: bytes, kind: str, names: Sequence[str]) -> pa.Table:
+    """Read columns of a part; those of text formats are strings and, if they are probabilities, float32."""
+    source = pa.BufferReader(content)
+    if kind == ".parquet":
+        with pq.ParquetFile(source) as file:  # `pq.read_table` would import much more
+            return file.read(list(names), use_threads=False)
+    fields = [pa.field(name, pa.float32() if name.startswith("prob_") else pa.string()) for name in names]
+    whole = {"use_threads": False, "block_size": max(len(content), 1)}  # so that no row is cut
+    if kind == ".csv":
+        from pyarrow import csv as arrow_csv
+
+        converted = arrow_csv.ConvertOptions(include_columns=list(names), column_types=pa.schema(fields))
+        read = arrow_csv.ReadOptions(**whole)
+        return arrow_csv.read_csv(source, read, arrow_csv.ParseOptions(newlines_in_values=True), converted)
+    from pyarrow import json as arrow_json
+
+    parsed = arrow_json.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
+    return arrow_json.read_json(source, arrow_json.ReadOptions(**whole), parsed)
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Return float32 values without null; `to_numpy` would import pandas."""
+    whole = column.combine_chunks()
+    values: NDArray[np.float32] = np.frombuffer(whole.buffers()[1] or b"", np.float32)
+    return values[whole.offset : whole.offset + len(whole)]
+
+
+def _lines(content: bytes) -> list[str]:
+    return content.decode().split("\n")[:-1]
+
+
 def part_columns(content: bytes, kind: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return columns of a part: numbers of a Parquet file as arrays, anything else as lists.
+    """Return columns of a part: probabilities as arrays, and strings as lists.
 
     Parameters
     ----------
@@ -58,21 +89,12 @@ def part_columns(content: bytes, kind: str, names: Sequence[str]) -> dict[str, A
     names : sequence of str
         The columns.
     """
-    if kind == ".parquet":
-        table = pq.read_table(pa.BufferReader(content), columns=list(names))
-        return {name: table[name].to_numpy() if table[name].type == pa.float32() else table[name].to_pylist() for name in names}
-    rows = map(json.loads, content.splitlines()) if kind == ".jsonl" else csv.DictReader(_csv_lines(content))
-    cells = [[row[name] for name in names] for row in rows]
-    return {name: [row[number] for row in cells] for number, name in enumerate(names)}
+    table = _table(content, kind, names)
+    return {name: _floats(table[name]) if table[name].type == pa.float32() else table[name].to_pylist() for name in names}
 
 
-def _csv_lines(content: bytes) -> io.StringIO:
-    csv.field_size_limit(sys.maxsize)
-    return io.StringIO(content.decode(), newline="")
-
-
-def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArray[np.int64]) -> bytes:
-    """Return a part with another column ``queue``; nothing else is changed.
+def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArray[np.int64], moved: NDArray[np.bool_]) -> bytes:
+    """Return a part in which posts have other queues; nothing else is changed.
 
     Parameters
     ----------
@@ -84,20 +106,26 @@ def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArra
         Names of the queues.
     numbers : ndarray of int64
         The number of each post's queue; the number of queues stands for none.
+    moved : ndarray of bool
+        Whether the part has another queue for this post.
     """
     if kind == ".parquet":
-        table = pq.read_table(pa.BufferReader(content)).combine_chunks()
-        column, written = table.schema.get_field_index("queue"), io.BytesIO()
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            table, written = file.read(use_threads=False).combine_chunks(), io.BytesIO()
+        column = table.schema.get_field_index("queue")
         with prediction_writer(written, "parquet", table.schema) as write:
             write(table.set_column(column, table.schema.field(column), named(names, numbers)))
         return written.getvalue()
-    queues = [[*names, None][number] for number in numbers.tolist()]
+    queues = {row: [*names, None][numbers[row]] for row in np.flatnonzero(moved).tolist()}
     if kind == ".jsonl":
-        rows = [json.loads(line) | {"queue": queue} for line, queue in zip(content.splitlines(), queues, strict=True)]
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    heading, *cells = csv.reader(_csv_lines(content))
-    for row, queue in zip(cells, queues, strict=True):
-        row[heading.index("queue")] = queue or ""
+        lines = content.decode().split("\n")
+        for row, queue in queues.items():
+            lines[row] = json.dumps(json.loads(lines[row]) | {"queue": queue}, ensure_ascii=False)
+        return "\n".join(lines).encode()
+    csv.field_size_limit(sys.maxsize)
+    heading, *cells = csv.reader(io.StringIO(content.decode(), newline=""))
+    for row, queue in queues.items():
+        cells[row][heading.index("queue")] = queue or ""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([heading, *cells])
     return text.getvalue().encode()
