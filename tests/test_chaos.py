@@ -19,7 +19,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.scoring import score_files, shards
+from pipeline.routing.rules import load_routing
+from pipeline.scoring import Options, score_files, shards
 
 POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
@@ -75,11 +76,14 @@ def inputs(tmp_path_factory) -> Path:
 def saved(model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("chaos-model") / "model"
     model.save(folder)
+    queue = f"few: {{task: read, capacity: {POSTS // 60}}}"  # many posts want to be in it, from every part
+    (folder.parent / "routing.yaml").write_text(f"queues: {{{queue}}}\nrules: [{{when: {{alpha: 0.1}}, queue: few}}]\n")
     return folder
 
 
 def start(inputs: Path, model: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", JOB, str(inputs), "--model", str(model), "--out", str(out), "--workers", "2"]
+    rules = model.parent / "routing.yaml"
+    command = [sys.executable, "-c", JOB, str(inputs), "--model", str(model), "--out", str(out), "--workers", "2", "--route", str(rules)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -122,7 +126,8 @@ def finished(job: subprocess.Popen[str]) -> int:
 def test_killed_at_random_a_job_ends_as_if_undisturbed(inputs, saved, tmp_path, monkeypatch):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     monkeypatch.setattr(shards, "SHARD_BYTES", SHARD_BYTES)
-    assert score_files([inputs], saved, undisturbed).read == POSTS
+    summary = score_files([inputs], saved, undisturbed, Options(route=load_routing(saved.parent / "routing.yaml")))
+    assert (summary.read, summary.queues["few"], summary.turned_away["few"] > 0) == (POSTS, POSTS // 60, True)
     rng = random.Random(1)
     kills = {"parent": 0, "worker": 0}
     while sum(kills.values()) < KILLS:

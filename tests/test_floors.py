@@ -67,8 +67,17 @@ def users_of_mlflow(root: Path) -> list[str]:
 
 
 def parts_of_the_server_that_look_around(root: Path) -> list[str]:
-    """Return the modules of the server that import ours, where the model should bring its own copy of `models`."""
-    return importers(root, modules(root, "pipeline/tracking/server"), "models", "pipeline")
+    """Return the modules of the server that import ours, where the model should bring its own copy of `models`.
+
+    Two modules on queues may be imported, because they import nothing of `models` themselves.
+    """
+    queues = ("pipeline.routing.serving", "pipeline.routing.matching")
+    server, found = modules(root, "pipeline/tracking/server"), []
+    for path in [*server, *(root / f"{name.replace('.', '/')}.py" for name in queues)]:
+        names = [name for name in imported(path, root) if not name.startswith(queues)] if path.exists() else []
+        if any(name == package or name.startswith(f"{package}.") for name in names for package in FLOORS):
+            found.append(str(path.relative_to(root)))
+    return found
 
 
 def long_modules(root: Path) -> list[str]:
@@ -115,6 +124,8 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
     parts_of_the_server_that_look_around: [
         ("pipeline/tracking/server/app.py", "from models.errors import InputError"),
         ("pipeline/tracking/server/app.py", "def late():\n    import pipeline.config"),
+        ("pipeline/tracking/server/app.py", "from pipeline.routing.rules import load_routing"),
+        ("pipeline/routing/serving.py", "from models.config import Section"),
     ],
     long_modules: [("models/text.py", "#\n" * LONGEST_MODULE), ("pipeline/deep/new.py", "#\n" * (LONGEST_MODULE + 1))],
     steps_that_know_commands: [
