@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from models.config import ROOT
 from models.errors import InputError
-from models.storage import read_description
 from pipeline.config import Tracking
 from pipeline.tracking.artifacts import verified_copy
 from pipeline.tracking.registry import model_to_serve
@@ -49,8 +48,10 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
 
 def _route_of(routing: "Routing", folder: Path) -> dict[str, str]:
     """Return the environment variables by which the server finds rules, which must suit the model in a folder, and the code for them."""
+    from pipeline.scoring.parts import ModelFolder
+
     (model,) = folder.glob("data/*/model.json")
-    routing.check_labels(read_description(model.parent)[1]["labels"])
+    routing.check_labels(ModelFolder.read(model.parent).labels)
     rules = [rule.model_dump(mode="json")["when"] for rule in routing.rules]
     told = json.dumps({"rules": rules, "queues": [rule.queue for rule in routing.rules]})
     return {"DISCLOSURE_ROUTE": told, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
