@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PlainValidator, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from models.config import Section
 from models.errors import InputError
@@ -45,7 +45,7 @@ class Rule(Section):
     """Which posts go to a queue: those that fulfil all conditions. The first label that is named ranks them if there are too many."""
 
     when: Annotated[
-        dict[str, Annotated[float | tuple[float, float] | Literal["given"], PlainValidator(_need)]],
+        dict[str, Annotated[float | tuple[float, float] | Literal["given"], BeforeValidator(_need)]],
         Field(min_length=1),
     ]
     queue: str
