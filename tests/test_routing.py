@@ -153,7 +153,7 @@ def test_line_of_help_must_be_listed_and_confirmed(tmp_path, refused):
     named = in_file(tmp_path, changed("queues.first.lines", ["help"]) | {"resources": "help.yaml"})
     with refused("queue 'first' names 'help', which nobody has confirmed; call 555-0100"):
         load_routing(named)
-    in_file(tmp_path, {"lines": {"help": line | {"checked": day, "confirmed": {"by": "Jane Roe", "on": day}}}}, "help.yaml")
+    in_file(tmp_path, {"lines": {"help": line | {"checked": day, "confirmed": {"by": "Jane Roe", "day": day}}}}, "help.yaml")
     assert load_routing(named).queues["first"].lines == ["help"]
 
 

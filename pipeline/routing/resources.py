@@ -20,7 +20,7 @@ class Confirmed(Section):
     """Who of those that run this tried the line, and when."""
 
     by: _Said
-    on: date
+    day: date  # not "on", which YAML takes for true
 
 
 class Line(Section):
