@@ -38,9 +38,12 @@ class ServedQueues:
         scored : DataFrame
             What `models.serving.ServedClassifier.predict` returns. A post with an error has no queue.
         """
+        import pandas as pd
+
         probable = [name for name in scored.columns if name.startswith("prob_")]
         labels = [name.removeprefix("prob_") for name in probable]
         probabilities = scored[probable].to_numpy(np.float32, na_value=np.nan)
         given = np.array([[label in row for label in labels] for row in scored["labels"]], bool).reshape(probabilities.shape)
         first = first_met(rules_met(self.rules, labels, probabilities, given))
-        return scored.assign(queue=[[*self.queues, None][number] for number in first.tolist()])
+        queues = [[*self.queues, None][number] for number in first.tolist()]
+        return scored.assign(queue=pd.Series(queues, scored.index, dtype=object))  # as strings, None would become NaN
