@@ -118,11 +118,13 @@ def test_posts_are_in_the_same_queues_as_without_spark(spark, folder, posts, tmp
     for part in range(3):
         rows = [{"id": f"{part}-{n}", "text": text} for n, text in enumerate(["", *posts.texts[30 * part : 30 * part + 30]])]
         (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    wanted = score_files([tmp_path], folder, tmp_path / "local", Options(route=route, format="jsonl"))
-    found = score_with_spark([tmp_path / f"{part}.jsonl" for part in range(3)], folder, tmp_path / "out", Options(route=route))
+    files = [tmp_path / f"{part}.jsonl" for part in range(3)]
+    wanted = score_files(files, folder, tmp_path / "local", Options(route=route, format="jsonl"))
+    found = score_with_spark(files, folder, tmp_path / "out", Options(route=route))
     assert (found.queues, found.turned_away, found.left_out) == (wanted.queues, wanted.turned_away, wanted.left_out)
     assert found.queues == {"few": 9, "rest": 9}
-    local = {row["id"]: row["queue"] for path in (tmp_path / "local").glob("part-*") for row in map(json.loads, path.open())}
+    lines = [line for path in (tmp_path / "local").glob("part-*") for line in path.read_text().splitlines()]
+    local = {row["id"]: row["queue"] for row in map(json.loads, lines)}
     assert {row["id"]: row["queue"] for row in pq.read_table(tmp_path / "out").to_pylist() if row["error"] is None} == local
 
 
