@@ -40,8 +40,15 @@ def _parse(text: str) -> Any:
     return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, example: str = "configs/default.yaml") -> dict[str, Any]:
     """Read a mapping from a YAML file; its key ``labels`` may name a file next to it, which is then read as well.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    example : str
+        A file that shows what it may hold.
 
     Raises
     ------
@@ -62,10 +69,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}, line {mark.line + 1}" if mark else str(path)
         reason = "not UTF-8" if isinstance(error, UnicodeError) else getattr(error, "problem", None) or "a value cannot be read"
-        raise InputError(f"{place}: is not valid YAML ({reason}); correct it (see configs/default.yaml)") from None
+        raise InputError(f"{place}: is not valid YAML ({reason}); correct it (see {example})") from None
     if not isinstance(loaded, dict):
         got = "nothing" if loaded is None else f"a {type(loaded).__name__}"
-        raise InputError(f"{path}: must be a mapping of sections, but got {got} (see configs/default.yaml)")
+        raise InputError(f"{path}: must be a mapping of sections, but got {got} (see {example})")
     if isinstance(loaded.get("labels"), str):
         loaded["labels"] = read_yaml(path.parent / loaded["labels"])
     return loaded
@@ -160,6 +167,28 @@ def _known_keys(schema: type[BaseModel], path: Sequence[str | int]) -> list[str]
     return list(schema.model_fields)
 
 
+def nearest(name: str, allowed: Iterable[str], these: str = "choose one of") -> str:
+    """Return a question that suggests the nearest of the allowed names or, if none is near, a list of them.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    allowed : iterable of str
+        What might have been meant.
+    these : str
+        The words before the list.
+
+    Examples
+    --------
+    >>> nearest("asault", ["assault", "street_harassment"])
+    "did you mean 'assault'?"
+    """
+    names = {each.lower(): each for each in allowed}
+    found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return f"did you mean {names[found[0]]!r}?" if found else f"{these} {', '.join(names.values())}"
+
+
 def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Config, example: str = "configs/default.yaml") -> str:
     """Return one line that says what is wrong with a file or setting, what was found, and what is allowed.
 
@@ -181,9 +210,7 @@ def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Confi
     first = next((each for each in errors if each["type"] == "extra_forbidden"), None) or max(errors, key=lambda each: len(each["loc"]))
     place = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":
-        allowed = {key.lower(): key for key in _known_keys(schema, first["loc"][:-1])}
-        nearest = difflib.get_close_matches(str(first["loc"][-1]).lower(), allowed, n=1, cutoff=0.5)
-        hint = f"did you mean {allowed[nearest[0]]!r}?" if nearest else f"the allowed keys are {', '.join(allowed.values())}"
+        hint = nearest(str(first["loc"][-1]), _known_keys(schema, first["loc"][:-1]), "the allowed keys are")
         return f"{origin}: unknown key {_quoted(place)!r}; {hint}"
     if first["type"] == "missing":
         return f"{origin}: {place!r} is missing; add it (see {example})"

@@ -73,14 +73,33 @@ def _explanations(explanations: "Sequence[Sequence[Reason]]") -> pa.ListArray:
     return pa.ListArray.from_arrays(_array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(_REASON)))
 
 
+def named(names: Sequence[str], numbers: NDArray[np.int64]) -> pa.StringArray:
+    """Return the names that numbers stand for, as an Arrow array; the number of names stands for null.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The names.
+    numbers : ndarray of int64
+        The number of a name for each post.
+    """
+    return _strings([*names, None]).take(_array(numbers, pa.int64()))
+
+
 def prediction_schema(
-    labels: Sequence[str], kept: Sequence[str] = (), *, review: bool = False, explanation: bool = False, familiarity: bool = False
+    labels: Sequence[str],
+    kept: Sequence[str] = (),
+    *,
+    review: bool = False,
+    explanation: bool = False,
+    familiarity: bool = False,
+    queue: bool = False,
 ) -> pa.Schema:
     """Return the columns of a scored file.
 
     They are ``id`` (string), the columns kept from the input (string), ``prob_<label>`` (float32), ``labels`` (list of string),
     ``review`` (list of string), ``explanation`` (list of ``label``, ``word`` and ``contribution``), the columns of
-    `FAMILIARITY`, and ``model`` (string).
+    `FAMILIARITY`, ``queue`` (string) and ``model`` (string).
 
     Parameters
     ----------
@@ -88,8 +107,8 @@ def prediction_schema(
         The model's labels.
     kept : sequence of str
         Columns kept from the input.
-    review, explanation : bool
-        Whether there are the columns ``review`` and ``explanation``.
+    review, explanation, queue : bool
+        Whether there are the columns ``review``, ``explanation`` and ``queue``.
     familiarity : bool
         Whether there are the columns that say how much of a post the model knows.
 
@@ -99,7 +118,8 @@ def prediction_schema(
     ['id', 'lang', 'prob_assault', 'labels', 'model']
     """
     names = pa.list_(pa.string())
-    asked = [("review", names)] * review + [("explanation", pa.list_(_REASON))] * explanation + list(FAMILIARITY.items()) * familiarity
+    asked = [("review", names)] * review + [("explanation", pa.list_(_REASON))] * explanation
+    asked += list(FAMILIARITY.items()) * familiarity + [("queue", pa.string())] * queue
     return pa.schema(
         [pa.field(name, pa.string()) for name in ("id", *kept)]
         + [pa.field(f"prob_{label}", pa.float32()) for label in labels]
@@ -118,6 +138,7 @@ def prediction_table(
     review: NDArray[np.bool_] | None = None,
     explanations: "Sequence[Sequence[Reason]] | None" = None,
     familiarity: Float32s | None = None,
+    queue: pa.StringArray | None = None,
     truth: NDArray[np.int8] | None = None,
 ) -> pa.Table:
     """Arrange predictions in a table with the columns of `prediction_schema`.
@@ -142,6 +163,8 @@ def prediction_table(
         Labels, words of the post and contributions of the words, for the column ``explanation``.
     familiarity : ndarray of float32, shape (n_posts, 5), optional
         How much of each post the model knows, from `pipeline.watching.familiarity.Familiarity`.
+    queue : pyarrow.StringArray, length n_posts, optional
+        The queue of each post, for the column ``queue``.
     truth : ndarray of 0 and 1, shape (n_posts, n_labels), optional
         The true labels, for a further column ``true_labels``.
     """
@@ -151,9 +174,10 @@ def prediction_table(
     columns += [_label_lists(marked, labels) for marked in (decided, review) if marked is not None]
     columns += [] if explanations is None else [_explanations(explanations)]
     columns += [] if familiarity is None else map(_numbers, familiarity.T, FAMILIARITY.values())
+    columns += [] if queue is None else [queue]
     columns.append(_strings([digest]).take(_array(np.zeros(len(ids), np.int64), pa.int64())))
     asked = {"review": review is not None, "explanation": explanations is not None, "familiarity": familiarity is not None}
-    schema = prediction_schema(labels, list(kept), **asked)
+    schema = prediction_schema(labels, list(kept), **asked, queue=queue is not None)
     table = pa.Table.from_arrays(columns, schema=schema)
     return table if truth is None else table.append_column("true_labels", _label_lists(truth, labels))
 

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 from faulty_store import FAULTS, faulty_store
 
-from pipeline.scoring import score_files, shards
+from pipeline.routing.rules import load_routing
+from pipeline.scoring import Options, score_files, shards
 from pipeline.stores import StorePath, _store, path_of
 
 POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
@@ -81,6 +82,8 @@ def inputs(tmp_path_factory) -> Path:
 def saved(model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("chaos-model") / "model"
     model.save(folder)
+    queue = f"few: {{task: read, capacity: {POSTS // 60}}}"  # many posts want to be in it, from every part
+    (folder.parent / "routing.yaml").write_text(f"queues: {{{queue}}}\nrules: [{{when: {{alpha: 0.1}}, queue: few}}]\n")
     return folder
 
 
@@ -106,7 +109,8 @@ def places(request, inputs, tmp_path, monkeypatch) -> Iterator[tuple[Path, Path,
 
 
 def start(inputs: Path, model: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", JOB, str(inputs), "--model", str(model), "--out", str(out), "--workers", "2"]
+    rules = model.parent / "routing.yaml"
+    command = [sys.executable, "-c", JOB, str(inputs), "--model", str(model), "--out", str(out), "--workers", "2", "--route", str(rules)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -149,8 +153,10 @@ def finished(job: subprocess.Popen[str]) -> int:
 def test_killed_at_random_a_job_ends_as_if_undisturbed(places, saved, tmp_path, monkeypatch):
     (inputs, out, most), undisturbed = places, tmp_path / "undisturbed"
     monkeypatch.setattr(shards, "SHARD_BYTES", SHARD_BYTES)
-    posts = score_files([inputs], saved, undisturbed).read
-    assert posts == POSTS * len(list(inputs.iterdir())) // FILES
+    summary = score_files([inputs], saved, undisturbed, Options(route=load_routing(saved.parent / "routing.yaml")))
+    posts = summary.read
+    assert (posts, summary.turned_away["few"] > 0) == (POSTS * len(list(inputs.iterdir())) // FILES, True)
+    assert summary.queues["few"] == POSTS // 60
     rng = random.Random(1)
     kills = {"parent": 0, "worker": 0}
     while sum(kills.values()) < most:

@@ -28,6 +28,8 @@ from pipeline.evaluation import Results
 from pipeline.evaluation.behaviour import load_cases, run_cases
 from pipeline.metrics import compute_baselines, compute_metrics
 from pipeline.predictions import prediction_schema
+from pipeline.routing.resources import Confirmed, Line, load_directory
+from pipeline.routing.rules import Queue, Routing, Rule, load_routing
 from pipeline.scoring import Options, Summary
 from pipeline.sweep import Sweep
 from pipeline.terminal import command_line
@@ -352,6 +354,12 @@ def test_reference_has_the_keys_of_label_sets_and_sweeps():
     kind, default, _ = rows_of("Sweeps")["metric"]
     assert choices_of(Sweep.model_fields["metric"].annotation) == set(re.findall(r"`(\w+)`", kind))
     assert default == f"`{Sweep.model_fields['metric'].default}`"
+    assert set(rows_of("Queues")) == {*Routing.model_fields, *(f"queues.{name}" for name in Queue.model_fields)} | {
+        f"rules.{name}" for name in Rule.model_fields
+    }
+    assert set(rows_of("Directory of help")) == {f"lines.{name}" for name in Line.model_fields} | {
+        f"lines.confirmed.{name}" for name in Confirmed.model_fields
+    }
     assert rows_of("Sweeps")["trials"][1] == f"`{Sweep.model_fields['trials'].default}`"
 
 
@@ -362,6 +370,10 @@ def test_yaml_in_the_pages_is_config_that_loads(tmp_path):
             (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
             if "space" in read_yaml(tmp_path / "shown.yaml"):
                 Sweep.model_validate(read_yaml(tmp_path / "shown.yaml"))
+            elif "rules" in read_yaml(tmp_path / "shown.yaml"):
+                load_routing(tmp_path / "shown.yaml")
+            elif "lines" in read_yaml(tmp_path / "shown.yaml"):
+                load_directory(tmp_path / "shown.yaml")
             else:
                 load_config([tmp_path / "shown.yaml"])
             found += 1
@@ -415,7 +427,7 @@ def test_reference_names_every_key_of_an_evaluation():
 def test_reference_names_every_column_and_key_of_scores():
     page = read("reference/score_output.md")
     rows = set(re.findall(r"^\| (.+?) \|", page.split("## Rows")[1].split("## The other")[0], re.MULTILINE))
-    columns = prediction_schema(["<label>"], review=True, explanation=True).names
+    columns = prediction_schema(["<label>"], review=True, explanation=True, queue=True).names
     assert {f"`{name}`" for name in columns} <= rows
     table = page.split("## manifest.json")[1]
     manifest = json.loads(Summary.of("digest", {"a": 0.5}, Options()).to_json())

@@ -67,11 +67,16 @@ def users_of_mlflow(root: Path) -> list[str]:
 
 
 def parts_of_the_server_that_look_around(root: Path) -> list[str]:
-    """Return the modules of the server that import ours, where the model should bring its own copy of `models`."""
+    """Return the modules of the server that import ours, where the model should bring its own copy of `models`.
+
+    Two modules on queues may be imported, because they import nothing of `models` themselves.
+    """
     own = "pipeline.tracking.server.scoringserver"  # its modules import each other by relative names
-    found = []
-    for path in modules(root, "pipeline/tracking/server"):
-        names = [name for name in imported(path, root) if name != own and not name.startswith(f"{own}.")]
+    queues = ("pipeline.routing.serving", "pipeline.routing.matching")
+    server, found = modules(root, "pipeline/tracking/server"), []
+    for path in [*server, *(root / f"{name.replace('.', '/')}.py" for name in queues)]:
+        names = imported(path, root) if path.exists() else []
+        names = [name for name in names if name != own and not name.startswith((f"{own}.", *queues))]
         if any(name.partition(".")[0] in {"models", "pipeline"} for name in names):
             found.append(str(path.relative_to(root)))
     return found
@@ -122,6 +127,9 @@ RULES: dict[Callable[[Path], list[str]], list[tuple[str, str]]] = {
         ("pipeline/tracking/server/app.py", "from models.errors import InputError"),
         ("pipeline/tracking/server/scoringserver/app.py", "def late():\n    import pipeline.config"),
         ("pipeline/tracking/server/scoringserver/app.py", "from ... import store"),
+        ("pipeline/tracking/server/app.py", "def late():\n    import pipeline.config"),
+        ("pipeline/tracking/server/app.py", "from pipeline.routing.rules import load_routing"),
+        ("pipeline/routing/serving.py", "from models.config import Section"),
     ],
     long_modules: [("models/text.py", "#\n" * LONGEST_MODULE), ("pipeline/deep/new.py", "#\n" * (LONGEST_MODULE + 1))],
     steps_that_know_commands: [

@@ -21,6 +21,7 @@ import pytest
 
 from models import Classifier
 from models.config import ROOT
+from pipeline.routing.rules import Routing
 from pipeline.scoring import score_files
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
@@ -108,6 +109,23 @@ READERS = {
     "jsonl": lambda folder: [json.loads(line) for path in folder.glob("*.json") for line in path.read_text().splitlines()],
     "csv": lambda folder: [row for path in folder.glob("*.csv") for row in csv.DictReader(path.read_text().splitlines(True))],
 }
+
+
+@pytest.mark.slow
+def test_posts_are_in_the_same_queues_as_without_spark(spark, folder, posts, tmp_path):
+    rules = [{"when": {"alpha": 0.05}, "queue": "few"}, {"when": {"beta": [0.0, 0.5]}, "queue": "rest"}]
+    route = Routing.model_validate({"queues": {name: {"task": "read", "capacity": 9} for name in ("few", "rest")}, "rules": rules})
+    for part in range(3):
+        rows = [{"id": f"{part}-{n}", "text": text} for n, text in enumerate(["", *posts.texts[30 * part : 30 * part + 30]])]
+        (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [tmp_path / f"{part}.jsonl" for part in range(3)]
+    wanted = score_files(files, folder, tmp_path / "local", Options(route=route, format="jsonl"))
+    found = score_with_spark(files, folder, tmp_path / "out", Options(route=route))
+    assert (found.queues, found.turned_away, found.left_out) == (wanted.queues, wanted.turned_away, wanted.left_out)
+    assert found.queues == {"few": 9, "rest": 9}
+    lines = [line for path in (tmp_path / "local").glob("part-*") for line in path.read_text().splitlines()]
+    local = {row["id"]: row["queue"] for row in map(json.loads, lines)}
+    assert {row["id"]: row["queue"] for row in pq.read_table(tmp_path / "out").to_pylist() if row["error"] is None} == local
 
 
 @pytest.mark.slow

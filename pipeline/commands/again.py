@@ -9,7 +9,7 @@ import typer
 from models.calibration import PointName
 from models.errors import InputError
 from pipeline import terminal
-from pipeline.commands.score import CORES, band_in, folder_of, show, thresholds_in
+from pipeline.commands.score import CORES, band_in, folder_of, routing_in, show, thresholds_in
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
 
@@ -55,6 +55,7 @@ def redecide(
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
     ] = None,
+    route: Annotated[Path | None, typer.Option(metavar="FILE", help="Send posts to the queues of these rules.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Decide again with other thresholds, from the probabilities of an earlier job, without scoring anything.
@@ -70,6 +71,7 @@ def redecide(
         operating_point=operating_point,
         thresholds=thresholds_in(threshold),
         abstain=band_in(abstain),
+        route=routing_in(route),
     )
     if as_json:
         print(summary.to_json())

@@ -25,6 +25,7 @@ from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
 
 if TYPE_CHECKING:
+    from pipeline.routing.rules import Routing
     from pipeline.scoring import Summary
     from pipeline.scoring.job_metrics import JobMetrics
 
@@ -80,6 +81,15 @@ def band_in(text: str | None) -> tuple[float, float] | None:
     return low, high
 
 
+def routing_in(path: Path | None) -> "Routing | None":
+    """Return the queues and rules in a file, checked; None for None."""
+    if path is None:
+        return None
+    from pipeline.routing.rules import load_routing
+
+    return load_routing(path)
+
+
 class _Notes:
     """Say on standard error how files were read; if the same is said of many files, only the first few are named."""
 
@@ -125,6 +135,11 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         print(f"  unfamiliar: {summary.stream['unfamiliar']:,.0f} ({summary.stream['unfamiliar'] / max(summary.scored, 1):.1%})")
     if summary.options["abstain"] is not None:
         print(f"  for review: {summary.review:,} ({summary.review / max(summary.scored, 1):.1%})")
+    for queue, count in summary.queues.items():
+        more = summary.turned_away[queue]
+        print(f"  queue {queue}: {count:,}" + (f"; it was full for {more:,} more" if more else ""))
+    if summary.left_out:
+        print(f"  in no queue, because all of theirs were full: {summary.left_out:,}")
     print(f"scores   {terminal.one_line(str(out))}")
 
 
@@ -141,12 +156,13 @@ def _score_text(text: str, folder: Path, options: Options, *, as_json: bool) -> 
     model = Classifier.load(folder)
     (probabilities,), (words,) = model.predict_proba([text]), explain(model, [text])
     (given,) = options.decide(model, probabilities[None])
+    names = options.queue_names(options.queued(model.labels, probabilities[None], given[None]))
+    queue = [] if names is None else names.to_pylist()
     if as_json:
         labels = [label for label, marked in zip(model.labels, given.tolist(), strict=True) if marked]
         reasons = {label: dict(words[label]) for label in labels}
-        print(
-            json.dumps({"probabilities": dict(zip(model.labels, probabilities.tolist(), strict=True)), "labels": labels, "words": reasons})
-        )
+        answer = {"probabilities": dict(zip(model.labels, probabilities.tolist(), strict=True)), "labels": labels, "words": reasons}
+        print(json.dumps(answer | ({"queue": queue[0]} if queue else {})))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("label", "probability", "given", "words that spoke for it"):
@@ -155,6 +171,8 @@ def _score_text(text: str, folder: Path, options: Options, *, as_json: bool) -> 
         spoke = ", ".join(f"{word} {contribution:+.1f}" for word, contribution in words[label] if contribution > 0)
         table.add_row(label, f"{probability:.3f}", "yes" if marked else "no", escape(spoke) if marked else "")
     terminal.output().print(table)
+    if queue:
+        print(f"queue    {queue[0] or 'none'}")
 
 
 def _score_files(
@@ -256,6 +274,7 @@ def main(
     operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to use.")] = BALANCED,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
     unfamiliar: Annotated[bool, typer.Option("--unfamiliar", help="Mark posts of which the model knows too little.")] = False,
+    route: Annotated[Path | None, typer.Option(metavar="FILE", help="Send posts to the queues of these rules.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters in a text.")] = MAX_CHARS,
     over_long: Annotated[OverLong, typer.Option(help="What to do with texts longer than --max-chars.")] = "reject",
@@ -294,13 +313,14 @@ def main(
         if keep or explain or unfamiliar or abstain or format_ != "parquet" or metrics_file:
             options_of_files = "--keep, --explain, --unfamiliar, --abstain, --format and --metrics-file"
             raise InputError(f"--text prints its answer here; {options_of_files} are for files, so leave them out")
-        options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point)
+        options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point, route=routing_in(route))
         _score_text(text, folder_of(model, quiet=True), options, as_json=as_json)
         return
     metrics = _metrics(metrics_file)
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, shard_mb, unfamiliar, input_format)
+    further = (shard_mb, unfamiliar, input_format, routing_in(route))
+    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, *further)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over}

@@ -1,5 +1,6 @@
 """``python -m pipeline.commands.serve``: serve a model over HTTP."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -15,6 +16,7 @@ def main(
     workers: Annotated[int, typer.Option(help="Number of scoring processes; each loads the model.", min=1)] = 1,
     max_rows: Annotated[int, typer.Option(help="Maximum number of posts in a request.", min=1)] = 10_000,
     max_body: Annotated[int, typer.Option(help="Maximum size of a request's body in MiB.", min=1)] = 10,
+    route: Annotated[Path | None, typer.Option(metavar="FILE", help="Add the queues of these rules, without capacities.")] = None,
     timeout: Annotated[float, typer.Option(help="Maximum number of seconds that a request may take.", min=1)] = 60,
     allowed_hosts: Annotated[
         str, typer.Option(metavar="NAME,...", help="Names of this server that requests may use, beside localhost and IP addresses.")
@@ -25,11 +27,13 @@ def main(
 
     It serves the champion, or the newest model if there is no champion. /health and /metrics (for Prometheus) tell how it is doing.
     """
+    from pipeline.routing.rules import load_routing
     from pipeline.tracking.serve import ServeOptions, serve
 
     limits = {"rows": max_rows, "body": max_body * 2**20, "seconds": timeout}
     names = tuple(stripped for given in allowed_hosts.split(",") if (stripped := given.strip()))
-    serve(load_config().tracking, ServeOptions(name, host, port, workers, limits, names, log_format))
+    routing = load_routing(route) if route else None
+    serve(load_config().tracking, ServeOptions(name, host, port, workers, limits, names, log_format, routing))
 
 
 if __name__ == "__main__":

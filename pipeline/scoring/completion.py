@@ -52,6 +52,12 @@ class Completion:
         `Ids.sample`.
     stream : dict of str to float
         `Predictions.stream`, summed.
+    met, queues : dict of str to int
+        Number of posts in each queue: as if all queues had room, and as it is in the part.
+    moved : int
+        Number of posts for which the queue of the first rule that they meet had no room.
+    route : str
+        `Routing.digest`; empty if the part has no column ``queue``.
     """
 
     file: str
@@ -77,6 +83,10 @@ class Completion:
     rounded: int = 0
     sample: list[int] = field(default_factory=list)
     stream: dict[str, float] = field(default_factory=dict)
+    met: dict[str, int] = field(default_factory=dict)
+    queues: dict[str, int] = field(default_factory=dict)
+    moved: int = 0
+    route: str = ""
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them

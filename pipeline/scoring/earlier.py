@@ -43,11 +43,15 @@ class Earlier:
         """
         from pydantic import TypeAdapter
 
+        from pipeline.routing.rules import Routing
+
         path = folder / MANIFEST
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a file; give a folder that score.py wrote")
         try:
-            return TypeAdapter(cls).validate_json(path.read_bytes())
+            form = TypeAdapter(cls)
+            form.rebuild(_types_namespace={"Routing": Routing})
+            return form.validate_json(path.read_bytes())
         except OSError as error:
             what = f"cannot be read ({error.strerror or error})"
             raise InputError(f"{path}: {what}; give the folder of a complete job; score.py completes one that was interrupted") from None

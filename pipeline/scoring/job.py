@@ -153,6 +153,10 @@ class Job:
                 raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it has rows now; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
+        if self.options.route:
+            from pipeline.scoring.capacity import keep_capacities
+
+            keep_capacities(self.output, self.names, self.source, self.options, self.options.route, summary)
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name, done in zip(self.names, self.output.read(self.names), strict=True):
                 if done is None:

@@ -16,11 +16,12 @@ from models.calibration import BALANCED, PointName, check_point, decide
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import __version__
-from pipeline.predictions import Format, prediction_schema
+from pipeline.predictions import Format, named, prediction_schema
 from pipeline.records import InputFormat
 
 if TYPE_CHECKING:
     from models import Classifier
+    from pipeline.routing.rules import Routing
 
 OverLong = Literal["reject", "truncate"]
 _CHOICES = {"format": get_args(Format), "over_long": get_args(OverLong), "operating_point": get_args(PointName)}
@@ -61,6 +62,8 @@ class Options:
         Target size in MiB of the input, decompressed, that is scored and written as one part; by default 2.
     input_format : {"jsonl", "csv", "parquet", "xlsx"} or None
         What all inputs hold, whatever their names; None to go by each file's name. Whether a file is compressed is found out either way.
+    route : Routing or None
+        Queues and rules, from `pipeline.routing.rules.load_routing`, for the column ``queue``.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class Options:
     shard_mb: int | None = None
     unfamiliar: bool = False
     input_format: InputFormat | None = None
+    route: "Routing | None" = None
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
@@ -137,6 +141,8 @@ class Options:
         if unknown := [label for label in self.thresholds if label not in labels]:
             raise InputError(f"threshold for {unknown[0]!r}: the model has no such label; choose one of {', '.join(labels)}")
         check_point(self.operating_point, points)
+        if self.route:
+            self.route.check_labels(labels)
         return dict(zip(labels, map(float, points[self.operating_point]), strict=True)) | dict(self.thresholds)
 
     def schema(self, labels: Sequence[str], further: Sequence[str] = ()) -> pa.Schema:
@@ -155,6 +161,7 @@ class Options:
             If a column to keep has the name of another column of the output.
         """
         asked = {"review": self.abstain is not None, "explanation": self.explain, "familiarity": self.unfamiliar}
+        asked |= {"queue": self.route is not None}
         schema = prediction_schema(labels, self.keep, **asked)
         for name in further:
             schema = schema.append(pa.field(name, pa.string()))
@@ -186,6 +193,24 @@ class Options:
         marked: NDArray[np.bool_] = (probabilities >= np.float32(low)) & (probabilities <= np.float32(high))
         return marked
 
+    def queued(self, labels: Sequence[str], probabilities: NDArray[np.float32], decided: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+        """Return the number of each post's queue, as if all queues had room; None if `route` is None.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            The model's labels.
+        probabilities : ndarray of float32, shape (n_posts, n_labels)
+            Their probabilities.
+        decided : ndarray of bool, shape (n_posts, n_labels)
+            Whether each label is given.
+        """
+        return None if self.route is None else self.route.first(self.route.met(labels, probabilities, decided))
+
+    def queue_names(self, queued: NDArray[np.int64] | None) -> pa.StringArray | None:
+        """Return the names of the queues with these numbers, as a column; None for None."""
+        return None if self.route is None or queued is None else named(self.route.names, queued)
+
     @property
     def needed(self) -> list[str]:
         """The columns that every post must have."""
@@ -198,12 +223,17 @@ class Options:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the options and the pipeline's version; with equal model and input, equal digests mean equal output."""
-        return hashlib.sha256(json.dumps([__version__, self.to_dict()]).encode()).hexdigest()
+        """SHA-256 of the options and the pipeline's version; with equal model and input, equal digests mean equal output.
+
+        Queues are excepted: they are decided again at the end of each run, from what is in the output.
+        """
+        routed = {"route": True} if self.route else {}
+        return hashlib.sha256(json.dumps([__version__, self.to_dict() | routed]).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options by name, JSON-serialisable; options that later releases added are left out if they have their defaults."""
-        tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items()))}
+        route = self.route and self.route.model_dump(mode="json")
+        tree = asdict(self) | {"thresholds": dict(sorted(self.thresholds.items())), "route": route}
         later = {"explain": False, "thresholds": {}, "operating_point": BALANCED}
-        later |= {"shard_mb": None, "unfamiliar": False, "input_format": None}
+        later |= {"shard_mb": None, "unfamiliar": False, "input_format": None, "route": None}
         return {name: value for name, value in tree.items() if name not in later or value != later[name]}

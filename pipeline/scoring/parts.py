@@ -14,6 +14,7 @@ from models.storage import read_description
 from pipeline.predictions import prediction_writer
 from pipeline.records import BrokenRow, Row
 from pipeline.scoring.completion import Completion
+from pipeline.scoring.finished import count_queues
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
@@ -149,4 +150,6 @@ class PartWriter:
             done.stream[name] = done.stream.get(name, 0.0) + total
         for label, count in zip(self.model.labels, predictions.decided.sum(axis=0).tolist(), strict=True):
             done.labels[label] += count
+        if self.options.route and predictions.queued is not None:
+            count_queues(done, self.options.route, predictions.queued)
         return predictions.table

@@ -33,12 +33,15 @@ class Predictions:
         Labels that a person should decide; None unless the options ask to abstain.
     stream : dict of str to float
         Sums over the posts of the numbers that say how much of them the model knows; empty unless the options ask for these.
+    queued : ndarray of int64, shape (n_posts,), or None
+        The number of each post's queue, as if all queues had room; None unless the options ask to route.
     """
 
     table: pa.Table
     decided: NDArray[np.bool_]
     review: NDArray[np.bool_] | None
     stream: dict[str, float]
+    queued: NDArray[np.int64] | None
 
 
 def scorer_of(model: "Classifier", *, unfamiliar: bool) -> DistinctScorer:
@@ -78,7 +81,8 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
     ids, texts, kept = zip(*posts, strict=True)
     probabilities, measured = scorer.measured(texts)
     decided, review = options.decide(model, probabilities), options.for_review(probabilities)
-    named = decided if review is None else decided | review
+    told = decided if review is None else decided | review
+    queued = options.queued(model.labels, probabilities, decided)
     table = prediction_table(
         ids,
         probabilities,
@@ -87,8 +91,9 @@ def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> 
         model.digest_,
         kept=dict(zip(options.keep, zip(*kept, strict=True), strict=True)),
         review=review,
-        explanations=scorer.explain(texts, named, REASONS) if options.explain else None,
+        explanations=scorer.explain(texts, told, REASONS) if options.explain else None,
         familiarity=measured if options.unfamiliar else None,
+        queue=options.queue_names(queued),
     )
     sums = measured.sum(axis=0, dtype=np.float64).tolist()
-    return Predictions(table, decided, review, dict(zip(FAMILIARITY, sums, strict=False)))
+    return Predictions(table, decided, review, dict(zip(FAMILIARITY, sums, strict=False)), queued)

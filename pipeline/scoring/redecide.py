@@ -1,19 +1,12 @@
 """Decide again about posts that were scored, from the probabilities in the parts."""
 
-import csv
-import hashlib
-import io
-import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.calibration import PointName, decide
@@ -27,6 +20,7 @@ from pipeline.records import ignore
 from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.earlier import Earlier
+from pipeline.scoring.finished import count_queues, part_columns, part_content
 from pipeline.scoring.job import Job
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
@@ -34,28 +28,8 @@ from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import FileSummary, Summary
 from pipeline.stores import path_of
 
-
-def _columns(part: Path, done: Completion, names: list[str]) -> dict[str, list[Any]]:
-    """Return columns of a part, which must not have been changed since it was written."""
-    try:
-        content = part.read_bytes()
-    except OSError as error:
-        raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
-    if hashlib.sha256(content).hexdigest() != done.sha256:
-        raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
-    if part.suffix == ".parquet":
-        return pq.read_table(pa.BufferReader(content), columns=names).to_pydict()  # type: ignore[no-any-return]
-    if part.suffix == ".jsonl":
-        rows = [json.loads(line) for line in content.splitlines()]
-    else:
-        csv.field_size_limit(sys.maxsize)
-        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-    return {name: [row[name] for row in rows] for name in names}
-
-
-def _numbers(column: list[Any]) -> list[Any]:
-    """Return numbers and truth values as numbers; CSV holds them as words."""
-    return [{"True": 1, "False": 0}.get(value, value) for value in column]
+if TYPE_CHECKING:
+    from pipeline.routing.rules import Routing
 
 
 class _Decider:
@@ -68,16 +42,20 @@ class _Decider:
 
     def wanted(self, done: Completion) -> Completion:
         """Return the record of a part that is to be written."""
-        return replace(done, options=self.options.digest, labels={}, review=0)
+        return replace(done, options=self.options.digest, labels={}, review=0, met={}, queues={}, moved=0, route="")
 
     def write(self, done: Completion, wanted: Completion) -> None:
         """Write a part again, with the probabilities that it had in the earlier job."""
         probable = [f"prob_{label}" for label in self.source.labels]
-        measured = list(FAMILIARITY) if self.options.unfamiliar else []
-        columns = _columns(self.scores / done.part, done, ["id", *self.options.keep, *probable, *measured])
+        measured = FAMILIARITY if self.options.unfamiliar else {}
+        part = self.scores / done.part
+        columns = part_columns(part_content(part, done), part.suffix, ["id", *self.options.keep, *probable, *measured], measured)
         probabilities = np.array([columns[name] for name in probable], np.float32).T
         decided, review = decide(probabilities, self.thresholds), self.options.for_review(probabilities)
         self._count(wanted, decided, review)
+        queued = self.options.queued(self.source.labels, probabilities, decided)
+        if self.options.route and queued is not None:
+            count_queues(wanted, self.options.route, queued)
         table = prediction_table(
             columns["id"],
             probabilities,
@@ -86,7 +64,8 @@ class _Decider:
             self.source.digest,
             kept={name: columns[name] for name in self.options.keep},
             review=review,
-            familiarity=np.array([_numbers(columns[name]) for name in measured], np.float32).T if measured else None,
+            familiarity=np.array([columns[name] for name in measured], np.float32).T if measured else None,
+            queue=self.options.queue_names(queued),
         )
         with self.output.part(wanted) as file, prediction_writer(file, self.options.format, self.schema) as write:
             if table.num_rows:
@@ -98,11 +77,15 @@ class _Decider:
 
 
 def _changed(
-    earlier: Options, operating_point: PointName | None, thresholds: Mapping[str, float], abstain: tuple[float, float] | None
+    earlier: Options,
+    operating_point: PointName | None,
+    thresholds: Mapping[str, float],
+    abstain: tuple[float, float] | None,
+    route: "Routing | None",
 ) -> Options:
     if earlier.explain:
         raise InputError("scores with --explain cannot be decided again: they explain the labels that were given; score the posts again")
-    options = earlier if abstain is None else replace(earlier, abstain=abstain)
+    options = replace(earlier, abstain=abstain or earlier.abstain, route=route or earlier.route)
     if operating_point is None and not thresholds:
         return options
     return replace(options, operating_point=operating_point or earlier.operating_point, thresholds=dict(thresholds))
@@ -117,6 +100,7 @@ def redecide(
     operating_point: PointName | None = None,
     thresholds: Mapping[str, float] | None = None,
     abstain: tuple[float, float] | None = None,
+    route: "Routing | None" = None,
 ) -> Summary:
     """Write the output that a job would have written with other thresholds, without scoring anything.
 
@@ -135,6 +119,8 @@ def redecide(
     thresholds : mapping of str to float, optional
         Thresholds to use instead of the operating point's, by label. If neither is given, the job's thresholds stay.
     abstain : (float, float), optional
+        As in `Options`; by default, as in the job.
+    route : Routing, optional
         As in `Options`; by default, as in the job.
 
     Returns
@@ -156,7 +142,7 @@ def redecide(
         raise InputError(f"{scores}: {held}; give the first model's directory to --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
         raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
-    options = _changed(earlier.options, operating_point, thresholds or {}, abstain)
+    options = _changed(earlier.options, operating_point, thresholds or {}, abstain, route)
     output = Output(folder)
     decider = _Decider(scores, output, source, options)
     summary = Summary.of(source.digest, options.thresholds_of(source.labels, source.points), options)

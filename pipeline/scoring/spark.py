@@ -104,8 +104,9 @@ def _predictions(scorer: DistinctScorer, texts: Sequence[str], options: Options)
     review = options.for_review(probabilities)
     decided = options.decide(model, probabilities)
     known = measured if options.unfamiliar else None
+    queue = options.queue_names(options.queued(model.labels, probabilities, decided))
     ids = [""] * len(texts)
-    return prediction_table(ids, probabilities, decided, model.labels, model.digest_, review=review, familiarity=known)
+    return prediction_table(ids, probabilities, decided, model.labels, model.digest_, review=review, familiarity=known, queue=queue)
 
 
 def _score_batch(batch: pa.RecordBatch, scorer: DistinctScorer, options: Options) -> pa.RecordBatch:
@@ -292,7 +293,7 @@ def score_frame(frame: "DataFrame", folder: Path, options: Options | None = None
     -------
     DataFrame
         The columns of `prediction_schema`, and ``error``: null, or the reason why the post has no probabilities and labels. Like all
-        Spark data frames, it is computed lazily.
+        Spark data frames, it is computed lazily, so queues are filled as if they had no capacities.
 
     Raises
     ------

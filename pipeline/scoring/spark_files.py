@@ -41,6 +41,7 @@ from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.spark import checked_model, row_batch, row_names, scored_rows, ship_code, string_schema
 from pipeline.scoring.spark_output import unfinished_output
+from pipeline.scoring.spark_queues import scratch_copy, seated
 from pipeline.scoring.summary import Summary
 
 if TYPE_CHECKING:
@@ -182,21 +183,21 @@ def _write(scored: "DataFrame", fresh: Path, kind: str) -> "DataFrame":
     return reader.options(**_CSV).schema(flat.schema).csv(pattern).withColumns({name: sql.split(name, ";") for name in lists})
 
 
-def _summary(written: "DataFrame", model: Classifier, options: Options) -> Summary:
+def _summarise(written: "DataFrame", model: Classifier, options: Options, summary: Summary) -> None:
     from pyspark.sql import functions as sql
 
-    summary = Summary.of(model.digest_, options.thresholds_of(model.labels, model.operating_points_), options)
     given = [sql.count_if(sql.array_contains("labels", label)) for label in model.labels]
     review = sql.count_if(sql.size("review") > 0) if options.abstain is not None else sql.lit(0)
-    for error, posts, marked, *labels in written.groupBy("error").agg(sql.count("*"), review, *given).collect():
+    queued = [sql.count_if(sql.col("queue") == name) for name in summary.queues]
+    for error, posts, marked, *counts in written.groupBy("error").agg(sql.count("*"), review, *given, *queued).collect():
         summary.read += posts
         if error is not None:
             summary.rejected += posts
             summary.reasons[error] = posts
             continue
         summary.scored, summary.review = posts, marked
-        summary.labels.update(dict(zip(model.labels, labels, strict=True)))
-    return summary
+        summary.labels.update(dict(zip(model.labels, counts, strict=False)))
+        summary.queues.update(dict(zip(summary.queues, counts[len(model.labels) :], strict=True)))
 
 
 def _check_java() -> None:
@@ -311,6 +312,7 @@ def score_with_spark(
         raise InputError("- : Spark cannot read standard input; write it to a file first, or use --engine local")
     classifier = checked_model(folder, options)
     check_inputs(files, options, out, tell)
+    summary = Summary.of(classifier.digest_, options.thresholds_of(classifier.labels, classifier.operating_points_), options)
     with spark_session(master) as session, unfinished_output(out) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
@@ -321,6 +323,11 @@ def score_with_spark(
         try:
             rows = _read(spark, files, options, tell)
             scored = scored_rows(rows, classifier, folder, options)
-            return _summary(_write(scored, fresh, options.format), classifier, options)
+            if options.route:
+                scratch = fresh.with_name("scored")
+                copy = scratch_copy(scored, f"file://{scratch}", _uri(scratch))
+                scored = seated(copy, scored.columns, classifier, options, summary)
+            _summarise(_write(scored, fresh, options.format), classifier, options, summary)
+            return summary
         except (PySparkException, Py4JError) as error:
             raise InputError(f"the Spark job failed: {_cause(error)}") from None

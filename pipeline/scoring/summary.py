@@ -80,6 +80,12 @@ class Summary:
         Number of posts whose id looks like a number that a spreadsheet has rounded.
     shards, kept_shards : int
         Number of all shards, and of those that were already done when this run began.
+    queues : dict of str to int
+        Number of posts in each queue.
+    turned_away : dict of str to int
+        Number of posts that met a rule of each queue when it was full.
+    left_out : int
+        Number of posts that met a rule and are in no queue, because all of theirs were full.
     workers : int
         Maximum number of processes of this run.
     seconds : float
@@ -105,6 +111,9 @@ class Summary:
     rounded_ids: int = 0
     shards: int = 0
     kept_shards: int = 0
+    queues: Counter[str] = field(default_factory=Counter)
+    turned_away: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
     workers: int = 1
     seconds: float = 0.0
     posts_per_second: float = 0.0
@@ -124,7 +133,11 @@ class Summary:
         """
         software = {"disclosure-pipeline": __version__, "python": platform.python_version()}
         software |= {name: version(name) for name in _SOFTWARE}
-        return cls(digest, options.to_dict(), dict(thresholds), software, labels=Counter(dict.fromkeys(thresholds, 0)))
+        none = dict.fromkeys(options.route.names, 0) if options.route else {}
+        labels = dict.fromkeys(thresholds, 0)
+        summary = cls(digest, options.to_dict(), dict(thresholds), software, labels=Counter(labels))
+        summary.queues, summary.turned_away = Counter(none), Counter(none)
+        return summary
 
     @property
     def rates(self) -> dict[str, float]:
@@ -159,6 +172,7 @@ class Summary:
         self.rounded_ids += done.rounded
         self.reused += done.reused
         self.review += done.review
+        self.queues.update(done.queues)
         file = self.files[done.file]
         file.size += done.size
         file.unreadable += done.unreadable

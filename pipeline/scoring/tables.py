@@ -43,6 +43,18 @@ def _predictions(posts: pd.DataFrame | datasets.Dataset, scorer: DistinctScorer,
     return found
 
 
+def _seat(frame: pd.DataFrame, model: Classifier, options: Options) -> None:
+    """Keep the capacities of queues among all rows of a table."""
+    from pipeline.routing.contest import seat_all
+
+    rows = np.flatnonzero(frame["error"].isna())
+    probabilities = frame[[f"prob_{label}" for label in model.labels]].to_numpy(np.float32)[rows]
+    if options.route:
+        given = (model.labels, frame["id"].to_numpy()[rows], probabilities, options.decide(model, probabilities))
+        names = options.queue_names(seat_all(options.route, *given))
+        frame.loc[rows, "queue"] = np.array(names.to_pylist() if names else [], object)
+
+
 def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, options: Options | None = None) -> pd.DataFrame:
     """Score the posts of a table; a post that cannot be scored keeps its row, and ``error`` says why.
 
@@ -101,6 +113,8 @@ def score_table(posts: pd.DataFrame | datasets.Dataset, model: Classifier, optio
     frame = frame.where(frame.notna(), None)
     numbers = range(1, len(frame) + 1)
     frame["id"] = pd.Series(_strings(numbers if options.id_column is None else posts[options.id_column], str), dtype=object)
+    if options.route:
+        _seat(frame, model, options)
     for name in options.keep:
         frame[name] = pd.Series(_strings(posts[name], as_string), dtype=object)
     return frame.set_axis(posts.index) if isinstance(posts, pd.DataFrame) else frame

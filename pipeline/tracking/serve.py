@@ -4,15 +4,19 @@ import json
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from models.config import ROOT
 from models.errors import InputError
 from pipeline.config import Tracking
 from pipeline.tracking.artifacts import digests_of, verified_copy
 from pipeline.tracking.registry import model_to_serve
 from pipeline.tracking.store import open_store, store_uri
+
+if TYPE_CHECKING:
+    from pipeline.routing.rules import Routing
 
 
 def check_free(host: str, port: int, target: str) -> None:
@@ -43,6 +47,16 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
     os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606  # no shell
 
 
+def _queues_of(routing: "Routing", folder: Path) -> dict[str, Any]:
+    """Return rules, which must suit the model in a folder, as the server takes them."""
+    from pipeline.scoring.parts import ModelFolder
+
+    (model,) = folder.glob("data/*/model.json")
+    routing.check_labels(ModelFolder.read(model.parent).labels)
+    rules = [rule.model_dump(mode="json")["when"] for rule in routing.rules]
+    return {"rules": rules, "queues": [rule.queue for rule in routing.rules]}
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """How to serve a model.
@@ -63,6 +77,8 @@ class ServeOptions:
         Names of the server that requests may use, beside ``localhost`` and IP addresses.
     log_format : {"text", "json"}
         Form of the lines of the log.
+    routing : Routing or None
+        Queues and rules, for the column ``queue``.
     """
 
     name: str | None = None
@@ -72,6 +88,7 @@ class ServeOptions:
     limits: dict[str, float] = field(default_factory=dict)
     allowed_hosts: tuple[str, ...] = ()
     log_format: Literal["text", "json"] = "text"
+    routing: "Routing | None" = None
 
 
 def serve(tracking: Tracking, options: ServeOptions) -> None:
@@ -87,14 +104,18 @@ def serve(tracking: Tracking, options: ServeOptions) -> None:
     Raises
     ------
     InputError
-        If there is no such model, it was changed after it was logged, or the port is taken.
+        If there is no such model, it was changed after it was logged, it lacks a label of the rules, or the port is taken.
     """
     check_free(options.host, options.port, "serve")
     open_store(tracking)
     uri = model_to_serve(options.name)
     folder = verified_copy(uri)
     address = f"http://{options.host}:{options.port}/invocations"
+    queues = _queues_of(options.routing, folder) if options.routing else None
     if options.log_format == "text":
         print(f"serving {uri} at {address}", flush=True)
-    settings = asdict(options) | {"model": str(folder), "about": {"uri": uri, **digests_of(uri)}, "address": address}
-    run_python(tracking, str(Path(__file__).parent / "server"), json.dumps(settings))
+    settings = asdict(replace(options, routing=None)) | {"model": str(folder), "queues": queues, "address": address}
+    settings["about"] = {"uri": uri, **digests_of(uri)}
+    # The server finds pipeline/routing/ by PYTHONPATH; the model's own copy of models/ comes before it.
+    found_by = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    run_python(tracking, str(Path(__file__).parent / "server"), json.dumps(settings), PYTHONPATH=found_by)

@@ -41,7 +41,9 @@ def _room_for(limits: Limits) -> Limits:
 async def _serve(settings: dict[str, Any]) -> int:
     limits = _room_for(Limits(**settings["limits"]))
     connections = BoundedConnection.within(limits)
-    scorers = Scorers(partial(start, settings["model"], limits.rows, settings["log_format"]), settings["workers"], limits.seconds)
+    scorers = Scorers(
+        partial(start, settings["model"], limits.rows, settings["log_format"], settings.get("queues")), settings["workers"], limits.seconds
+    )
     try:
         await scorers.start()
     except Mistake as error:

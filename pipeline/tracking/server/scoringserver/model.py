@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.pyfunc import PyFuncModel
 
+    from pipeline.routing.serving import ServedQueues
+
 _PIECE_TEXTS, _PIECE_CHARS = 256, 100_000
 _FORMS = ("dataframe_records", "dataframe_split")
 _EXAMPLE = 'such as {"dataframe_records": [{"text": "…"}]}'
@@ -153,10 +155,12 @@ class Model:
         The model, loaded by MLflow.
     rows : int
         How many posts a request may hold.
+    queues : ServedQueues, optional
+        Adds queues to the answers.
     """
 
-    def __init__(self, model: "PyFuncModel", rows: int) -> None:
-        self._model, self._rows = model, rows
+    def __init__(self, model: "PyFuncModel", rows: int, queues: "ServedQueues | None" = None) -> None:
+        self._model, self._rows, self._queues = model, rows, queues
         schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
         self._known = [param.name for param in schema.params] if schema else []
 
@@ -191,7 +195,7 @@ class Model:
             raise
         if len(scored) != len(texts):
             raise RuntimeError("the model did not give one prediction for each text")
-        return scored
+        return self._queues(scored) if self._queues else scored
 
     @staticmethod
     def _written(scored: list["pd.DataFrame"]) -> Scored:
@@ -219,13 +223,29 @@ def without_message(function: Callable[Given, Result]) -> Callable[Given, Result
     return careful
 
 
-def load(folder: str, rows: int) -> Model:
-    """Load a logged model from a folder, and score a text, so that the first request waits for no import."""
+def load(folder: str, rows: int, queues: dict[str, Any] | None = None) -> Model:
+    """Load a logged model from a folder, and score a text, so that the first request waits for no import.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of the model.
+    rows : int
+        How many posts a request may hold.
+    queues : dict, optional
+        What `pipeline.routing.serving.ServedQueues` takes.
+    """
     from mlflow.pyfunc import load_model
+
+    added = None
+    if queues:
+        from pipeline.routing.serving import ServedQueues
+
+        added = ServedQueues(**queues)
 
     of_mlflow = logging.getLogger("mlflow")
     of_mlflow.handlers.clear()  # it would write lines of its own form
     of_mlflow.propagate = True
-    model = Model(load_model(folder), rows)
+    model = Model(load_model(folder), rows, added)
     model.begin(b'{"dataframe_records": [{"text": "x"}]}')
     return model

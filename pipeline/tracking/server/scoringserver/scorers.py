@@ -42,7 +42,7 @@ def _die_with_parent() -> None:
 
 
 @model.without_message
-def start(folder: str, rows: int, form: logs.LogFormat) -> Started:
+def start(folder: str, rows: int, form: logs.LogFormat, queues: dict[str, Any] | None) -> Started:
     """Load the model in a scoring process, which lives as long as its parent and leaves signals to it.
 
     Parameters
@@ -53,6 +53,8 @@ def start(folder: str, rows: int, form: logs.LogFormat) -> Started:
         How many posts a request may hold.
     form : {"text", "json"}
         Form of the log.
+    queues : dict or None
+        As for `model.load`.
     """
     global _model  # noqa: PLW0603  # a process has one model
     for number in _LEFT_TO_PARENT:
@@ -60,7 +62,7 @@ def start(folder: str, rows: int, form: logs.LogFormat) -> Started:
     Thread(target=_die_with_parent, daemon=True).start()
     gc.set_threshold(_GC_THRESHOLD)
     logs.set_up(form, logging.WARNING)
-    _model = model.load(folder, rows)
+    _model = model.load(folder, rows, queues)
     return Started(os.getpid(), _model.start())
 
 

@@ -1,0 +1,154 @@
+"""Read finished parts of an output, and give their posts other queues."""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import IncompleteError
+from pipeline.predictions import named, prediction_writer
+from pipeline.scoring.completion import Completion
+
+if TYPE_CHECKING:
+    from pipeline.routing.rules import Routing
+
+
+def part_content(part: Path, done: Completion) -> bytes:
+    """Return the content of a part.
+
+    Parameters
+    ----------
+    part : Path
+        The part.
+    done : Completion
+        Its record.
+
+    Raises
+    ------
+    IncompleteError
+        When it cannot be read, or is not as it was written.
+    """
+    try:
+        content = part.read_bytes()
+    except OSError as error:
+        raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
+    if hashlib.sha256(content).hexdigest() != done.sha256:
+        raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
+    return content
+
+
+def _table(content: bytes, kind: str, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Read columns of a part; those of text formats are strings, or float32 if they are probabilities, unless `types` names them."""
+    source = pa.BufferReader(content)
+    if kind == ".parquet":
+        with pq.ParquetFile(source) as file:  # `pq.read_table` would import much more
+            return file.read(list(names), use_threads=False)
+    usual = {name: pa.float32() if name.startswith("prob_") else pa.string() for name in names}
+    fields = [pa.field(name, types.get(name, usual[name])) for name in names]
+    whole = {"use_threads": False, "block_size": max(len(content), 1)}  # so that no row is cut
+    if kind == ".csv":
+        from pyarrow import csv as arrow_csv
+
+        converted = arrow_csv.ConvertOptions(include_columns=list(names), column_types=pa.schema(fields))
+        read = arrow_csv.ReadOptions(**whole)
+        return arrow_csv.read_csv(source, read, arrow_csv.ParseOptions(newlines_in_values=True), converted)
+    from pyarrow import json as arrow_json
+
+    parsed = arrow_json.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
+    return arrow_json.read_json(source, arrow_json.ReadOptions(**whole), parsed)
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Return float32 values without null; `to_numpy` would import pandas."""
+    whole = column.combine_chunks()
+    values: NDArray[np.float32] = np.frombuffer(whole.buffers()[1] or b"", np.float32)
+    return values[whole.offset : whole.offset + len(whole)]
+
+
+def _lines(content: bytes) -> list[str]:
+    return content.decode().split("\n")[:-1]
+
+
+def part_columns(content: bytes, kind: str, names: Sequence[str], types: Mapping[str, pa.DataType] | None = None) -> dict[str, Any]:
+    """Return columns of a part: probabilities and other float32 as arrays, the rest as lists.
+
+    Parameters
+    ----------
+    content : bytes
+        The part.
+    kind : str
+        The extension of its name.
+    names : sequence of str
+        The columns.
+    types : mapping of str to DataType, optional
+        Types of columns that are neither strings nor probabilities.
+    """
+    table = _table(content, kind, names, types or {})
+    return {name: _floats(table[name]) if table[name].type == pa.float32() else table[name].to_pylist() for name in names}
+
+
+def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArray[np.int64], moved: NDArray[np.bool_]) -> bytes:
+    """Return a part in which posts have other queues; nothing else is changed.
+
+    Parameters
+    ----------
+    content : bytes
+        The part.
+    kind : str
+        The extension of its name.
+    names : sequence of str
+        Names of the queues.
+    numbers : ndarray of int64
+        The number of each post's queue; the number of queues stands for none.
+    moved : ndarray of bool
+        Whether the part has another queue for this post.
+    """
+    if kind == ".parquet":
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            table, written = file.read(use_threads=False).combine_chunks(), io.BytesIO()
+        column = table.schema.get_field_index("queue")
+        with prediction_writer(written, "parquet", table.schema) as write:
+            write(table.set_column(column, table.schema.field(column), named(names, numbers)))
+        return written.getvalue()
+    queues = {row: [*names, None][numbers[row]] for row in np.flatnonzero(moved).tolist()}
+    if kind == ".jsonl":
+        lines = content.decode().split("\n")
+        for row, queue in queues.items():
+            lines[row] = json.dumps(json.loads(lines[row]) | {"queue": queue}, ensure_ascii=False)
+        return "\n".join(lines).encode()
+    csv.field_size_limit(sys.maxsize)
+    heading, *cells = csv.reader(io.StringIO(content.decode(), newline=""))
+    for row, queue in queues.items():
+        cells[row][heading.index("queue")] = queue or ""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([heading, *cells])
+    return text.getvalue().encode()
+
+
+def count_queues(done: Completion, routing: "Routing", first: NDArray[np.int64], queued: NDArray[np.int64] | None = None) -> None:
+    """Add posts to the counts of queues in a record.
+
+    Parameters
+    ----------
+    done : Completion
+        The record.
+    routing : Routing
+        The queues.
+    first : ndarray of int64
+        The number of each post's queue as if all queues had room.
+    queued : ndarray of int64, optional
+        The number of each post's queue; by default the same.
+    """
+    done.route = routing.digest
+    for counts, numbers in ((done.met, first), (done.queues, first if queued is None else queued)):
+        for name, count in zip(routing.names, np.bincount(numbers, minlength=len(routing.names) + 1).tolist(), strict=False):
+            counts[name] = counts.get(name, 0) + count
