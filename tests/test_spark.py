@@ -521,5 +521,5 @@ def test_executors_do_not_say_again_that_a_model_is_old(monkeypatch):
     monkeypatch.setattr("pyspark.SparkFiles.get", lambda name: str(ROOT / "tests" / "saved" / "data" / name))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert _scorer.__wrapped__("model").model.labels
+        assert _scorer.__wrapped__("model", unfamiliar=False).model.labels
     assert said == []

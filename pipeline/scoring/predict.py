@@ -12,7 +12,6 @@ from pipeline.predictions import FAMILIARITY, prediction_table
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import Post
-from pipeline.watching.familiarity import Familiarity
 
 if TYPE_CHECKING:
     from models import Classifier
@@ -59,7 +58,11 @@ def scorer_of(model: "Classifier", *, unfamiliar: bool) -> DistinctScorer:
     InputError
         When the model keeps no reference, which ``unfamiliar`` needs.
     """
-    return DistinctScorer(model, Familiarity(model) if unfamiliar else None)
+    if not unfamiliar:
+        return DistinctScorer(model)
+    from pipeline.watching.familiarity import Familiarity
+
+    return DistinctScorer(model, Familiarity(model))
 
 
 def predict(scorer: DistinctScorer, posts: Sequence[Post], options: Options) -> Predictions:
