@@ -29,7 +29,7 @@ POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
 FILES = 20
 FAULTY = 0.01  # share of the requests to the store that meet with a fault
-LEASE = 5  # seconds that a job waits for the lock of one that was killed
+LEASE = 20  # seconds that a job waits for the lock of one that was killed; a request that meets with silence takes several
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".parquet")
 
 SHARD_BYTES = POSTS // FILES * 12  # small, so that there are many shards to interrupt
