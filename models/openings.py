@@ -45,6 +45,8 @@ def with_openings(posts: TokenBatch, share: float, seed: int) -> tuple[TokenBatc
     >>> posts.to_lists()[0], posts.to_lists()[1][-1], rows.tolist()
     (['hi'], 'hi', [0, 0])
     """
+    if not share:
+        return posts, np.arange(len(posts))
     rng = np.random.default_rng(seed)
     copied = np.flatnonzero(rng.random(len(posts)) < share)
     drawn = rng.integers(len(openings()), size=len(copied)).tolist()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from werkzeug.serving import WSGIRequestHandler
 
 from pipeline import stores
 
@@ -21,6 +22,7 @@ FAULTS = ("503", "silent", "cut answer", "cut request")
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or the client waits 40 ms for the second half of each answer
     server: "FaultyStore"
 
     def log_message(self, *_: Any) -> None:
@@ -112,6 +114,7 @@ class FaultyStore(ThreadingHTTPServer):
 @contextmanager
 def faulty_store() -> Iterator[FaultyStore]:
     """Start the server and the proxy, and stop them after the block."""
+    WSGIRequestHandler.disable_nagle_algorithm = True
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()

@@ -235,6 +235,7 @@ def write_parts(output: Output, source: ModelFolder, options: Options, seed: int
         queued = options.queued(LABELS, probabilities[rows], decided[rows])
         assert queued is not None
         count_queues(done, options.route, queued)
+        done.read = done.scored = len(queued)
         kept = {name: ['a "b", \n\u2028;', ""] * (len(queued) // 2) + [None] * (len(queued) % 2) for name in options.keep}
         table = prediction_table(ids[rows], probabilities[rows], decided[rows], LABELS, "d", kept=kept, queue=options.queue_names(queued))
         with output.part(done) as file, prediction_writer(file, options.format, table.schema) as write:
@@ -355,6 +356,35 @@ def test_job_keeps_capacities_and_other_rules_need_no_scoring(source, folder, tm
     assert content(tmp_path / "again").values() != first.values()
     assert queues_of(tmp_path / "again") == queues_of_rows(first, tmp_path)
     assert redecide(tmp_path / "again", tmp_path / "same", folder).queues == summary["queues"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_part_in_which_no_post_could_be_scored_is_in_nobodys_way(kind, source, folder, tmp_path, routing):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "posts.jsonl").write_bytes(source.read_bytes())
+    (tmp_path / "in" / "none.jsonl").write_text('{"id": "a", "text": ""}\n{"id": "b", "text": null}\n')
+    summary = score_files([tmp_path / "in"], folder, tmp_path / "out", Options(format=kind, route=routing))
+    assert (summary.shards, summary.files[str(tmp_path / "in" / "none.jsonl")].scored) == (2, 0)
+    assert {done.route for done in Output(tmp_path / "out").completions()} == {routing.digest}
+    other = Routing.model_validate(changed("rules.4.when", {"beta": 0.01}))
+    again = score_files([tmp_path / "in"], folder, tmp_path / "out", Options(format=kind, route=other))
+    assert (again.kept_shards, sum(again.queues.values()) > 0) == (2, True)
+    assert redecide(tmp_path / "out", tmp_path / "again", folder, route=routing).queues == summary.queues
+
+
+def test_table_in_which_no_post_can_be_scored_has_no_queues(folder, routing):
+    frame = score_table(pd.DataFrame({"id": ["1", "2"], "text": ["", None]}), _model(folder), Options(route=routing))
+    assert frame["queue"].isna().all()
+
+
+def test_path_in_place_of_rules_is_refused(refused):
+    with refused("route=load_routing('configs/routing.yaml')"):
+        Options(route="configs/routing.yaml")
+
+
+def test_server_of_a_model_that_is_not_ours_cannot_route(routing, tmp_path, refused):
+    with refused("--route", "not one of this project"):
+        _queues_of(routing, tmp_path)
 
 
 def queues_of_rows(parts: dict[str, bytes], tmp_path: Path) -> dict[str, str | None]:

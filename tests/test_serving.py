@@ -116,10 +116,10 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def make_serve(port: int) -> list[str]:
+def make_serve(port: int, rules: Path) -> list[str]:
     """Return the command for `make serve` with this environment's programs, without installing anything."""
     programs = f"BIN={Path(sys.executable).parent}"
-    return ["make", "--old-file=.venv/.default", programs, f"PORT={port}", "ARGS=--workers 2 --log-format json", "serve"]
+    return ["make", "--old-file=.venv/.default", programs, f"PORT={port}", f"ARGS=--workers 2 --log-format json --route {rules}", "serve"]
 
 
 def is_running(group: int) -> bool:
@@ -138,11 +138,21 @@ def wait_for(condition, seconds: float) -> bool:
 
 
 @pytest.fixture(scope="module")
-def server(tracked, tmp_path_factory):
+def bound(tracked) -> float:
+    """Return the probability of the first label from which on the server names a queue: some texts have more, and some less."""
+    found = Classifier.load(tracked.out).predict_proba(TEXTS)[:, 0]
+    return float(found.min() + found.max()) / 2
+
+
+@pytest.fixture(scope="module")
+def server(tracked, bound, tmp_path_factory):
     port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    rules = log.with_name("routing.yaml")
+    label = tracked.first.model.labels[0]
+    rules.write_text(f"queues: {{reading: {{task: read, capacity: 1}}}}\nrules: [{{when: {{{label}: {bound}}}, queue: reading}}]\n")
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracked.uri}
     with log.open("wb") as output:
-        made = subprocess.Popen(make_serve(port), cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True)
+        made = subprocess.Popen(make_serve(port, rules), cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True)
 
     def answers() -> bool:
         assert made.poll() is None, log.read_text()
@@ -164,7 +174,7 @@ def server(tracked, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answered(tracked):
+def answered(tracked, bound):
     """Return the answer that the server should give to a text, computed without the server."""
     model = Classifier.load(tracked.out)
 
@@ -172,7 +182,8 @@ def answered(tracked):
         (row,) = scores = model.predict_proba([text])
         (decided,) = model.decide(scores)
         probabilities = {f"prob_{label}": pytest.approx(p, abs=1e-6) for label, p in zip(model.labels, row, strict=True)}
-        return {**probabilities, "labels": [label for label, given in zip(model.labels, decided, strict=True) if given], "error": None}
+        labels = [label for label, given in zip(model.labels, decided, strict=True) if given]
+        return {**probabilities, "labels": labels, "error": None, "queue": "reading" if row[0] >= bound else None}
 
     return expect
 
@@ -181,7 +192,7 @@ def answered(tracked):
 def refusal(tracked):
     """Return the answer that the server should give to a text that cannot be scored."""
     nothing = dict.fromkeys([f"prob_{label}" for label in tracked.first.model.labels])
-    return lambda reason=ERROR: {**nothing, "labels": [], "error": reason}
+    return lambda reason=ERROR: {**nothing, "labels": [], "error": reason, "queue": None}
 
 
 def log_lines(server: Server) -> list[dict]:
@@ -226,6 +237,7 @@ def test_every_row_gets_its_own_answer(server, answered, refusal):
     bad = [None, "", " \n", 5, 1.5, True, ["x"], {"a": "map"}]
     texts = [*good, *bad, "x" * (MAX_CHARS + 1), TEXTS[2]]
     wanted = [*map(answered, good), *[refusal()] * len(bad), refusal(TOO_LONG), answered(TEXTS[2])]
+    assert {row["queue"] for row in wanted} == {"reading", None}
     assert server.post({"dataframe_records": [{"text": text} for text in texts]}) == wanted
     assert server.post({"dataframe_split": {"columns": ["id", "text"], "data": [[7, text] for text in texts]}}) == wanted
 

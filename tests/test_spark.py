@@ -119,8 +119,9 @@ def test_posts_are_in_the_same_queues_as_without_spark(spark, folder, posts, tmp
         rows = [{"id": f"{part}-{n}", "text": text} for n, text in enumerate(["", *posts.texts[30 * part : 30 * part + 30]])]
         (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = [tmp_path / f"{part}.jsonl" for part in range(3)]
-    wanted = score_files(files, folder, tmp_path / "local", Options(route=route, format="jsonl"))
-    found = score_with_spark(files, folder, tmp_path / "out", Options(route=route))
+    wanted = score_files(files, folder, tmp_path / "local", Options(route=route, unfamiliar=True, format="jsonl"))
+    found = score_with_spark(files, folder, tmp_path / "out", Options(route=route, unfamiliar=True))
+    assert found.stream == pytest.approx(wanted.stream)
     assert (found.queues, found.turned_away, found.left_out) == (wanted.queues, wanted.turned_away, wanted.left_out)
     assert found.queues == {"few": 9, "rest": 9}
     lines = [line for path in (tmp_path / "local").glob("part-*") for line in path.read_text().splitlines()]

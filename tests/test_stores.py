@@ -17,7 +17,10 @@ from faulty_store import CREDENTIALS, FAULTS, faulty_store
 from pipeline import stores
 from pipeline.commands import again, score
 from pipeline.errors import IncompleteError, LockedError
-from pipeline.scoring import score_files, shards, store_lock
+from pipeline.files import OutputError
+from pipeline.routing.rules import Routing
+from pipeline.scoring import Options, score_files, shards, store_lock
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.output import MANIFEST, Output
 from pipeline.stores import path_of
 
@@ -77,12 +80,15 @@ def names(out: Path) -> set[str]:
 
 def test_a_job_in_a_store_leaves_the_same_files_as_on_disk(night, folder, tmp_path):
     here, there = tmp_path / "out", path_of(night).parent / "out"
-    summary = score_files([night], folder, here)
-    assert score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, str(there), workers=1).read == summary.read == 179
+    few = {"queues": {"few": {"task": "read", "capacity": 3}}, "rules": [{"when": {"alpha": 0.0}, "queue": "few"}]}
+    options = Options(route=Routing.model_validate(few))  # so that most parts are written twice
+    summary = score_files([night], folder, here, options)
+    assert score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, str(there), options, workers=1).read == summary.read == 179
+    assert (summary.queues, summary.left_out) == ({"few": 3}, summary.scored - 3)
     assert data(there) == data(here)
     assert len(data(there)) > 4
     assert names(there) == names(here) - {"lock"}
-    done = score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, there)
+    done = score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, there, options)
     assert (done.kept_shards, done.shards) == (summary.shards, summary.shards)
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() not in (there / "manifest.json").read_bytes()
 
@@ -129,10 +135,12 @@ def test_a_store_that_stays_away_is_exit_code_4_and_the_next_run_does_the_rest(s
     assert names(out) == names(tmp_path / "out") - {"lock"}
 
 
-def test_decisions_and_rejects_are_done_again_in_a_store(night, folder, script, tmp_path):
+def test_decisions_and_rejects_are_done_again_in_a_store(store, night, folder, script, tmp_path):
     out = path_of(night).parent
     score_files([night], folder, out / "out")
+    store.choose = lambda method, path: "403" if path.startswith(f"/posts/{out.name}/in/") else None  # posts need not be there any more
     code, printed, _ = script(again.redecide, out / "out", "--out", out / "anew", "--model", folder, "--operating-point", "balanced")
+    store.choose = lambda method, path: None
     assert (code, printed.splitlines()[-1]) == (0, f"scores   {out}/anew")
     assert data(out / "anew").keys() == data(out / "out").keys()
     assert script(again.rescore, "--rejects", out / "out", "--model", folder, "--workers", 1).code == 0
@@ -164,6 +172,29 @@ def test_a_job_that_lost_its_lock_stops(store, night, folder, monkeypatch):
     with pytest.raises(IncompleteError, match="the lock was lost"):
         score_files([night], folder, out, progress=taken)
     assert not (out / MANIFEST).exists()
+
+
+def test_a_lock_that_the_store_no_longer_takes_is_lost(store, night, folder, monkeypatch):
+    monkeypatch.setattr(stores, "ATTEMPTS", 1)
+    monkeypatch.setattr(store_lock, "LEASE", 1.0)
+    stores._store.cache_clear()
+    out = path_of(night).parent / "out"
+
+    def refused(progress: object) -> None:
+        store.choose = lambda method, path: "503" if method == "PUT" and "/lock-" in path else None
+        time.sleep(1.5)
+
+    with pytest.raises(IncompleteError, match="the lock was lost"):
+        score_files([night], folder, out, progress=refused)
+
+
+def test_nothing_is_written_once_the_lock_is_lost(tmp_path):
+    output, done = Output(tmp_path / "out"), Completion("in", 0, 1, "", "", "", f"part-{'0' * 12}-00000.csv")
+    with output.locked():
+        output._is_lost = lambda: True
+        with pytest.raises(OutputError, match="the lock was lost"), output.part(done):
+            pass
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_shards"]
 
 
 @pytest.mark.parametrize(

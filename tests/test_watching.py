@@ -22,6 +22,7 @@ from pipeline.tracking.watches import watch_metrics
 from pipeline.watching.drift import bins_of_model, bins_of_stream, corrected, effect, two_samples
 from pipeline.watching.expected import expect
 from pipeline.watching.familiarity import Familiarity, Limits
+from pipeline.watching.results import Watched
 from pipeline.watching.stream import Stream, groups_of, read_stream
 from pipeline.watching.watch import look_at, watch
 
@@ -259,6 +260,13 @@ def test_posts_are_grouped_by_day_source_and_folder(nights):
     assert metrics["expected_f1/alpha"] == found.groups[0].expected["alpha"].f1.value
 
 
+def test_labels_that_differ_in_a_digit_have_numbers_of_their_own():
+    group = look_at([(None, None, stream(seed=1))], stream(seed=2), None, ["stage1", "stage2"], EASY)[0]
+    about = {"model": "", "scores": [], "reference": "", "reference_posts": 0, "limits": {}, "notes": []}
+    metrics = watch_metrics(Watched(**about, calibration_counted=False, groups=[group], too_small=0))
+    assert metrics["psi/score_of_stage1"] == group.drift["score of stage1"].psi != metrics["psi/score_of_stage2"]
+
+
 @pytest.mark.parametrize(
     ("by", "parts"),
     [
@@ -266,6 +274,7 @@ def test_posts_are_grouped_by_day_source_and_folder(nights):
         ("id", ("--by id", "who wrote what")),
         ("lang", ("no column 'lang'", "--keep lang")),
         ("labels", ("--by labels", "--keep")),
+        ("queue", ("--by queue", "computes this column")),
     ],
 )
 def test_columns_that_must_not_be_shown_or_are_missing_are_refused(nights, refused, by, parts):
@@ -359,6 +368,14 @@ def test_rows_that_spark_could_not_score_are_passed_over(nights, tmp_path):
     found = read_stream([tmp_path / "part.parquet"], digest, LABELS)
     assert found.decided.tolist() == [[True, False], [False, True]]
     assert found.measures is None
+
+
+def test_scores_are_not_mixed_with_what_watching_writes(nights, script):
+    model, one, other = nights
+    for out in (one, other / "watched"):
+        done = script(watch_command.main, one, "--reference", other, "--model", model, "--out", out)
+        assert (done.code, done.err.count("\n"), "choose another --out" in done.err) == (2, 1, True)
+        assert not list(out.glob("watch.*"))
 
 
 def test_command_writes_numbers_only_and_exits_with_3_past_a_limit(nights, tmp_path):

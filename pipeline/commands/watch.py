@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.errors import InputError
 from pipeline import terminal
 
 if TYPE_CHECKING:
@@ -40,13 +41,16 @@ def main(
 
     Scores must be Parquet. If score.py was told to mark unfamiliar posts, they are also compared by length and by what the model does not
     know. Writes watch.json and watch.html, which hold numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is
-    past a limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch.
+    past a limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch; 5 no posts.
     """
     from pipeline.config_files import load_config
     from pipeline.model_location import model_folder
     from pipeline.report.watch import write_watched
     from pipeline.watching.watch import watch
 
+    for folder in (*scores, *reference):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"--out {out}: is in the scores {folder}, which hold nothing else; choose another --out")
     settings = load_config(config, [*set_, *([f"tracking.experiment={experiment}"] if experiment else [])])
     with terminal.steps() as say:
         say("comparing")

@@ -45,8 +45,8 @@ class _Usher:
 
     def records(self) -> Iterator[tuple[int, Completion]]:
         """Yield the records in the order of the inputs, with their numbers."""
-        for number, name in enumerate(self.names):
-            if done := self.output.completion(name):
+        for number, done in enumerate(self.output.read(self.names)):
+            if done:
                 yield number, done
 
     def is_stale(self, done: Completion) -> bool:

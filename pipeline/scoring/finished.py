@@ -61,6 +61,8 @@ def _table(content: bytes, kind: str, names: Sequence[str], types: Mapping[str, 
         converted = arrow_csv.ConvertOptions(include_columns=list(names), column_types=pa.schema(fields))
         read = arrow_csv.ReadOptions(**whole)
         return arrow_csv.read_csv(source, read, arrow_csv.ParseOptions(newlines_in_values=True), converted)
+    if not content:  # all rows were rejected, and Arrow takes an empty file for an error
+        return pa.schema(fields).empty_table()
     from pyarrow import json as arrow_json
 
     parsed = arrow_json.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore")
@@ -72,10 +74,6 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
     whole = column.combine_chunks()
     values: NDArray[np.float32] = np.frombuffer(whole.buffers()[1] or b"", np.float32)
     return values[whole.offset : whole.offset + len(whole)]
-
-
-def _lines(content: bytes) -> list[str]:
-    return content.decode().split("\n")[:-1]
 
 
 def part_columns(content: bytes, kind: str, names: Sequence[str], types: Mapping[str, pa.DataType] | None = None) -> dict[str, Any]:

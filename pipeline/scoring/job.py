@@ -4,7 +4,7 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +55,11 @@ class Job:
         self.failures = bad.reasons
         self.posts = 0
         self.done = 0
-        self.total = 0 if any(map(is_stream, files)) else sum(path.stat().st_size for path in files if path.exists())
+
+    @cached_property
+    def total(self) -> int:
+        """Number of bytes of the files, which only scoring needs to know; 0 if one is a stream."""
+        return 0 if any(map(is_stream, self.files)) else sum(path.stat().st_size for path in self.files if path.exists())
 
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""

@@ -97,6 +97,8 @@ class Options:
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):  # type: ignore[unreachable]  # in a notebook
             raise InputError(f"keep must be a sequence of names, such as ({self.keep!r},), but got {self.keep!r}")
+        if isinstance(self.route, str | Path):  # likewise
+            raise InputError(f"route must be what load_routing returns, as in route=load_routing({str(self.route)!r}), but got a path")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, but got {getattr(self, name)!r}")

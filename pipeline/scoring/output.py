@@ -3,12 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
@@ -106,7 +105,7 @@ class Output:
     def __init__(self, folder: Path) -> None:
         if not isinstance(folder, StorePath):
             check_local(folder)
-        self._lost: Event | None = None
+        self._is_lost: Callable[[], bool] | None = None
         self.folder = folder
         self._records = folder / RECORDS
         if folder == STDIN:
@@ -139,7 +138,7 @@ class Output:
         with ExitStack() as stack:
             try:
                 if isinstance(self._records, StorePath):
-                    self._lost = stack.enter_context(locked_in_store(self._records, self.folder))
+                    self._is_lost = stack.enter_context(locked_in_store(self._records, self.folder))
                 else:
                     self._records.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(FileLock(self._records / _LOCK, timeout=0))
@@ -181,7 +180,7 @@ class Output:
         OutputError
             When that is so.
         """
-        if self._lost and self._lost.is_set():
+        if self._is_lost and self._is_lost():
             raise OutputError(f"{self.folder}: the lock was lost, because it was not renewed for too long")
 
     def has(self, wanted: Completion, found: Completion) -> bool:
@@ -205,8 +204,9 @@ class Output:
         Raises
         ------
         OutputError
-            When the folder cannot be written.
+            When the folder cannot be written, or its lock was lost.
         """
+        self.check_lock()
         before = self.completion(completion.name)
         intended, former = [self._records / f"{part}{_INTENDED}" for part in (completion.part, before.part if before else completion.part)]
         with self._told():

@@ -115,6 +115,7 @@ class PartWriter:
         done = Completion.of(shard, self.model.digest_, self.options.digest, self.options.format)
         done.labels = dict.fromkeys(self.model.labels, 0)
         done.size = len(shard.content)
+        done.route = self.options.route.digest if self.options.route else ""  # also if no post of the shard can be scored
         ids = Ids()
         with self.output.part(done) as file:
             with prediction_writer(file, self.options.format, self.schema) as write:

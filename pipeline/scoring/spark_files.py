@@ -20,6 +20,7 @@ from models.errors import InputError
 from models.folders import check_local, owner_only
 from models.storage import RELEASED
 from pipeline.errors import DamagedError
+from pipeline.predictions import FAMILIARITY
 from pipeline.records import (
     STDIN,
     UNCLOSED,
@@ -189,7 +190,8 @@ def _summarise(written: "DataFrame", model: Classifier, options: Options, summar
     given = [sql.count_if(sql.array_contains("labels", label)) for label in model.labels]
     review = sql.count_if(sql.size("review") > 0) if options.abstain is not None else sql.lit(0)
     queued = [sql.count_if(sql.col("queue") == name) for name in summary.queues]
-    for error, posts, marked, *counts in written.groupBy("error").agg(sql.count("*"), review, *given, *queued).collect():
+    known = [sql.sum(sql.col(name).cast("double")) for name in FAMILIARITY] if options.unfamiliar else []
+    for error, posts, marked, *counts in written.groupBy("error").agg(sql.count("*"), review, *given, *queued, *known).collect():
         summary.read += posts
         if error is not None:
             summary.rejected += posts
@@ -197,7 +199,8 @@ def _summarise(written: "DataFrame", model: Classifier, options: Options, summar
             continue
         summary.scored, summary.review = posts, marked
         summary.labels.update(dict(zip(model.labels, counts, strict=False)))
-        summary.queues.update(dict(zip(summary.queues, counts[len(model.labels) :], strict=True)))
+        summary.queues.update(dict(zip(summary.queues, counts[len(model.labels) :], strict=False)))
+        summary.stream.update(dict(zip(FAMILIARITY, counts[len(given) + len(queued) :], strict=False)))
 
 
 def _check_java() -> None:

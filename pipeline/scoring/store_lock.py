@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -21,12 +21,13 @@ class _Lock:
     def __init__(self, folder: StorePath) -> None:
         self.folder = folder
         self.path = folder / f"lock-{secrets.token_hex(8)}"
-        self.ended, self.lost = Event(), Event()
+        self.ended, self._lost = Event(), Event()
 
     def renew(self) -> float:
         """Write the object, and return when that was by the store's clock."""
-        self._renewed = time.monotonic()
+        began = time.monotonic()
         self.path.touch()
+        self._renewed = began  # only now: as long as the store takes nothing, the lock gets older
         return self.path.stat().st_mtime_ns / 1e9
 
     def others(self) -> dict[StorePath, float]:
@@ -46,9 +47,13 @@ class _Lock:
             late = time.monotonic() - self._renewed > LEASE * (1 - 1 / _RENEWALS)
             with suppress(OSError):
                 if late or not self.path.exists():
-                    self.lost.set()
+                    self._lost.set()
                     return
                 self.renew()
+
+    def is_lost(self) -> bool:
+        """Return whether another job may have begun; a request that renews the lock may also take longer than the lock counts."""
+        return self._lost.is_set() or time.monotonic() - self._renewed > LEASE
 
 
 def _wait_for_others(lock: _Lock, shown: Path) -> None:
@@ -66,8 +71,8 @@ def _wait_for_others(lock: _Lock, shown: Path) -> None:
 
 
 @contextmanager
-def locked_in_store(folder: StorePath, shown: Path) -> Iterator[Event]:
-    """Lock a folder for the duration of the block, and yield what is set if the lock is lost, as after a long pause of the machine.
+def locked_in_store(folder: StorePath, shown: Path) -> Iterator[Callable[[], bool]]:
+    """Lock a folder for the duration of the block, and yield what says whether the lock is lost, as after a long pause of the machine.
 
     Each job writes an object of its own, and only then looks for others', so that of two jobs at least one sees the other. It writes its
     object again and again; one that was not renewed for a minute was left by a job that was killed, and is removed. Times are compared by
@@ -95,4 +100,4 @@ def locked_in_store(folder: StorePath, shown: Path) -> Iterator[Event]:
         renewing.start()
         stack.callback(renewing.join)
         stack.callback(lock.ended.set)
-        yield lock.lost
+        yield lock.is_lost

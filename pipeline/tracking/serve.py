@@ -1,4 +1,4 @@
-"""Serves a model of the store with MLflow's own scoring server, within bounds."""
+"""Starts the server in `pipeline.tracking.server` with a model of the store."""
 
 import json
 import os
@@ -51,7 +51,9 @@ def _queues_of(routing: "Routing", folder: Path) -> dict[str, Any]:
     """Return rules, which must suit the model in a folder, as the server takes them."""
     from pipeline.scoring.parts import ModelFolder
 
-    (model,) = folder.glob("data/*/model.json")
+    model = next(folder.glob("data/*/model.json"), None)
+    if model is None:
+        raise InputError("--route: the model that would be served is not one of this project, so its labels are not known; omit --route")
     routing.check_labels(ModelFolder.read(model.parent).labels)
     rules = [rule.model_dump(mode="json")["when"] for rule in routing.rules]
     return {"rules": rules, "queues": [rule.queue for rule in routing.rules]}

@@ -1,6 +1,5 @@
 """Logs what watching found as a run, so that MLflow's UI shows nights side by side."""
 
-import re
 from pathlib import Path
 
 import mlflow
@@ -23,7 +22,7 @@ def watch_metrics(found: Watched) -> dict[str, float]:
     metrics = {"watch/posts": float(every.posts), "watch/repeats": every.repeats, "watch/alarms": float(len(found.alarms))}
     metrics |= {f"watch/mean_{name}": value for name, value in every.means.items()}
     for name, drift in every.drift.items():
-        metrics |= {f"psi/{re.sub(r'[^a-z_]+', '_', name)}": drift.psi, f"js/{re.sub(r'[^a-z_]+', '_', name)}": drift.js}
+        metrics |= {f"psi/{name.replace(' ', '_')}": drift.psi, f"js/{name.replace(' ', '_')}": drift.js}
     if every.two_sample:
         metrics["watch/auc"] = every.two_sample.auc
     for label, expected in every.expected.items():

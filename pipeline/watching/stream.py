@@ -144,7 +144,7 @@ def check_given(scores: Sequence[Path], reference: Sequence[Path], labels: Seque
     folders = [*scores, *reference]
     if private := [name for name in by if name in PRIVATE]:
         raise InputError(f"--by {private[0]}: the results would show who wrote what; choose a column such as created_at or source")
-    if own := [name for name in by if name in prediction_schema(labels, review=True, explanation=True, familiarity=True).names]:
+    if own := [name for name in by if name in prediction_schema(labels, review=True, explanation=True, familiarity=True, queue=True).names]:
         raise InputError(f"--by {own[0]}: score.py computes this column; choose one that score.py --keep copied")
     places = [folder.resolve() for folder in folders]
     if twice := [folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]:

@@ -57,8 +57,6 @@ async def _serve(settings: dict[str, Any]) -> int:
     logs.say("ready", address=settings["address"], workers=settings["workers"], **settings["about"])
     app = scoring_app(scorers, limits, settings["about"], settings["allowed_hosts"], connections)
     stopped = list[int]()
-    for number in _STOPPING:  # uvicorn raises them again when it has ended
-        signal.signal(number, lambda number, _: stopped.append(number))
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -72,6 +70,8 @@ async def _serve(settings: dict[str, Any]) -> int:
             timeout_graceful_shutdown=20,
         )
     )
+    for number in _STOPPING:  # uvicorn raises them again when it has ended
+        signal.signal(number, lambda number, _: stopped.append(number))
     try:
         await server.serve()
     finally:
@@ -86,7 +86,8 @@ def run(settings: dict[str, Any]) -> int:
     ----------
     settings : dict
         ``model`` (folder), ``host``, ``port``, ``workers`` (number of scoring processes), ``limits`` (attributes of `Limits`), ``about``
-        (what is served), ``allowed_hosts`` and ``log_format``.
+        (what is served), ``address`` (of the server, for the log), ``allowed_hosts``, ``log_format`` and, if there are rules, ``queues``
+        (as for `model.load`).
     """
     logs.set_up(settings["log_format"])
     for number in _STOPPING:  # while the model is being loaded
