@@ -22,7 +22,7 @@ _TAR = slice(257, 262)  # where a tar archive says what it is
 
 
 def foreign(head: bytes) -> str | None:
-    """Return what is wrong with text that begins so; None if nothing is known to be.
+    """Return what is wrong with a text that begins like this; None if nothing seems to be.
 
     Parameters
     ----------
