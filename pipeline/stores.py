@@ -174,7 +174,7 @@ class StorePath(PosixPath):
         return type(self)(str(self))
 
     def exists(self, **_: Any) -> bool:
-        """Return whether there is such an object, or one in such a folder."""
+        """Return whether this path is an object or a folder that holds one."""
         if len(self.parts) < 2:  # above the bucket
             return False
         try:
@@ -184,11 +184,11 @@ class StorePath(PosixPath):
         return True
 
     def is_dir(self, **_: Any) -> bool:
-        """Return whether there are objects in such a folder."""
+        """Return whether this path is a folder that holds objects."""
         return self.exists() and stat.S_ISDIR(self.stat().st_mode)
 
     def is_file(self, **_: Any) -> bool:
-        """Return whether there is such an object."""
+        """Return whether this path is an object."""
         return self.exists() and stat.S_ISREG(self.stat().st_mode)
 
     def is_symlink(self) -> bool:

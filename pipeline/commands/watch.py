@@ -31,7 +31,7 @@ def main(
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model that scored them.")] = "released",
     by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Compare by a kept column, too; dates by day. Repeatable.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = OUT,
-    config: Annotated[list[Path], typer.Option(help="As in train.py, for example with limits.")] = [],  # noqa: B006
+    config: Annotated[list[Path], typer.Option(help="As in train.py, for example to change limits.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
     experiment: Annotated[str | None, typer.Option(help="Also log a run in this MLflow experiment.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print watch.json.")] = False,

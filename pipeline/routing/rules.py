@@ -136,7 +136,7 @@ class Routing(Section):
         return self.queues_of(first_met(met))
 
     def queues_of(self, rules: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of the queue to which each of some rules leads; the number of rules stands for none."""
+        """Return the number of the queue to which each of the given rules leads; the number of rules stands for none."""
         return self._of_rules[rules]
 
 
