@@ -1,4 +1,4 @@
-"""The application that answers requests over HTTP, with bounds on what one holds, how long it takes and how long it keeps others waiting.
+"""Answers requests over HTTP, with bounds on what a request holds, how long it takes and how long it keeps others waiting.
 
 It hands bodies on to scoring processes, in which requests take turns, piece by piece, and never looks into a body itself.
 """
