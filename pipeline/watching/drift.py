@@ -1,4 +1,4 @@
-"""Compares posts with a reference, measure by measure and all together: how large the difference is, and whether it is chance."""
+"""Compares posts with a reference, measure by measure and all together: how large the difference is, and whether it is due to chance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
