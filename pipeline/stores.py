@@ -67,7 +67,7 @@ def path_of(name: str | Path) -> Path:
     scheme, _, rest = address.partition("://")
     if scheme not in SCHEMES:
         known = ", ".join(f"{known}://" for known in SCHEMES)
-        raise InputError(f"{address}: is not an address of an object store that we know; give a path, or begin it with {known}")
+        raise InputError(f"{address}: is not an address of an object store that we know; give a path, or begin the address with {known}")
     if not str(name).startswith(f"{scheme}://"):
         raise InputError(f"{name}: as a path, this is a folder called '{scheme}:'; write {address} (in Python, as a str)")
     if rest.startswith("…@"):

@@ -28,7 +28,7 @@ def _need(value: Any) -> Any:
     """Return what a rule needs of a label, or say which forms there are."""
     pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_probability, value)) and value[0] <= value[1]
     if not (_probability(value) or pair or value == GIVEN):
-        forms = "must be a probability from 0 to 1, two of them, the lower one first, such as [0.3, 0.6], or the word given"
+        forms = "must be a probability from 0 to 1, two of them with the lower one first, such as [0.3, 0.6], or the word given"
         raise ValueError(f"{forms}, but got {value!r}" if isinstance(value, str | int | float | None) else forms)
     return tuple(map(float, value)) if pair else value if value == GIVEN else float(value)
 
