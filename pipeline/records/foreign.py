@@ -7,8 +7,8 @@ from pipeline.records.compression import COMPRESSIONS
 from pipeline.records.kinds import InputFormat
 
 _OTHERS = {
-    b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or give it a name that ends in .xlsx",
-    b"PAR1": "is a Parquet file; give it a name that ends in .parquet",
+    b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or make its name end in .xlsx",
+    b"PAR1": "is a Parquet file; make its name end in .parquet",
     b"\xd0\xcf\x11\xe0": "is an old Excel file, or one with a password; save it as .csv or as .xlsx",
     **dict.fromkeys([b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"\x04\x22\x4d\x18", b"\xff\x06\x00\x00sNaPpY"], "is packed; unpack it"),
     **dict.fromkeys([b"Obj\x01", b"ORC", b"ARROW1", b"FEA1"], "is in Avro, ORC or Arrow; write it as Parquet"),
