@@ -56,7 +56,7 @@ class Classifier(Deciding, Estimator):
     network : Network or None
         The network to use beside the linear model, and the lessons that it learns from.
     openings : float
-        Share of the posts that the model also learns from with an opening in front that must not matter (see `models.openings`).
+        Share of the posts from which the model learns a second time, behind an opening that must not matter (see ``models/openings.py``).
     calibration : {"stacked", "sigmoid"}
         How scores become probabilities.
     folds : int

@@ -55,7 +55,7 @@ def _look_alikes() -> dict[int, str]:
 
 @cache
 def _plain_letters() -> dict[int, str]:
-    """Return the Latin letters beyond ASCII, each with the ASCII letter of which, by its name, it is a form."""
+    """Return the Latin letters beyond ASCII, each with the ASCII letter that it is a form of, by its name."""
     from confusable_homoglyphs.confusables import confusables_data
 
     table = {}

@@ -17,7 +17,7 @@ _SAID = re.compile(r"(error|also|warning|note|model)(?::| {2,}) *(.*)|(stopped|u
 
 
 def wanted(arguments: Sequence[str]) -> bool:
-    """Return whether arguments of a command ask for JSON, before they are parsed, so that what is wrong with them is JSON, too.
+    """Return whether arguments of a command ask for JSON, before they are parsed, so that errors about them are JSON, too.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class JsonLines(io.TextIOBase):
         return True
 
     def write(self, text: str, /) -> int:
-        """Write text, of which the last line may be completed later."""
+        """Write text, whose last line may be completed later."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             if line.strip():
@@ -99,7 +99,7 @@ def are_json() -> bool:
 
 
 def event(name: str, level: str = "info", **fields: Any) -> None:
-    """Write a line that only JSON has.
+    """Write a line that appears only in JSON.
 
     Parameters
     ----------

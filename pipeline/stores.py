@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 SCHEMES = ("s3", "gs", "abfs", "abfss", "hdfs")
-ATTEMPTS = 6  # at a request, with pauses that grow to 16 seconds
+ATTEMPTS = 6  # per request, with pauses that grow to 16 seconds
 CONNECTING, ANSWERING = 10.0, 30.0  # seconds to wait for a connection, and for the next bytes of an answer
 THREADS = 16  # how many small objects are read at a time
 _BUFFER = 2 * 2**20  # bytes; each is a request
@@ -34,7 +34,7 @@ _CAUSES = {
     "RESOURCE_NOT_FOUND": (errno.ENOENT, "there is no such bucket"),
     **dict.fromkeys(["ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "INVALID_CLIENT_TOKEN_ID", "UNRECOGNIZED_CLIENT"], (errno.EACCES, _DENIED)),
     **dict.fromkeys(["SIGNATURE_DOES_NOT_MATCH", "INVALID_SIGNATURE", "EXPIRED_TOKEN", "MISSING_AUTHENTICATION"], (errno.EACCES, _DENIED)),
-    "NETWORK_CONNECTION": (errno.ECONNABORTED, "the store cannot be reached, or broke off"),
+    "NETWORK_CONNECTION": (errno.ECONNABORTED, "the store cannot be reached, or the connection broke off"),
 }
 _HTTP = {"301": (errno.EACCES, "the bucket is in another region; name it in AWS_REGION"), "403": (errno.EACCES, _DENIED)}
 
@@ -67,9 +67,9 @@ def path_of(name: str | Path) -> Path:
     scheme, _, rest = address.partition("://")
     if scheme not in SCHEMES:
         known = ", ".join(f"{known}://" for known in SCHEMES)
-        raise InputError(f"{address}: is not an address of an object store that we know; give a path, or one that begins with {known}")
+        raise InputError(f"{address}: is not an address of an object store that we know; give a path, or begin the address with {known}")
     if not str(name).startswith(f"{scheme}://"):
-        raise InputError(f"{name}: as a path, this is a folder called '{scheme}:'; write {address}, in Python as a str")
+        raise InputError(f"{name}: as a path, this is a folder called '{scheme}:'; write {address} (in Python, as a str)")
     if rest.startswith("…@"):
         raise InputError(
             f"{address}: must not hold a password; give credentials as the store's other programs take them, such as AWS_PROFILE"
@@ -174,7 +174,7 @@ class StorePath(PosixPath):
         return type(self)(str(self))
 
     def exists(self, **_: Any) -> bool:
-        """Return whether there is such an object, or one in such a folder."""
+        """Return whether this path is an object or a folder that holds one."""
         if len(self.parts) < 2:  # above the bucket
             return False
         try:
@@ -184,11 +184,11 @@ class StorePath(PosixPath):
         return True
 
     def is_dir(self, **_: Any) -> bool:
-        """Return whether there are objects in such a folder."""
+        """Return whether this path is a folder that holds objects."""
         return self.exists() and stat.S_ISDIR(self.stat().st_mode)
 
     def is_file(self, **_: Any) -> bool:
-        """Return whether there is such an object."""
+        """Return whether this path is an object."""
         return self.exists() and stat.S_ISREG(self.stat().st_mode)
 
     def is_symlink(self) -> bool:
@@ -254,7 +254,7 @@ class StorePath(PosixPath):
     def open(self, mode: str = "r", *_: Any, **__: Any) -> Any:
         """Open an object for reading bytes; anything else is an error."""
         if mode != "rb":
-            raise io.UnsupportedOperation(f"{self} can only be read, as bytes, or be written as a whole")
+            raise io.UnsupportedOperation(f"{self} can only be read as bytes or written as a whole")
         return io.BufferedReader(StoreFile(self), _BUFFER)
 
     def native(self) -> Any:
@@ -291,7 +291,7 @@ class StorePath(PosixPath):
 
 
 def _state(info: "FileInfo", name: str) -> os.stat_result:
-    """Return what a store says of an object, in Python's form."""
+    """Return what a store says about an object, in Python's form."""
     from pyarrow import fs
 
     if info.type == fs.FileType.NotFound:

@@ -22,7 +22,7 @@ FAULTS = ("503", "silent", "cut answer", "cut request")
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or the client waits 40 ms for the second half of each answer
+    disable_nagle_algorithm = True  # otherwise, each answer waits 40 ms between its head and its body
     server: "FaultyStore"
 
     def log_message(self, *_: Any) -> None:

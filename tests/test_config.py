@@ -219,7 +219,7 @@ def test_pipe_or_huge_file_is_no_config_and_errors_quote_little(tmp_path, overla
 def test_later_layers_win_and_leave_the_rest(overlay):
     first = overlay({"model": {"C": 1, "type": "svm"}, "seed": 1}, "first.yaml")
     second = overlay({"model": {"C": 2}}, "second.yaml")
-    assert load_config([first, second]).model.model_dump() == {"type": "svm", "C": 2, "network": None}
+    assert load_config([first, second]).model.model_dump() == {"type": "svm", "C": 2, "network": None, "openings": 0.0}
     config = load_config([first, second], ["model.C=3", "model.C=4", "seed=2"], ["here"], seed=3)
     assert (config.model.type, config.model.C, config.seed, config.data.sources) == ("svm", 4, 3, ["here"])
     assert config.data.columns == load_config().data.columns

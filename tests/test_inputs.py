@@ -240,7 +240,7 @@ def check(folder, *names, out="out", columns=COLUMNS):
         ),
         ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
-        ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx"),
+        ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or make its name end in .xlsx"),
         ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
         ("page.csv", b"We are sorry\n", "no column 'id', 'text'; found 1 of another kind"),
         ("out/part.jsonl", LINE, "is in the output folder"),

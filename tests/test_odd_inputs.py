@@ -62,7 +62,7 @@ BOTH = "read 2 posts, scored 2, rejected 0"
     [
         ("RS_2017-10.zst", pa.compress(LINES, codec="zstd", asbytes=True), "jsonl"),
         ("part-00000", LINES, "jsonl"),
-        ("part-00000.gz", gzip.compress(LINES), "jsonl"),
+        ("part-00000.gz", gzip.compress(LINES, mtime=0), "jsonl"),
         ("posts.txt", CELLS.replace(b",", b"\t"), "csv"),
         ("posts.parquet", LINES, "jsonl"),
         ("posts.json", CELLS, "csv"),
@@ -86,7 +86,7 @@ def test_what_a_folder_holds_is_said_for_all_its_files_and_known_to_a_later_resc
 
 @pytest.mark.parametrize(
     ("content", "given"),
-    [(CELLS, "csv"), (gzip.compress(CELLS), "csv"), (LINES, None), (pa.compress(LINES, codec="zstd", asbytes=True), None)],
+    [(CELLS, "csv"), (gzip.compress(CELLS, mtime=0), "csv"), (LINES, None), (pa.compress(LINES, codec="zstd", asbytes=True), None)],
 )
 def test_standard_input_may_hold_csv_and_be_compressed(score, monkeypatch, content, given):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
@@ -106,11 +106,11 @@ def test_standard_input_may_hold_csv_and_be_compressed(score, monkeypatch, conte
             LINES,
             ["--input-format", "parquet"],
             2,
-            "a.jsonl: is not a Parquet file; let its name, or --input-format",
+            "a.jsonl: is not a Parquet file; say what it holds by its name, or by --input-format",
         ),
         ("a.parquet", LINES, [], 2, "a.parquet: is not a Parquet file"),
         ("a.parquet", b"<!DOCTYPE html><title>404</title>", [], 2, "a.parquet: is a web page or XML"),
-        ("a.parquet", gzip.compress(table()), [], 2, "a.parquet: is packed; unpack it"),
+        ("a.parquet", gzip.compress(table(), mtime=0), [], 2, "a.parquet: is packed; unpack it"),
         ("a.parquet", table()[:300], [], 4, "a.parquet, row 1: cannot be read as Parquet (truncated or damaged)"),
         ("a.parquet", bytes(100) + table()[100:], [], 4, "a.parquet"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\3" + bytes(40), [], 2, "a.jsonl.zst: was compressed with a dictionary; decompress it, as in"),

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from time import process_time
@@ -147,7 +146,6 @@ print(Classifier.load(RELEASED).predict_proba(sys.argv[1:]).tolist())
     assert json.loads(done.stdout) == released.predict_proba(["I believe you"]).tolist()
 
 
-@cache
 def character_ngrams(token: str, low: int, high: int) -> frozenset[str]:
     padded = f" {token} "
     return frozenset(padded[start : start + size] for size in range(low, high + 1) for start in range(len(padded) - size + 1))
@@ -163,14 +161,19 @@ def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
     posts_by = defaultdict(list)
     for number, (author, post) in enumerate(zip(authors, released.tokenizer(texts).to_lists(), strict=True)):
         posts_by[author or number].append(post)
+    words = {*released.scorers_.features.words_, *Lessons.load(ROOT / config.model.network.lessons).neighbours.words}
+    characters = {*released.scorers_.features.characters_}
+    of_token = {
+        token: characters & character_ngrams(token, *config.features.char_ngrams)
+        for token in {token for posts in posts_by.values() for post in posts for token in post}
+        if may_show_token(token)
+    }
     users = Counter[str](), Counter[str]()
     for posts in posts_by.values():
         tokens = {token for post in posts for token in post}
-        users[0].update(tokens | {f"{left} {right}" for post in posts for left, right in pairwise(post)})
-        shown = (character_ngrams(token, *config.features.char_ngrams) for token in tokens if may_show_token(token))
-        users[1].update(frozenset().union(*shown))
-    words = {*released.scorers_.features.words_, *Lessons.load(ROOT / config.model.network.lessons).neighbours.words}
-    for vocabulary, counted in zip((words, released.scorers_.features.characters_), users, strict=True):
+        users[0].update(words & (tokens | {f"{left} {right}" for post in posts for left, right in pairwise(post)}))
+        users[1].update(frozenset().union(*(of_token.get(token, ()) for token in tokens)))
+    for vocabulary, counted in zip((words, characters), users, strict=True):
         assert sum(counted[ngram] < config.features.min_authors for ngram in vocabulary) == 0
 
 

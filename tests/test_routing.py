@@ -106,7 +106,7 @@ def test_shipped_rules_suit_the_released_labels_and_no_shipped_line_counts_as_co
         ("rules.0.when", {}, "at least 1"),
         ("rules.0.when", {"alpha": 60}, "must be a probability from 0 to 1"),
         ("rules.0.when", {"alpha": True}, "must be a probability from 0 to 1"),
-        ("rules.0.when", {"alpha": [0.6, 0.3]}, "from the lower to the higher"),
+        ("rules.0.when", {"alpha": [0.6, 0.3]}, "the lower one first"),
         ("rules.0.when", {"alpha": "givn"}, "the word given, but got 'givn'"),
         ("queues.first.capacity", -1, "greater than or equal to 0"),
         ("queues.first.capacity", 2.5, "valid integer"),

@@ -237,7 +237,9 @@ def test_a_store_that_cannot_be_reached_is_one_line(folder, script, monkeypatch)
     code, _, err = script(score.main, "s3://posts/x.jsonl", "--model", folder)
     stores._store.cache_clear()
     assert code == 2
-    assert err.splitlines()[-1].startswith("error: s3://posts/x.jsonl: cannot be read (the store cannot be reached, or broke off)")
+    assert err.splitlines()[-1].startswith(
+        "error: s3://posts/x.jsonl: cannot be read (the store cannot be reached, or the connection broke off)"
+    )
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_told(store, night, folder):

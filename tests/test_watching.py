@@ -341,7 +341,7 @@ def of_one_post(digest: str, **columns: object) -> pa.Table:
 )
 def test_files_that_score_py_did_not_write_are_refused(tmp_path, refused, columns):
     write_parquet(of_one_post("d", **columns), tmp_path / "odd.parquet")
-    with refused(tmp_path / "odd.parquet", "other values than score.py writes"):
+    with refused(tmp_path / "odd.parquet", "values that score.py does not write"):
         read_stream([tmp_path / "odd.parquet"], "d", LABELS)
 
 

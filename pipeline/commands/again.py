@@ -13,7 +13,7 @@ from pipeline.commands.score import CORES, band_in, folder_of, routing_in, show,
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
 
-_Model = Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores, as in score.")]
+_Model = Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores, named as for score.")]
 
 
 def rescore(

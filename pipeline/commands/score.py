@@ -165,7 +165,7 @@ def _score_text(text: str, folder: Path, options: Options, *, as_json: bool) -> 
         print(json.dumps(answer | ({"queue": queue[0]} if queue else {})))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("label", "probability", "given", "words that spoke for it"):
+    for heading in ("label", "probability", "given", "words in favour of it"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
     for label, probability, marked in zip(model.labels, probabilities.tolist(), given.tolist(), strict=True):
         spoke = ", ".join(f"{word} {contribution:+.1f}" for word, contribution in words[label] if contribution > 0)
@@ -211,7 +211,7 @@ def _score_files(
 
 
 def _metrics(path: Path | None) -> "JobMetrics | None":
-    """Return what will be written to this file when the command has ended, if there is one."""
+    """Return the figures that will be written to this file when the command has ended; None for None."""
     if path is None:
         return None
     from pipeline.scoring.job_metrics import JobMetrics
@@ -231,7 +231,7 @@ def _metrics(path: Path | None) -> "JobMetrics | None":
 
 
 def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
-    """Exit with an error, which says where the `reasons` are, if more than the share `most` of all posts or of one file was rejected."""
+    """Exit with an error, which says where the `reasons` are, if a larger share than `most` was rejected, of all posts or of one file."""
     share = summary.rejected / max(summary.read, 1)
     files = {name: file.rejected_share for name, file in summary.files.items() if file.rejected_share > most}
     told = [f"{share:.1%} of the posts were rejected"] if share > most else []

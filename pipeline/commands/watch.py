@@ -1,4 +1,4 @@
-"""``disclosure watch``: whether the stream of posts is still the one that the model knows, without labels."""
+"""``disclosure watch``: whether the posts of a stream are still like those that the model knows; it needs no labels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,14 +25,14 @@ def _show(found: "Watched", out: Path) -> None:
 
 
 def main(
-    scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="Folders that were --out of score.py.")],
+    scores: Annotated[list[Path], typer.Argument(metavar="SCORES...", help="Output folders of score.py.")],
     reference: Annotated[
         list[Path], typer.Option(metavar="DIR", help="Scores of posts that you trust; by default the model's training posts. Repeatable.")
     ] = [],  # noqa: B006
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model that scored them.")] = "released",
-    by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also by the values of a kept column; dates by day. Repeatable.")] = [],  # noqa: B006
+    by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Compare by a kept column, too; dates by day. Repeatable.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = OUT,
-    config: Annotated[list[Path], typer.Option(help="As in train.py, for example with limits.")] = [],  # noqa: B006
+    config: Annotated[list[Path], typer.Option(help="As in train.py, for example to change limits.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
     experiment: Annotated[str | None, typer.Option(help="Also log a run in this MLflow experiment.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print watch.json.")] = False,
@@ -40,7 +40,7 @@ def main(
     """Compare scores with a reference, and estimate precision, recall and F1 without labels.
 
     Scores must be Parquet. If score.py was told to mark unfamiliar posts, they are also compared by length and by what the model does not
-    know. Writes watch.json and watch.html, which hold numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is
+    know. This writes watch.json and watch.html, with numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is
     past a limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch; 5 no posts.
     """
     from pipeline.config_files import load_config

@@ -171,7 +171,7 @@ def _value(place: str, row: Mapping[str, str]) -> Value:
         raise InputError(f"{place}: kind {kind!r} may hold only letters, digits, spaces, '_' and '-'; rename it")
     if (kind == CONTROL) != (row["group"] == CONTROL):
         raise InputError(
-            f"{place}: kind is {kind!r} and group {row['group']!r}; a control needs {CONTROL!r} in both, and other values in neither"
+            f"{place}: kind is {kind!r} and group {row['group']!r}; write {CONTROL!r} in both for a control, or else in neither"
         )
     parts = _PARTS.get(slot, ("",))
     if slot not in _BEFORE and len(row["value"].split("/")) != len(parts):

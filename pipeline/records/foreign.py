@@ -1,4 +1,4 @@
-"""Tell by its beginning what a file is that we do not read, or not under its name."""
+"""Tell from its beginning what a file is, if we do not read such files, or not under such a name."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from pipeline.records.compression import COMPRESSIONS
 from pipeline.records.kinds import InputFormat
 
 _OTHERS = {
-    b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or let its name end in .xlsx",
-    b"PAR1": "is a Parquet file; let its name end in .parquet",
+    b"PK\x03\x04": "is a zip archive or an Excel file; unpack it, or make its name end in .xlsx",
+    b"PAR1": "is a Parquet file; make its name end in .parquet",
     b"\xd0\xcf\x11\xe0": "is an old Excel file, or one with a password; save it as .csv or as .xlsx",
     **dict.fromkeys([b"7z\xbc\xaf", b"Rar!", b"\x1f\x9d", b"\x04\x22\x4d\x18", b"\xff\x06\x00\x00sNaPpY"], "is packed; unpack it"),
     **dict.fromkeys([b"Obj\x01", b"ORC", b"ARROW1", b"FEA1"], "is in Avro, ORC or Arrow; write it as Parquet"),
@@ -22,7 +22,7 @@ _TAR = slice(257, 262)  # where a tar archive says what it is
 
 
 def foreign(head: bytes) -> str | None:
-    """Return what is wrong with text that begins so; None if nothing is known to be.
+    """Return what is wrong with a text that begins like this; None if nothing seems to be.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def refuse_other(path: Path, begins: tuple[bytes, ...], kind: str) -> None:
         return
     packed = any(map(head.startswith, COMPRESSIONS.values()))
     other = "is packed; unpack it" if packed else foreign(head)
-    raise InputError(f"{path}: {other or f'is not a {kind}; let its name, or --input-format of score.py, say what it holds'}")
+    raise InputError(f"{path}: {other or f'is not a {kind}; say what it holds by its name, or by --input-format of score.py'}")
 
 
 def remedied(what: str, given: InputFormat | None) -> str:

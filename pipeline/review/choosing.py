@@ -166,7 +166,7 @@ def entropy(probabilities: Probabilities) -> NDArray[np.float64]:
 
 
 def quotas(probabilities: Probabilities, count: int) -> list[int]:
-    """Divide posts among the labels; a label gets the more, the fewer posts are expected to have it.
+    """Divide posts among the labels; the fewer posts are expected to have a label, the more it gets.
 
     Parameters
     ----------

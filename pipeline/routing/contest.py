@@ -1,8 +1,8 @@
 """Who gets the places of queues with a capacity: the likeliest posts, whatever the order in which posts come.
 
 A queue's places are given rule by rule: to those posts that meet the rule and have no place yet, in the order of the probability of the
-first label that the rule names. Among equal probabilities, the post comes first whose id has the smaller SHA-256, which is a lot that
-neither the order of the files nor the size of a shard nor the number of workers can change.
+first label that the rule names. Among equal probabilities, the post whose id has the smaller SHA-256 comes first: this works like
+drawing lots, which neither the order of the files nor the size of a shard nor the number of workers can change.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def lots(ids: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def _least(probabilities: NDArray[np.float32], number: int) -> float:
-    """Return a probability that this many of some have, or exceed; infinity for none."""
+    """Return a probability that at least this many of the given ones reach; infinity for none."""
     if number == 0:
         return np.inf
     return float(np.partition(probabilities, -number)[-number]) if len(probabilities) > number else 0.0
@@ -81,7 +81,7 @@ class Contest:
                 self._kept[number], self._least[number] = np.empty(0, FIELDS), 0.0
 
     def add(self, ids: Sequence[str], probabilities: NDArray[np.float32], met: NDArray[np.bool_], places: Places) -> None:
-        """Show posts.
+        """Consider more posts.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Contest:
                 continue
             ranks = probabilities[:, self._labels.index(next(iter(rule.when)))]
             rows = np.flatnonzero(met[:, number] & ~settled & (ranks >= self._least[number]))
-            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # before a lot is drawn for each
+            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # before lots are drawn for them
             if len(rows):
                 more = np.empty(len(rows), FIELDS)
                 more["probability"], more["place"] = ranks[rows], places[rows]
@@ -186,7 +186,7 @@ def seat(routing: Routing, met: NDArray[np.bool_], won: Mapping[int, NDArray[np.
 def seat_all(
     routing: Routing, labels: Sequence[str], ids: Sequence[str], probabilities: NDArray[np.float32], decided: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Return the number of each post's queue, if these are all posts; the number of queues stands for none.
+    """Return the number of each post's queue, if these are all the posts; the number of queues stands for none.
 
     Parameters
     ----------

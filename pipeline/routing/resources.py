@@ -17,7 +17,7 @@ _Said = Annotated[str, Field(min_length=1)]
 
 
 class Confirmed(Section):
-    """Who of those that run this tried the line, and when."""
+    """Which member of the team tried the line, and when."""
 
     by: _Said
     day: date  # not "on", which YAML takes for true
@@ -37,7 +37,7 @@ class Line(Section):
 
 
 class Directory(Section):
-    """Lines of help by a short name, which queues use."""
+    """Lines of help, by the short names that queues use."""
 
     lines: dict[str, Line]
 

@@ -28,7 +28,7 @@ def _need(value: Any) -> Any:
     """Return what a rule needs of a label, or say which forms there are."""
     pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_probability, value)) and value[0] <= value[1]
     if not (_probability(value) or pair or value == GIVEN):
-        forms = "must be a probability from 0 to 1, two of them from the lower to the higher, such as [0.3, 0.6], or the word given"
+        forms = "must be a probability from 0 to 1, two of them with the lower one first, such as [0.3, 0.6], or the word given"
         raise ValueError(f"{forms}, but got {value!r}" if isinstance(value, str | int | float | None) else forms)
     return tuple(map(float, value)) if pair else value if value == GIVEN else float(value)
 
@@ -80,7 +80,7 @@ class Routing(Section):
 
     @cached_property
     def _of_rules(self) -> NDArray[np.int64]:
-        """The number of each rule's queue, and then that of none."""
+        """The number of each rule's queue, and then the number for no queue."""
         return np.array([*(self.names.index(rule.queue) for rule in self.rules), len(self.names)], np.int64)
 
     def capacity(self, rule: Rule) -> int | None:
@@ -126,7 +126,7 @@ class Routing(Section):
         return rules_met([rule.when for rule in self.rules], labels, probabilities, decided)
 
     def first(self, met: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the number of each post's queue as if all queues had room; the number of queues stands for none.
+        """Return the number of the queue that each post would be in if all queues had room; the number of queues stands for none.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Routing(Section):
         return self.queues_of(first_met(met))
 
     def queues_of(self, rules: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of the queue to which each of some rules leads; the number of rules stands for none."""
+        """Return the number of the queue to which each of the given rules leads; the number of rules stands for none."""
         return self._of_rules[rules]
 
 

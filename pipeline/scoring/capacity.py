@@ -1,8 +1,8 @@
 """Keep the capacities of queues: once all posts are scored, the likeliest get the places, and the others go where their rules lead next.
 
-While posts are scored, each part gets the queues that its posts would have if all queues had room. Who gets a place can be said only when
-all parts are there. It depends on nothing but the ids and probabilities in them, so that it is the same after any interruption, and a part
-is written again only if one of its posts has to move.
+While posts are scored, each part gets the queues that its posts would have if all queues had room. Which posts get a place is known only
+when all parts are there. It depends on nothing but the ids and probabilities in them, so that it is the same after any interruption,
+and a part is written again only if one of its posts has to move.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ class _Usher:
         return self.is_stale(done) or any(done.met.get(name) for name in self.limited)
 
     def overfull(self) -> bool:
-        """Return whether more posts may want a place than there are."""
+        """Return whether there may be more posts than places."""
         wanted = dict.fromkeys(self.limited, 0)
         for _, done in self.records():
             if self.is_stale(done):

@@ -22,7 +22,7 @@ EXPLAINED_CHARS = 2**18  # characters of text to explain at a time, which bounds
 
 
 def _distinct(tokens: TokenBatch) -> tuple[Int64s, list[int]]:
-    """Return the first of all posts that have the same tokens, and for each post the place of its first among these."""
+    """Return the first post of each group with the same tokens, and for each post the place of its group among these."""
     codes, bounds = tokens.codes.tobytes(), (tokens.offsets * tokens.codes.itemsize).tolist()
     places: dict[bytes, int] = {}
     of_posts = [places.setdefault(codes[start:stop], len(places)) for start, stop in pairwise(bounds)]

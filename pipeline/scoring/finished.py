@@ -142,7 +142,7 @@ def count_queues(done: Completion, routing: "Routing", first: NDArray[np.int64],
     routing : Routing
         The queues.
     first : ndarray of int64
-        The number of each post's queue as if all queues had room.
+        The number of the queue that each post would be in if all queues had room.
     queued : ndarray of int64, optional
         The number of each post's queue; by default the same.
     """

@@ -8,12 +8,12 @@ from models.errors import InputError
 from pipeline.files import whole_file
 from pipeline.scoring.summary import Summary
 
-_SUFFIX = ".prom"  # node exporter passes over other names
+_SUFFIX = ".prom"  # node exporter ignores other names
 _REASONS = 20  # different reasons for rejecting posts that are counted one by one
 
 
 class JobMetrics:
-    """What is written about a job when it has ended, well or not.
+    """What is written about a job when it has ended, whether it succeeded or not.
 
     Every figure has the label ``task``, the name of the file without its suffix, because node exporter takes all files of its folder
     together, and each figure may be there only once.
@@ -38,7 +38,7 @@ class JobMetrics:
         self._path, self._began = path, time.monotonic()
         self.summary: Summary | None = None
         if path.suffix != _SUFFIX:
-            raise InputError(f"--metrics-file {path}: must end with {_SUFFIX}, or node exporter passes over it; rename it")
+            raise InputError(f"--metrics-file {path}: must end with {_SUFFIX}, or node exporter ignores it; rename it")
         if path.exists() and not path.is_file():
             raise InputError(f"--metrics-file {path}: is not a file; choose another name")
         if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -196,7 +196,7 @@ class Options:
         return marked
 
     def queued(self, labels: Sequence[str], probabilities: NDArray[np.float32], decided: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-        """Return the number of each post's queue, as if all queues had room; None if `route` is None.
+        """Return the number of the queue that each post would be in if all queues had room; None if `route` is None.
 
         Parameters
         ----------

@@ -154,7 +154,7 @@ class Output:
         Raises
         ------
         OutputError
-            When an object store does not say whether it has it.
+            When an object store does not say whether it has the record.
         """
         try:
             found = _validated((self._records / f"{name}.json").read_bytes())

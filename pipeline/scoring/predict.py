@@ -33,7 +33,7 @@ class Predictions:
     stream : dict of str to float
         Sums over the posts of the numbers that say how much of them the model knows; empty unless the options ask for these.
     queued : ndarray of int64, shape (n_posts,), or None
-        The number of each post's queue, as if all queues had room; None unless the options ask to route.
+        The number of the queue that each post would be in if all queues had room; None unless the options ask for queues.
     """
 
     table: pa.Table

@@ -111,13 +111,13 @@ def seated(posts: "DataFrame", names: list[str], model: Classifier, options: Opt
     model : Classifier
         The model.
     options : Options
-        The options of the job, which ask to route.
+        The options of the job, which ask for queues.
     summary : Summary
         Receives the numbers of posts that were turned away.
     """
     thresholds = list(options.thresholds_of(model.labels, model.operating_points_).values())
     if options.route is None:
-        raise ValueError("the options do not ask to route")
+        raise ValueError("the options do not ask for queues")
     routing, schema = options.route, posts.drop("place").schema
     rules = _Rules(routing, list(model.labels), thresholds, names)
     won = _winners(posts, rules)

@@ -10,7 +10,7 @@ from threading import Event, Thread
 from pipeline.errors import LockedError
 from pipeline.stores import StorePath
 
-LEASE = 60.0  # seconds after which a lock that was not renewed is that of a job that was killed
+LEASE = 60.0  # seconds without renewal after which the job of a lock counts as killed
 _RENEWALS = 4  # in this time
 _LOOK = 1.0  # seconds between looks at another's lock
 
@@ -42,7 +42,7 @@ class _Lock:
             self.path.unlink(missing_ok=True)
 
     def keep(self) -> None:
-        """Renew until the job ends, or until it was too late once, so that another job may have begun."""
+        """Renew until the job ends, or until one renewal came too late, so that another job may have begun."""
         while not self.ended.wait(LEASE / _RENEWALS):
             late = time.monotonic() - self._renewed > LEASE * (1 - 1 / _RENEWALS)
             with suppress(OSError):
@@ -72,7 +72,7 @@ def _wait_for_others(lock: _Lock, shown: Path) -> None:
 
 @contextmanager
 def locked_in_store(folder: StorePath, shown: Path) -> Iterator[Callable[[], bool]]:
-    """Lock a folder for the duration of the block, and yield what says whether the lock is lost, as after a long pause of the machine.
+    """Lock a folder while the block lasts, and yield a function that says whether the lock is lost, as after a long pause of the machine.
 
     Each job writes an object of its own, and only then looks for others', so that of two jobs at least one sees the other. It writes its
     object again and again; one that was not renewed for a minute was left by a job that was killed, and is removed. Times are compared by

@@ -18,7 +18,7 @@ _SIGNS = {
 
 
 def _held_in_store(folder: StorePath) -> set[str]:
-    """Return the names in a folder of an object store, so that it is asked once and not for each sign."""
+    """Return the names in a folder of an object store, so that the store is asked once, not for each sign of a table."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 

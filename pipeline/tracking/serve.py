@@ -1,4 +1,4 @@
-"""Starts the server in `pipeline.tracking.server` with a model of the store."""
+"""Serves a model of the store over HTTP, within bounds."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
 
 
 def _queues_of(routing: "Routing", folder: Path) -> dict[str, Any]:
-    """Return rules, which must suit the model in a folder, as the server takes them."""
+    """Return rules in the form that the server takes; they must suit the model in the folder."""
     from pipeline.scoring.parts import ModelFolder
 
     model = next(folder.glob("data/*/model.json"), None)

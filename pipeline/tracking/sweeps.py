@@ -23,7 +23,7 @@ def _note(best: Trial, trials: int, metric: str) -> str:
     rows = "\n".join(f"| `{key}` | {value} |" for key, value in best.values.items())
     return (
         f"The best of {trials} configs is trial {best.number}, with {metric} **{best.value:.4f}** on {_HELD_OUT}. "
-        f"This run's metrics are those of that trial; Its config is `best.yaml`, an artifact.\n\n| key | value |\n|---|---|\n{rows}"
+        f"This run's metrics are those of that trial; its config is `best.yaml`, an artifact.\n\n| key | value |\n|---|---|\n{rows}"
     )
 
 

@@ -1,1 +1,1 @@
-"""Watching whether the stream of posts is still the one that the model knows, and what can be expected of the model on it."""
+"""Watching whether the posts of a stream are still like those that the model knows, and what can be expected of it on them."""

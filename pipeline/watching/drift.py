@@ -1,4 +1,4 @@
-"""Compares posts with a reference, measure by measure and all together: how large the difference is, and whether it is chance."""
+"""Compares posts with a reference, measure by measure and all together: how large the difference is, and whether it is due to chance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,12 +47,12 @@ class Bins:
 
 
 def _untied(deciles: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the share below and the value of each decile that only one share has: where several are equal, the share is not known."""
+    """Return the share below each decile, and its value; deciles that are equal are left out, because the share below them is not known."""
     return [(share, value) for share, value in zip(_DECILES.tolist(), deciles, strict=True) if list(deciles).count(value) == 1]
 
 
 def values_of(stream: Stream, labels: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Return the measures of different posts by name.
+    """Return the measures of distinct posts, by name.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def effect(reference: Int64s, counts: Int64s) -> tuple[float, float, float]:
     psi = float(((other - one) * np.log(other / one)).sum())
     middle = (one + other) / 2
     divergence = float((rel_entr(one, middle) + rel_entr(other, middle)).sum() / np.log(4))
-    return psi, max(divergence, 0.0) ** 0.5, float(chi2_contingency(table).pvalue)  # rounding can make it less than nothing
+    return psi, max(divergence, 0.0) ** 0.5, float(chi2_contingency(table).pvalue)  # rounding can make it negative
 
 
 def compare(reference: dict[str, Bins], stream: Stream, labels: Sequence[str]) -> Iterator[tuple[str, tuple[float, float, float]]]:
@@ -195,7 +195,7 @@ def two_samples(reference: Stream, stream: Stream, seed: int = 0) -> tuple[float
     Returns
     -------
     auc, p : float
-        The area under the curve on the other half, and the p-value of the Mann-Whitney test that it is by chance.
+        The area under the curve on the other half, and the p-value of the Mann-Whitney test that it is due to chance.
     """
     from scipy.stats import mannwhitneyu
     from sklearn.ensemble import HistGradientBoostingClassifier

@@ -16,14 +16,14 @@ from pipeline.watching.results import Estimate, Expected
 from pipeline.watching.stream import Stream
 
 ROUNDS = 400
-_PRIOR = 2.0  # how many posts it is worth that a probability means what it says
-_WORTH = 0.5  # of a held-out post: posts of an author resemble each other, and other models scored them than the one that is used
+_PRIOR = 2.0  # weight, in posts, of the assumption that probabilities mean what they say
+_WORTH = 0.5  # weight of a held-out post: posts by one author resemble each other, and models other than the one in use scored them
 
 
 def _ratios(found: Reliability, shares: Sequence[float], posts: int, rng: np.random.Generator) -> tuple[Float64s, Float64s]:
-    """Return how much likelier the label is than the probabilities of each bin say: the mean, and drawn `ROUNDS` times.
+    """Return how much likelier the label is than the probabilities of each bin say: the mean, and `ROUNDS` random draws.
 
-    They are drawn from what the held-out posts leave open: the fewer of them are in a bin, the more.
+    The draws differ by what the held-out posts leave open: the fewer of these are in a bin, the more the draws differ.
     """
     means = np.clip(found.probabilities, 1e-6, 1 - 1e-6)
     positives = np.array(found.positives) * posts * _WORTH
@@ -78,7 +78,8 @@ def expect(stream: Stream, labels: Sequence[str], reference: Reference | None, c
     labels : sequence of str
         The model's labels.
     reference : Reference or None
-        The model's. If it holds `Reliability`, the band also holds what the held-out posts leave open about the calibration.
+        What the model keeps of its training posts. If it holds `Reliability`, the band also allows for what
+        the held-out posts leave open about the calibration.
     confidence : float
         How often the band should hold the value that labels would show, if the posts are like those of the calibration.
     seed : int

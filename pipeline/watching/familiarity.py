@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from models.features import TfidfFeatures
 
 REMEMBERED = 2**17  # maximum number of words whose n-grams are counted only once
-BEYOND = 1.5  # how far beyond nine tenths of the training posts a post is unfamiliar
-LEAST, MOST = 0.1, 0.9  # a post of which less is unknown is never unfamiliar for it, and one of which more is unknown always is
+BEYOND = 1.5  # a post is unfamiliar beyond this multiple of the share that nine tenths of the training posts stay below
+LEAST, MOST = 0.1, 0.9  # the lowest and the highest limit, whatever the training posts are
 
 _MASKS = re.compile(r"@\w|://|\bwww\.|<(?:url|email|phone)>")
 
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
         """
         reference = model.reference_
         if reference is None:
-            raise InputError("the model keeps no reference of its training posts, which --unfamiliar needs; train it again, or omit it")
+            raise InputError("the model keeps no reference of its training posts; train it again, or omit --unfamiliar")
         found = [reference.unknown_words, reference.unknown_characters]
         words, characters = (0.0 if unknown is None else min(max(BEYOND * unknown.deciles[-1], LEAST), MOST) for unknown in found)
         return cls(words, characters)

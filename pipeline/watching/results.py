@@ -127,7 +127,7 @@ class Watched(Result):
     limits : dict of str to Any
         The section ``watch`` of the config.
     calibration_counted : bool
-        Whether the bands also hold the uncertainty of the calibration, which models of earlier releases did not record.
+        Whether the bands also allow for the uncertainty of the calibration, which models of earlier releases did not record.
     groups : list of Group
         All posts, and then the groups.
     too_small : int

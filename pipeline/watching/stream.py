@@ -56,7 +56,7 @@ class Stream:
 
     @cached_property
     def distinct(self) -> tuple[Int64s, Int64s]:
-        """The first of all posts about which the numbers are the same, which are copies of each other, and how many copies there are."""
+        """The first post of each group with the same numbers, all of which are copies of each other, and the size of each group."""
         rows = self.probabilities if self.measures is None else np.hstack([self.probabilities, np.delete(self.measures, 1, axis=1)])
         whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
         _, first, counts = np.unique(whole, return_index=True, return_counts=True)
@@ -88,7 +88,7 @@ def _checked(part: Path, rows: pa.RecordBatch, schema: pa.Schema, digest: str) -
     """Return the scored rows of a batch, with columns of the types that score.py writes; raise an error if they hold anything else."""
     scored = next(name for name in schema.names if name.startswith("prob_"))
     rows = rows.filter(rows[scored].is_valid())  # Spark keeps posts that it could not score
-    odd = InputError(f"{part}: holds other values than score.py writes; give the folder that score.py wrote")
+    odd = InputError(f"{part}: holds values that score.py does not write; give the folder that score.py wrote")
     try:
         table = pa.Table.from_batches([rows]).select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError):

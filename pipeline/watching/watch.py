@@ -75,7 +75,7 @@ def look_at(parts: Sequence[Part], night: Stream | None, model: Reference | None
     night : Stream or None
         Posts to compare with; None for the model's training posts.
     model : Reference or None
-        What the model keeps of these.
+        What the model keeps of its training posts.
     labels : sequence of str
         The model's labels.
     limits : Watch
@@ -84,7 +84,7 @@ def look_at(parts: Sequence[Part], night: Stream | None, model: Reference | None
     Raises
     ------
     InputError
-        If there is neither reference.
+        If there is no reference of either kind.
     """
     if night is None and model is None:
         message = "the model keeps no reference of its training posts; give scores of posts that you trust with --reference"

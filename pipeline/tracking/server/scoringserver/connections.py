@@ -18,7 +18,7 @@ class BoundedConnection(H11Protocol):
     Attributes
     ----------
     head_seconds : float
-        For the head of a request, from the connection or the answer before. What is left of that answer must be read in this time.
+        For the head of a request, counted from the connection or the previous answer. The rest of that answer must be read in this time.
     request_seconds : float
         For the rest: its body, its turns and its answer. The application gives up sooner.
     most : int

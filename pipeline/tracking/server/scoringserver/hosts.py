@@ -1,4 +1,4 @@
-"""Which names of the server a request may use: a web page must not reach it by a name of its own that leads here (DNS rebinding)."""
+"""Which names a request may call the server by: no web page may reach it by a name that the page's owner points at it (DNS rebinding)."""
 
 from fnmatch import fnmatchcase
 from ipaddress import ip_address

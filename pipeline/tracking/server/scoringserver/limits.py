@@ -20,7 +20,7 @@ class Limits:
     requests : int
         How many requests may be scored or wait at once.
     bodies : int
-        How many bodies of the maximum size may be held at once; smaller ones may be more. Bodies of up to a hundredth of that size are
+        How many bodies of the maximum size may be held at once; there may be more small ones. Bodies of up to a hundredth of that size are
         never refused for this.
     connections : int
         Connections that are open at once.

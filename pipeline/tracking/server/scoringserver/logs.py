@@ -69,9 +69,9 @@ def set_up(form: LogFormat, level: int = logging.INFO) -> None:
     Parameters
     ----------
     form : {"text", "json"}
-        How.
+        Text, or one JSON object per line.
     level : int
-        The least level that is written.
+        The lowest level that is written.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())

@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818  # the request is at fault, not the serv
     status : int
         The status of the answer.
     reason : str
-        Why, in a word that figures are counted by.
+        Why, in a word by which refusals are counted.
     message : str
         Why, in a sentence that quotes nothing of the request.
     """

@@ -1,6 +1,6 @@
-"""Scoring processes, of which each does one thing at a time, and the turns that requests take at them.
+"""Scoring processes, each of which does one thing at a time, and the turns that requests take at them.
 
-A process that dies, or is at one thing for too long and so is killed, takes with it only the request that it was working on.
+A process that dies, or is killed because one thing takes too long, takes with it only the request that it was working on.
 """
 
 import asyncio
@@ -195,7 +195,7 @@ class Scorers:
                 continue
             timer = asyncio.get_running_loop().call_later(self._longest, scorer.kill)
             running.add_done_callback(partial(self._done, scorer, timer))
-            return await asyncio.shield(running)  # it goes on if nobody waits any more, and only then is the process free
+            return await asyncio.shield(running)  # it goes on even if nobody waits any more, and the process is free only when it ends
 
     async def _begin(self, scorer: _Scorer) -> None:
         with _signals_left_to_parent():

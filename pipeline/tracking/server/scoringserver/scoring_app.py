@@ -1,6 +1,6 @@
-"""The application that answers requests over HTTP, with bounds on what one holds, how long it takes and how long it keeps others waiting.
+"""Answers requests over HTTP, with bounds on what a request holds, how long it takes and how long it keeps others waiting.
 
-It hands bodies on to scoring processes, in which requests take turns, piece by piece, and looks into none itself.
+It hands bodies on to scoring processes, in which requests take turns, piece by piece, and never looks into a body itself.
 """
 
 import asyncio
@@ -74,7 +74,9 @@ class Invocations:
                 raise Refused(413, "body", f"the body is larger than {most}; send the posts in several requests")
             small = mine + size <= self._limits.body // 100  # always taken, so that a few large, slow bodies keep nobody out
             if not small and self._held + size > self._limits.bodies * self._limits.body:
-                raise Refused(429, "memory", "the requests at work fill the memory set aside for them; send this one again later")
+                raise Refused(
+                    429, "memory", "the requests that are being answered fill the memory set aside for them; send this one again later"
+                )
             mine += size
             self._held += size
 

@@ -1,4 +1,4 @@
-"""What the server tells of itself: figures for Prometheus, and a line of the log for each request."""
+"""What the server tells about itself: figures for Prometheus, and a line of the log for each request."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ _MOST_REASONS = 20
 
 @dataclass
 class Told:
-    """What the application says of a request, beside the answer.
+    """What the application says about a request, beside the answer.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Told:
 
 
 def told_of(scope: Any) -> Told:
-    """Return what is told of a request, to add to it."""
+    """Return what has been told about a request, so that more can be added."""
     told: Told = scope.setdefault(_TOLD, Told())
     return told
 
