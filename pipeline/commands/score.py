@@ -286,7 +286,7 @@ def main(
         typer.Option(min=1, max=MAX_SHARD_MB, help="MiB of input, decompressed, for each output part.", show_default="2"),
     ] = None,
     on_bad_file: Annotated[
-        OnBadFile, typer.Option(help="What to do if a file cannot be used: stop at once, or score the others and exit with 4.")
+        OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")
     ] = "fail",
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
