@@ -41,7 +41,7 @@ class LabelMetrics(Result):
 class Metrics(Result):
     """Metrics of a set of posts, by label and over all labels.
 
-    In `example_jaccard`, a post with no label, neither given nor true, counts as 1.
+    In `example_jaccard`, a post that has no label and is given none counts as 1.
     """
 
     posts: int

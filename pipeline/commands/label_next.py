@@ -50,7 +50,7 @@ def main(
     random: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to draw at random.")] = 0.2,
     rare: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to choose for rare labels.")] = 0.4,
     blind: Annotated[float, typer.Option(min=0, max=1, help="Share of the other posts to show without a prediction.")] = 0.25,
-    no_blur: Annotated[bool, typer.Option("--no-blur", help="Do not blur posts in Label Studio until one points at them.")] = False,
+    no_blur: Annotated[bool, typer.Option("--no-blur", help="Do not blur posts in Label Studio until somebody points at them.")] = False,
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also hand this column over; annotators may see it. Repeatable.")] = [],  # noqa: B006
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",

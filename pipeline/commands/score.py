@@ -286,14 +286,14 @@ def main(
         typer.Option(min=1, max=MAX_SHARD_MB, help="MiB of input, decompressed, for each output part.", show_default="2"),
     ] = None,
     on_bad_file: Annotated[
-        OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before any work, or score the others and exit with 4.")
+        OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")
     ] = "fail",
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress, or the answer, as JSON.")] = False,
-    log_format: Annotated[Literal["text", "json"], typer.Option(help="Form of the lines on standard error.")] = "text",  # noqa: ARG001
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Format of the lines on standard error.")] = "text",  # noqa: ARG001
     metrics_file: Annotated[
         Path | None, typer.Option(metavar="FILE.prom", help="Write figures of the job here at its end, for Prometheus' node exporter.")
     ] = None,

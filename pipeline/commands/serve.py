@@ -21,7 +21,7 @@ def main(
     allowed_hosts: Annotated[
         str, typer.Option(metavar="NAME,...", help="Names of this server that requests may use, beside localhost and IP addresses.")
     ] = "",
-    log_format: Annotated[Literal["text", "json"], typer.Option(help="Form of the lines of the log.")] = "text",
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="Format of the log lines.")] = "text",
 ) -> None:
     """Serve a registered model over HTTP.
 

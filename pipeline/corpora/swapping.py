@@ -50,7 +50,7 @@ def _pronoun(word: str, following: str) -> str | None:
 
 
 def _cased(word: str, like: str) -> str | None:
-    """Write a word with the capitals of another; None if the other is in none of lower, title and upper case."""
+    """Write a word with the capitals of another; None if the other is not in lower, title or upper case."""
     return next((change(word) for change in (str.lower, str.title, str.upper) if change(like) == like), None)
 
 

@@ -104,7 +104,7 @@ def as_utf8(chunks: Iterator[bytes], path: Path, tell: Callable[[str], None]) ->
     Raises
     ------
     InputError
-        When the file is in none of UTF-8, UTF-16, UTF-32, Windows-1252 and Mac OS Roman.
+        When the file is not in UTF-8, UTF-16, UTF-32, Windows-1252 or Mac OS Roman.
     """
     head = next(chunks, b"")
     encoding, start = _marked(head)

@@ -51,7 +51,7 @@ def lots(ids: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def _least(probabilities: NDArray[np.float32], number: int) -> float:
-    """Return a probability that at least this many of the given ones reach; infinity for none."""
+    """Return a probability that at least this many of the given ones reach; infinity if this many is 0."""
     if number == 0:
         return np.inf
     return float(np.partition(probabilities, -number)[-number]) if len(probabilities) > number else 0.0

@@ -137,7 +137,7 @@ def teach(
     composed : int
         Number of posts to compose for each fold, at least `teachers`.
     teachers : int
-        Number of teachers to fine-tune for each fold, each with another seed. Each labels its part of the composed posts, and
+        Number of teachers to fine-tune for each fold, each with its own seed. Each labels its part of the composed posts, and
         all of them label the unlabelled posts, for which the mean of their log odds is kept.
     work : Path
         Folder for intermediate results, so that a stopped run can continue. They must be from the same data and config.

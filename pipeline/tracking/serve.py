@@ -78,7 +78,7 @@ class ServeOptions:
     allowed_hosts : tuple of str
         Names of the server that requests may use, beside ``localhost`` and IP addresses.
     log_format : {"text", "json"}
-        Form of the lines of the log.
+        Format of the log lines.
     routing : Routing or None
         Queues and rules, for the column ``queue``.
     """

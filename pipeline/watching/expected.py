@@ -1,7 +1,8 @@
 """Expected precision, recall and F1 without labels.
 
-If probabilities are calibrated, they say how many of the marked posts have the label, and how many of the others: confidence-based
-performance estimation (CBPE), here for several labels. The band holds what would be found if somebody labelled these very posts.
+If probabilities are calibrated, they say how many of the marked posts have the label, and how many of the others do. This is
+confidence-based performance estimation (CBPE), here for several labels. The band holds what would be found if somebody labelled
+these very posts.
 """
 
 from collections.abc import Sequence

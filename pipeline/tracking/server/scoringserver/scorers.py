@@ -52,7 +52,7 @@ def start(folder: str, rows: int, form: logs.LogFormat, queues: dict[str, Any] |
     rows : int
         How many posts a request may hold.
     form : {"text", "json"}
-        Form of the log.
+        Format of the log.
     queues : dict or None
         As for `model.load`.
     """
