@@ -3,6 +3,7 @@
 import base64
 import bz2
 import csv
+import gc
 import gzip
 import json
 import lzma
@@ -44,6 +45,7 @@ CLEAN = b'{"id": "1", "text": "caf\xc3\xa9"}\n'
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    gc.collect()  # finalizers of what other tests left would fail in the depths of nested JSON
     return tmp_path_factory.mktemp("records")
 
 
