@@ -31,9 +31,9 @@ _WORD = re.compile("[^\\W\\d_](?:[^\\W\\d_]|[\u0300-\u036f])*")
 _MARKS = re.compile("(?<=[a-zA-Z])[\u0300-\u036f]+")
 _ODD_LETTER = re.compile("[^\\W\x00-\x7f]|[\u0300-\u036f]")
 
-_SYLLABICS = "ᗩᗷᑕᗪᖴᕼᒍᒪᗰᑎᑭᑫᖇᔕᑌᐯᗯ᙭ᘔ"  # as generators of fancy letters use them
+_SYLLABICS = "ᗩᗷᑕᗪᖴᕼᒍᒪᗰᑎᑭᑫᖇᔕᑌᐯᗯ᙭ᘔ"  # letters that generators of fancy text use
 
-_SHORTEST = 3  # shorter words are easily another language's; they must be everyday words
+_SHORTEST = 3  # shorter words may belong to another language, so they must be everyday English words
 _KNOWN = 45_000  # least common rank of a word that odd letters may stand for
 _USUAL = 20_000
 _EVERYDAY = 150  # words up to this rank show that a text is English ("the", "was", "me")

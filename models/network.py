@@ -260,7 +260,7 @@ class ConvolutionalScorer:
         Before and after each post, there are at least as many places without a word as a filter reaches to either side.
         """
         lengths, margin = np.diff(posts.offsets), self.width // 2
-        of_token = np.append(rows.take(posts.codes), 0)  # the last is no word
+        of_token = np.append(rows.take(posts.codes), 0)  # the last row stands for no word
         order = np.argsort(lengths, kind="stable")
         order = order[np.searchsorted(lengths[order], 1) :]
         while len(order):
@@ -338,7 +338,7 @@ class ConvolutionalScorer:
             best = responses.argmax(axis=0)  # where each filter responds most, shape (n_posts, filters)
             pooled = np.maximum(np.take_along_axis(responses, best[None], axis=0)[0], 0)
             above = self._units(pooled) > 0
-            weights = np.matmul(self.hidden_ * above[:, None, :], self.coef_)  # of each filter for each target, in each post
+            weights = np.matmul(self.hidden_ * above[:, None, :], self.coef_)  # weight of each filter for each target in each post
             starts, lengths = posts.offsets[some], np.diff(posts.offsets)[some]
             for number, by in enumerate(self._places):
                 word = best + by

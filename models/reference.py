@@ -73,7 +73,7 @@ def unknown_shares(features: TfidfFeatures, tokens: TokenBatch, known: NDArray[n
         Without character n-grams, the second array is empty.
     """
     single = np.array([" " not in word for word in features.words_], bool)
-    columns = np.concatenate([np.flatnonzero(single), np.arange(len(single), len(features.idf_))])  # those of `of_words`
+    columns = np.concatenate([np.flatnonzero(single), np.arange(len(single), len(features.idf_))])  # the columns that `of_words` uses
     found = features.of_words(tokens.types)
     found.data = np.ones(len(found.data)) if known is None else known[columns][found.indices].astype(np.float64)
     n_words, posts = int(single.sum()), post_of_token(tokens)

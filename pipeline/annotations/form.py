@@ -17,7 +17,7 @@ from pipeline.records import BrokenRow, Row, name_of, read_rows
 
 FORM = 2  # version of the words that are hashed: increase it when `canonical_words` changes, also through `normalise`
 FORMS = (1, 2)  # versions that can be joined
-SHORT = 5  # words: shorter texts are written by many people, and anyone can guess them
+SHORT = 5  # minimum number of words: many people write the same shorter texts, and anyone can guess them
 LONG = 100  # letters and digits: a post with at least this many that ends in "..." may be cut off, and is matched by its beginning
 FOLDER = ROOT / "data" / "annotations"
 

@@ -37,7 +37,7 @@ def _beginning(text: str, key: str, length: int, form: int) -> str | None:
 
 
 def _match(text: str, wanted: Mapping[str, Annotation], lengths: Sequence[int], forms: Sequence[int]) -> tuple[str, str] | None:
-    """Find the annotation of a post, and as much of the post as was annotated; `lengths`, those of cut-off posts, are descending."""
+    """Find the annotation of a post, and the part of it that was annotated; `lengths` are those of cut-off posts, longest first."""
     if len(text) > MAX_CHARS:  # no post is that long, and normalising it would be slow
         return None
     for form in forms:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 NEAR = 0.8  # minimum Jaccard similarity of near-duplicates' runs of characters
-_RUN = 5  # characters: unlike words, enough of these runs survive when one word in twenty is changed
+_RUN = 5  # length of a run in characters; enough runs survive if one word in twenty is changed, which is not true of words
 # Bands and rows of the index. It misses one in 4,500 pairs with a similarity of 0.8. False candidates cost little: each is verified.
 _BANDS, _ROWS = 16, 4
 _COMPARED = 3  # a text of a large group is compared with this many neighbours, and with this many of the first texts of every split

@@ -23,7 +23,7 @@ from pipeline.metrics import LabelMetrics, compute_metrics
 NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
 _MOST_VALUES = 40  # values shown per column
-_RARE, _LONGEST = 10, 40  # numbers of posts and of characters: values that are rarer or longer are not shown
+_RARE, _LONGEST = 10, 40  # values in fewer posts, or with more characters, are not shown
 
 
 def _length(text: str) -> str:

@@ -17,7 +17,7 @@ from pipeline.records.text import Tell, TextFile, ignore, open_text
 from pipeline.stores import StorePath
 
 _LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
-_NAMES = 10_000  # other columns of which we take note: in JSON, each row may have some of its own
+_NAMES = 10_000  # maximum number of other columns to remember, because each row of JSON may have its own
 
 
 def with_partitions(rows: Iterable[Row | BrokenRow], path: Path) -> Iterable[Row | BrokenRow]:

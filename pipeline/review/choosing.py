@@ -144,7 +144,7 @@ def _spread(candidates: Int64s, values: NDArray[np.float64], wordings: Sequence[
     if len(candidates) <= count:
         return candidates
     with threadpool_limits(1), warnings.catch_warnings():  # one thread sums in the same order on any number of cores
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer kinds of posts than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it warns of fewer kinds of posts than clusters
         points, weights = _topics([wordings[post] for post in candidates.tolist()], seed), np.maximum(values[candidates], 1e-9)
         clusters = KMeans(count, n_init=1, random_state=seed).fit_predict(points, sample_weight=weights)
     best = np.unique(clusters, return_index=True)[1]  # candidates are sorted, so the first of a cluster is the best of it

@@ -94,14 +94,14 @@ class Contest:
         places : ndarray of int64, shape (n_posts,)
             A number for each post, by which it is found again.
         """
-        settled = np.zeros(len(ids), bool)  # by a rule whose queue takes all
+        settled = np.zeros(len(ids), bool)  # whether an earlier rule, whose queue takes all, takes the post
         for number, rule in enumerate(self._routing.rules):
             if number not in self._kept:
                 settled |= met[:, number]
                 continue
             ranks = probabilities[:, self._labels.index(next(iter(rule.when)))]
             rows = np.flatnonzero(met[:, number] & ~settled & (ranks >= self._least[number]))
-            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # before lots are drawn for them
+            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # drawing lots for the others would take time
             if len(rows):
                 more = np.empty(len(rows), FIELDS)
                 more["probability"], more["place"] = ranks[rows], places[rows]

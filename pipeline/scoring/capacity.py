@@ -26,7 +26,7 @@ from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import Summary
 
-_ROWS = 2**32  # more than a part has
+_ROWS = 2**32  # more rows than a part has
 
 
 class _Scores(NamedTuple):

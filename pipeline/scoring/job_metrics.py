@@ -9,7 +9,7 @@ from pipeline.files import whole_file
 from pipeline.scoring.summary import Summary
 
 _SUFFIX = ".prom"  # node exporter ignores other names
-_REASONS = 20  # different reasons for rejecting posts that are counted one by one
+_REASONS = 20  # maximum number of reasons for rejecting posts that are counted separately
 
 
 class JobMetrics:

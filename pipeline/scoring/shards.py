@@ -35,7 +35,7 @@ from pipeline.records import (
 from pipeline.stores import path_of
 
 SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
-SHARD_LINES = 2**20  # maximum number of rows, of which some may be two bytes
+SHARD_LINES = 2**20  # maximum number of rows, each of which may be as short as two bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def content_of(record: logging.LogRecord) -> dict[str, Any]:
     line: dict[str, Any] = {"time": moment, "level": record.levelname.lower()}
     if record.name == _log.name:
         line |= {"event": record.getMessage()} | getattr(record, "fields", {})
-    else:  # of uvicorn or another library
+    else:  # a line of uvicorn or another library
         line |= {"event": "log", "logger": record.name, "message": record.getMessage()}
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]
