@@ -51,7 +51,9 @@ def main(
     rare: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to choose for rare labels.")] = 0.4,
     blind: Annotated[float, typer.Option(min=0, max=1, help="Share of the other posts to show without a prediction.")] = 0.25,
     no_blur: Annotated[bool, typer.Option("--no-blur", help="Do not blur posts in Label Studio until somebody points at them.")] = False,
-    keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also hand over this column, which annotators may see. Repeatable.")] = [],  # noqa: B006
+    keep: Annotated[
+        list[str], typer.Option(metavar="COLUMN", help="Also hand over this column, which annotators may see. Repeatable.")
+    ] = [],  # noqa: B006
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     author_column: Annotated[

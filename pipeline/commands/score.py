@@ -298,7 +298,7 @@ def main(
         Path | None, typer.Option(metavar="FILE.prom", help="Write figures of the job here at its end, for Prometheus' node exporter.")
     ] = None,
 ) -> None:
-    """Score posts, which gives each post a probability and a decision for each label.
+    """Give each post a probability and a decision for each label.
 
     Inputs are JSON (one object per line, or an array), CSV, TSV, Parquet and .xlsx. JSON, CSV and TSV may be compressed (.gz, .bz2, .xz or
     .zst). Delimiters and encodings are recognised, and anything unusual is reported. The output holds ids, probabilities, labels and the
