@@ -133,8 +133,7 @@ def read_look_alikes(text: str) -> str:
     """Return the text with words in odd letters replaced by the English words that they look like.
 
     In a word that contains a Latin letter, letters of other scripts become the Latin letter that they look like. A word with marks, or
-    wholly in another script, is changed only if it is not itself a known word, if it looks like a common English word, and if the text is
-    English.
+    wholly in another script, is changed only if it is unknown and looks like a common English word in an English text.
 
     Examples
     --------

@@ -314,9 +314,9 @@ class ConvolutionalScorer:
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
         """Divide the scores of posts, without the intercepts, among their tokens.
 
-        The division is exact: a filter's greatest response is the sum of what the words in its window add, and a score is its
-        intercept plus a weighted sum of these responses, through the hidden units that are above zero in this post. Hidden units
-        have no intercept, so that nothing else is added.
+        The division is exact. A filter's greatest response is the sum of what the words in its window add. A score is its intercept plus a
+        weighted sum of these responses, through the hidden units that are above zero in this post. Hidden units have no intercept, so
+        nothing else is added.
 
         Parameters
         ----------

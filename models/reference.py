@@ -101,8 +101,8 @@ def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probab
     Parameters
     ----------
     features : TfidfFeatures
-        Features fitted on these posts. A post makes its own n-grams known, so an n-gram counts as known only if enough authors used it to
-        keep it in the vocabulary when any one of them is left out.
+        Features fitted on these posts. A post makes its own n-grams known. An n-gram therefore counts as known only if it would stay in the
+        vocabulary if any one of its authors were left out.
     tokens : TokenBatch
         The posts.
     held_out : ndarray of float32, shape (n_posts, n_labels)

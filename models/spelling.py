@@ -1,17 +1,17 @@
 """Read words as they were meant: elongated, spelled with digits, symbols, asterisks or single letters, or written together.
 
-What is read:
+The first column shows what is written, and the second how it is read:
 
 ==========================  ==========================================================================
-``groooped``, ``soooo``     a letter three times or more in a row: the commonest known word
-``gr0ped``, ``r@p3d``       digits and symbols for letters: ``0 o``, ``1 i l``, ``3 e``, ``4 a``, ``5 s``, ``7 t``, ``@ a``,
+``groooped``, ``soooo``     the commonest known word, for a letter three times or more in a row
+``gr0ped``, ``r@p3d``       letters for digits and symbols: ``0 o``, ``1 i l``, ``3 e``, ``4 a``, ``5 s``, ``7 t``, ``@ a``,
                             ``$ s``, ``! i``, ``| i l``, ``+ t``, ``€ e``, ``£ l``, ``¡ i``
-``r**ed``, ``r-pe``         ``*``, ``-``, ``.``, ``#`` for letters: a word of `lexicon/masked.txt`
-``rxpe``                    ``x`` for vowels: a word of `lexicon/masked.txt`
-``ra-ped``, ``r.a.p.e``     letters set apart
-``me_too``, ``me|too``      other characters for spaces
-``dont``, ``didn;t``        a missing or wrong apostrophe
-``graped``, ``sa'd``        `lexicon/algospeak.csv`, with the source of each line
+``r**ed``, ``r-pe``         a word of `lexicon/masked.txt`, for ``*``, ``-``, ``.``, ``#``
+``rxpe``                    a word of `lexicon/masked.txt`, for ``x``
+``ra-ped``, ``r.a.p.e``     the word, for letters set apart
+``me_too``, ``me|too``      spaces, for other characters
+``dont``, ``didn;t``        the apostrophe, for a missing or wrong one
+``graped``, ``sa'd``        what `lexicon/algospeak.csv` says, with a source for each line
 ==========================  ==========================================================================
 """
 

@@ -247,8 +247,9 @@ def _code_of(command: Command, stopped: str) -> int:
 def run(command: Command, stopped: str = "stopped") -> None:
     """Run a command line, and print errors as one line on standard error.
 
-    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder) and for an error of the
-    operating system, 4 for an `IncompleteError`, or if standard output cannot be written, 130 for Ctrl-C, and 143 for SIGTERM.
+    The exit code is 2 for an `InputError`, except that it is 5 if there is nothing to score, and 6 if another job holds the folder. It is
+    also 2 for an error of the operating system. It is 4 for an `IncompleteError`, and if standard output cannot be written. It is 130 for
+    Ctrl-C and 143 for SIGTERM.
 
     Parameters
     ----------

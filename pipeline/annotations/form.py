@@ -67,9 +67,9 @@ _FURTHER = [field.name for field in fields(Annotation)][3:-1]
 def canonical_words(text: str, form: int = FORM) -> list[str]:
     """Return the words that all copies of a post share.
 
-    The text is normalised (`models.text.normalise`: repaired, unescaped, NFKC, masked); "RT @someone:" at its beginning
-    and all masks (links, e-mail addresses, handles, phone numbers) are removed; the rest is case-folded, NFKC-normalised
-    again and split into runs of letters and digits.
+    First, the text is normalised (see `models.text.normalise`). Then "RT @someone:" at its beginning and all masks (links, e-mail
+    addresses, handles, phone numbers) are removed. The rest is case-folded, NFKC-normalised again and split into runs of letters and
+    digits.
 
     Parameters
     ----------

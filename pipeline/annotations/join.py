@@ -82,10 +82,10 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
     Returns
     -------
     dict
-        Counts: ``texts`` that were read; how many were empty (``without_text``) or ``matched``; how many of the matched ones
-        were ``repeated`` (an earlier text matched the same annotation and is kept) or ``shortened`` (longer than what was
-        annotated: only the beginning is kept); ``conflicting`` annotations, which are left out; and ``splits``, with the
-        ``annotations``, ``matched`` and ``unmatched`` of each.
+        ``texts`` counts what was read, of which some were empty (``without_text``) and some ``matched``. Of the matched ones, ``repeated``
+        matched the same annotation as an earlier text, which is kept. ``shortened`` were longer than what was annotated, and only the
+        beginning is kept. ``conflicting`` annotations are left out. ``splits`` holds the ``annotations``, ``matched`` and ``unmatched`` of
+        each split.
 
     Raises
     ------

@@ -77,9 +77,9 @@ def _first_of_each_split(members: NDArray[np.int64], inside: NDArray[np.bool_]) 
 def _candidates(keys: NDArray[np.uint64], inside: NDArray[np.bool_]) -> Pairs:
     """Return pairs of texts that have the same key in a band.
 
-    If up to eleven texts have a key, each is paired with every other. If there are more, as when many texts come from one template, each
-    is paired with the first texts of every split and with its neighbours, after the texts have been sorted by their key in the next band.
-    The sorting puts texts that also share that key next to each other.
+    If up to eleven texts have a key, each is paired with every other. There may be more, as when many texts come from one template. Each is
+    then paired with the first texts of every split and with its neighbours. For this, the texts are sorted by their key in the next band,
+    which puts texts that also share that key next to each other.
     """
     found = [np.zeros((0, 2), np.int64)]
     for band in range(_BANDS):
@@ -146,9 +146,9 @@ def _wanted(pairs: Pairs, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
     """Find pairs of posts in which one nearly repeats the other.
 
-    Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words, or if one contains the whole
-    of the other and the contained one has at least twelve words or makes up seven tenths of the longer one. Posts of fewer than five words
-    are left out.
+    Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words. They also do so if one
+    contains the whole of the other. The contained one must have at least twelve words or make up seven tenths of the longer one. Posts of
+    fewer than five words are left out.
 
     Parameters
     ----------

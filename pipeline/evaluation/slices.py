@@ -105,8 +105,8 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     Returns
     -------
     dict of str to list, each of length n_posts
-        ``drawn`` if the config says which posts were drawn at random; ``source`` and ``month`` if any post has one;
-        ``length``, ``hashtag``, ``link`` and ``emoji``; and the config's further columns. The value is None for a post
+        The columns are ``length``, ``hashtag``, ``link``, ``emoji`` and the config's further columns. There are also ``source`` and
+        ``month`` if any post has one, and ``drawn`` if the config says which posts were drawn at random. The value is None for a post
         without one, and ``(other)`` for values of fewer than ten posts, which may be names or texts.
 
     Raises

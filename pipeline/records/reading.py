@@ -150,7 +150,8 @@ def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> Non
     Parameters
     ----------
     found : dict of str to int
-        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a maximum number.
+        The columns found so far, each with the number of the first row that has it. The columns of this row are added, up to a maximum
+        number.
     row : Row
         The row.
     wanted : container of str
@@ -188,8 +189,8 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable
-        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
-        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
+        Called with the path and a description of how the file was read, if that is unusual. Examples are a format or compression that the
+        file's name does not suggest, an encoding other than UTF-8, and an unexpected delimiter.
 
     Raises
     ------

@@ -200,10 +200,10 @@ def choose(
 ) -> list[Choice]:
     """Choose posts to label.
 
-    The random ones are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare
-    labels: those for which the model is least sure of this label. The rest are those of which it is least sure over all labels. For the
-    last two kinds, ten times as many candidates as wanted are divided into as many clusters as posts are wanted, and the one of which the
-    model is least sure is taken from each cluster.
+    Random posts are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare labels,
+    for which the model is least sure of this label. The rest are posts of which it is least sure over all labels. For the last two kinds,
+    ten times as many candidates as wanted are divided into as many clusters as posts are wanted. From each cluster, the post of which the
+    model is least sure is taken.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Who gets the places of queues with a capacity: the likeliest posts, whatever the order in which posts come.
 
-A queue's places are given rule by rule: to those posts that meet the rule and have no place yet, in the order of the probability of the
-first label that the rule names. Among equal probabilities, the post whose id has the smaller SHA-256 comes first: this works like
-drawing lots, which neither the order of the files nor the size of a shard nor the number of workers can change.
+A queue's places are given rule by rule. They go to the posts that meet the rule and have no place yet, in the order of the probability of
+the first label that the rule names. Among equal probabilities, the post whose id has the smaller SHA-256 comes first. This is like drawing
+lots. The order of files, the size of shards and the number of workers do not change it.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""Lines of the log, as text or as JSON; none holds a text of a post, nor the message of an unexpected error, which may quote one."""
+"""Lines of the log, as text or as JSON.
+
+No line holds the text of a post, or the message of an unexpected error, which may quote a post.
+"""
 
 import json
 import logging
