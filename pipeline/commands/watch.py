@@ -39,9 +39,9 @@ def main(
 ) -> None:
     """Compare scores with a reference, and estimate precision, recall and F1 without labels.
 
-    Scores must be Parquet. Scores made with score.py --unfamiliar are also compared by length and by how much the model knows. The output
-    is watch.json and watch.html, with numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is past a limit;
-    2 usage or input error, nothing done; 3 something is past a limit of the config's section watch; 5 no posts.
+    Scores must be Parquet. If score.py marked unfamiliar posts, the scores are also compared by length and by how much the model knows. The
+    output is watch.json and watch.html, with numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is past a
+    limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch; 5 no posts.
     """
     from pipeline.config_files import load_config
     from pipeline.model_location import model_folder
