@@ -33,7 +33,7 @@ class Seen(Result):
     """Evaluated posts that the model was trained on: their number and share, and the metrics on the other posts.
 
     A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell.
-    `without` is None if no post was seen, or all that are long enough were.
+    `without` is None if no post was seen, or if all posts that are long enough were seen.
     """
 
     posts: int

@@ -169,7 +169,7 @@ class _Worker:
         return Failure(f"{shard.file}, from row {shard.first_row}: the processes that scored these rows died (out of memory?)")
 
     def _following(self, shard: Shard) -> Shard | None:
-        """Return what to try next: the shard, its posts one by one, or all but the one that has killed two processes; None to give up."""
+        """Return what to try next: the shard, its posts one by one, or its posts without one that killed two processes; None to give up."""
         if not shard.alone:
             return shard if self._tries == 1 else replace(shard, alone=True)
         if not self._row or self._tries >= TRIES:
