@@ -89,7 +89,7 @@ serve: $(DEFAULT) ## Serve the champion, or else the newest model, over HTTP; se
 benchmark: $(DEFAULT) ## Run a benchmark (see benchmarks/README.md); BENCHMARK=scoring measures whole jobs.
 	$(BIN)/python benchmarks/$(BENCHMARK).py $(ARGS)
 
-chaos: $(DEV) ## Kill a job over 300,000 posts at 20 random moments, and check that its output is the same as without.
+chaos: $(DEV) ## Kill a job over 300,000 posts at 20 random moments, and check that its output is the same as if it had not been killed.
 	CHAOS_POSTS=300000 CHAOS_KILLS=20 $(BIN)/pytest tests/test_chaos.py $(ARGS)
 
 teacher: $(BENCH_MADE) | corpora ## Make the released model's lessons from CORPORA=FOLDER with ENCODER=FOLDER; takes hours and installs torch.
@@ -127,7 +127,7 @@ format: $(DEV) ## Format the code, and fix what ruff can fix.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: $(UV) ## Update the locks from pyproject.toml; with ARGS=--upgrade also to newer releases.
+lock: $(UV) ## Update the locks from pyproject.toml; with ARGS=--upgrade, also move to newer releases.
 	$(LOCK) --group lock --output-file requirements/uv.txt
 	$(LOCK) pyproject.toml --output-file requirements/default.txt
 	$(LOCK) pyproject.toml --extra spark --constraint requirements/default.txt --output-file requirements/spark.txt
@@ -138,7 +138,7 @@ corpora:
 	  echo "error: CORPORA=$(CORPORA): has no $$folder; name the folder with $(FOLDERS)," \
 	  "as in make $(firstword $(MAKECMDGOALS)) CORPORA=FOLDER; see data/annotations/README.md" >&2; exit 2; }; done
 
-clean: ## Remove .venv, .bench, .label-studio, caches and coverage data, but not runs, scores and the MLflow store.
+clean: ## Remove .venv, .bench, .label-studio, caches and coverage data, but not runs, scores or the MLflow store.
 	rm -rf $(VENV) $(BENCH) $(STUDIO) docs/_build .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures how many labels `disclosure label-next` saves: learning curves, against posts at random and against the most uncertain ones.
+"""Measures how many labels `disclosure label-next` saves: learning curves, compared with random and with the most uncertain posts.
 
 All posts are labelled already, but a strategy sees a label only once it has chosen the post. See benchmarks/README.md.
 """
@@ -101,7 +101,7 @@ STRATEGIES: dict[str, Strategy] = {"label-next": by_label_next, "uncertainty alo
 
 
 def near_duplicates_in(wordings: Sequence[Sequence[str]]) -> int:
-    """Count the posts of a batch that repeat an earlier one of it, by comparing all pairs."""
+    """Count the posts that repeat an earlier post of their batch, by comparing all pairs."""
     texts = [outline(words) for words in wordings]
     runs = [{text[k : k + RUN] for k in range(len(text) - RUN + 1)} for text in texts]
     repeated = set()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures promised against kept where authors write many posts and labels are rare, for today's methods and for those before.
+"""Measures how often promises are kept if authors write many posts and labels are rare, with today's methods and with earlier ones.
 
-Invented posts, for which the truth is known, so it needs no corpus. See benchmarks/README.md.
+The posts are invented, so that the truth is known and no corpus is needed. See benchmarks/README.md.
 """
 
 import sys
@@ -50,7 +50,7 @@ def _alike(author: Int64s, share: float, labels: int, rng: Generator) -> Float64
 
 
 def thresholds(runs: int, rng: Generator) -> Iterator[Kept]:
-    """Choose thresholds for a recall on posts with a label: by the exact test on which MAPIE's is based, for posts and for authors."""
+    """Choose thresholds for a recall by an exact test: on all posts with a label, and on one such post by each author."""
     for most, share in ((1, 1.0), (4, 0.5), (8, 0.5), (8, 1.0)):
         held = np.zeros((4, runs), bool)
         for run in range(runs):
@@ -84,7 +84,7 @@ def _clustered(authors: int, most: int, off: float, rng: Generator) -> tuple[Flo
 
 
 def calibration(runs: int, rng: Generator) -> Iterator[Kept]:
-    """Draw posts whose calibration error is known, and see whether its interval holds it."""
+    """Draw posts whose calibration error is known, and see whether its interval contains it."""
     for most in (1, 8, 20):
         for off in (0.0, 0.03, 0.1):
             y, p, _ = _clustered(100_000, most, off, rng)
@@ -138,7 +138,7 @@ def main(
     runs: Annotated[int, typer.Option(min=1, help="Number of samples for each row.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Show how often thresholds, calibration errors and shares are as promised, with the methods before and now."""
+    """Show how often thresholds, calibration errors and shares are as promised, with the earlier methods and the present ones."""
     rng = np.random.default_rng(seed)
     low = 100 * float(binom.ppf(0.001, runs, 0.95)) / runs
     table = Table(title=f"kept in percent of {runs:,} samples (by chance, 95 may become {low:.1f})")

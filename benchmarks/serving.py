@@ -135,7 +135,7 @@ class Load:
         self.lag: list[float] = []  # by how much this process itself was late
 
     def post(self, kind: str, body: bytes, judge: Callable[[requests.Response], bool]) -> None:
-        """Send one request and count how it went; `judge` is asked about answers with status 200, other good ones are `BUSY`."""
+        """Send one request and count how it went. An answer is good if its status is in `BUSY`, or if `judge` says so."""
         began = time.monotonic()
         try:
             headers = {"Content-Type": "application/json"}
@@ -147,7 +147,7 @@ class Load:
         self.tally.add(kind, answer.status_code, seconds, answer.status_code in BUSY or judge(answer))
 
     def good(self, seed: int) -> None:
-        """Send a few posts at a time, with texts that are none among them."""
+        """Send a few posts at a time, including some that cannot be scored."""
         rng = random.Random(seed)  # noqa: S311
         while not self.stop.is_set():
             chosen = rng.sample(range(len(self.texts)), rng.randint(1, 30))
@@ -409,7 +409,7 @@ def measure(model: Path, seconds: float, workers: int = 1) -> dict[str, Any]:
 
 
 def failures(result: dict[str, Any]) -> list[str]:
-    """Return what must not have happened, one line each."""
+    """Return a line for each thing that went wrong."""
     found = [f"{result[name]:g} {name}" for name in ("wrong", "unanswered", "miscounted") if result[name]]
     found += [f"{slow['left']} connections that sent {kind} stayed open" for kind, slow in result["slow"].items() if slow["left"]]
     return found + [f"{times} × {event} in the log" for event, times in result["errors"].items()]

@@ -205,12 +205,12 @@ def seconds(stages: Stages, posts: Sequence[str]) -> dict[str, float]:
 
 
 def rows_of(paths: Mapping[tuple[str, str], Callable[[], Stages]], posts: Sequence[str], rounds: int) -> list[Row]:
-    """Time paths in turns, so that noise of the machine affects all alike; the best time of each counts.
+    """Time paths in turns, so that noise from the machine affects all alike; the best time of each counts.
 
     Parameters
     ----------
     paths : mapping of (str, str) to callable
-        By row and model; each makes its stages anew, which have seen no post.
+        By row and model; each makes new stages, which have seen no post.
     posts : sequence of str
     rounds : int
         Number of turns. In each, a path reads all posts cold and then once more.
@@ -360,7 +360,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of a table.")] = False,
 ) -> None:
-    """Measure the time a post of spaCy's tokenizer, of our path, of plain scikit-learn and of fastText, in one process and one thread."""
+    """Measure how long spaCy's tokenizer, our path, plain scikit-learn and fastText take for a post, in one process and one thread."""
 
     def every_path(texts: list[str], folder: Path) -> dict[str, Any]:
         models = {"default" if model is None else folder.name: folder}

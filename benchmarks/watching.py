@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures `disclosure watch` and `score.py --unfamiliar`: false alarms, alarms on other posts, bands that hold the truth.
+"""Measures `disclosure watch` and `score.py --unfamiliar`: false alarms, alarms on other posts, bands that are right.
 
 A model is trained on the posts of half of the authors, and the other half are the stream, whose labels are known. See
 benchmarks/README.md.
@@ -174,7 +174,7 @@ def joined(one: Stream, other: Stream) -> Stream:
 
 
 def mixed(model: Classifier, stream: Stream, other: Stream, share: float, size: int, rng: np.random.Generator) -> tuple[Stream, Group, Any]:
-    """Draw a night, and another of which a share are other posts; return the latter, what watching finds, and which posts they are."""
+    """Draw two nights, and replace a share of one by other posts; return it, what watching finds in it, and which posts it has."""
     foreign, drawn = rng.permutation(len(other))[: round(share * size)], rng.permutation(len(stream))
     tonight = joined(other.take(foreign), stream.take(drawn[: round(len(foreign) / share) - len(foreign)]))
     (group,) = look_at([(None, None, tonight)], stream.take(drawn[-size:]), model.reference_, model.labels, Watch())
@@ -184,7 +184,7 @@ def mixed(model: Classifier, stream: Stream, other: Stream, share: float, size: 
 def shifted(
     model: Classifier, stream: Stream, rows: Sequence[dict[str, Any]], size: int, draws: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Count the alarms on nights of which a share, or all, are other posts; and for all, the bands that hold the truth.
+    """Count alarms on nights with a share of other posts, or with nothing else; for the latter, also count the bands that are right.
 
     Parameters
     ----------

@@ -56,7 +56,8 @@ class Classifier(Deciding, Estimator):
     network : Network or None
         The network to use beside the linear model, and the lessons that it learns from.
     openings : float
-        Share of the posts from which the model learns a second time, behind an opening that must not matter (see ``models/openings.py``).
+        Share of the posts from which the model learns a second time, preceded by an opening that must not matter (see
+        ``models/openings.py``).
     calibration : {"stacked", "sigmoid"}
         How scores become probabilities.
     folds : int

@@ -101,7 +101,7 @@ class Reference(_Lenient):
     probabilities : dict of str to list of float
         For each label, share of the posts whose held-out probability lies in each of 20 bins of equal width from 0 to 1.
     reliability : dict of str to Reliability or None
-        For each label, how far these probabilities could be relied on. Models of earlier releases do not say.
+        For each label, how far these probabilities could be relied on. Models from earlier releases lack this.
     """
 
     posts: int = Field(gt=0)

@@ -1,6 +1,6 @@
 """Says which spaCy pipelines a config or a model may name: only packages that were installed as spaCy pipelines.
 
-spaCy would import any installed package of that name, and would read a folder, whose configuration can again name packages. A model
+spaCy would import any installed package of that name, and would read a folder, whose configuration can itself name packages. A model
 directory, which may come from anybody, must not choose code.
 """
 

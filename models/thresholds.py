@@ -18,9 +18,9 @@ _NAME = "thresholds_"
 class FittedThresholds:
     """The attribute ``thresholds_``, one number per label.
 
-    A model with other thresholds is another model. So when they are set, the model forgets the files that it was saved to or loaded from,
-    because these would otherwise be pickled in its place. It also forgets what the operating point ``balanced`` costs. The array cannot be
-    changed in place, because the model would not notice.
+    A model with other thresholds is a different model. So when they are set, the model forgets the files that it was saved to or loaded
+    from, because these would otherwise be pickled in its place. It also forgets what the operating point ``balanced`` costs. The array
+    cannot be changed in place, because the model would not notice.
     """
 
     @overload

@@ -36,7 +36,7 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def content_of(line: str) -> dict[str, Any]:
-    """Return event, level and all else that a line says: a JSON object is taken as it is, and other lines have a ``message``.
+    """Return the event, the level and everything else in a line: a JSON object is taken as it is, and other lines have a ``message``.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def _explanations(explanations: "Sequence[Sequence[Reason]]") -> pa.ListArray:
 
 
 def named(names: Sequence[str], numbers: NDArray[np.int64]) -> pa.StringArray:
-    """Return the names that numbers stand for, as an Arrow array; the number of names stands for null.
+    """Return the names that numbers stand for, as an Arrow array; ``len(names)`` stands for null.
 
     Parameters
     ----------

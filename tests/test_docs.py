@@ -357,7 +357,7 @@ def test_reference_has_the_keys_of_label_sets_and_sweeps():
     assert set(rows_of("Queues")) == {*Routing.model_fields, *(f"queues.{name}" for name in Queue.model_fields)} | {
         f"rules.{name}" for name in Rule.model_fields
     }
-    assert set(rows_of("Directory of help")) == {f"lines.{name}" for name in Line.model_fields} | {
+    assert set(rows_of("Directory of helplines")) == {f"lines.{name}" for name in Line.model_fields} | {
         f"lines.confirmed.{name}" for name in Confirmed.model_fields
     }
     assert rows_of("Sweeps")["trials"][1] == f"`{Sweep.model_fields['trials'].default}`"

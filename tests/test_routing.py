@@ -340,7 +340,7 @@ def test_job_keeps_capacities_and_other_rules_need_no_scoring(source, folder, tm
     assert summary["queues"]["last"] == 4
     assert summary["turned_away"]["last"] == summary["left_out"] > 0
     assert f"  queue last: 4; it was full for {summary['left_out']} more\n" in done.out
-    assert f"  in no queue, because all of theirs were full: {summary['left_out']}\n" in done.out
+    assert f"  in no queue, because every queue for them was full: {summary['left_out']}\n" in done.out
     frame = score_table(pd.read_json(source, lines=True, dtype={"id": str}), _model(folder), Options(route=load_routing(rules)))
     in_table = frame[frame["error"].isna()].set_index("id")["queue"]
     assert {key: value if isinstance(value, str) else None for key, value in in_table.items()} == queues_of(out)

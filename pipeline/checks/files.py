@@ -25,7 +25,7 @@ def _write_csv(path: Path, kind: type[Result], rows: Sequence[Result]) -> None:
 def write_checks(splits: SplitChecks, labels: LabelChecks | None, folder: Path) -> None:
     """Write ``checks.json`` (counts), ``duplicates.csv`` and ``label_errors.csv`` (ids, labels and numbers, but no text or author).
 
-    The CSV files are for people: an apostrophe stands before an id that a spreadsheet would run as a formula.
+    The CSV files are for people: an id that a spreadsheet would run as a formula has an apostrophe before it.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from pipeline.result_base import Result
 
 
 class SplitCounts(Result):
-    """Number of posts in a split, and of the posts among them that are too short to look for near-duplicates."""
+    """How many posts a split has, and how many of them are too short to have near-duplicates."""
 
     posts: int
     short: int
@@ -25,21 +25,21 @@ class Repeats(Result):
 
 
 class ExactConflicts(Result):
-    """Number of texts that occur with several sets of labels, and of the posts that have these texts."""
+    """How many texts occur with several sets of labels, and how many posts have these texts."""
 
     texts: int
     posts: int
 
 
 class NearConflicts(Result):
-    """Number of pairs of nearly equal texts with different sets of labels, and of the posts that have these texts."""
+    """How many pairs of nearly equal texts have different sets of labels, and how many posts have these texts."""
 
     pairs: int
     posts: int
 
 
 class LabelConflicts(Result):
-    """Number of equal texts, and of pairs of nearly equal texts, that differ in one label."""
+    """How many equal texts, and how many pairs of nearly equal texts, differ in one label."""
 
     exact: int
     near: int
@@ -54,7 +54,7 @@ class Conflicts(Result):
 
 
 class SharedAuthors(Result):
-    """Number of known authors, number of those who are in several splits, and how many posts of the latter are in each split."""
+    """How many authors are known, how many of them are in several splits, and how many posts these have in each split."""
 
     known: int
     in_several_splits: int
@@ -76,7 +76,7 @@ class Pair(Result):
 
 
 class LabelErrors(Result):
-    """Number of posts in a split that have a label, and of values that are likely wrong; None if every post has the same value."""
+    """How many posts of a split have a label, and how many values are likely wrong; None if every post has the same value."""
 
     posts: int
     given: int

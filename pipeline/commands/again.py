@@ -13,19 +13,19 @@ from pipeline.commands.score import CORES, band_in, folder_of, routing_in, show,
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
 
-_Model = Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores, named as for score.")]
+_Model = Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores, given as for score.")]
 
 
 def rescore(
     scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
-    rejects: Annotated[bool, typer.Option("--rejects", help="Score again what was rejected.")] = False,
+    rejects: Annotated[bool, typer.Option("--rejects", help="Score the rejected posts again.")] = False,
     model: _Model = "released",
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress as JSON.")] = False,
 ) -> None:
     """Score rejected posts again, with the options of the earlier job.
 
-    Use this when you have mended what made the job reject them. It reads the same inputs from the same folder. Parts in which nothing was
+    Use this when you have fixed what made the job reject them. It reads the same inputs from the same folder. Parts in which nothing was
     rejected, and whose input is unchanged, stay as they are.
     """
     from pipeline.records import is_stream

@@ -81,10 +81,10 @@ def main(
         Path | None, typer.Option(metavar="FILE", help="The file of disagreements, with the column settled filled in.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = OUT,
-    with_texts: Annotated[bool, typer.Option("--with-texts", help="Also write labelled.jsonl, which holds texts, to train on.")] = False,
+    with_texts: Annotated[bool, typer.Option("--with-texts", help="Also write labelled.jsonl to train on; it holds texts.")] = False,
     config: Annotated[list[Path], typer.Option(help="As in train.py, for labels and columns.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Compare what several annotators said.
 

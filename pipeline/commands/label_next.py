@@ -50,9 +50,9 @@ def main(
     random: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to draw at random.")] = 0.2,
     rare: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to choose for rare labels.")] = 0.4,
     blind: Annotated[float, typer.Option(min=0, max=1, help="Share of the other posts to show without a prediction.")] = 0.25,
-    no_blur: Annotated[bool, typer.Option("--no-blur", help="Do not blur posts in Label Studio until somebody points at them.")] = False,
+    no_blur: Annotated[bool, typer.Option("--no-blur", help="Show posts in Label Studio without blurring them first.")] = False,
     keep: Annotated[
-        list[str], typer.Option(metavar="COLUMN", help="Also hand over this column, which annotators may see. Repeatable.")
+        list[str], typer.Option(metavar="COLUMN", help="Also copy this column to the batch; annotators may see it. Repeatable.")
     ] = [],  # noqa: B006
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
@@ -66,10 +66,10 @@ def main(
 ) -> None:
     """Choose the posts to label next.
 
-    Some are drawn at random (for shares and guarantees), some are chosen for rare labels, and the rest are posts of many kinds of which the
-    model is least sure. No two are near repeats or by the same author, and none repeats a labelled post. The output folder holds texts only
-    with --with-texts. It always holds ids, reasons and predictions, and Label Studio's interface with the definitions of the labels. Exit
-    codes: 0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
+    Some are drawn at random (for shares and guarantees), some are chosen for rare labels, and the rest are varied posts of which the model
+    is least sure. No two are near repeats or by the same author, and none repeats a labelled post. The output folder holds texts only with
+    --with-texts. It always holds ids, reasons and predictions, and Label Studio's interface with the definitions of the labels. Exit codes:
+    0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
     """
     from pipeline.review.choosing import Shares
     from pipeline.review.selecting import Wanted, label_next

@@ -38,7 +38,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 def folder_of(model: str, *, quiet: bool) -> Path:
     """Return the directory of a model, which may be in MLflow, or of the released one.
 
-    If it is the released model, say so, unless `quiet`: the manifest, if printed, names it anyway.
+    If it is the released model, say so. With `quiet`, do not, because the manifest that is printed names it anyway.
     """
     from models.storage import read_description
     from pipeline import __version__
@@ -105,7 +105,7 @@ class _Notes:
             terminal.say(f"note     {path}: {what}")
 
     def close(self, summary: "Summary") -> None:
-        """Say how many further files each note is about, and how many ids look wrong; the manifest also has the numbers of ids."""
+        """Say how many further files each note is about, and how many ids look wrong."""
         if self._as_json:
             return
         for what, times in self._times.items():
@@ -139,7 +139,7 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         more = summary.turned_away[queue]
         print(f"  queue {queue}: {count:,}" + (f"; it was full for {more:,} more" if more else ""))
     if summary.left_out:
-        print(f"  in no queue, because all of theirs were full: {summary.left_out:,}")
+        print(f"  in no queue, because every queue for them was full: {summary.left_out:,}")
     print(f"scores   {terminal.one_line(str(out))}")
 
 
@@ -266,14 +266,14 @@ def main(
     ] = "parquet",
     input_format: Annotated[
         InputFormat | None,
-        typer.Option(help="What all inputs hold, compressed or not, whatever their names.", show_default="by name"),
+        typer.Option(help="Format of all inputs, whatever their names are, compressed or not.", show_default="by name"),
     ] = None,
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")
     ] = None,
     operating_point: Annotated[PointName, typer.Option(help="Which of the model's thresholds to use.")] = BALANCED,
     threshold: Annotated[list[str], typer.Option(metavar="LABEL=PROBABILITY", help="Use this threshold for a label. Repeatable.")] = [],  # noqa: B006
-    unfamiliar: Annotated[bool, typer.Option("--unfamiliar", help="Mark posts of which the model knows too little.")] = False,
+    unfamiliar: Annotated[bool, typer.Option("--unfamiliar", help="Mark posts about which the model knows too little.")] = False,
     route: Annotated[Path | None, typer.Option(metavar="FILE", help="Send posts to the queues of these rules.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Write the words that count most for each label.")] = False,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters in a text.")] = MAX_CHARS,
@@ -283,7 +283,7 @@ def main(
     ] = 0.5,
     shard_mb: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_SHARD_MB, help="MiB of input, decompressed, for each output part.", show_default="2"),
+        typer.Option(min=1, max=MAX_SHARD_MB, help="Size of the input for each output part, in MiB once decompressed.", show_default="2"),
     ] = None,
     on_bad_file: Annotated[
         OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")

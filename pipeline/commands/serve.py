@@ -19,13 +19,13 @@ def main(
     route: Annotated[Path | None, typer.Option(metavar="FILE", help="Add the queues of these rules, without capacities.")] = None,
     timeout: Annotated[float, typer.Option(help="Maximum number of seconds that a request may take.", min=1)] = 60,
     allowed_hosts: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Names of this server that requests may use, beside localhost and IP addresses.")
+        str, typer.Option(metavar="NAME,...", help="Names of this server that requests may use, besides localhost and IP addresses.")
     ] = "",
     log_format: Annotated[Literal["text", "json"], typer.Option(help="Format of the log lines.")] = "text",
 ) -> None:
     """Serve a registered model over HTTP.
 
-    It serves the champion, or the newest model if there is no champion. /health and /metrics (for Prometheus) tell how it is doing.
+    It serves the champion, or the newest model if there is no champion. /health and /metrics (for Prometheus) show how it is doing.
     """
     from pipeline.routing.rules import load_routing
     from pipeline.tracking.serve import ServeOptions, serve

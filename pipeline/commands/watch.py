@@ -1,4 +1,4 @@
-"""``disclosure watch``: whether the posts of a stream are still like those that the model knows; it needs no labels."""
+"""``disclosure watch``: find out, without labels, whether the posts of a stream are still like those that the model knows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,7 @@ def main(
         list[Path], typer.Option(metavar="DIR", help="Scores of posts that you trust; by default the model's training posts. Repeatable.")
     ] = [],  # noqa: B006
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores.")] = "released",
-    by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also compare by this kept column. Dates count by day. Repeatable.")] = [],  # noqa: B006
+    by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also compare by this kept column, and dates by day. Repeatable.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = OUT,
     config: Annotated[list[Path], typer.Option(help="As in train.py, for example to change limits.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
@@ -50,7 +50,7 @@ def main(
 
     for folder in (*scores, *reference):
         if out.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"--out {out}: is in the scores {folder}, which hold nothing else; choose another --out")
+            raise InputError(f"--out {out}: is inside {folder}, which must hold nothing but scores; choose another --out")
     settings = load_config(config, [*set_, *([f"tracking.experiment={experiment}"] if experiment else [])])
     with terminal.steps() as say:
         say("comparing")

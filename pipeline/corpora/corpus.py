@@ -186,7 +186,8 @@ class Corpus:
         """Return the corpus with further train posts: copies in which genders and first names are swapped (see `swapped`).
 
         A copy has the labels and the author of its post. If the post has no author, it shares a made-up one with its copy, so that no fold
-        divides them. A post without such words is not copied. Neither is a post whose copy would repeat one that is already in some split.
+        separates them. A post without such words is not copied. Neither is a post whose copy would repeat one that is already in some
+        split.
         """
         train = self.splits["train"]
         texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]

@@ -49,7 +49,7 @@ class Problems:
         self._found.setdefault(kind, _Problem(message, row)).rows += rows
 
     def check(self) -> None:
-        """If there are problems, raise an `InputError` that lists them: for each kind, the first row, and in how many more it occurs."""
+        """If there are problems, raise an `InputError` that lists them: for each kind, the first row and the number of further rows."""
         if not self._found:
             return
         problems = sorted(self._found.values(), key=lambda problem: problem.first)

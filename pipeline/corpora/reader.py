@@ -53,7 +53,7 @@ class Reader:
     further : sequence of str
         Other columns to keep, where rows have them.
     weights : mapping of str to float, optional
-        How much the posts of a source count, by the value of their column ``source``; others count 1.
+        How much the posts of a source count, by the value of their column ``source``; others have weight 1.
     unsure : float, optional
         How much a post counts if its column ``unsure`` is true.
 

@@ -1,4 +1,4 @@
-"""Tell from its beginning what a file is, if we do not read such files, or not under such a name."""
+"""Tell from the beginning of a file that it is of a kind that we do not read, or do not read under its name."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ class BrokenRow:
     number : int
         As in `Row`.
     reason : str
-        Why, which never quotes the content.
+        The reason, which never quotes the content.
     size : int
         Number of its bytes, or characters in CSV, if it could not be read; in JSONL and CSV, what looks like one row may be many.
     id : str or None

@@ -1,4 +1,4 @@
-"""Chooses posts to label: those of which the model is unsure, of many kinds, and some at random."""
+"""Chooses posts to label: varied ones of which the model is unsure, and some at random."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -202,8 +202,8 @@ def choose(
 
     Random posts are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare labels,
     for which the model is least sure of this label. The rest are posts of which it is least sure over all labels. For the last two kinds,
-    ten times as many candidates as wanted are divided into as many clusters as posts are wanted. From each cluster, the post of which the
-    model is least sure is taken.
+    if n posts are wanted, the 10 n of which the model is least sure are divided into n clusters. From each cluster, the post of which it is
+    least sure is taken.
 
     Parameters
     ----------

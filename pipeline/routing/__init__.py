@@ -1,1 +1,1 @@
-"""Which people read which posts: rules that lead from probabilities and decisions to queues, and the lines of help that a queue names."""
+"""Which people read which posts: rules that lead from probabilities and decisions to queues, and the helplines that a queue names."""

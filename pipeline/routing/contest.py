@@ -146,7 +146,7 @@ class Seats(NamedTuple):
     Attributes
     ----------
     queue : ndarray of int64, shape (n_posts,)
-        The number of each post's queue; the number of queues stands for none.
+        The number of each post's queue; ``n_queues`` stands for none.
     turned_away : ndarray of bool, shape (n_posts, n_queues)
         Whether a post met a rule of the queue, which was full.
     left_out : ndarray of bool, shape (n_posts,)
@@ -186,7 +186,7 @@ def seat(routing: Routing, met: NDArray[np.bool_], won: Mapping[int, NDArray[np.
 def seat_all(
     routing: Routing, labels: Sequence[str], ids: Sequence[str], probabilities: NDArray[np.float32], decided: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Return the number of each post's queue, if these are all the posts; the number of queues stands for none.
+    """Return the number of each post's queue, if these are all the posts; ``n_queues`` stands for none.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Which rules a post meets.
 
-This module imports nothing of ours, because the server uses it beside the copy of `models` that a served model brings along.
+This module imports nothing else from this project, because the server uses it together with the copy of `models` that a served model brings
+along.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ def rules_met(
     labels : sequence of str, length n_labels
         The model's labels.
     probabilities : ndarray of float32, shape (n_posts, n_labels)
-        Their probabilities; those of a post without any are not a number, so that it meets no rule about probabilities.
+        Their probabilities; NaN for a post without any, so that it meets no rule about probabilities.
     decided : ndarray of bool, shape (n_posts, n_labels)
         Whether each label is given.
 

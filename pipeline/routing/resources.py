@@ -1,4 +1,4 @@
-"""The directory of help, such as ``configs/resources.yaml``: lines that a person may pass on, once somebody has confirmed them."""
+"""The directory of helplines, such as ``configs/resources.yaml``, which a person may pass on once somebody has confirmed them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -17,14 +17,14 @@ _Said = Annotated[str, Field(min_length=1)]
 
 
 class Confirmed(Section):
-    """Which member of the team tried the line, and when."""
+    """Which member of the team called the helpline, and when."""
 
     by: _Said
     day: date  # the key is not "on", because YAML reads that as true
 
 
 class Line(Section):
-    """A line of help: whom it is for, how it is reached, and how we know."""
+    """A helpline: whom it is for, how it is reached, and how we know."""
 
     name: _Said
     contact: _Said
@@ -37,13 +37,13 @@ class Line(Section):
 
 
 class Directory(Section):
-    """Lines of help, by the short names that queues use."""
+    """Helplines, by the short names that queues use."""
 
     lines: dict[str, Line]
 
 
 def load_directory(path: Path) -> dict[str, Line]:
-    """Read a directory of help.
+    """Read a directory of helplines.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ def load_directory(path: Path) -> dict[str, Line]:
 
 
 def check_lines(path: Path, named: Mapping[str, Sequence[str]], origin: Path) -> None:
-    """Raise an error if a queue names a line of help that is not in a directory, or that nobody has confirmed.
+    """Raise an error if a queue names a helpline that is not in a directory, or that nobody has confirmed.
 
     Parameters
     ----------
     path : Path
         The directory.
     named : mapping of str to sequence of str
-        The lines that each queue names.
+        The helplines that each queue names.
     origin : Path
         The file that holds the queues.
 
@@ -89,5 +89,5 @@ def check_lines(path: Path, named: Mapping[str, Sequence[str]], origin: Path) ->
             if name not in lines:
                 raise InputError(f"{origin}: queue {queue!r} names {name!r}, which is not in {path}; {nearest(name, lines)}")
             if lines[name].confirmed is None:
-                how = f"call {lines[name].contact} and write who did so, and when, under 'confirmed' in {path}, or take the line out"
+                how = f"call {lines[name].contact} and write who called, and when, under 'confirmed' in {path}, or remove it from the queue"
                 raise InputError(f"{origin}: queue {queue!r} names {name!r}, which nobody has confirmed; {how}")

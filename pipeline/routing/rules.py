@@ -34,7 +34,7 @@ def _need(value: Any) -> Any:
 
 
 class Queue(Section):
-    """Where posts wait for a person: what the person does, for how many posts there is time, and which lines of help are at hand."""
+    """Where posts wait for a person: what the person does, for how many posts there is time, and which helplines are at hand."""
 
     task: Annotated[str, Field(min_length=1)]
     capacity: Annotated[int, Field(ge=0)] | None = None
@@ -42,7 +42,7 @@ class Queue(Section):
 
 
 class Rule(Section):
-    """Which posts go to a queue: those that fulfil all conditions. The first label that is named ranks them if there are too many."""
+    """Which posts go to a queue: those that fulfil all conditions. If there are too many, the first label that is named ranks them."""
 
     when: Annotated[
         dict[str, Annotated[float | tuple[float, float] | Literal["given"], BeforeValidator(_need)]],
@@ -52,7 +52,7 @@ class Rule(Section):
 
 
 class Routing(Section):
-    """Queues, and the rules that lead to them, in order: a post goes to the queue of the first rule that it meets and that has room."""
+    """Queues, and the rules that lead to them, in order: a post goes to the first queue with room whose rule it meets."""
 
     queues: Annotated[dict[str, Queue], Field(min_length=1)]
     rules: Annotated[list[Rule], Field(min_length=1)]
@@ -70,7 +70,7 @@ class Routing(Section):
             raise ValueError(f"no rule leads to the queue {idle[0]!r}; add a rule, or remove the queue")
         for name, queue in self.queues.items():
             if queue.lines and self.resources is None:
-                raise ValueError(f"queue {name!r} names lines of help; say where they are listed, as in resources: resources.yaml")
+                raise ValueError(f"queue {name!r} names helplines; name the file that lists them, as in resources: resources.yaml")
         return self
 
     @cached_property
@@ -126,7 +126,7 @@ class Routing(Section):
         return rules_met([rule.when for rule in self.rules], labels, probabilities, decided)
 
     def first(self, met: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the number of the queue that each post would be in if all queues had room; the number of queues stands for none.
+        """Return the number of the queue that each post would be in if all queues had room; ``n_queues`` stands for none.
 
         Parameters
         ----------
@@ -136,12 +136,12 @@ class Routing(Section):
         return self.queues_of(first_met(met))
 
     def queues_of(self, rules: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of the queue to which each of the given rules leads; the number of rules stands for none."""
+        """Return the number of the queue to which each of the given rules leads; ``n_rules`` stands for none."""
         return self._of_rules[rules]
 
 
 def load_routing(path: Path) -> Routing:
-    """Read a file of rules, and check that the lines of help that it names were confirmed.
+    """Read a file of rules, and check that the helplines that it names were confirmed.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def load_routing(path: Path) -> Routing:
     Raises
     ------
     InputError
-        When it cannot be read, a key or a name is wrong (the message suggests the nearest right one), or a queue names a line of help that
+        When it cannot be read, a key or a name is wrong (the message suggests the nearest right one), or a queue names a helpline that
         nobody has confirmed.
 
     Examples

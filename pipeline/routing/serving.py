@@ -1,6 +1,6 @@
 """The queues of posts that a server scores, without capacities, which only a job can keep.
 
-Like `pipeline.routing.matching`, this module may be imported beside the copy of `models` that a served model brings along.
+Like `pipeline.routing.matching`, this module may be imported together with the copy of `models` that a served model brings along.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ OnBadFile = Literal["fail", "skip"]
 
 
 class BadFiles:
-    """The files of a job that cannot be used, or only in part.
+    """The files of a job that cannot be used, or can be used only in part.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ class Completion:
 
     @property
     def is_plausible(self) -> bool:
-        """Whether the counts go together; otherwise, somebody has changed the record."""
+        """Whether the counts are consistent; if not, somebody has changed the record."""
         of_scored = [self.reused, self.review, self.repeated, self.rounded, self.moved, *self.labels.values()]
         of_scored += [*self.met.values(), *self.queues.values()]
         counts = [self.number, self.first_row, self.size, self.unreadable, *self.reasons.values(), *(reject[0] for reject in self.rejects)]

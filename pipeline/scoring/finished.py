@@ -106,7 +106,7 @@ def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArra
     names : sequence of str
         Names of the queues.
     numbers : ndarray of int64
-        The number of each post's queue; the number of queues stands for none.
+        The number of each post's queue; ``n_queues`` stands for none.
     moved : ndarray of bool
         Whether the part has another queue for this post.
     """

@@ -154,7 +154,7 @@ class Job:
         self.output.check_lock()
         for found in self.output.completions():
             if found.name not in self.names and is_stream(Path(found.file)):
-                raise InputError(f"{self.output.folder}: holds more scores of {found.file} than it has rows now; choose another --out")
+                raise InputError(f"{self.output.folder}: holds scores of more rows than {found.file} now has; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
         if self.options.route:

@@ -15,8 +15,8 @@ _REASONS = 20  # maximum number of reasons for rejecting posts that are counted 
 class JobMetrics:
     """What is written about a job when it has ended, whether it succeeded or not.
 
-    Every figure has the label ``task``, which is the name of the file without its suffix. Node exporter takes all files of its folder
-    together, and each figure may be there only once.
+    Every figure has the label ``task``, which is the name of the file without its suffix. Node exporter reads all files of its folder
+    together, and each figure may occur only once in them.
 
     Parameters
     ----------

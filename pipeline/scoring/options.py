@@ -121,7 +121,7 @@ class Options:
         if "" in self.columns:
             raise InputError("the names of the id column, the text column and the columns to keep must not be empty; name them")
         if odd := [name for name in self.columns if name.encode("utf-8", "replace").decode() != name]:
-            raise InputError(f"column {odd[0]!r}: its name is not UTF-8; name it in UTF-8, as the files do")
+            raise InputError(f"column {odd[0]!r}: its name is not UTF-8; write it in UTF-8, as in the files")
         if repeated := [name for number, name in enumerate(self.keep) if name in self.keep[:number]]:
             raise InputError(f"keep {repeated[0]!r}: was given twice; name each column once")
 

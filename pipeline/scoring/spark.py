@@ -182,7 +182,7 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     Raises
     ------
     InputError
-        When a column is missing, or has a type of which only Spark knows.
+        When a column is missing, or has a type that only Spark knows.
     """
     from pyspark.sql import functions as sql
 

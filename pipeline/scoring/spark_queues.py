@@ -65,7 +65,7 @@ def _seat(batches: Iterable[pa.RecordBatch], rules: _Rules, won: Mapping[int, Pl
 
 
 def _count(batches: Iterable[pa.RecordBatch], rules: _Rules, won: Mapping[int, Places]) -> Iterator[pa.RecordBatch]:
-    """Count the posts that each queue turned away; the number of queues stands for those that are in none."""
+    """Count the posts that each queue turned away; ``n_queues`` stands for posts in none."""
     for batch in batches:
         seats = rules.seats(batch, won)
         counts = [*seats.turned_away.sum(axis=0).tolist(), int(seats.left_out.sum())]

@@ -85,7 +85,7 @@ class Summary:
     turned_away : dict of str to int
         Number of posts that met a rule of each queue when it was full.
     left_out : int
-        Number of posts that met a rule and are in no queue, because all of theirs were full.
+        Number of posts that met a rule but are in no queue, because every queue for them was full.
     workers : int
         Maximum number of processes of this run.
     seconds : float

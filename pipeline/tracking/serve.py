@@ -76,7 +76,7 @@ class ServeOptions:
     limits : dict of str to float
         What requests may cost: attributes of `pipeline.tracking.server.scoringserver.limits.Limits`.
     allowed_hosts : tuple of str
-        Names of the server that requests may use, beside ``localhost`` and IP addresses.
+        Names of the server that requests may use, besides ``localhost`` and IP addresses.
     log_format : {"text", "json"}
         Format of the log lines.
     routing : Routing or None

@@ -215,7 +215,7 @@ def two_samples(reference: Stream, stream: Stream, seed: int = 0) -> tuple[float
 
 
 def corrected(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number, so that all together err no more often than one would (Holm)."""
+    """Correct p-values for the number of comparisons, so that a false alarm is no likelier than with a single one (Holm)."""
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []

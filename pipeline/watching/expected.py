@@ -1,7 +1,7 @@
 """Expected precision, recall and F1 without labels.
 
 If probabilities are calibrated, they say how many of the marked posts have the label, and how many of the others do. This is
-confidence-based performance estimation (CBPE), here for several labels. The band holds what would be found if somebody labelled
+confidence-based performance estimation (CBPE), here for several labels. The band is for the values that would be found if somebody labelled
 these very posts.
 """
 
@@ -82,7 +82,7 @@ def expect(stream: Stream, labels: Sequence[str], reference: Reference | None, c
         What the model keeps of its training posts. If it holds `Reliability`, the band also allows for what
         the held-out posts leave open about the calibration.
     confidence : float
-        How often the band should hold the value that labels would show, if the posts are like those of the calibration.
+        How often the band should contain the value that labels would show, if the posts are like those of the calibration.
     seed : int
 
     Returns

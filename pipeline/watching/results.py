@@ -79,7 +79,7 @@ class Group(Result):
     expected : dict of str to Expected
         By label.
     void : bool
-        Whether what is expected is void, because the posts differ from those on which the probabilities were calibrated.
+        Whether the expected values are void, because the posts differ from those on which the probabilities were calibrated.
     alarms : list of str
         What is past a limit, one line each.
     """

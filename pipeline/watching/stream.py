@@ -56,7 +56,7 @@ class Stream:
 
     @cached_property
     def distinct(self) -> tuple[Int64s, Int64s]:
-        """The first post of each group with the same numbers, all of which are copies of each other, and the size of each group."""
+        """The first of each group of posts with the same numbers, which count as copies of each other, and the size of each group."""
         rows = self.probabilities if self.measures is None else np.hstack([self.probabilities, np.delete(self.measures, 1, axis=1)])
         whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
         _, first, counts = np.unique(whole, return_index=True, return_counts=True)
@@ -235,7 +235,7 @@ def groups_of(stream: Stream, min_posts: int) -> tuple[list[tuple[str, str, Stre
     Raises
     ------
     InputError
-        If a column has too many values, or values as long as texts.
+        If a column has too many values, or values so long that they may be texts.
     """
     groups, too_small = list[tuple[str, str, Stream]](), 0
     for name, values in stream.columns.items():

@@ -59,7 +59,7 @@ class TextLines(logging.Formatter):
     """Time, level, event, and then each key with its value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line, below which a traceback may stand."""
+        """Return a line, which a traceback may follow."""
         line = content_of(record)
         place = line.pop("place", "")
         first = [line.pop("time"), line.pop("level").upper(), line.pop("event")]

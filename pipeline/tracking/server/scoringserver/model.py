@@ -224,7 +224,7 @@ def without_message(function: Callable[Given, Result]) -> Callable[Given, Result
 
 
 def load(folder: str, rows: int, queues: dict[str, Any] | None = None) -> Model:
-    """Load a logged model from a folder, and score a text, so that the first request waits for no import.
+    """Load a logged model from a folder, and score a text, so that the first request need not wait for imports.
 
     Parameters
     ----------

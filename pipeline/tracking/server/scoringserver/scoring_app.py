@@ -169,7 +169,7 @@ def scoring_app(scorers: Scorers, limits: Limits, about: dict[str, str], names: 
     about : dict of str to str
         What is served, for ``/metrics``.
     names : list of str
-        Names of this server that requests may use, beside ``localhost`` and IP addresses.
+        Names of this server that requests may use, besides ``localhost`` and IP addresses.
     connections : type of BoundedConnection
         The connections of the server.
     """

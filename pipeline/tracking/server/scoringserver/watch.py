@@ -24,7 +24,7 @@ _MOST_REASONS = 20
 
 @dataclass
 class Told:
-    """What the application says about a request, beside the answer.
+    """What the application says about a request, besides the answer.
 
     Attributes
     ----------
