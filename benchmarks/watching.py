@@ -88,7 +88,7 @@ def truth_of(given: NDArray[np.bool_], y: NDArray[np.int8]) -> dict[str, float]:
 
 
 def holds(expected: dict[str, Expected], stream: Stream, Y: Labels, labels: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield the label and the measure of each band, and whether it holds the truth."""
+    """Yield the label and the measure of each band, and whether it contains the true value."""
     for k, label in enumerate(labels):
         for name, value in truth_of(stream.decided[:, k], Y[:, k]).items():
             if (band := getattr(expected[label], name).band) is not None:
@@ -102,14 +102,14 @@ def significant(group: Group, limits: Watch) -> bool:
 
 
 def counted(held: dict[str, list[bool]]) -> dict[str, list[float]]:
-    """Return for each name how many bands hold the truth, of how many, and the 95 % interval of this share."""
+    """Return, for each name, how many bands are right, out of how many, and the 95 % interval of this share."""
     return {name: [int(sum(found)), len(found), *wilson_interval(sum(found), len(found), 0.95)] for name, found in held.items()}
 
 
 def repeated(
     model: Classifier, stream: Stream, Y: Labels, size: int, repeats: int, limits: Watch, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Compare two nights drawn from one stream, again and again; count alarms, and bands that hold the truth.
+    """Compare two nights drawn from one stream, again and again; count alarms, and bands that are right.
 
     Parameters
     ----------

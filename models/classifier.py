@@ -54,7 +54,7 @@ class Classifier(Deciding, Estimator):
     C : float
         Inverse strength of regularisation.
     network : Network or None
-        The network to use beside the linear model, and the lessons that it learns from.
+        The network to use alongside the linear model, and the lessons that it learns from.
     openings : float
         Share of the posts from which the model learns a second time, preceded by an opening that must not matter (see
         ``models/openings.py``).

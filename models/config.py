@@ -97,7 +97,7 @@ class Features(Section):
 
 
 class Network(Section):
-    """A small convolutional network beside the linear model, and the file of teachers' answers that it learns from."""
+    """A small convolutional network alongside the linear model, and the file of teachers' answers that it learns from."""
 
     lessons: str
     dimensions: Annotated[int, Field(ge=1)] = 48

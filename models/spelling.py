@@ -265,7 +265,7 @@ def _together(letters: str) -> str | None:
 
 
 def read_across(text: str) -> str:
-    """Read what spaces separate: the letters of one word, apostrophes, and algospeak of several words.
+    """Read what is written with spaces in it: the letters of one word, apostrophes, and algospeak of several words.
 
     Parameters
     ----------

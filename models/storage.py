@@ -95,7 +95,7 @@ def write_model(folder: Path, description: dict[str, Any], arrays: dict[str, NDA
 
 
 def copy_model(folder: Path, into: Path) -> Path:
-    """Copy a model, but nothing else that lies in its folder, such as a run's fingerprints; return the copy.
+    """Copy a model, but nothing else from its folder, such as a run's fingerprints; return the copy.
 
     Parameters
     ----------

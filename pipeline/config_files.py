@@ -27,7 +27,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge what a mapping names with ``<<``."""
+        """Merge the mappings that a mapping names with ``<<``."""
         super().flatten_mapping(node)
         if len(node.value) > _MOST_KEYS:
             raise yaml.constructor.ConstructorError(None, None, "too many keys", node.start_mark)

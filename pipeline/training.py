@@ -121,8 +121,8 @@ def train(
     config : Config
         The result of `pipeline.config_files.load_config`.
     out : Path or str
-        The model directory to write; an earlier model in it is replaced. The fingerprints of the training posts lie beside the model
-        (see `pipeline.fingerprints.Fingerprints`).
+        The model directory to write; an earlier model in it is replaced. The fingerprints of the training posts are written beside the
+        model (see `pipeline.fingerprints.Fingerprints`).
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Labelled posts in memory to train on instead of ``data.sources``.
     register : str, optional

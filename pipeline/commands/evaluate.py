@@ -51,7 +51,7 @@ def main(
     error; 3 evaluated, but not promoted; 130 stopped by Ctrl-C.
     """
     if against is not None and promote is not None:
-        raise InputError("--against and --promote cannot be combined: --promote already compares with the champion; give one of them")
+        raise InputError("--against and --promote cannot be combined: --promote already compares with the champion; give only one of them")
     replaced: dict[str, Any] = {"tracking": {"experiment": experiment}} if experiment else {}
     # Settings of labels change the model's label set, which is not known yet; they are checked once it is loaded.
     of_others = [setting for setting in set_ if not setting.startswith(("labels.", "labels="))]

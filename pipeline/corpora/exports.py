@@ -1,4 +1,4 @@
-"""Recognises what labelling tools export, and finds in it who gave which labels to which post."""
+"""Recognises what labelling tools export, and finds out who gave which labels to which post."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Which files can be read, by their names."""
+"""Tell by a file's name whether and how it can be read."""
 
 import re
 from pathlib import Path

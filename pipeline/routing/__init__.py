@@ -1,1 +1,1 @@
-"""Which people read which posts: rules that lead from probabilities and decisions to queues, and the helplines that a queue names."""
+"""Decides which people read which posts: rules lead from probabilities and decisions to queues, and a queue may name helplines."""

@@ -1,4 +1,4 @@
-"""Who gets the places of queues with a capacity: the likeliest posts, whatever the order in which posts come.
+"""Give the places of queues with a capacity to the likeliest posts, in whatever order posts come.
 
 A queue's places are given rule by rule. They go to the posts that meet the rule and have no place yet, in the order of the probability of
 the first label that the rule names. Among equal probabilities, the post whose id has the smaller SHA-256 comes first. This is like drawing

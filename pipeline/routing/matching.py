@@ -1,4 +1,4 @@
-"""Which rules a post meets.
+"""Find out which rules a post meets.
 
 This module imports nothing else from this project, because the server uses it together with the copy of `models` that a served model brings
 along.

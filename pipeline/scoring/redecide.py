@@ -141,7 +141,7 @@ def redecide(
         held = f"holds scores by the model {earlier.model[:12]}, not by {source.digest[:12]}"
         raise InputError(f"{scores}: {held}; give the first model's directory to --model")
     if scores.resolve() == folder.resolve() or scores.resolve() in folder.resolve().parents:
-        raise InputError(f"{folder}: must not be the folder of the earlier scores, or in it; choose another --out")
+        raise InputError(f"{folder}: must not be the folder of the earlier scores, or inside it; choose another --out")
     options = _changed(earlier.options, operating_point, thresholds or {}, abstain, route)
     output = Output(folder)
     decider = _Decider(scores, output, source, options)

@@ -31,7 +31,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def of(cls, model: "Classifier") -> "Limits":
-        """Return the limits of a model: one and a half times what nine tenths of its training posts stay below, within bounds.
+        """Return the limits of a model: one and a half times the shares below which nine tenths of its training posts lie, within bounds.
 
         Raises
         ------
