@@ -31,7 +31,7 @@ def _check_vocabulary(vocabulary: Any, config: ModelConfig) -> None:
     if not all(words.issuperset(term.split(" ")) for term in words if " " in term):
         raise UnfitError("vocabulary: a pair of words has a word that is not in the vocabulary")
     if not all(low <= len(term) <= high for term in characters):
-        raise UnfitError("vocabulary: a character n-gram is shorter or longer than features.char_ngrams says")
+        raise UnfitError("vocabulary: a character n-gram is shorter or longer than features.char_ngrams allows")
 
 
 def _length(arrays: Arrays, name: str) -> int:

@@ -170,7 +170,7 @@ def one_line(message: str) -> str:
 
 
 def say(line: str) -> None:
-    """Print one line on standard error, whatever a file's name in it holds.
+    """Print one line on standard error, even if a file's name in it holds newlines.
 
     Parameters
     ----------

@@ -266,7 +266,7 @@ def main(
     ] = "parquet",
     input_format: Annotated[
         InputFormat | None,
-        typer.Option(help="Format of all inputs, whatever their names are, compressed or not.", show_default="by name"),
+        typer.Option(help="Format of all inputs, whatever their names are; compression is recognised.", show_default="by name"),
     ] = None,
     abstain: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Mark labels with a probability in this range for review.")

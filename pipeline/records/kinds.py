@@ -45,7 +45,7 @@ def kind_of(path: Path, given: InputFormat | None = None) -> str:
     path : Path
         The file.
     given : InputFormat, optional
-        Its kind, if the user said so, whatever its name.
+        Its kind, if the user named one; it takes precedence over the file's name.
 
     Raises
     ------

@@ -69,7 +69,7 @@ def _followed(rates: NDArray[np.float64], shown: NDArray[np.bool_]) -> Followed:
 def measure_anchoring(answers: Answers, plan: Mapping[str, Planned], labels: list[str]) -> Anchoring:
     """Measure how often annotators followed the prediction, where they saw it and where they did not.
 
-    Which posts are blind was drawn at random within each stratum, so that the two kinds of posts differ in nothing else.
+    The blind posts were drawn at random within each stratum, so that the two kinds of posts differ in nothing else.
 
     Parameters
     ----------

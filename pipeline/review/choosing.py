@@ -216,7 +216,7 @@ def choose(
     groups : ndarray of int, shape (n_posts,)
         The result of `group_repeats`: at most one post of a group is chosen, and none of the group `LABELLED`.
     authors : ndarray of int, shape (n_posts,)
-        Author of each post: at most one post of an author is chosen.
+        Author of each post: at most one post by an author is chosen.
     order : ndarray of int
         Posts that were drawn at random, in random order; the first of them that may be chosen become the batch's random posts.
     size : int

@@ -53,7 +53,7 @@ class Completion:
     stream : dict of str to float
         `Predictions.stream`, summed.
     met, queues : dict of str to int
-        Number of posts in each queue: if all queues had room, and as they are in the part.
+        Number of posts that each queue would have if all queues had room, and that it has in the part.
     moved : int
         Number of posts for which the queue of the first rule that they meet had no room.
     route : str

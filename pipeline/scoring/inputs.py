@@ -137,7 +137,7 @@ def find_inputs(
     bad : BadFiles, optional
         Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they raise an error.
     given : InputFormat, optional
-        What all files hold, whatever their names.
+        The format of all files, which takes precedence over their names.
 
     Returns
     -------

@@ -61,7 +61,7 @@ class Options:
     shard_mb : int or None
         Target size in MiB of the input, decompressed, that is scored and written as one part; by default 2.
     input_format : {"jsonl", "csv", "parquet", "xlsx"} or None
-        What all inputs hold, whatever their names; None to go by each file's name. Whether a file is compressed is found out either way.
+        The format of all inputs, whatever their names are; None to go by each file's name. Compression is recognised in either case.
     route : Routing or None
         Queues and rules, from `pipeline.routing.rules.load_routing`, for the column ``queue``.
 

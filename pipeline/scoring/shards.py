@@ -197,7 +197,7 @@ def cut(
     size : int, optional
         Target size of a shard in bytes, by default `SHARD_BYTES`.
     given : InputFormat, optional
-        What the file holds, whatever its name.
+        The format of the file, which takes precedence over its name.
 
     Raises
     ------
