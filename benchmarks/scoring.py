@@ -240,7 +240,7 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def measure_memory(posts: Sequence[str], model: Path, seed: int) -> dict[str, Any]:
-    """Measure the peak memory of two workers that score posts, and then ten times as many; each post has a word that no other has.
+    """Measure the peak memory of two workers over some posts and over ten times as many; each post has a word that no other post has.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def test_standard_input_may_hold_csv_and_be_compressed(score, monkeypatch, conte
             LINES,
             ["--input-format", "parquet"],
             2,
-            "a.jsonl: is not a Parquet file; say what it holds by its name, or by --input-format",
+            "a.jsonl: is not a Parquet file; correct its name, or name its format with score.py --input-format",
         ),
         ("a.parquet", LINES, [], 2, "a.parquet: is not a Parquet file"),
         ("a.parquet", b"<!DOCTYPE html><title>404</title>", [], 2, "a.parquet: is a web page or XML"),

@@ -59,7 +59,7 @@ def refuse_other(path: Path, begins: tuple[bytes, ...], kind: str) -> None:
         return
     packed = any(map(head.startswith, COMPRESSIONS.values()))
     other = "is packed; unpack it" if packed else foreign(head)
-    raise InputError(f"{path}: {other or f'is not a {kind}; say what it holds by its name, or by --input-format of score.py'}")
+    raise InputError(f"{path}: {other or f'is not a {kind}; correct its name, or name its format with score.py --input-format'}")
 
 
 def remedied(what: str, given: InputFormat | None) -> str:
