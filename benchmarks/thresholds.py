@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what higher thresholds cost the released model and what they spare it, on author-disjoint folds of train.
+"""Measures what higher thresholds cost the released model and which false alarms they avoid, on author-disjoint folds of train.
 
 The test split is not read. See benchmarks/README.md.
 """

@@ -1,4 +1,4 @@
-"""Read what stands between spaces: links and handles are masked, hashtags divided, and words read as they were meant."""
+"""Read the chunks of text between spaces: links and handles are masked, hashtags divided, and words read as they were meant."""
 
 import re
 
@@ -24,7 +24,7 @@ _ROUNDS = 8  # maximum number of times that a chunk is read again
 
 
 def read_chunk(chunk: str) -> str:
-    """Normalise a piece of a post that stands between spaces: mask its links and handles, lower-case it and read its words.
+    """Normalise a chunk of a post, which has no spaces: mask its links and handles, lower-case it and read its words.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ CONNECTING, ANSWERING = 10.0, 30.0  # seconds to wait for a connection, and for 
 THREADS = 16  # how many small objects are read at a time
 _BUFFER = 2 * 2**20  # bytes per request
 
-_DENIED = "access is denied; give credentials as the store's other programs take them, such as AWS_PROFILE or a role"
+_DENIED = "access is denied; set credentials as for the store's own programs, for example AWS_PROFILE or a role"
 # What the errors of AWS's library begin with, and what we say instead: its own sentences are long and may quote the request.
 _CAUSES = {
     "NO_SUCH_BUCKET": (errno.ENOENT, "there is no such bucket"),
@@ -71,9 +71,7 @@ def path_of(name: str | Path) -> Path:
     if not str(name).startswith(f"{scheme}://"):
         raise InputError(f"{name}: as a path, this is a folder called '{scheme}:'; write {address} (in Python, as a str)")
     if rest.startswith("…@"):
-        raise InputError(
-            f"{address}: must not hold a password; give credentials as the store's other programs take them, such as AWS_PROFILE"
-        )
+        raise InputError(f"{address}: must not hold a password; set credentials as for the store's own programs, for example AWS_PROFILE")
     if not rest.strip("/"):
         raise InputError(f"{address}: lacks the name of a bucket; write {scheme}://BUCKET/FOLDER")
     return StorePath(str(name))

@@ -139,7 +139,7 @@ def _dataset_source(source: str) -> DatasetSource:
 
 
 def log_corpus(corpus: Corpus, sources: Sequence[str], context: str) -> Dataset:
-    """Log a corpus and return it for `log_metrics`: its sources, counts and SHA-256 (in full as a tag, and shortened as the digest).
+    """Log the sources, counts and SHA-256 of a corpus (in full as a tag, and shortened as the digest), and return it for `log_metrics`.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class BoundedConnection(H11Protocol):
                 self.cycle.keep_alive = False  # what follows may be half of a smuggled request (RFC 9112, 6.1)
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request; what is left of this answer must be read in the same time."""
+        """Begin to wait for the next request; what is left of this answer must be read within the same time."""
         self._allow(self.head_seconds, head=True)
         super().on_response_complete()
 

@@ -119,7 +119,7 @@ class Scorers:
     number : int
         How many there are.
     longest : float
-        Seconds after which a process that is still at the same thing is killed.
+        Seconds after which a process that is still working on the same thing is killed.
     new : callable
         Returns an executor with one process.
     working : callable
