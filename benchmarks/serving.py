@@ -347,7 +347,7 @@ def _times(seconds: list[float]) -> dict[str, float]:
 
 
 def _summary(load: Load, counted: dict[str, float]) -> dict[str, Any]:
-    """Return what happened, kind by kind, and what the server's own figures say of it."""
+    """Return what happened, kind by kind, and what the server's own figures say about it."""
     tally = load.tally
     kinds = {
         kind: {"answers": dict(tally.statuses[kind]), "wrong": tally.wrong[kind], "unanswered": tally.unanswered[kind]}

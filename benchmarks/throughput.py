@@ -43,7 +43,7 @@ from pipeline.records import Row as Record
 from pipeline.records import read_rows
 
 BATCH = 2048
-LENGTHS = (80, 250)  # words a post, besides posts as they came
+LENGTHS = (80, 250)  # words a post, besides the original posts
 STAGES = ("read", "features", "network", "calibrate", "predict")
 BARS = {"b/a": 0.5, "b/c": 5.0}
 TITLES = {
@@ -235,7 +235,7 @@ def rows_of(paths: Mapping[tuple[str, str], Callable[[], Stages]], posts: Sequen
 
 
 def measure(posts: Sequence[str], models: Mapping[str, Path], peer: Peer | None, rounds: int) -> dict[str, Any]:
-    """Time each path over the posts as they came, and joined to longer ones; plain scikit-learn only as they came.
+    """Time each path over the original posts, and over longer ones joined from them; plain scikit-learn only over the original ones.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def measure(posts: Sequence[str], models: Mapping[str, Path], peer: Peer | None,
     Returns
     -------
     dict
-        ``rows``, one for each length, state and path; ratios of cold rates of the first model over posts as they came, and their bars.
+        ``rows``, one for each length, state and path; ratios of cold rates of the first model over the original posts, and their bars.
 
     Raises
     ------

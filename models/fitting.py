@@ -88,7 +88,7 @@ class CrossValidation:
     calibrator : Calibrator
         Fitted on all held-out scores.
     points : dict of str to OperatingPoint
-        The operating points, as from `choose_points`.
+        The operating points, as `choose_points` returns them.
     left_out : dict of str to str
         The operating points for which there are too few posts, and why.
     targets : ndarray of 0 and 1, shape (n_labelled, n_targets)

@@ -282,7 +282,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
     Parameters
     ----------
     tree : mapping
-        A config, as from `Config.shown`.
+        A config, as `Config.shown` returns it.
     prefix : str
         What to put before each key.
     """

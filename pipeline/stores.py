@@ -114,7 +114,7 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Res
 class StorePath(PosixPath):
     """The path of an object, or of what looks like a folder, in an object store.
 
-    An object appears as a whole, at once, or not at all. A path that was listed remembers what the listing said of it.
+    An object appears as a whole, at once, or not at all. A path that was listed remembers what the listing said about it.
     """
 
     _listed: os.stat_result | None = None
@@ -168,7 +168,7 @@ class StorePath(PosixPath):
         return self._listed
 
     def fresh(self) -> Self:
-        """Return the same path without what a listing said of it."""
+        """Return the same path without what a listing said about it."""
         return type(self)(str(self))
 
     def exists(self, **_: Any) -> bool:

@@ -82,7 +82,7 @@ def band_in(text: str | None) -> tuple[float, float] | None:
 
 
 def routing_in(path: Path | None) -> "Routing | None":
-    """Return the queues and rules in a file, checked; None for None."""
+    """Return the queues and rules in a file, checked; None if there is no file."""
     if path is None:
         return None
     from pipeline.routing.rules import load_routing

@@ -23,7 +23,7 @@ _OURS = ("id", "text", "stratum", "predicted", "annotator")
 
 
 class Planned(NamedTuple):
-    """What `batch.csv` says of a post: why it was chosen, whether annotators see the prediction, and the labels predicted."""
+    """What `batch.csv` says about a post: why it was chosen, whether annotators see the prediction, and the labels predicted."""
 
     stratum: str
     shown: bool
@@ -57,7 +57,7 @@ class ChosenPost:
 
     @property
     def told(self) -> str:
-        """What annotators may know of the stratum: one that names a label would tell them what the model suspects."""
+        """What annotators may know about the stratum: one that names a label would tell them what the model suspects."""
         return RANDOM if self.planned.stratum == RANDOM else "chosen"
 
 

@@ -30,7 +30,7 @@ _SHORTLIST = 10_000  # posts kept of each kind, so that the search for near-dupl
 
 @dataclass(frozen=True)
 class Labelled:
-    """What is known of the posts that are labelled, or that an earlier batch holds."""
+    """What is known about the posts that are labelled, or that an earlier batch holds."""
 
     ids: frozenset[str] = frozenset()
     texts: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ class DistinctScorer:
         return self.measured(texts)[0]
 
     def measured(self, texts: Sequence[str]) -> tuple[Probabilities, Float32s]:
-        """Return the probabilities of raw posts, and what `measure` says of them, shape (n_posts, n_measures)."""
+        """Return the probabilities of raw posts, and what `measure` says about them, shape (n_posts, n_measures)."""
         rows = b"".join(self._answers.look_up(texts, self._compute))
         found = np.frombuffer(rows, np.float32).reshape(len(texts), -1) if texts else np.empty((0, len(self.model.labels)), np.float32)
         return found[:, : len(self.model.labels)], found[:, len(self.model.labels) :]

@@ -210,7 +210,7 @@ class Options:
         return None if self.route is None else self.route.first(self.route.met(labels, probabilities, decided))
 
     def queue_names(self, queued: NDArray[np.int64] | None) -> pa.StringArray | None:
-        """Return the names of the queues with these numbers, as a column; None for None."""
+        """Return the names of the queues with these numbers, as a column; None if there are no numbers."""
         return None if self.route is None or queued is None else named(self.route.names, queued)
 
     @property

@@ -28,7 +28,7 @@ _model: model.Model | None = None  # the model of this process, if it is a scori
 
 
 class Started(NamedTuple):
-    """What a scoring process says of itself when it is ready: its number, and the version of MLflow."""
+    """What a scoring process says about itself when it is ready: its number, and the version of MLflow."""
 
     pid: int | None
     mlflow: str

@@ -115,7 +115,7 @@ class Watch:
         seconds : float
             How long it took.
         told : Told
-            What the application said of it.
+            What the application said about it.
         """
         self._requests.labels(path, status).inc()
         if told.reason:
