@@ -1,4 +1,4 @@
-"""Read words as they were meant: elongated, spelled with digits, symbols, asterisks or single letters, or written together.
+"""Read words as they were meant: elongated, spelled with digits, symbols, asterisks or single letters, or run together.
 
 The first column shows what is written, and the second how it is read:
 

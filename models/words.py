@@ -46,7 +46,7 @@ def _costs() -> dict[str, float]:
 
 @lru_cache(maxsize=20_000)
 def words_in(letters: str) -> tuple[str, ...]:
-    """Return the likeliest known words that are written together in lower-case letters (Viterbi), or none if they are unlikely.
+    """Return the likeliest known words that are run together in lower-case letters (Viterbi), or none if they are unlikely.
 
     Examples
     --------

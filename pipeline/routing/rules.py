@@ -84,7 +84,7 @@ class Routing(Section):
         return np.array([*(self.names.index(rule.queue) for rule in self.rules), len(self.names)], np.int64)
 
     def capacity(self, rule: Rule) -> int | None:
-        """Return for how many posts the queue of a rule has room; None if there is no limit."""
+        """Return how many posts the queue of a rule has room for; None if there is no limit."""
         return self.queues[rule.queue].capacity
 
     @property

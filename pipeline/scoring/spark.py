@@ -58,7 +58,7 @@ def _parsed(row: Row | BrokenRow, options: Options, origin: str) -> dict[str, st
 
 
 def row_batch(rows: Iterable[Row | BrokenRow], options: Options, origin: str = "") -> pa.RecordBatch:
-    """Return the ids, texts, errors and columns to keep of rows, as strings; see `row_names`.
+    """Return the ids, texts and errors of rows, and their columns to keep, as strings; see `row_names`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Scoring processes, each of which does one thing at a time, and the turns that requests take at them.
+"""Runs scoring processes, each of which does one thing at a time, and lets requests take turns at them.
 
 A process that dies, or is killed because one thing takes too long, takes with it only the request that it was working on.
 """
