@@ -153,7 +153,7 @@ def interval(values: Sequence[float]) -> dict[str, float]:
 
 
 def labels_needed(labels: NDArray[np.float64], scores: NDArray[np.float64], wanted: float) -> float:
-    """Return after how many labels a curve reaches a score for the first time, interpolated; the last number if it never does."""
+    """Return the number of labels at which a curve first reaches a score, interpolated; the last number if it never does."""
     reached = np.maximum.accumulate(scores)
     first = int(np.searchsorted(reached, wanted))
     if first == 0 or first == len(labels):

@@ -43,7 +43,7 @@ BARS |= {"jsonl 1 / lemmas": 40.0, "repeated / distinct": 2.0}
 
 
 def repeated_stream(posts: Sequence[str], count: int, seed: int) -> list[str]:
-    """Draw a stream in which 69 % of the records repeat one of the same day, as in the real stream; some posts recur more than others.
+    """Draw a stream in which 69 % of the records repeat another record of the same day, as in the real stream; some recur more than others.
 
     Parameters
     ----------

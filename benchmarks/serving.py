@@ -188,7 +188,7 @@ class Load:
             self.stop.wait(0.2)
 
     def slow(self) -> None:
-        """Open many connections that send next to nothing, and measure after how many seconds the server closes each."""
+        """Open many connections that send next to nothing, and measure how long the server takes to close each."""
         while not self.stop.is_set():
             waiting = selectors.DefaultSelector()
             for number in range(_SLOW):

@@ -50,7 +50,7 @@ def by_tolerance(Y: Labels, probabilities: Probabilities, trigger: Flags, ordina
     Y, probabilities : ndarray, shape (n_posts, n_labels)
         Labels as 0 and 1, and the held-out probabilities on which thresholds are tuned.
     trigger, ordinary : ndarray of bool, shape (n_posts,)
-        Which posts without any label have a trigger word, and which were not chosen for one.
+        Which posts without any label have a trigger word, and which were not chosen for a trigger word.
     labels : LabelSet
         Names of the labels, in the order of the columns.
     wanted : Thresholds

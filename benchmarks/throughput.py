@@ -186,7 +186,7 @@ def our_stages(folder: Path) -> Stages:
 
 
 def forget() -> None:
-    """Forget what was remembered of posts outside of models: what chunks become, and the words of hashtags."""
+    """Forget what was remembered about posts outside of models: what chunks become, and the words of hashtags."""
     text._chunks.clear()
     text._chunks.joining.clear()
     words.words_in.cache_clear()

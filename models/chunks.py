@@ -24,7 +24,7 @@ _ROUNDS = 8  # maximum number of times that a chunk is read again
 
 
 def read_chunk(chunk: str) -> str:
-    """Normalise a chunk of a post, which has no spaces: mask its links and handles, lower-case it and read its words.
+    """Normalise a chunk, a piece of a post without spaces: mask its links and handles, lower-case it and read its words.
 
     Parameters
     ----------

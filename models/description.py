@@ -68,7 +68,7 @@ class Unknown(_Lenient):
 
 
 class Reliability(_Lenient):
-    """How far the held-out probabilities of a label could be relied on, in 20 bins of equal width from 0 to 1.
+    """How far the held-out probabilities of a label can be relied on, in 20 bins of equal width from 0 to 1.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Reference(_Lenient):
     probabilities : dict of str to list of float
         For each label, share of the posts whose held-out probability lies in each of 20 bins of equal width from 0 to 1.
     reliability : dict of str to Reliability or None
-        For each label, how far these probabilities could be relied on. Models from earlier releases lack this.
+        For each label, how far these probabilities can be relied on. Models from earlier releases lack this.
     """
 
     posts: int = Field(gt=0)

@@ -142,7 +142,7 @@ def _replace(folder: Path, fresh: Path, aside: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path, files: Sequence[str]) -> Iterator[Path]:
-    """Yield a scratch folder that replaces `folder` if the block succeeds, and is removed if it fails; it is for its owner only.
+    """Yield a scratch folder that replaces `folder` if the block succeeds, and is removed if it fails; only its owner can read it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Put the words of a hashtag beside it: "#TimesUp" is "#timesup times up"."""
+"""Put the words of a hashtag beside it: "#TimesUp" becomes "#timesup times up"."""
 
 import re
 

@@ -33,7 +33,7 @@ def probability_bins(probabilities: Probabilities) -> Int64s:
 
 
 def probability_shares(probabilities: Probabilities) -> list[float]:
-    """Return the share of the posts in each of 20 bins from 0 to 1, by their probabilities of one label."""
+    """Return the share of the posts in each of 20 bins from 0 to 1, by the probability of one label."""
     return _shares(np.bincount(probability_bins(probabilities), minlength=PROBABILITIES))
 
 

@@ -85,7 +85,7 @@ class BagOfWords(_TextCategoriser):
 
 
 class Ensemble(_TextCategoriser):
-    """The component's default: a bag of words beside a convolution over hashed embeddings with attention."""
+    """The component's default: a bag of words alongside a convolution over hashed embeddings with attention."""
 
     title = "spaCy textcat, ensemble"
     per_turn = 2000

@@ -25,7 +25,7 @@ def shown_value(value: Any) -> str:
 
 
 def described(value: Any) -> str:
-    """Say what a value of a column of labels is, without quoting it: if columns are mixed up, even one word may be from a post.
+    """Describe a value from a column of labels without quoting it: if columns are mixed up, even one word may be from a post.
 
     Examples
     --------

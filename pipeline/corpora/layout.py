@@ -36,7 +36,7 @@ def _shown(names: Iterable[str]) -> str:
 
 
 def option(key: str, value: Any) -> str:
-    """Return the option that sets a key of ``data.columns``, as a shell takes it.
+    """Return the option that sets a key of ``data.columns``, quoted for a shell.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_poin
     model : Classifier
     corpus : Corpus
     split : str
-        Name of one of the corpus' splits.
+        Name of one of the corpus's splits.
     operating_point : str
         The operating point of the model that decides.
 
@@ -147,7 +147,7 @@ def check_positives(corpus: Corpus, split: str) -> None:
     ----------
     corpus : Corpus
     split : str
-        Name of one of the corpus' splits.
+        Name of one of the corpus's splits.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tell from the beginning of a file that it is of a kind that we do not read, or do not read under its name."""
+"""Recognise, by how they begin, files of kinds that we do not read, or do not read under such a name."""
 
 from pathlib import Path
 

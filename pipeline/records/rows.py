@@ -72,7 +72,7 @@ def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:
 
 
 def shown_columns(columns: Iterable[str]) -> str:
-    """List column names for a message; what does not look like a name is only counted: without a header, it may be somebody's words."""
+    """List column names for a message; whatever does not look like a name is only counted, because it may be somebody's words."""
     names = list(columns)
     shown = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", name)]
     others = len(names) - len(shown)

@@ -55,7 +55,7 @@ class TextFile:
 
 
 def stamp_of(file: Any) -> tuple[int, int] | None:
-    """Return the size and the time of change of a file, or None for what has none, such as a pipe.
+    """Return a file's size and when it was last changed, or None for what has neither, such as a pipe.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def rules_met(
 
 
 def first_met(met: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the number of the first rule that each post meets; the number of rules for a post that meets none.
+    """Return the number of the first rule that each post meets; ``n_rules`` for a post that meets none.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Keep the capacities of queues on Spark: posts are scored once, and then sent to queues from what was written."""
+"""Keep the capacities of queues on Spark: posts are scored and written once, and then read again to send them to queues."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -33,7 +33,7 @@ class _Rules(NamedTuple):
         return batch.column(self.names.index(name))
 
     def scores(self, batch: pa.RecordBatch) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the probabilities of posts, which are not a number if a post was rejected, and the rules that they meet."""
+        """Return the probabilities of posts (NaN for a post that was rejected), and the rules that they meet."""
         columns = [self.column(batch, f"prob_{label}").to_numpy(zero_copy_only=False) for label in self.labels]
         probabilities = np.stack(columns, axis=1).astype(np.float32)
         return probabilities, self.routing.met(self.labels, probabilities, probabilities >= np.array(self.thresholds, np.float32))

@@ -52,7 +52,7 @@ class _Lock:
                 self.renew()
 
     def is_lost(self) -> bool:
-        """Return whether another job may have begun; a request that renews the lock may also take longer than the lock counts."""
+        """Return whether another job may have begun; a request that renews the lock may also take longer than the lock is valid."""
         return self._lost.is_set() or time.monotonic() - self._renewed > LEASE
 
 

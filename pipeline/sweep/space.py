@@ -82,7 +82,7 @@ class Sweep(Section):
     space: Annotated[dict[str, _Wanted], Field(min_length=1)]
 
     def start(self, config: Config) -> tuple[Values, Values]:
-        """Split the config's own values, by dotted key, into values in the space (spelled as they are there) and values outside it."""
+        """Split the config's own values, by dotted key, into values in the space (in the spelling used there) and values outside it."""
         inside: Values = {}
         outside: Values = {}
         for key, wanted in self.space.items():

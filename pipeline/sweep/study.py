@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class TrialJudge:
-    """Evaluates configs on held-out folds of a corpus' train posts, which are tokenised once per text setting."""
+    """Evaluates configs on held-out folds of a corpus's train posts, which are tokenised once per text setting."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._posts = corpus.to_learn_from()

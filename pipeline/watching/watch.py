@@ -1,4 +1,4 @@
-"""Watch a stream of scored posts: compare it with a reference, and say what can be expected of the model on it."""
+"""Watch a stream of scored posts: compare it with a reference, and estimate how well the model does on it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +106,7 @@ def look_at(parts: Sequence[Part], night: Stream | None, model: Reference | None
 def watch(
     scores: Sequence[str | Path], model: Path, limits: Watch | None = None, reference: Sequence[str | Path] = (), by: Sequence[str] = ()
 ) -> Watched:
-    """Compare scored posts with a reference, and say what can be expected of the model on them.
+    """Compare scored posts with a reference, and estimate how well the model does on them.
 
     Parameters
     ----------
