@@ -71,7 +71,7 @@ class JsonLines(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Encoding of the stream below."""
+        """Encoding of the underlying stream."""
         return self._stream.encoding
 
     def writable(self) -> bool:
