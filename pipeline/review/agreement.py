@@ -283,7 +283,7 @@ def write_disagreements(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises
     ------
     InputError
-        If the file exists and something in it is settled that is not settled in `rows`, or if it cannot be written.
+        If the file exists and settles something that `rows` leaves open, or if it cannot be written.
     """
     kept = {(str(row["id"]), str(row["label"])) for row in rows if row["settled"]}
     for row in read_rows(path, [], may_be_empty=True) if path.is_file() else ():

@@ -54,7 +54,7 @@ class _Usher:
         return done.route != self.routing.digest
 
     def is_contested(self, done: Completion) -> bool:
-        """Return whether the capacity of a queue may concern a part."""
+        """Return whether the capacity of a queue may affect a part."""
         return self.is_stale(done) or any(done.met.get(name) for name in self.limited)
 
     def overfull(self) -> bool:
