@@ -58,7 +58,7 @@ class Job:
 
     @cached_property
     def total(self) -> int:
-        """Number of bytes of the files, which only scoring needs to know; 0 if one is a stream."""
+        """Total size of the files in bytes, needed only while scoring; 0 if one is a stream."""
         return 0 if any(map(is_stream, self.files)) else sum(path.stat().st_size for path in self.files if path.exists())
 
     def check_mixing(self) -> None:

@@ -59,7 +59,7 @@ class Options:
     operating_point : {"balanced", "cautious", "sensitive"}
         Which of the model's sets of thresholds to use; a model from an earlier release has ``balanced`` only.
     shard_mb : int or None
-        Target size in MiB of the input, decompressed, that is scored and written as one part; by default 2.
+        Target size, in MiB once decompressed, of the input that is scored and written as one part; by default 2.
     input_format : {"jsonl", "csv", "parquet", "xlsx"} or None
         The format of all inputs, whatever their names are; None to go by each file's name. Compression is recognised in either case.
     route : Routing or None

@@ -79,8 +79,7 @@ def expect(stream: Stream, labels: Sequence[str], reference: Reference | None, c
     labels : sequence of str
         The model's labels.
     reference : Reference or None
-        What the model keeps of its training posts. If it holds `Reliability`, the band also allows for what
-        the held-out posts leave open about the calibration.
+        What the model keeps of its training posts. If it holds `Reliability`, the band also allows for the uncertainty of the calibration.
     confidence : float
         How often the band should contain the value that labels would show, if the posts are like those of the calibration.
     seed : int
