@@ -112,7 +112,7 @@ def test_shipped_rules_suit_the_released_labels_and_no_shipped_line_counts_as_co
         ("queues.first.capacity", 2.5, "valid integer"),
         ("queues.first.task", "", "at least 1 character"),
         ("queues.idle", {"task": "x"}, "no rule leads to the queue 'idle'"),
-        ("queues.first.lines", ["x"], "say where they are listed"),
+        ("queues.first.lines", ["x"], "name the file that lists them"),
     ],
 )
 def test_mistakes_in_rules_are_told_in_one_line(key, value, told, tmp_path, refused):
