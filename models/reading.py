@@ -1,7 +1,7 @@
 """Read raw posts with the help of what is remembered about their chunks.
 
-What a chunk becomes rarely depends on the chunks beside it. A few numbers for each chunk show where it might. There, the whole post is
-normalised. All other posts are read by looking up their chunks, which gives the same tokens.
+What a chunk becomes rarely depends on the chunks beside it. A few numbers for each chunk show in which posts this is possible. Such
+posts are normalised as a whole. All others are read by looking up their chunks, which gives the same tokens.
 """
 
 import re
