@@ -143,7 +143,7 @@ def test_page_on_thresholds_says_what_the_operating_points_of_the_released_model
         said = [f"{threshold:.2f}: {cost['recall'] * 100:.0f}, {cost['precision'] * 100:.0f}" for threshold, cost in costs]
         assert rows[name] == (*said, f"{point['false_alarms'] * 100:.1f}")
         assert f"{point['ordinary']:,} ordinary posts" in page
-    assert f"on the model's {released.description_["training_data"]["posts"]:,} training posts" in page
+    assert f"on the model's {released.description_['training_data']['posts']:,} training posts" in page
 
 
 def test_page_on_scoring_shows_what_is_printed(tmp_path, monkeypatch):
