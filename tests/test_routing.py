@@ -225,7 +225,7 @@ def test_part_with_other_queues_is_as_if_it_were_written_anew(kind, ids, names):
     assert numbered(["else", names[1]], table["queue"]).tolist() == [2, -1, 1][: len(ids)]
     mended = with_queues(content, f".{kind}", table, names, wanted, found != wanted)
     if kind == "parquet":  # Arrow notes in the file that the columns were read from Parquet
-        assert part_table(mended, ".parquet", None).equals(part_table(written(after), ".parquet", None))
+        assert part_table(mended, ".parquet").equals(part_table(written(after), ".parquet"))
     else:
         assert mended == written(after)
 

@@ -70,9 +70,9 @@ class _Usher:
         return any(wanted[name] > capacity for name, capacity in self.limited.items())
 
     def scores(self, done: Completion, content: bytes, *further: str) -> _Scores:
-        """Return what a part says about its posts, and which rules they meet; a part in Parquet with all columns, if no further are named."""
-        kind, probable = Path(done.part).suffix, [f"prob_{label}" for label in self.labels]
-        table = part_table(content, kind, [*further, *probable] if further or kind != ".parquet" else None)
+        """Return what a part says about its posts, and which rules they meet; if no further columns are named, all of them are read."""
+        probable = [f"prob_{label}" for label in self.labels]
+        table = part_table(content, Path(done.part).suffix, [*further, *probable] if further else None)
         probabilities = np.array([floats(table[name]) for name in probable]).T
         met = self.routing.met(self.labels, probabilities, decide(probabilities, self.thresholds))
         return _Scores(table, probabilities, met)

@@ -46,7 +46,7 @@ def part_content(part: Path, done: Completion) -> bytes:
     return content
 
 
-def part_table(content: bytes, kind: str, names: Sequence[str] | None, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+def part_table(content: bytes, kind: str, names: Sequence[str] | None = None, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
     """Return columns of a part as a table.
 
     Parameters
@@ -55,8 +55,8 @@ def part_table(content: bytes, kind: str, names: Sequence[str] | None, types: Ma
         The part.
     kind : str
         The extension of its name.
-    names : sequence of str or None
-        The columns; None for all, which only works for Parquet.
+    names : sequence of str, optional
+        The columns, which may only be left out for Parquet: then all are read.
     types : mapping of str to DataType, optional
         Types of columns that are neither strings nor probabilities, for text formats.
     """
@@ -64,14 +64,13 @@ def part_table(content: bytes, kind: str, names: Sequence[str] | None, types: Ma
     if kind == ".parquet":
         with pq.ParquetFile(source) as file:  # `pq.read_table` would import much more
             return file.read(names, use_threads=False)
-    assert names is not None
-    usual = {name: pa.float32() if name.startswith("prob_") else pa.string() for name in names}
-    fields = [pa.field(name, types.get(name, usual[name])) for name in names]
+    usual = {name: pa.float32() if name.startswith("prob_") else pa.string() for name in names or ()}
+    fields = [pa.field(name, types.get(name, usually)) for name, usually in usual.items()]
     whole = {"use_threads": False, "block_size": max(len(content), 1)}  # so that no row is cut
     if kind == ".csv":
         from pyarrow import csv as arrow_csv
 
-        converted = arrow_csv.ConvertOptions(include_columns=list(names), column_types=pa.schema(fields))
+        converted = arrow_csv.ConvertOptions(include_columns=list(usual), column_types=pa.schema(fields))
         read = arrow_csv.ReadOptions(**whole)
         return arrow_csv.read_csv(source, read, arrow_csv.ParseOptions(newlines_in_values=True), converted)
     if not content:  # all rows were rejected, and Arrow takes an empty file for an error
