@@ -1,6 +1,7 @@
 """What an earlier job was asked to do, as its manifest says."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from models.errors import InputError
@@ -39,7 +40,7 @@ class Earlier:
         Raises
         ------
         InputError
-            When the job is not complete, or the manifest is damaged.
+            When the job is not complete, or the manifest is damaged or has an option that this release does not know.
         """
         from pydantic import TypeAdapter
 
@@ -51,9 +52,12 @@ class Earlier:
         try:
             form = TypeAdapter(cls)
             form.rebuild(_types_namespace={"Routing": Routing})
-            return form.validate_json(path.read_bytes())
+            found = form.validate_json(content := path.read_bytes())
         except OSError as error:
             what = f"cannot be read ({error.strerror or error})"
             raise InputError(f"{path}: {what}; give the folder of a complete job; score.py completes one that was interrupted") from None
         except ValueError:
             raise InputError(f"{path}: is not a manifest of score.py; give a folder that score.py wrote") from None
+        if unknown := json.loads(content)["options"].keys() - {field.name for field in fields(Options)}:
+            raise InputError(f"{path}: has the option {min(unknown)!r}, which this release does not know; use the release that wrote it")
+        return found
