@@ -98,8 +98,7 @@ class _Usher:
         numbers = {name: number for number, name in enumerate([*self.routing.names, None])}
         moved = seats.queue != np.array([numbers.get(name or None, -1) for name in found.columns["queue"]], np.int64)
         if wanted != done or moved.any():
-            with self.output.part(wanted) as file:
-                file.write(with_queues(content, kind, self.routing.names, seats.queue, moved))
+            self.output.replace(done, wanted, with_queues(content, kind, self.routing.names, seats.queue, moved))
         return seats.turned_away.sum(axis=0).tolist(), int(seats.left_out.sum())
 
 

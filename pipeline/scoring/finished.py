@@ -41,7 +41,7 @@ def part_content(part: Path, done: Completion) -> bytes:
         content = part.read_bytes()
     except OSError as error:
         raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
-    if hashlib.sha256(content).hexdigest() != done.sha256:
+    if hashlib.sha256(content).hexdigest() not in (done.sha256, done.replacing):
         raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
     return content
 
@@ -94,6 +94,50 @@ def part_columns(content: bytes, kind: str, names: Sequence[str], types: Mapping
     return {name: _floats(table[name]) if table[name].type == pa.float32() else table[name].to_pylist() for name in names}
 
 
+def _parquet(content: bytes) -> pa.Table:
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        return file.read(use_threads=False).combine_chunks()
+
+
+def _parquet_content(table: pa.Table) -> bytes:
+    with prediction_writer(written := io.BytesIO(), "parquet", table.schema) as write:
+        write(table)
+    return written.getvalue()
+
+
+def _csv_rows(content: bytes) -> list[list[str]]:
+    csv.field_size_limit(sys.maxsize)
+    return list(csv.reader(io.StringIO(content.decode(), newline="")))
+
+
+def _csv_content(rows: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+def without_rows(content: bytes, kind: str, gone: NDArray[np.bool_]) -> bytes:
+    """Return a part without some of its rows; nothing else is changed.
+
+    Parameters
+    ----------
+    content : bytes
+        The part.
+    kind : str
+        The extension of its name.
+    gone : ndarray of bool
+        Which rows to leave out.
+    """
+    if kind == ".parquet":
+        return _parquet_content(_parquet(content).filter(pa.array(~gone)).combine_chunks())
+    kept = np.flatnonzero(~gone).tolist()
+    if kind == ".jsonl":
+        lines = content.decode().split("\n")
+        return "".join(f"{lines[row]}\n" for row in kept).encode()
+    heading, *cells = _csv_rows(content)
+    return _csv_content([heading, *(cells[row] for row in kept)])
+
+
 def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArray[np.int64], moved: NDArray[np.bool_]) -> bytes:
     """Return a part in which posts have other queues; nothing else is changed.
 
@@ -111,25 +155,19 @@ def with_queues(content: bytes, kind: str, names: Sequence[str], numbers: NDArra
         Whether the part has another queue for this post.
     """
     if kind == ".parquet":
-        with pq.ParquetFile(pa.BufferReader(content)) as file:
-            table, written = file.read(use_threads=False).combine_chunks(), io.BytesIO()
+        table = _parquet(content)
         column = table.schema.get_field_index("queue")
-        with prediction_writer(written, "parquet", table.schema) as write:
-            write(table.set_column(column, table.schema.field(column), named(names, numbers)))
-        return written.getvalue()
+        return _parquet_content(table.set_column(column, table.schema.field(column), named(names, numbers)))
     queues = {row: [*names, None][numbers[row]] for row in np.flatnonzero(moved).tolist()}
     if kind == ".jsonl":
         lines = content.decode().split("\n")
         for row, queue in queues.items():
             lines[row] = json.dumps(json.loads(lines[row]) | {"queue": queue}, ensure_ascii=False)
         return "\n".join(lines).encode()
-    csv.field_size_limit(sys.maxsize)
-    heading, *cells = csv.reader(io.StringIO(content.decode(), newline=""))
+    heading, *cells = _csv_rows(content)
     for row, queue in queues.items():
         cells[row][heading.index("queue")] = queue or ""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([heading, *cells])
-    return text.getvalue().encode()
+    return _csv_content([heading, *cells])
 
 
 def count_queues(done: Completion, routing: "Routing", first: NDArray[np.int64], queued: NDArray[np.int64] | None = None) -> None:
