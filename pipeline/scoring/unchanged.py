@@ -50,8 +50,8 @@ class Unchanged:
         self._output, self._model, self._options = output, model, options.digest
         self.files: dict[Path, FileSummary] = {}
         try:
+            self._written = (output.folder / MANIFEST).stat().st_mtime_ns  # first, because most jobs have none
             earlier = Earlier.read(output.folder)
-            self._written = (output.folder / MANIFEST).stat().st_mtime_ns
         except (InputError, OSError):
             return
         if (earlier.model, earlier.options.digest) != (model, self._options):
