@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MANIFEST, REJECTS, RECORDS, _LOCK = "manifest.json", "rejects.jsonl", "_shards", "lock"
 _FORGETTING = "forgetting"  # the manifest of a job, while posts are being removed from its parts
 
-_LONGEST_LINE = 2**27  # bytes of a line of rejects, whose id may be as long as a record
+_LONGEST_LINE = 2**27  # maximum size of a line of rejects, whose id may be as long as a record
 
 _SHARD = r"[0-9a-f]{12}-\d{5,}"
 _PART = re.compile(rf"part-{_SHARD}\.(?:parquet|jsonl|csv)")
@@ -225,7 +225,7 @@ class Output:
             raise
         with self._told():
             if former != intended:
-                former.touch()  # in the format of other options
+                former.touch()  # the former part has another format
         self._record(completion)
         with self._told():
             self._remove_intended([former, intended], {completion.part})
