@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from models.errors import InputError
 from models.folders import new_folder, owner_only
-from pipeline.errors import IncompleteError, LockedError
+from pipeline.errors import IncompleteError
 from pipeline.predictions import ROW_GROUP
 from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.finished import part_content
@@ -216,8 +216,6 @@ def compact(scores: str | Path, out: str | Path, partition_by: Sequence[str] = (
             (fresh / COMPLETE).write_bytes(json.dumps(asdict(table), indent=1).encode() + b"\n")
             if not isinstance(fresh, StorePath):
                 _on_disk(fresh)
-    except LockedError:
-        raise
     except OSError as error:
         raise IncompleteError(f"{place}: cannot be written ({error.strerror or error}); run the same command again") from None
     return table
