@@ -101,8 +101,7 @@ class _Usher:
         count_queues(wanted, self.routing, self.routing.first(found.met), seats.queue)
         moved = seats.queue != numbered(names, found.table["queue"])
         if wanted != done or moved.any():
-            with self.output.part(wanted) as file:
-                file.write(with_queues(content, kind, found.table, names, seats.queue, moved))
+            self.output.replace(done, wanted, with_queues(content, kind, found.table, names, seats.queue, moved))
         return seats.turned_away.sum(axis=0).tolist(), int(seats.left_out.sum())
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from models.errors import InputError
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import MANIFEST
+from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.summary import FileSummary
 
 
@@ -22,20 +23,53 @@ class Earlier:
         Its options.
     files : dict of str to FileSummary
         Its input files, with their parts.
+    thresholds : dict of str to float
+        The thresholds that decided, by label, in the order of the model's labels.
+    software : dict of str to str
+        Versions of packages, by name.
+    seconds : float
+        How long its last run took.
     """
 
     model: str
     options: Options
     files: dict[str, FileSummary]
+    thresholds: dict[str, float]
+    software: dict[str, str]
+    seconds: float
+
+    def records(self, output: Output, *, changed: bool = False) -> list[Completion]:
+        """Return the records of the job's shards, in the order of its inputs.
+
+        Parameters
+        ----------
+        output : Output
+            The job's folder.
+        changed : bool
+            Whether its parts may have changed since.
+
+        Raises
+        ------
+        InputError
+            When they are not those of the manifest.
+        """
+        places = {name: number for number, name in enumerate(self.files)}
+        parts = {part: changed or digest for file in self.files.values() for part, digest in file.parts.items()}
+        records = list(output.completions())
+        if {done.part: changed or done.sha256 for done in records} != parts:
+            raise InputError(f"{output.folder}: its records do not match its manifest; run score.py on it again")
+        return sorted(records, key=lambda done: (places[done.file], done.number))
 
     @classmethod
-    def read(cls, folder: Path) -> "Earlier":
+    def read(cls, folder: Path, manifest: Path | None = None) -> "Earlier":
         """Read the manifest of an output folder.
 
         Parameters
         ----------
         folder : Path
             An output folder of ``score.py``.
+        manifest : Path, optional
+            Where it is now; by default, in the folder.
 
         Raises
         ------
@@ -46,7 +80,7 @@ class Earlier:
 
         from pipeline.routing.rules import Routing
 
-        path = folder / MANIFEST
+        path = manifest or folder / MANIFEST
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a file; give a folder that score.py wrote")
         try:

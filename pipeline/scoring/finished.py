@@ -41,7 +41,7 @@ def part_content(part: Path, done: Completion) -> bytes:
         content = part.read_bytes()
     except OSError as error:
         raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
-    if hashlib.sha256(content).hexdigest() != done.sha256:
+    if hashlib.sha256(content).hexdigest() not in (done.sha256, done.replacing):
         raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
     return content
 
@@ -112,6 +112,45 @@ def part_columns(content: bytes, kind: str, names: Sequence[str], types: Mapping
     return {name: floats(table[name]) if table[name].type == pa.float32() else table[name].to_pylist() for name in names}
 
 
+def _parquet_content(table: pa.Table) -> bytes:
+    with prediction_writer(written := io.BytesIO(), "parquet", table.schema) as write:
+        write(table)
+    return written.getvalue()
+
+
+def _csv_rows(content: str) -> list[list[str]]:
+    csv.field_size_limit(sys.maxsize)
+    return list(csv.reader(io.StringIO(content, newline="")))
+
+
+def _csv_content(rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def without_rows(content: bytes, kind: str, gone: NDArray[np.bool_]) -> bytes:
+    """Return a part without some of its rows; nothing else is changed.
+
+    Parameters
+    ----------
+    content : bytes
+        The part.
+    kind : str
+        The extension of its name.
+    gone : ndarray of bool
+        Which rows to leave out.
+    """
+    if kind == ".parquet":
+        return _parquet_content(part_table(content, kind).filter(pa.array(~gone)).combine_chunks())
+    kept = np.flatnonzero(~gone).tolist()
+    if kind == ".jsonl":
+        lines = content.decode().split("\n")
+        return "".join(f"{lines[row]}\n" for row in kept).encode()
+    heading, *cells = _csv_rows(content.decode())
+    return _csv_content([heading, *(cells[row] for row in kept)]).encode()
+
+
 def with_queues(
     content: bytes, kind: str, table: pa.Table, names: Sequence[str], numbers: NDArray[np.int64], moved: NDArray[np.bool_]
 ) -> bytes:
@@ -133,10 +172,8 @@ def with_queues(
         Whether the part has another queue for this post.
     """
     if kind == ".parquet":
-        column, written = table.schema.get_field_index("queue"), io.BytesIO()
-        with prediction_writer(written, "parquet", table.schema) as write:
-            write(table.combine_chunks().set_column(column, table.schema.field(column), named(names, numbers)))
-        return written.getvalue()
+        column = table.schema.get_field_index("queue")
+        return _parquet_content(table.combine_chunks().set_column(column, table.schema.field(column), named(names, numbers)))
     rows, queues = np.flatnonzero(moved).tolist(), [[*names, None][number] for number in numbers[moved].tolist()]
     return (_lines_with_queues if kind == ".jsonl" else _cells_with_queues)(content.decode(), rows, queues).encode()
 
@@ -158,13 +195,10 @@ def _cells_with_queues(content: str, rows: Sequence[int], queues: Sequence[str |
             before, _, model = lines[row + 1].rsplit(",", 2)
             lines[row + 1] = f"{before},{queue or ''},{model}"
         return "\r\n".join(lines)
-    csv.field_size_limit(sys.maxsize)
-    heading, *cells = csv.reader(io.StringIO(content, newline=""))
+    heading, *cells = _csv_rows(content)
     for row, queue in zip(rows, queues, strict=True):
         cells[row][heading.index("queue")] = queue or ""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([heading, *cells])
-    return text.getvalue()
+    return _csv_content([heading, *cells])
 
 
 def count_queues(done: Completion, routing: "Routing", first: NDArray[np.int64], queued: NDArray[np.int64] | None = None) -> None:
