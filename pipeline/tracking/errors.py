@@ -27,7 +27,7 @@ def how_to_mend(uri: str, reason: str) -> str:
     """
     path = sqlite_file(uri)
     if is_postgresql(uri) and re.search(r"No module named|import of \w+ halted", reason):
-        return "install its driver: .venv/bin/uv pip install --constraint requirements/server.txt 'psycopg[binary]'"
+        return "install its driver: .venv/bin/python -m pip install --require-hashes --no-deps -r requirements/server.txt"
     if "out-of-date database schema" in reason:
         return f"it was written by an older MLflow; back it up, then run: mlflow db upgrade {uri}"
     if path and _BROKEN.search(reason):
