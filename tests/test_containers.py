@@ -86,7 +86,7 @@ def test_image_is_slim_needs_no_compiler_and_does_not_run_as_root():
 
 
 def test_services_of_ours_run_with_a_read_only_file_system_and_without_rights():
-    assert {"mlflow", "train", "score", "serve"} <= set(OURS)
+    assert {"mlflow", "job", "score", "serve"} <= set(OURS)
     for name in OURS:
         service = SERVICES[name]
         assert service["read_only"], name
@@ -127,9 +127,12 @@ def test_page_names_each_service():
 
 
 def test_services_start_commands_that_exist_with_options_that_exist():
-    for name in ("train", "score"):
-        assert SERVICES[name]["entrypoint"] == ["disclosure", name]
-        assert name in disclosure.COMMANDS
+    assert SERVICES["score"]["entrypoint"] == ["disclosure", "score"]
+    shown = re.findall(r"^\$ docker compose run --rm (\w+) (\S+)(.*)$", PAGE, re.MULTILINE)
+    assert {service for service, *_ in shown} == {"job", "score"}
+    for service, first, rest in shown:
+        main = disclosure.COMMANDS[first if service == "job" else service]
+        assert set(re.findall(r"(--[a-z-]+)", rest)) <= options_of(main)
     command, *options = SERVICES["serve"]["command"]
     assert disclosure.COMMANDS[command] is serve.main
     assert {option for option in options if option.startswith("--")} <= options_of(serve.main)
