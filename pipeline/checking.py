@@ -40,8 +40,8 @@ class Checked:
 def check_data(config: Config, progress: Callable[[str], None] = lambda step: None) -> Checked:
     """Look for repeats, shared authors, conflicting labels, and labels that a model considers wrong.
 
-    The model is never trained on a post that it judges, or on one with the same text or author: train posts are judged by models of
-    the other folds, and train posts that overlap another split are dropped, as with ``data.drop_overlap``.
+    The model is never trained on a post that it judges, or on one with the same text or author. Train posts are judged by models of the
+    other folds. Train posts that overlap another split are dropped, as with ``data.drop_overlap``.
 
     Parameters
     ----------
@@ -73,5 +73,5 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
     except InputError as error:  # data that a model cannot learn from can still be checked
         return Checked(found, None, whole, corpus, str(error))
     progress("looking for label errors")
-    scored = {split: model.held_out_ if split == "train" else model.predict_proba(rows["text"]) for split, rows in corpus.splits.items()}
+    scored = {split: model.held_out_ if split == "train" else model.predict_proba(rows["text"][:]) for split, rows in corpus.splits.items()}
     return Checked(found, check_labels(corpus, scored), whole, corpus, None)

@@ -95,7 +95,7 @@ def evaluate_probabilities(
     repeats = new is not None and new.any() and not new.all()
     of_new = metrics_of(model, Y[new], probabilities[new], decided[new], thresholds) if repeats else None
     metrics = SplitMetrics(**dict(metrics_of(model, Y, probabilities, decided, thresholds)), new_texts_only=of_new)
-    return MeasuredSplit(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics, thresholds)
+    return MeasuredSplit(title, corpus.splits[split]["id"][:], Y, probabilities, decided, metrics, thresholds)
 
 
 def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_point: str = BALANCED) -> MeasuredSplit:
@@ -114,7 +114,7 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_poin
     -------
     MeasuredSplit
     """
-    probabilities = model.predict_proba(corpus.splits[split]["text"])
+    probabilities = model.predict_proba(corpus.splits[split]["text"][:])
     title = ALL_POSTS if split == "all" else split
     return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split), operating_point)
 
@@ -122,8 +122,8 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_poin
 def headline(results: Results) -> dict[str, Any]:
     """Return the part of an evaluation that a run logs as metrics; the rest is in the files that it logs.
 
-    These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of posts seen in training, the
-    share of behavioural cases passed, how far swaps move the model, and the estimated shares of labels.
+    These are the metrics and baselines, and the intervals of macro-F1 and mean average precision. There are also the shares of posts seen
+    in training and of behavioural cases passed, how far swaps move the model, and the estimated shares of labels.
     """
     logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):
