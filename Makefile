@@ -131,6 +131,7 @@ lock: $(UV) ## Update the locks from pyproject.toml; with ARGS=--upgrade also to
 	$(LOCK) --group lock --output-file requirements/uv.txt
 	$(LOCK) pyproject.toml --output-file requirements/default.txt
 	$(LOCK) pyproject.toml --extra spark --constraint requirements/default.txt --output-file requirements/spark.txt
+	$(LOCK) pyproject.toml --extra server --constraint requirements/default.txt --output-file requirements/server.txt
 	$(LOCK) pyproject.toml --extra dev --extra docs --constraint requirements/default.txt --output-file requirements/dev.txt
 
 corpora:

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
+from pipeline.cores import cores
 from pipeline.files import OutputError
 from pipeline.predictions import Format
 from pipeline.records import InputFormat
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 _TIMED = 100  # fewer posts say nothing about the speed: most of the time goes into loading the model
 _NAMED = 3  # number of files that are named if one note is about many
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def folder_of(model: str, *, quiet: bool) -> Path:
@@ -304,7 +302,7 @@ def main(
         OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")
     ] = "fail",
     forget: Annotated[str | None, typer.Option(metavar="IDS", help="Leave out the posts with the ids in this file.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
+    workers: Annotated[int | None, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = None,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",
@@ -339,7 +337,7 @@ def main(
     options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, *further)
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
-    how = {"workers": workers, "start_over": start_over}
+    how = {"workers": workers or cores(), "start_over": start_over}
     summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, forget=forget, as_json=as_json)  # type: ignore[arg-type]
     if metrics:
         metrics.summary = summary
