@@ -17,7 +17,6 @@ from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
 from pipeline.files import OutputError
-from pipeline.predictions import Format
 from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
@@ -185,6 +184,8 @@ def _score_files(
     workers: int,
     start_over: bool,
     on_bad_file: OnBadFile,
+    table_version: int | None,
+    delta: bool,
     as_json: bool,
 ) -> "Summary":
     """Score files here or, if `spark` names a master, on Spark, and say how they were read."""
@@ -192,17 +193,19 @@ def _score_files(
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
+    if delta and not spark:
+        raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
 
-        summary = score_with_spark(inputs, folder, out, options, master=spark, tell=notes)
+        summary = score_with_spark(inputs, folder, out, options, master=spark, table_version=table_version, delta=delta, tell=notes)
     else:
         from pipeline.scoring import score_files
 
         gc.set_threshold(GC_THRESHOLD)
         with terminal.job_progress(as_json=as_json) as progress:
-            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file}
+            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file, "table_version": table_version}
             summary = score_files(inputs, folder, out, options, **how, progress=progress, tell=notes)  # type: ignore[arg-type]
     notes.close(summary)
     counts = {name: getattr(summary, name) for name in ("read", "scored", "rejected", "reasons", "model")}
@@ -259,9 +262,10 @@ def main(
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[
-        Format,
+        Literal["parquet", "jsonl", "csv", "delta"],
         typer.Option(
-            "--format", help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed."
+            "--format",
+            help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed. delta is for Spark.",
         ),
     ] = "parquet",
     input_format: Annotated[
@@ -288,6 +292,9 @@ def main(
     on_bad_file: Annotated[
         OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")
     ] = "fail",
+    table_version: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Version of the Delta table to read.", show_default="the newest")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
@@ -320,10 +327,13 @@ def main(
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
     further = (shard_mb, unfamiliar, input_format, routing_in(route))
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, *further)
+    delta = format_ == "delta"
+    options = Options(
+        identifier, text_column, tuple(keep), "parquet" if format_ == "delta" else format_, max_chars, over_long, *decides, *further
+    )
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
-    how = {"workers": workers, "start_over": start_over}
+    how = {"workers": workers, "start_over": start_over, "table_version": table_version, "delta": delta}
     summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
     if metrics:
         metrics.summary = summary

@@ -58,6 +58,8 @@ class Completion:
         Number of posts for which the queue of the first rule that they meet had no room.
     route : str
         `Routing.digest`; empty if the part has no column ``queue``.
+    table, version : str, int or None
+        See `Shard`.
     """
 
     file: str
@@ -87,6 +89,8 @@ class Completion:
     queues: dict[str, int] = field(default_factory=dict)
     moved: int = 0
     route: str = ""
+    table: str = ""
+    version: int | None = None
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them
@@ -143,8 +147,10 @@ class Completion:
         kind : str
             Format of the output, which is the file's extension.
         """
-        part = f"part-{shard.name}.{kind}"
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(path_of(shard.file)))
+        part, place = f"part-{shard.name}.{kind}", place_of(path_of(shard.file))
+        begun = cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place)
+        begun.table, begun.version = shard.table, shard.version
+        return begun
 
     def is_of_another(self, other: Self) -> bool:
         """Return whether two records are of different files that happen to have the same name, as all streams do.

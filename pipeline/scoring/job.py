@@ -14,7 +14,7 @@ from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
-from pipeline.records import Tell, ignore, is_stream
+from pipeline.records import Tell, ignore, is_stream, live_of
 from pipeline.scoring.bad_files import BadFiles, OnBadFile
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
@@ -63,11 +63,15 @@ class Job:
 
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
-        given = set(map(str, self.files))
+        given, tables = set(map(str, self.files)), {live.table: live.version for live in map(live_of, self.files) if live}
         for found in self.output.completions():
             if found.model != self.source.digest:
                 held, wanted = found.model[:12], self.source.digest[:12]
                 reason = f"holds scores by the model {held}, not by {wanted}"
+            elif tables.get(found.table, found.version) != found.version:
+                reason = f"holds scores of {found.table} at version {found.version}, and not {tables[found.table]}"
+                remedy = f"add --table-version {found.version} to continue, which scores rows that were deleted since, or start again with"
+                raise InputError(f"{self.output.folder}: {reason}; {remedy} --start-over or another --out")
             elif found.file not in given:
                 reason = f"holds scores of {found.file}, which is not among the inputs"
             else:
@@ -191,6 +195,7 @@ def score_files(
     start_over: bool = False,
     retry_rejects: bool = False,
     on_bad_file: OnBadFile = "fail",
+    table_version: int | None = None,
     progress: Callable[[Progress], Any] = lambda state: None,
     tell: Tell = ignore,
 ) -> Summary:
@@ -217,6 +222,9 @@ def score_files(
     on_bad_file : {"fail", "skip"}
         What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
         at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
+    table_version : int, optional
+        The version of the Delta table that is among the inputs; by default, its newest. A job can only be continued at the version at
+        which it was begun.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
@@ -250,7 +258,7 @@ def score_files(
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     bad = BadFiles(on_bad_file)
-    files = find_inputs(inputs, folder, tell, bad, options.input_format)
+    files = find_inputs(inputs, folder, tell, bad, options.input_format, table_version)
     output = Output(folder)
     check_inputs(files, options, folder, tell, bad)
     if bad.paths.issuperset(files):
