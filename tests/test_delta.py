@@ -123,8 +123,8 @@ def test_a_job_goes_on_only_at_the_version_at_which_it_was_begun(folder, tmp_pat
     code, _, err = script(score.main, "table", "--model", folder)
     assert code == 2
     assert err.splitlines()[-1] == (
-        "error: scores: holds scores of table at version 1, and not 2; add --table-version 1 to continue, which scores rows that were "
-        "deleted since, or start again with --start-over or another --out"
+        "error: scores: holds scores of table at version 1, and not at version 2 (add --table-version 1 to continue there, which scores "
+        "rows that were deleted since); choose another --out, or replace them with --start-over"
     )
     assert script(score.main, "table", "--model", folder, "--table-version", 1)[0] == 0
     assert [int(row["id"]) for row in scored(Path("scores"))] == list(range(8))
@@ -132,6 +132,15 @@ def test_a_job_goes_on_only_at_the_version_at_which_it_was_begun(folder, tmp_pat
     assert script(score.main, "table", "--model", folder, "--start-over")[0] == 0
     assert [int(row["id"]) for row in scored(Path("scores"))] == [0, *range(2, 8)]
     assert json.loads(Path("scores/manifest.json").read_text())["tables"] == {"table": 2}
+
+
+def test_scores_of_a_folder_that_has_become_a_table_since_are_refused(folder, tmp_path, refused):
+    table, fields = tmp_path / "table", [field("id"), field("text")]
+    line = add(table, "a.parquet", posts(0, 2), deleted=[1])
+    assert score_files([table], folder, tmp_path / "out").scored == 2
+    commit(table, protocol("deletionVectors"), metadata(fields), line)
+    with refused(f"holds scores of {table}/a.parquet from when it was no Delta table; choose another --out"):
+        score_files([table], folder, tmp_path / "out")
 
 
 NESTED = {"type": "struct", "fields": [field("city", "c9")]}

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.spark import cluster, descendants, environment
+from benchmarks.spark import cluster, environment
 from models.config import ROOT
 from pipeline.scoring import score_files
 
@@ -56,16 +57,22 @@ def local(night, tmp_path_factory) -> dict[str, dict]:
     return {row["id"]: row for path in out.glob("part-*") for row in pq.read_table(path).to_pylist()}
 
 
-def executors(workers: list[int]) -> list[int]:
-    """Return the processes that score for these workers."""
-    found = []
-    for pid in [pid for worker in workers for pid in descendants(worker)[1:]]:
-        try:
+def executors(workers: list[int]) -> set[int]:
+    """Return the processes that score for these workers, which are their children."""
+    found = set()
+    for pid in [int(pid) for worker in workers for task in Path(f"/proc/{worker}/task").iterdir() for pid in children(task)]:
+        with suppress(OSError):  # it has ended
             if b"CoarseGrainedExecutorBackend" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-        except OSError:
-            continue
+                found.add(pid)
     return found
+
+
+def children(task: Path) -> list[str]:
+    """Return the processes that a thread has started."""
+    try:
+        return (task / "children").read_text().split()
+    except OSError:
+        return []
 
 
 def written(out: Path) -> int:
@@ -92,7 +99,7 @@ def test_a_cluster_gives_the_rows_of_the_local_engine(spark, night, local, tmp_p
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(PYSPARK_SUBMIT_ARGS=settings)) as job:
         end, killed, seen = time.monotonic() + END, 0, set()
         while job.poll() is None and time.monotonic() < end:
-            seen |= (now := set(executors(workers)))
+            seen |= (now := executors(workers))
             if kill and not killed and len(now) == 2 and written(out) > 2:
                 killed = min(now)
                 os.kill(killed, signal.SIGKILL)

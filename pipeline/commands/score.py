@@ -119,7 +119,7 @@ class _Notes:
 
 def show(summary: "Summary", out: Path, rejects: str) -> None:
     """Print a summary, with the folder of the scores and the file that lists the rejects."""
-    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
+    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED and summary.posts_per_second else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
         print(f"  {summary.kept_shards:,} of {summary.shards:,} shards were already done")

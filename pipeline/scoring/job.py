@@ -63,15 +63,19 @@ class Job:
 
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
-        given, tables = set(map(str, self.files)), {live.table: live.version for live in map(live_of, self.files) if live}
+        given = set(map(str, self.files))
+        versions = {str(place): live.version for path in self.files if (live := live_of(path)) for place in (path, live.table)}
         for found in self.output.completions():
             if found.model != self.source.digest:
                 held, wanted = found.model[:12], self.source.digest[:12]
                 reason = f"holds scores by the model {held}, not by {wanted}"
-            elif tables.get(found.table, found.version) != found.version:
-                reason = f"holds scores of {found.table} at version {found.version}, and not {tables[found.table]}"
-                remedy = f"add --table-version {found.version} to continue, which scores rows that were deleted since, or start again with"
-                raise InputError(f"{self.output.folder}: {reason}; {remedy} --start-over or another --out")
+            elif (now := versions.get(found.file, versions.get(found.table, found.version))) != found.version:
+                reason = f"holds scores of {found.table or found.file}"
+                if found.version is None:
+                    reason += " from when it was no Delta table"
+                else:
+                    how = f"add --table-version {found.version} to continue there, which scores rows that were deleted since"
+                    reason += f" at version {found.version}, and not at version {now} ({how})"
             elif found.file not in given:
                 reason = f"holds scores of {found.file}, which is not among the inputs"
             else:
