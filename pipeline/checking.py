@@ -73,5 +73,5 @@ def check_data(config: Config, progress: Callable[[str], None] = lambda step: No
     except InputError as error:  # data that a model cannot learn from can still be checked
         return Checked(found, None, whole, corpus, str(error))
     progress("looking for label errors")
-    scored = {split: model.held_out_ if split == "train" else model.predict_proba(rows["text"]) for split, rows in corpus.splits.items()}
+    scored = {split: model.held_out_ if split == "train" else model.predict_proba(rows["text"][:]) for split, rows in corpus.splits.items()}
     return Checked(found, check_labels(corpus, scored), whole, corpus, None)

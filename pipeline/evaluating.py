@@ -134,7 +134,7 @@ def _trained_on(model: Classifier, folder: Path | None) -> Fingerprints | None:
 def _prevalence(corpus: Corpus, config: Config, split: str, evaluation: MeasuredSplit, model: Classifier, scores: Scores) -> Prevalence:
     wanted = config.evaluation
     sample = drawn_at_random(corpus, split, wanted.natural)
-    months = [month_of(date) for date, drawn in zip(corpus.splits[split]["created_at"], sample, strict=True) if drawn]
+    months = [month_of(date) for date, drawn in zip(corpus.splits[split]["created_at"][:], sample, strict=True) if drawn]
     found = estimate_prevalence(
         *(evaluation.Y[sample], evaluation.probabilities[sample], scores.probabilities, model.labels, evaluation.thresholds),
         *(wanted.confidence, wanted.min_positives, months, scores.months),

@@ -45,7 +45,7 @@ class Fingerprints:
         corpus : Corpus
             The corpus that the model was trained on.
         """
-        texts = [text for rows in (corpus.splits["train"], corpus.unlabelled) for text in rows["text"]]
+        texts = [text for rows in (corpus.splits["train"], corpus.unlabelled) for text in rows["text"][:]]
         return cls(model, frozenset(filter(None, (fingerprint(wording(text)) for text in texts))))
 
     def know(self, texts: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -51,7 +51,7 @@ def annotate(corpus: Corpus) -> tuple[list[Annotation], dict[str, int]]:
         rows = corpus.splits[split]
         further = (corpus.column(split, name) for name in ("experiencer", "stratum", "unsure"))
         for text, labels, source, author, experiencer, stratum, unsure in zip(
-            rows["text"], rows["labels"], rows["source"], rows["author"], *further, strict=True
+            rows["text"][:], rows["labels"][:], rows["source"][:], rows["author"][:], *further, strict=True
         ):
             counts["posts"] += 1
             if not (words := canonical_words(text)):

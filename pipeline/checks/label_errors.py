@@ -42,7 +42,7 @@ def check_labels(corpus: Corpus, probabilities: Mapping[str, NDArray[np.floating
     counts: dict[str, dict[str, LabelErrors]] = {}
     suspects = []
     for split, scores in probabilities.items():
-        ids, Y = corpus.splits[split]["id"], corpus.targets(split, corpus.labels)
+        ids, Y = corpus.splits[split]["id"][:], corpus.targets(split, corpus.labels)
         counts[split] = {}
         for label, y, p in zip(corpus.labels, Y.T, scores.T, strict=True):
             counts[split][label] = LabelErrors(posts=len(y), given=int(y.sum()))

@@ -134,12 +134,15 @@ def load_corpus(
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap, overlapping = find_overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
-    files = [] if posts is not None else [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
     kept = splits | {"train": list(compress(splits["train"], ~overlapping))} if overlap else splits
+    files = [] if posts is not None else [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
     unlabelled = to_table(_unlabelled(files, reader, kept), further)
+    if overlap and data.drop_overlap:
+        overlap = replace(overlap, dropped=int(overlapping.sum()))
+        splits, overlapping = kept, np.zeros(len(kept["train"]), bool)
     tables = datasets.DatasetDict({name: to_table(records, further) for name, records in splits.items()})
     passed_over = [path for path in passed_over if Path(path) not in map(Path, files)]
-    corpus = Corpus(
+    return Corpus(
         splits=tables,
         labels=labels.names,
         auxiliary=labels.auxiliary,
@@ -152,7 +155,6 @@ def load_corpus(
         sha256=corpus_digest(tables, unlabelled),
         unlabelled=unlabelled,
     )
-    return corpus.without_overlap() if data.drop_overlap else corpus
 
 
 def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:

@@ -95,7 +95,7 @@ def evaluate_probabilities(
     repeats = new is not None and new.any() and not new.all()
     of_new = metrics_of(model, Y[new], probabilities[new], decided[new], thresholds) if repeats else None
     metrics = SplitMetrics(**dict(metrics_of(model, Y, probabilities, decided, thresholds)), new_texts_only=of_new)
-    return MeasuredSplit(title, list(corpus.splits[split]["id"]), Y, probabilities, decided, metrics, thresholds)
+    return MeasuredSplit(title, corpus.splits[split]["id"][:], Y, probabilities, decided, metrics, thresholds)
 
 
 def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_point: str = BALANCED) -> MeasuredSplit:
@@ -114,7 +114,7 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_poin
     -------
     MeasuredSplit
     """
-    probabilities = model.predict_proba(corpus.splits[split]["text"])
+    probabilities = model.predict_proba(corpus.splits[split]["text"][:])
     title = ALL_POSTS if split == "all" else split
     return evaluate_probabilities(model, corpus, split, probabilities, title, corpus.is_new(split), operating_point)
 

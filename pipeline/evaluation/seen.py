@@ -27,7 +27,7 @@ def measure_unseen(model: Classifier, evaluation: MeasuredSplit, corpus: Corpus,
     -------
     Seen
     """
-    seen, short = trained_on.know(corpus.splits[split]["text"])
+    seen, short = trained_on.know(corpus.splits[split]["text"][:])
     some, rest = seen.any() and not (seen | short).all(), ~seen
     without = (
         metrics_of(model, evaluation.Y[rest], evaluation.probabilities[rest], evaluation.decided[rest], evaluation.thresholds)

@@ -119,8 +119,8 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     if isinstance(wanted.natural, Natural):
         random = drawn_at_random(corpus, split, wanted.natural)
         columns["drawn"] = ["at random" if each else "enriched" for each in random]
-    columns |= {"source": _common(rows["source"]), "month": _common([month_of(date) for date in rows["created_at"]])}
-    columns |= _of_text(rows["text"])
+    columns |= {"source": _common(rows["source"][:]), "month": _common([month_of(date) for date in rows["created_at"][:]])}
+    columns |= _of_text(rows["text"][:])
     columns |= {name: _common(_of_column(corpus, split, name, "slices")) for name in wanted.slices}
     return {name: values for name, values in columns.items() if any(values)}
 

@@ -91,7 +91,7 @@ def show_texts(found: SplitChecks, labels: LabelChecks | None, corpus: Corpus, c
         If standard output is not a terminal.
     """
     check_terminal()
-    texts = {identifier: text for rows in corpus.splits.values() for identifier, text in zip(rows["id"], rows["text"], strict=True)}
+    texts = {identifier: text for rows in corpus.splits.values() for identifier, text in zip(rows["id"][:], rows["text"][:], strict=True)}
     lines = []
     for pair in found.pairs[:top]:
         lines.append(f"{pair.kind} {pair.similarity:.2f}{', conflicting labels' if pair.conflict else ''}")

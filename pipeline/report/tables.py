@@ -307,7 +307,7 @@ def corpus_table(corpus: "Corpus") -> Table:
 def corpus_notes(corpus: "Corpus") -> list[str]:
     """Return what a user should know about the corpus, one line each."""
     notes = list(corpus.notes)
-    if corpus.cut and not any(author is not None for rows in corpus.splits.values() for author in rows["author"]):
+    if corpus.cut and not any(author is not None for rows in corpus.splits.values() for author in rows["author"][:]):
         notes.append("there is no author column, so posts are split one by one")
     found = corpus.overlap
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
