@@ -241,9 +241,9 @@ def tune_threshold(
     probability : ndarray of float, shape (n_posts,)
         Held-out probabilities.
     wanted : Thresholds
-        The objective. For ``f1`` and ``accuracy``, the highest threshold within ``tolerance`` of the best value is chosen; for
-        ``precision``, the lowest with at least ``target`` precision (and so the greatest recall); for ``recall``, the highest with at
-        least ``target`` recall.
+        The objective. For ``f1`` and ``accuracy``, the highest threshold within ``tolerance`` of the best value is chosen. For
+        ``precision``, it is the lowest with at least ``target`` precision, which has the greatest recall. For ``recall``, it is the highest
+        with at least ``target`` recall.
     label : str
         The label's name, for the error message.
     weights : ndarray of float, shape (n_posts,), optional

@@ -74,7 +74,7 @@ def _read_odd(chunk: str) -> str:
 def _read_again(piece: str) -> str:
     if piece in _MASKS or MARK in piece or piece.isalpha():
         return piece
-    if TAG.search(piece) and _plain_tag(piece) == piece:  # its words stand beside it already
+    if TAG.search(piece) and _plain_tag(piece) == piece:  # the hashtag's words stand beside it already
         return " ".join(mask_handles(mask_links(piece)).split())
     return _read_once(piece)
 
@@ -102,7 +102,7 @@ def _read_once(chunk: str) -> str:
     if "#" in text:
         text = TAG.sub(with_words, text)
     text = text.lower()
-    if "@" in text:  # a letter, or the beginning of a handle
+    if "@" in text:  # "@" may stand for a letter, or begin a handle
         text = RUN.sub(lambda run: (spelled(run[0]) if "@" in run[0] else None) or run[0], text)
     text = mask_handles(text)
     pieces = [piece if piece[0] in "#<@\x00" or MARK in piece else read_piece(piece) for piece in text.split()]

@@ -21,7 +21,7 @@ class Deciding:
 
     thresholds_ = FittedThresholds()
     prior_: Float64s
-    measured_points_: Mapping[str, OperatingPoint] = MappingProxyType({})  # none, until there are some
+    measured_points_: Mapping[str, OperatingPoint] = MappingProxyType({})  # empty until the points are measured
 
     @property
     def labels(self) -> list[str]:

@@ -65,7 +65,7 @@ def _shapes(config: ModelConfig, arrays: Arrays, vocabulary: Mapping[str, list[s
 
 
 def check_fitted(config: ModelConfig, arrays: Arrays, vocabulary: Any) -> None:
-    """Check that the parts of a model fit its config and each other; digests do not show that, as anybody can compute them.
+    """Check that the parts of a model fit its config and each other. Digests do not show this, because anybody can compute them.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class KeyTable:
     """
 
     def __init__(self, keys: Int64s) -> None:
-        self._keys = np.append(keys, -1)  # the last stands for an empty slot
+        self._keys = np.append(keys, -1)  # the last key stands for an empty slot
         bits = max(1, (_ROOM * len(keys)).bit_length())
         self._shift, self._last = np.uint64(64 - bits), (1 << bits) - 1
         self._slots = np.full(1 << bits, -1, np.int32)

@@ -31,9 +31,9 @@ _WORD = re.compile("[^\\W\\d_](?:[^\\W\\d_]|[\u0300-\u036f])*")
 _MARKS = re.compile("(?<=[a-zA-Z])[\u0300-\u036f]+")
 _ODD_LETTER = re.compile("[^\\W\x00-\x7f]|[\u0300-\u036f]")
 
-_SYLLABICS = "ᗩᗷᑕᗪᖴᕼᒍᒪᗰᑎᑭᑫᖇᔕᑌᐯᗯ᙭ᘔ"  # as generators of fancy letters use them
+_SYLLABICS = "ᗩᗷᑕᗪᖴᕼᒍᒪᗰᑎᑭᑫᖇᔕᑌᐯᗯ᙭ᘔ"  # letters that generators of fancy text use
 
-_SHORTEST = 3  # shorter words are easily another language's; they must be everyday words
+_SHORTEST = 3  # shorter words may belong to another language, so they must be everyday English words
 _KNOWN = 45_000  # least common rank of a word that odd letters may stand for
 _USUAL = 20_000
 _EVERYDAY = 150  # words up to this rank show that a text is English ("the", "was", "me")
@@ -133,8 +133,7 @@ def read_look_alikes(text: str) -> str:
     """Return the text with words in odd letters replaced by the English words that they look like.
 
     In a word that contains a Latin letter, letters of other scripts become the Latin letter that they look like. A word with marks, or
-    wholly in another script, is changed only if it is not itself a known word, if it looks like a common English word, and if the text is
-    English.
+    wholly in another script, is changed only if it is unknown and looks like a common English word in an English text.
 
     Examples
     --------

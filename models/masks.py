@@ -22,7 +22,7 @@ _LINK = re.compile(
 _MAYBE_LINK = re.compile(r"\.\w|:/")
 _SENTENCE_GOES_ON = re.compile(r",(?P<word>[a-z]+)[.,;:!?'*]*$", re.IGNORECASE)
 _CERTAIN = re.compile(rf"{_TOP_LEVEL}|[a-z]{{2}}", re.IGNORECASE)
-_EVERYDAY = 500  # words up to this rank are no names of people
+_EVERYDAY = 500  # words up to this rank are not people's names
 _COMMON = 2_000  # words up to this rank may follow a link after a comma and no space
 
 # Words that begin a sentence after a full stop without a space rather than go on with a handle.

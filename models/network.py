@@ -260,7 +260,7 @@ class ConvolutionalScorer:
         Before and after each post, there are at least as many places without a word as a filter reaches to either side.
         """
         lengths, margin = np.diff(posts.offsets), self.width // 2
-        of_token = np.append(rows.take(posts.codes), 0)  # the last is no word
+        of_token = np.append(rows.take(posts.codes), 0)  # the last row stands for no word
         order = np.argsort(lengths, kind="stable")
         order = order[np.searchsorted(lengths[order], 1) :]
         while len(order):
@@ -314,9 +314,9 @@ class ConvolutionalScorer:
     def by_word(self, posts: TokenBatch, of_words: Callable[[list[str]], sparse.csr_matrix]) -> NDArray[np.float64]:
         """Divide the scores of posts, without the intercepts, among their tokens.
 
-        The division is exact: a filter's greatest response is the sum of what the words in its window add, and a score is its
-        intercept plus a weighted sum of these responses, through the hidden units that are above zero in this post. Hidden units
-        have no intercept, so that nothing else is added.
+        The division is exact. A filter's greatest response is the sum of what the words in its window add. A score is its intercept plus a
+        weighted sum of these responses, through the hidden units that are above zero in this post. Hidden units have no intercept, so
+        nothing else is added.
 
         Parameters
         ----------
@@ -338,7 +338,7 @@ class ConvolutionalScorer:
             best = responses.argmax(axis=0)  # where each filter responds most, shape (n_posts, filters)
             pooled = np.maximum(np.take_along_axis(responses, best[None], axis=0)[0], 0)
             above = self._units(pooled) > 0
-            weights = np.matmul(self.hidden_ * above[:, None, :], self.coef_)  # of each filter for each target, in each post
+            weights = np.matmul(self.hidden_ * above[:, None, :], self.coef_)  # weight of each filter for each target in each post
             starts, lengths = posts.offsets[some], np.diff(posts.offsets)[some]
             for number, by in enumerate(self._places):
                 word = best + by

@@ -15,7 +15,7 @@ from models.errors import InputError
 if TYPE_CHECKING:
     from models.config import ModelConfig
 
-CONFIDENCE = 0.95  # that `cautious` and `sensitive` hold on posts to come
+CONFIDENCE = 0.95  # confidence that `cautious` and `sensitive` hold on later posts
 
 Flags = NDArray[np.bool_]
 

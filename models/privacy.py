@@ -1,10 +1,10 @@
 """Decide what a vocabulary may reveal about the people who wrote the posts, and about those they wrote about.
 
-Posts are lower-cased, so we recognise a name by how the word is usually written in English: spaCy's word probabilities (package
-spacy-lookups-data, from comments on Reddit) distinguish capitals, and names of people come from the US census of 1990 (package names).
-Names of places, employers, months and the like count as names, too, because they can also identify somebody. Most abbreviations of such
-names ("NYC", "UCLA", "NHS") are usually written in capitals, so we hide every word that is usually written like that, except for the
-abbreviations that `lexicon/abbreviations.csv` allows. The file also lists some abbreviations that cannot be recognised by their capitals.
+Posts are lower-cased, so we recognise a name by how the word is usually written in English. spaCy's word probabilities (package
+spacy-lookups-data, from comments on Reddit) distinguish capitals. Names of people come from the US census of 1990 (package names). Names of
+places, employers, months and the like count as names, too, because they can also identify somebody. Most abbreviations of such names
+("NYC", "UCLA", "NHS") are usually written in capitals. We hide every word that is usually written in capitals, except for the abbreviations
+that `lexicon/abbreviations.csv` allows. The file also lists some abbreviations that cannot be recognised by their capitals.
 """
 
 import csv

@@ -22,11 +22,11 @@ _PHONE_DIGITS = 7
 _LONGEST = 1_000  # longer chunks are tokenised in pieces
 
 # What a chunk is, as bits:
-_ODD = 1  # a chunk for whose sake a post is normalised as a whole
-_LEADS, _TRAILS = 2, 4  # nothing but masks, which go where a post begins, or ends
-_INTRODUCES, _SIGNS = 8, 16  # what goes with the masks after it, too: "rt" and "." at the beginning, "via" at the end
-_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # masks beside it may take a part of it with them
-_LETTER = 128  # a letter by itself, which another one beside it may belong to
+_ODD = 1  # a post with such a chunk is normalised as a whole
+_LEADS, _TRAILS = 2, 4  # a chunk of masks alone, which are dropped where a post begins, or ends
+_INTRODUCES, _SIGNS = 8, 16  # dropped together with masks: "rt" and "." at the beginning, "via" at the end
+_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # a part of the chunk may be dropped together with masks beside it
+_LETTER = 128  # a single letter, which may form a word with single letters beside it
 
 _INTRODUCTIONS = {"rt", "mt", "via", "cc", ".", "(", '"'}
 _SIGNATURES = {"via", "cc", "h/t"}
@@ -34,7 +34,7 @@ _MAYBE_BEGINNING = re.compile(r'[:,;)]|[.("] ?(?:rt|mt|via|cc)$')
 _MAYBE_END = re.compile(r'[.,;:!?)" ]+$|.* (?:via|cc|h/t)$')
 _CONTRACTED = re.compile(r"(?:^| )[\"'(#]?(?:[tm]|ll|re|ve)(?!\w)")
 _LETTERS = re.compile(r"(?:^| )[\"'(#]?[^\W\d_](?!\w)|(?:^| )-(?= |$)")
-# What most chunks become: neither masks nor single letters, and words beside a hashtag only at the end.
+# Most chunks become this. They hold neither masks nor single letters, and words stand beside a hashtag only at the end.
 _WORD = r"(?!(?:ll|re|ve|via|cc)\b)[a-z]{2,}(?:'[a-z]+)?"
 _USUAL = re.compile(
     rf"""(?!["'(#]?(?:ll|re|ve)(?!\w)|["(]?(?:rt|mt|via|cc)$)["'(#]?(?:[a-z]\w|\d)[!-%'-;=?\[-~]*"""

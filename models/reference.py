@@ -73,7 +73,7 @@ def unknown_shares(features: TfidfFeatures, tokens: TokenBatch, known: NDArray[n
         Without character n-grams, the second array is empty.
     """
     single = np.array([" " not in word for word in features.words_], bool)
-    columns = np.concatenate([np.flatnonzero(single), np.arange(len(single), len(features.idf_))])  # those of `of_words`
+    columns = np.concatenate([np.flatnonzero(single), np.arange(len(single), len(features.idf_))])  # the columns that `of_words` uses
     found = features.of_words(tokens.types)
     found.data = np.ones(len(found.data)) if known is None else known[columns][found.indices].astype(np.float64)
     n_words, posts = int(single.sum()), post_of_token(tokens)
@@ -101,8 +101,8 @@ def make_reference(features: TfidfFeatures, tokens: TokenBatch, held_out: Probab
     Parameters
     ----------
     features : TfidfFeatures
-        Features fitted on these posts. A post makes its own n-grams known, so an n-gram counts as known only if enough authors used it to
-        keep it in the vocabulary when any one of them is left out.
+        Features fitted on these posts. A post makes its own n-grams known. An n-gram therefore counts as known only if it would stay in the
+        vocabulary if any one of its authors were left out.
     tokens : TokenBatch
         The posts.
     held_out : ndarray of float32, shape (n_posts, n_labels)

@@ -1,17 +1,17 @@
 """Read words as they were meant: elongated, spelled with digits, symbols, asterisks or single letters, or written together.
 
-What is read:
+The first column shows what is written, and the second how it is read:
 
 ==========================  ==========================================================================
-``groooped``, ``soooo``     a letter three times or more in a row: the commonest known word
-``gr0ped``, ``r@p3d``       digits and symbols for letters: ``0 o``, ``1 i l``, ``3 e``, ``4 a``, ``5 s``, ``7 t``, ``@ a``,
+``groooped``, ``soooo``     the commonest known word, for a letter three times or more in a row
+``gr0ped``, ``r@p3d``       letters for digits and symbols: ``0 o``, ``1 i l``, ``3 e``, ``4 a``, ``5 s``, ``7 t``, ``@ a``,
                             ``$ s``, ``! i``, ``| i l``, ``+ t``, ``€ e``, ``£ l``, ``¡ i``
-``r**ed``, ``r-pe``         ``*``, ``-``, ``.``, ``#`` for letters: a word of `lexicon/masked.txt`
-``rxpe``                    ``x`` for vowels: a word of `lexicon/masked.txt`
-``ra-ped``, ``r.a.p.e``     letters set apart
-``me_too``, ``me|too``      other characters for spaces
-``dont``, ``didn;t``        a missing or wrong apostrophe
-``graped``, ``sa'd``        `lexicon/algospeak.csv`, with the source of each line
+``r**ed``, ``r-pe``         a word of `lexicon/masked.txt`, for ``*``, ``-``, ``.``, ``#``
+``rxpe``                    a word of `lexicon/masked.txt`, for ``x``
+``ra-ped``, ``r.a.p.e``     the word, for letters set apart
+``me_too``, ``me|too``      spaces, for other characters
+``dont``, ``didn;t``        the apostrophe, for a missing or wrong one
+``graped``, ``sa'd``        what `lexicon/algospeak.csv` says, with a source for each line
 ==========================  ==========================================================================
 """
 
@@ -43,7 +43,7 @@ STRETCHED = re.compile(r"([^\W\d]|[^\w\s])\1{3,}")
 _SHORTENED = 50  # a word with one letter less must be this many times as common ("too", not "to")
 
 _NEGATED = "are|ca|could|did|do|does|had|has|have|is|might|must|need|should|was|were|would|ai"
-_BEFORE = {  # words before an apostrophe that is left out beyond doubt, by what follows it
+_BEFORE = {  # words after which a missing apostrophe is certain, by what follows the apostrophe
     **{"m": "i", "s": "he she that what there where who how here", "d": "you they", "ll": "you they", "re": "you they"},
     "ve": "i you they we who could would should might must",
 }
@@ -214,7 +214,7 @@ def _parted(core: str) -> str | None:
         return None
     if "_" in core or "|" in core:
         parts = [part for part in re.split(r"[_|]+", core) if part]
-        words = sum(len(part) > 1 and any(map(str.isalpha, part)) for part in parts)  # none in "^_^" and "o_o"
+        words = sum(len(part) > 1 and any(map(str.isalpha, part)) for part in parts)  # "^_^" and "o_o" have none
         if len(parts) > 1 and words and ("_" in core or len(parts) > 3 or all(part in ranks() for part in parts)):
             return " ".join(map(read_piece, parts))
     return " ".join(filter(None, map(read_piece, _BETWEEN.split(core)))) if _JOINED.fullmatch(core) else None

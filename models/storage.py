@@ -198,5 +198,5 @@ def read_model(folder: Path) -> tuple[str, dict[str, Any], dict[str, NDArray[Any
             raise InputError(f"{folder / name}: was changed or damaged (its digest differs from {DESCRIPTION}); copy or train it again")
     try:
         return digest, description, load(contents[WEIGHTS]), json.loads(contents[VOCABULARY])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):  # the digest is that of another kind of file
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):  # the digest matches, but the file is of another kind
         raise InputError(f"{folder}: {WEIGHTS} or {VOCABULARY} is damaged; copy or train the model again") from None

@@ -137,10 +137,10 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
     )
 
 
-_SOME_WORD = "qzwxqz"  # no exception of spaCy's
+_SOME_WORD = "qzwxqz"  # none of spaCy's exceptions matches this word
 _WORDS = re.compile(r"""^(["(]?)([a-z]{3,})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
 _LONG_WORD = re.compile("[a-z]{3,}")
-_NO_DIGITS = re.compile(r"[!-/:;=?@\[-~]+")  # nor placeholders
+_NO_DIGITS = re.compile(r"[!-/:;=?@\[-~]+")  # leaves out digits, and the "<" of placeholders
 _BEGINNING = {chr(code): pack(chr(code)) for code in range(127)} | {"": 0}
 
 
@@ -215,7 +215,7 @@ class PostTokenizer:
         self._special = {"via", *chain.from_iterable(re.findall(r"[^\W_]+", rule) for rule in self._exceptions)}
         self._tokens = _Codes()  # code of each token seen so far
         self._codes: dict[str, Sequence[int]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
-        self._table = ChunkTable()  # the same of chunks of raw posts
+        self._table = ChunkTable()  # the same for chunks of raw posts
         self._templates: dict[str, list[int] | None] = {}
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
@@ -256,7 +256,7 @@ class PostTokenizer:
             self._make_room()
             codes, lengths, odd = self._by_table([*compress(straight, plain)])
             at = np.flatnonzero(plain)
-            place = np.empty(len(texts), np.int64)  # of each post, among those by the table followed by the others
+            place = np.empty(len(texts), np.int64)  # place of each post: those read by the table come first, then the others
             place[at] = np.arange(len(at))
             others = np.setdiff1d(np.arange(len(texts)), at[~odd])
             place[others] = len(at) + np.arange(len(others))
@@ -337,7 +337,7 @@ class PostTokenizer:
         return TokenBatch([tokens[number] for number in types.tolist()], (np.cumsum(seen) - 1)[codes], offsets)
 
     def _learn(self, chunks: Iterable[str]) -> None:
-        """Tokenise the new ones among chunks of normalised posts, each by itself: spaCy's exceptions may match across spaces."""
+        """Tokenise chunks that are new, each by itself, because spaCy's exceptions may match across spaces."""
         for chunk in filterfalse(self._codes.__contains__, chunks):
             self._codes[chunk] = self._without_spacy(chunk) or [self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk)]
 

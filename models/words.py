@@ -1,6 +1,6 @@
 """English words: how common each is, which of them people mask, and how a run of letters divides into words.
 
-`lexicon/words.txt` holds the 60,000 commonest words of Reddit's comments, the commonest first (package spacy-lookups-data), and "metoo";
+`lexicon/words.txt` holds the 60,000 commonest words of Reddit's comments (package spacy-lookups-data), the commonest first, and "metoo".
 `lexicon/masked.txt` holds the words that people write with asterisks, digits or symbols so that a filter does not find them.
 """
 

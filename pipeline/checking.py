@@ -40,8 +40,8 @@ class Checked:
 def check_data(config: Config, progress: Callable[[str], None] = lambda step: None) -> Checked:
     """Look for repeats, shared authors, conflicting labels, and labels that a model considers wrong.
 
-    The model is never trained on a post that it judges, or on one with the same text or author: train posts are judged by models of
-    the other folds, and train posts that overlap another split are dropped, as with ``data.drop_overlap``.
+    The model is never trained on a post that it judges, or on one with the same text or author. Train posts are judged by models of the
+    other folds. Train posts that overlap another split are dropped, as with ``data.drop_overlap``.
 
     Parameters
     ----------

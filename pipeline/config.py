@@ -57,7 +57,7 @@ class Data(Section):
     columns: Columns = Columns()
     # How much the posts of each source count in training; those from other sources count 1.
     weights: dict[str, Weight] = Field(default_factory=dict)
-    # How much a post counts whose column `unsure` is true.
+    # How much a post counts if its column `unsure` is true.
     unsure: Weight = 1.0
     drop_overlap: bool = True
     swaps: bool = False

@@ -14,10 +14,10 @@ from models.errors import InputError
 from pipeline.config import Config, mask_password
 
 DEFAULT = ROOT / "configs" / "default.yaml"
-_MOST_KEYS = 2_000  # of one mapping
-_DEEPEST = 20  # dots in a key
+_MOST_KEYS = 2_000  # maximum number of keys of one mapping
+_DEEPEST = 20  # maximum number of dots in a key
 _MOST_BYTES = 2**20  # of a file
-_QUOTED = 100  # characters of what an error quotes
+_QUOTED = 100  # maximum number of characters that an error quotes
 
 
 class _Loader(yaml.SafeLoader):

@@ -79,8 +79,8 @@ class Dates:
     name: str
     given: int = 0
     unread: int = 0
-    open: int = 0  # could be of either order
-    orders: dict[str, int] = field(default_factory=lambda: {"month/day/year": 0, "day/month/year": 0})  # dates that allow only one
+    open: int = 0  # number of dates that could be in either order
+    orders: dict[str, int] = field(default_factory=lambda: {"month/day/year": 0, "day/month/year": 0})  # dates that allow only this order
 
     def read(self, text: str | None) -> Found:
         """Read one date of the column.

@@ -201,7 +201,7 @@ def _measure(
 
 
 def _about(called: str, model: Classifier, config: Config, corpus: Corpus, evaluation: MeasuredSplit) -> dict[str, str]:
-    """Return what the report says about its origin."""
+    """Return what the report says about its own origin."""
     return {
         "model": called,
         "date": f"{date.today():%-d %B %Y}",

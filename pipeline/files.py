@@ -14,7 +14,7 @@ WholeFile = io.BufferedRandom | io.BytesIO
 UNFINISHED = ".unfinished"  # the end of the name of a file that is being written
 
 
-_OF_THE_DISK = {"lost+found", "System Volume Information", "$Extend"}  # at the root of a volume
+_OF_THE_DISK = {"lost+found", "System Volume Information", "$Extend"}  # what the root of a volume may hold
 
 
 def is_left_behind(name: str) -> bool:
@@ -60,7 +60,7 @@ def whole_file(path: Path, outdated: Path | None = None) -> Iterator[WholeFile]:
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     made = False
     try:
-        with beside.open("x+b") as file:  # never an existing file, nor where a link leads
+        with beside.open("x+b") as file:  # "x" replaces neither an existing file nor what a link points to
             made = True
             yield file
             file.flush()

@@ -35,7 +35,7 @@ def while_starting() -> None:
 def handled() -> Iterator[None]:
     """Raise `KeyboardInterrupt` on Ctrl-C, and `SystemExit` on SIGTERM, which the kernel withholds from PID 1 unless it is handled."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    in_main = threading.current_thread() is threading.main_thread()  # which alone may handle signals
+    in_main = threading.current_thread() is threading.main_thread()  # only the main thread may handle signals
     if in_main and before[signal.SIGINT] == _stop_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if in_main and before[signal.SIGTERM] in (_stop_at_once, signal.SIG_DFL):
@@ -47,5 +47,5 @@ def handled() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-if Path(sys.argv[0] if sys.argv else "").stem in _SCRIPTS:  # not for whoever imports us
+if Path(sys.argv[0] if sys.argv else "").stem in _SCRIPTS:  # not in a program that imports us
     while_starting()

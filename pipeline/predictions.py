@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["parquet", "jsonl", "csv"]
 
 ROW_GROUP = 2**16  # minimum number of rows of a row group, except for the last one: small groups are slow to read and compress badly
-_GROUP_BYTES = 32 * 2**20  # but a group that takes more memory is written
+_GROUP_BYTES = 32 * 2**20  # a group that takes more memory is written even if it has fewer rows
 # How much of a post the model knows; see `pipeline.watching.familiarity`.
 FAMILIARITY = {
     "tokens": pa.int32(),

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 SCHEMES = ("s3", "gs", "abfs", "abfss", "hdfs")
-ATTEMPTS = 6  # per request, with pauses that grow to 16 seconds
+ATTEMPTS = 6  # number of attempts per request, with pauses that grow to 16 seconds
 CONNECTING, ANSWERING = 10.0, 30.0  # seconds to wait for a connection, and for the next bytes of an answer
 THREADS = 16  # how many small objects are read at a time
-_BUFFER = 2 * 2**20  # bytes; each is a request
+_BUFFER = 2 * 2**20  # bytes per request
 
 _DENIED = "access is denied; give credentials as the store's other programs take them, such as AWS_PROFILE or a role"
 # What the errors of AWS's library begin with, and what we say instead: its own sentences are long and may quote the request.
@@ -175,7 +175,7 @@ class StorePath(PosixPath):
 
     def exists(self, **_: Any) -> bool:
         """Return whether this path is an object or a folder that holds one."""
-        if len(self.parts) < 2:  # above the bucket
+        if len(self.parts) < 2:  # the path is above the bucket
             return False
         try:
             self.stat()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Command = Callable[..., None] | Mapping[str, "Command"]
 
 USAGE_ERROR, TOO_MANY_REJECTS, NOT_PROMOTED, DRIFTED, INCOMPLETE, NO_POSTS, LOCKED = 2, 3, 3, 3, 4, 5, 6
-_CODES = {NoPostsError: NO_POSTS, LockedError: LOCKED, InputError: USAGE_ERROR, IncompleteError: INCOMPLETE}  # the first that fits
+_CODES = {NoPostsError: NO_POSTS, LockedError: LOCKED, InputError: USAGE_ERROR, IncompleteError: INCOMPLETE}  # the first that fits decides
 LOG_EVERY = 30.0  # seconds
 
 _held, _said = list[str](), set[str]()  # warnings
@@ -152,7 +152,7 @@ def command_line(command: Command) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     for name, function in command.items() if isinstance(command, Mapping) else [(None, command)]:
         if isinstance(function, Mapping):
-            app.add_typer(command_line(function), name=name, help=f"One of {', '.join(function)}.")
+            app.add_typer(command_line(function), name=name, help=f"Run {' or '.join(function)}.")
         else:
             app.command(name)(_local(function))
     return app
@@ -195,7 +195,7 @@ def _prepare() -> None:
 
 def _failed(error: Exception) -> int:
     """Say what is wrong, and return the exit code."""
-    if isinstance(error, OSError):  # of the machine: too few file descriptors, a folder that was deleted
+    if isinstance(error, OSError):  # an error of the machine: too few file descriptors, a folder that was deleted
         place = f"{error.filename}: " if error.filename else ""
         say(f"error: {place}{error.strerror or type(error).__name__}; correct this, and run the same command again")
         return USAGE_ERROR
@@ -232,7 +232,7 @@ def _code_of(command: Command, stopped: str) -> int:
     except (InputError, IncompleteError, OSError) as error:
         code = _failed(error)
     except RuntimeError as error:
-        if not str(error).startswith("Symlink loop"):  # from `Path.resolve`
+        if not str(error).startswith("Symlink loop"):  # `Path.resolve` raises this
             raise
         code = _failed(OSError(errno.ELOOP, str(error)))
     except KeyboardInterrupt:  # outside of typer, which turns Ctrl-C into an exit code without a message
@@ -247,8 +247,9 @@ def _code_of(command: Command, stopped: str) -> int:
 def run(command: Command, stopped: str = "stopped") -> None:
     """Run a command line, and print errors as one line on standard error.
 
-    The exit code is 2 for an `InputError` (5 if there is nothing to score, 6 if another job holds the folder) and for an error of the
-    operating system, 4 for an `IncompleteError`, or if standard output cannot be written, 130 for Ctrl-C, and 143 for SIGTERM.
+    The exit code is 2 for an `InputError`, except that it is 5 if there is nothing to score, and 6 if another job holds the folder. It is
+    also 2 for an error of the operating system. It is 4 for an `IncompleteError`, and if standard output cannot be written. It is 130 for
+    Ctrl-C and 143 for SIGTERM.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from pipeline.records import BrokenRow, Row, name_of, read_rows
 
 FORM = 2  # version of the words that are hashed: increase it when `canonical_words` changes, also through `normalise`
 FORMS = (1, 2)  # versions that can be joined
-SHORT = 5  # words: shorter texts are written by many people, and anyone can guess them
+SHORT = 5  # minimum number of words: many people write the same shorter texts, and anyone can guess them
 LONG = 100  # letters and digits: a post with at least this many that ends in "..." may be cut off, and is matched by its beginning
 FOLDER = ROOT / "data" / "annotations"
 
@@ -67,9 +67,9 @@ _FURTHER = [field.name for field in fields(Annotation)][3:-1]
 def canonical_words(text: str, form: int = FORM) -> list[str]:
     """Return the words that all copies of a post share.
 
-    The text is normalised (`models.text.normalise`: repaired, unescaped, NFKC, masked); "RT @someone:" at its beginning
-    and all masks (links, e-mail addresses, handles, phone numbers) are removed; the rest is case-folded, NFKC-normalised
-    again and split into runs of letters and digits.
+    First, the text is normalised (see `models.text.normalise`). Then "RT @someone:" at its beginning and all masks (links, e-mail
+    addresses, handles, phone numbers) are removed. The rest is case-folded, NFKC-normalised again and split into runs of letters and
+    digits.
 
     Parameters
     ----------

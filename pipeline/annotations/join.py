@@ -37,7 +37,7 @@ def _beginning(text: str, key: str, length: int, form: int) -> str | None:
 
 
 def _match(text: str, wanted: Mapping[str, Annotation], lengths: Sequence[int], forms: Sequence[int]) -> tuple[str, str] | None:
-    """Find the annotation of a post, and as much of the post as was annotated; `lengths`, those of cut-off posts, are descending."""
+    """Find the annotation of a post, and the part of it that was annotated; `lengths` are those of cut-off posts, longest first."""
     if len(text) > MAX_CHARS:  # no post is that long, and normalising it would be slow
         return None
     for form in forms:
@@ -82,10 +82,10 @@ def join(texts: Sequence[Path], annotations: Path, out: Path, column: str = "tex
     Returns
     -------
     dict
-        Counts: ``texts`` that were read; how many were empty (``without_text``) or ``matched``; how many of the matched ones
-        were ``repeated`` (an earlier text matched the same annotation and is kept) or ``shortened`` (longer than what was
-        annotated: only the beginning is kept); ``conflicting`` annotations, which are left out; and ``splits``, with the
-        ``annotations``, ``matched`` and ``unmatched`` of each.
+        ``texts`` counts what was read, of which some were empty (``without_text``) and some ``matched``. Of the matched ones, ``repeated``
+        matched the same annotation as an earlier text, which is kept. ``shortened`` were longer than what was annotated, and only the
+        beginning is kept. ``conflicting`` annotations are left out. ``splits`` holds the ``annotations``, ``matched`` and ``unmatched`` of
+        each split.
 
     Raises
     ------

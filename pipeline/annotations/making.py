@@ -40,9 +40,9 @@ def annotate(corpus: Corpus) -> tuple[list[Annotation], dict[str, int]]:
     annotations : list of Annotation
         One per text, sorted by hash.
     counts : dict of str to int
-        All ``posts``; how many of them were ``merged`` with a post that has the same words and labels (a held-out one is kept,
-        if there is one); how many were left out because they are ``conflicting`` (they share their words with a post that has
-        other labels) or ``wordless``; and how many annotations are of ``short`` texts.
+        ``posts`` counts all posts. ``merged`` ones have the same words and labels as another post, and a held-out one is kept if there is
+        one. ``conflicting`` ones share their words with a post that has other labels, and are left out, as are ``wordless`` ones. ``short``
+        counts the annotations of short texts.
     """
     counts = Counter(posts=0, merged=0, conflicting=0, wordless=0, short=0)
     found: dict[str, list[Annotation]] = defaultdict(list)

@@ -99,7 +99,7 @@ class SplitChecks(Result):
     """Repeated posts, authors in several splits, and labels that contradict each other.
 
     `near_from` is the minimum similarity of near-duplicates, except where one contains the whole of the other. `pairs` lists the pairs that
-    are worth looking at: each post is paired with the first post in every split that has the same text, and the first posts of nearly equal
+    are worth looking at. Each post is paired with the first post in every split that has the same text. The first posts of nearly equal
     texts are paired with each other. Pairs across splits come first, then the most similar.
     """
 

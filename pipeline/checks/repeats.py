@@ -152,9 +152,9 @@ def check_splits(corpus: Corpus) -> SplitChecks:
     """Look for repeated posts, authors in several splits, and labels that contradict each other.
 
     Texts are equal if they are the same after `normalise`. They are near-duplicates if they share four fifths of the runs of five
-    characters in their words, or if one contains the whole of the other (see `pipeline.corpora.near.near_duplicates`); what is added when a
-    post is passed on does not count (see `pipeline.corpora.wording.wording`). Posts of fewer than five words are only compared exactly. A
-    text with more than ten near-duplicates in a split is paired with the first ten.
+    characters in their words, or if one contains the whole of the other (see `pipeline.corpora.near.near_duplicates`). Words that are added
+    when a post is passed on do not count (see `pipeline.corpora.wording.wording`). Posts of fewer than five words are only compared
+    exactly. A text with more than ten near-duplicates in a split is paired with the first ten.
 
     Parameters
     ----------

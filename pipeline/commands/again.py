@@ -23,9 +23,10 @@ def rescore(
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress as JSON.")] = False,
 ) -> None:
-    """Score rejected posts again, with the options of the earlier job, after their cause was removed.
+    """Score rejected posts again, with the options of the earlier job.
 
-    It reads the same inputs from the same folder. Parts in which nothing was rejected, and whose input is unchanged, stay as they are.
+    Use this when you have mended what made the job reject them. It reads the same inputs from the same folder. Parts in which nothing was
+    rejected, and whose input is unchanged, stay as they are.
     """
     from pipeline.records import is_stream
     from pipeline.scoring import score_files
@@ -60,7 +61,7 @@ def redecide(
 ) -> None:
     """Decide again with other thresholds, from the probabilities of an earlier job, without scoring anything.
 
-    What is not given stays as it was in the earlier job, whose folder is not changed.
+    Options that you leave out stay as in the earlier job. The folder of that job is not changed.
     """
     from pipeline.scoring.redecide import redecide as decide_again
 

@@ -88,9 +88,9 @@ def main(
 ) -> None:
     """Compare what several annotators said.
 
-    Writes agreement.json (Cohen's kappa, Krippendorff's alpha, and with --batch how often annotators followed the prediction),
-    disagreements.csv (what they must settle: ids and labels) and, with --with-texts, labelled.jsonl for train.py. Exit codes: 0 done;
-    2 usage or input error, nothing written; 130 stopped by Ctrl-C.
+    The output is agreement.json (Cohen's kappa, Krippendorff's alpha, and with --batch how often annotators followed the prediction) and
+    disagreements.csv (ids and labels that the annotators must settle). With --with-texts, it is also labelled.jsonl for train.py. Exit
+    codes: 0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
     """
     resolved = load_config(config, set_)
     with terminal.steps() as progress:

@@ -46,7 +46,7 @@ def main(
     """Evaluate a model on labelled posts and log the run in MLflow.
 
     A MODEL is a directory, models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model, or released for the model that comes with this
-    version. The output folder holds report.html, metrics.json and predictions.parquet. Data without splits is measured whole; with --split
+    version. The output folder holds report.html, metrics.json and predictions.parquet. Data without splits is measured whole. With --split,
     it is divided as training divides it. --scores needs unlabelled posts, scored with this same model. Exit codes: 0 done; 2 usage or input
     error; 3 evaluated, but not promoted; 130 stopped by Ctrl-C.
     """

@@ -41,7 +41,7 @@ def main(
     ] = "released",
     size: Annotated[int, typer.Option(min=1, help="Number of posts to choose.")] = 200,
     labelled: Annotated[
-        list[str], typer.Option(metavar="SOURCE", help="Leave these out: labelled posts, or the folder of an earlier batch. Repeatable.")
+        list[str], typer.Option(metavar="SOURCE", help="Leave out these labelled posts, or those of this earlier batch. Repeatable.")
     ] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder to write to; it must not hold anything.")] = OUT,
     with_texts: Annotated[
@@ -51,11 +51,13 @@ def main(
     rare: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to choose for rare labels.")] = 0.4,
     blind: Annotated[float, typer.Option(min=0, max=1, help="Share of the other posts to show without a prediction.")] = 0.25,
     no_blur: Annotated[bool, typer.Option("--no-blur", help="Do not blur posts in Label Studio until somebody points at them.")] = False,
-    keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also hand this column over; annotators may see it. Repeatable.")] = [],  # noqa: B006
+    keep: Annotated[
+        list[str], typer.Option(metavar="COLUMN", help="Also hand over this column, which annotators may see. Repeatable.")
+    ] = [],  # noqa: B006
     id_column: Annotated[str, typer.Option(help="Column with the post's id; 'none' numbers the rows.")] = "id",
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     author_column: Annotated[
-        str, typer.Option(help="Column with the author; at most one post by each is chosen. 'none' if there is none.")
+        str, typer.Option(help="Column with the author, or 'none'. At most one post by each author is chosen.")
     ] = "author",
     config: Annotated[list[Path], typer.Option(help="As in train.py, for the columns of --labelled.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
@@ -65,10 +67,9 @@ def main(
     """Choose the posts to label next.
 
     Some are drawn at random (for shares and guarantees), some are chosen for rare labels, and the rest are posts of many kinds of which the
-    model is least sure. No two are near-duplicates or by the same author, and none is labelled. The output folder holds ids, reasons and
-    predictions,
-    and Label Studio's interface with the definitions of the labels; only with --with-texts does it hold texts. Exit codes: 0 done; 2 usage
-    or input error, nothing written; 130 stopped by Ctrl-C.
+    model is least sure. No two are near repeats or by the same author, and none repeats a labelled post. The output folder holds texts only
+    with --with-texts. It always holds ids, reasons and predictions, and Label Studio's interface with the definitions of the labels. Exit
+    codes: 0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
     """
     from pipeline.review.choosing import Shares
     from pipeline.review.selecting import Wanted, label_next

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.scoring.job_metrics import JobMetrics
 
 _TIMED = 100  # fewer posts say nothing about the speed: most of the time goes into loading the model
-_NAMED = 3  # how many files are named if the same is said of all
+_NAMED = 3  # number of files that are named if one note is about many
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -214,7 +214,7 @@ def _score_files(
 
 
 def _metrics(path: Path | None) -> "JobMetrics | None":
-    """Return the figures that will be written to this file when the command has ended; None for None."""
+    """Return the figures that will be written to this file when the command has ended; None without a file."""
     if path is None:
         return None
     from pipeline.scoring.job_metrics import JobMetrics
@@ -305,14 +305,14 @@ def main(
         Path | None, typer.Option(metavar="FILE.prom", help="Write figures of the job here at its end, for Prometheus' node exporter.")
     ] = None,
 ) -> None:
-    """Score posts: a probability and a decision for each label.
+    """Give each post a probability and a decision for each label.
 
-    Inputs are JSON (one object per line, or an array), CSV and TSV, which may all be compressed (.gz, .bz2, .xz or .zst), Parquet and
-    .xlsx; delimiters and encodings are recognised, and anything unusual is reported. The output holds part-* files, rejects.jsonl and
-    manifest.json: ids, probabilities, labels and the model's digest. It holds no text, unless --keep copies the text or the author, or
-    --explain writes words of posts to the output. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2
-    usage or input error, nothing done; 3 too many posts rejected; 4 incomplete, run again; 5 no posts; 6 another job
-    holds --out; 130 stopped by Ctrl-C; 143 by SIGTERM.
+    Inputs are JSON (one object per line, or an array), CSV, TSV, Parquet and .xlsx. JSON, CSV and TSV may be compressed (.gz, .bz2, .xz or
+    .zst). Delimiters and encodings are recognised, and anything unusual is reported. The output holds ids, probabilities, labels and the
+    model's digest, in part-* files, rejects.jsonl and manifest.json. It holds no text, unless --keep copies the text or the author, or
+    --explain writes words of posts. After an interruption, the same command continues where it stopped. Exit codes: 0 done; 2 usage or
+    input error, nothing done; 3 too many posts rejected; 4 incomplete, run again; 5 no posts; 6 another job holds --out; 130 stopped by
+    Ctrl-C; 143 by SIGTERM.
     """
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")

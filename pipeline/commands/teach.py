@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Make the lessons that a network learns from.
 
-    For each fold, teachers are fine-tuned on the other folds' posts; their answers for posts without labels are the lessons. More
+    For each fold, teachers are fine-tuned on the posts of the other folds. Their answers for posts without labels are the lessons. More
     threads are faster, but change the last digits of the answers. An interrupted run continues from what --work holds.
     """
     from pipeline.teaching.teacher import teach

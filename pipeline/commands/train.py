@@ -194,10 +194,10 @@ def main(
 ) -> None:
     """Train, evaluate and track a disclosure classifier.
 
-    Data is a file, a folder, a saved data set or hub:NAME; train=FILE and the like give it a role. Exports of Label Studio, Doccano,
-    Prodigy and Argilla are recognised; one line says how the data was read. --sweep compares configs by
-    cross-validation, writes the best one to runs/sweep and keeps no model. --check-data looks for duplicates, authors in several splits,
-    conflicting labels and likely label errors, and writes them to runs/checks; --show-texts adds the posts, on a terminal only.
+    Data is a file, a folder, a saved data set or hub:NAME, and train=FILE and the like give it a role. Exports of Label Studio, Doccano,
+    Prodigy and Argilla are recognised. One line says how the data was read. --sweep compares configs by cross-validation, writes the best
+    one to runs/sweep and keeps no model. --check-data looks for repeats, authors in several splits, conflicting labels and likely label
+    errors, and writes them to runs/checks. --show-texts adds the posts, on a terminal only.
     """
     _check_options(
         sweep=bool(sweep_), check_data=check_data_, dry_run=dry_run, register=register is not None, show_texts=show_texts is not None

@@ -29,8 +29,8 @@ def main(
     reference: Annotated[
         list[Path], typer.Option(metavar="DIR", help="Scores of posts that you trust; by default the model's training posts. Repeatable.")
     ] = [],  # noqa: B006
-    model: Annotated[str, typer.Option(metavar="MODEL", help="The model that scored them.")] = "released",
-    by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Compare by a kept column, too; dates by day. Repeatable.")] = [],  # noqa: B006
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model that computed the scores.")] = "released",
+    by: Annotated[list[str], typer.Option(metavar="COLUMN", help="Also compare by this kept column. Dates count by day. Repeatable.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = OUT,
     config: Annotated[list[Path], typer.Option(help="As in train.py, for example to change limits.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As in train.py.")] = [],  # noqa: B006
@@ -39,9 +39,9 @@ def main(
 ) -> None:
     """Compare scores with a reference, and estimate precision, recall and F1 without labels.
 
-    Scores must be Parquet. If score.py was told to mark unfamiliar posts, they are also compared by length and by what the model does not
-    know. This writes watch.json and watch.html, with numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is
-    past a limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch; 5 no posts.
+    Scores must be Parquet. If score.py marked unfamiliar posts, the scores are also compared by length and by how much the model knows. The
+    output is watch.json and watch.html, with numbers and the values of the columns of --by, but no text. Exit codes: 0 nothing is past a
+    limit; 2 usage or input error, nothing done; 3 something is past a limit of the config's section watch; 5 no posts.
     """
     from pipeline.config_files import load_config
     from pipeline.model_location import model_folder

@@ -18,7 +18,7 @@ def _names(feature: Any) -> list[str] | None:
 def _named(value: Any, names: list[str]) -> Any:
     if isinstance(value, list):
         return [_named(each, names) for each in value]
-    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None if value == -1 else value  # -1: not labelled
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None if value == -1 else value  # -1: no label
 
 
 def with_class_names(features: datasets.Features, rows: Iterable[Row | BrokenRow]) -> Iterator[Row | BrokenRow]:

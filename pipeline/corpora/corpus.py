@@ -52,8 +52,8 @@ class Overlap:
     leaked_texts, leaked_authors : int
         Posts whose normalised text, or whose author, also occurs in another split.
     leaked_nearly : int
-        Posts that have a near-duplicate in another split, but not the same normalised text: one of the two was passed on as a
-        retweet or a quote, with a link or a hashtag, or with a small change (see `pipeline.corpora.near.near_duplicates`).
+        Posts that have a near-duplicate in another split, but not the same normalised text. Such a post was passed on as a retweet or a
+        quote, with a link or a hashtag, or with a small change (see `pipeline.corpora.near.near_duplicates`).
     dropped : int
         Posts dropped from train for any of these reasons.
     """

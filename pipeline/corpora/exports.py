@@ -13,7 +13,8 @@ from pipeline.corpora.problems import counted
 from pipeline.records import Row
 from pipeline.records.cells import from_cell
 
-_OF_ANNOTATION = {"annotation_id", "annotator", "lead_time", "created_at", "updated_at", "agreement"}  # in Label Studio's flat exports
+# Columns about the annotation in Label Studio's flat exports.
+_OF_ANNOTATION = {"annotation_id", "annotator", "lead_time", "created_at", "updated_at", "agreement"}
 
 
 class Vote(NamedTuple):

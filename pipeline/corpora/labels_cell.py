@@ -85,7 +85,7 @@ def _written(value: Any) -> Iterator[Any]:
         return
     if isinstance(value, Mapping):
         flags = {name: flag_of(flag) for name, flag in value.items()}
-        if "choices" in value:  # Label Studio, where an annotator chose several
+        if "choices" in value:  # Label Studio writes this where an annotator chose several labels
             yield from _written(value["choices"])
         elif None not in flags.values():
             yield from (name for name, given in flags.items() if given)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 NEAR = 0.8  # minimum Jaccard similarity of near-duplicates' runs of characters
-_RUN = 5  # characters: unlike words, enough of these runs survive when one word in twenty is changed
+_RUN = 5  # length of a run in characters; enough runs survive if one word in twenty is changed, which is not true of words
 # Bands and rows of the index. It misses one in 4,500 pairs with a similarity of 0.8. False candidates cost little: each is verified.
 _BANDS, _ROWS = 16, 4
 _COMPARED = 3  # a text of a large group is compared with this many neighbours, and with this many of the first texts of every split
@@ -77,9 +77,9 @@ def _first_of_each_split(members: NDArray[np.int64], inside: NDArray[np.bool_]) 
 def _candidates(keys: NDArray[np.uint64], inside: NDArray[np.bool_]) -> Pairs:
     """Return pairs of texts that have the same key in a band.
 
-    If up to eleven texts have a key, each is paired with every other. If there are more, as when many texts come from one template, each
-    is paired with the first texts of every split and with its neighbours, after the texts have been sorted by their key in the next band.
-    The sorting puts texts that also share that key next to each other.
+    If up to eleven texts have a key, each is paired with every other. There may be more, as when many texts come from one template. Each is
+    then paired with the first texts of every split and with its neighbours. For this, the texts are sorted by their key in the next band,
+    which puts texts that also share that key next to each other.
     """
     found = [np.zeros((0, 2), np.int64)]
     for band in range(_BANDS):
@@ -146,9 +146,9 @@ def _wanted(pairs: Pairs, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
     """Find pairs of posts in which one nearly repeats the other.
 
-    Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words, or if one contains the whole
-    of the other and the contained one has at least twelve words or makes up seven tenths of the longer one. Posts of fewer than five words
-    are left out.
+    Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words. They also do so if one
+    contains the whole of the other. The contained one must have at least twelve words or make up seven tenths of the longer one. Posts of
+    fewer than five words are left out.
 
     Parameters
     ----------

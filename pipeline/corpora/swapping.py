@@ -13,7 +13,7 @@ from importlib.resources import files
 
 _KEPT = r"(?:https?://|www\.)\S+|[@#]\w+"  # links, handles and hashtags stay as they are
 _TOKEN = re.compile(rf"(?P<kept>{_KEPT})|(?P<word>[^\W_]+)")
-_SURNAME = re.compile(r" [A-Z][a-z]")  # whoever has one may be a public figure
+_SURNAME = re.compile(r" [A-Z][a-z]")  # a person with a surname may be a public figure
 _FOLLOWING = re.compile(r"[ \t]+([a-z']+)", re.IGNORECASE)
 # "Her" and "his" belong to the word that follows, unless it is one of these: "I told her that" becomes "I told him that".
 _NO_NOUN = frozenset(

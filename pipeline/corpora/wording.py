@@ -10,7 +10,7 @@ from models.text import EMAIL, PHONE, URL, USER, normalise
 
 # The published annotations have a form of their own (`pipeline.annotations.form`), which must stay as it is.
 FORM = 1  # version of `wording` and `fingerprint`: increase it when either changes, also through `normalise`
-SHORT = 5  # words: many people write the same shorter posts, such as "me too"
+SHORT = 5  # minimum number of words: many people write the same shorter posts, such as "me too"
 
 _PASSED_ON = re.compile(rf"\b(?:rt|mt|qt|via)\b[\s:]*{USER}")
 _MASKED = re.compile("|".join((URL, EMAIL, PHONE, USER)))

@@ -33,8 +33,8 @@ class Case:
     text : str
         The post, which is invented.
     test : {"labels", "same", "direction"}
-        What is tested: the decisions themselves ("labels"), that they are the same as on the contrast case ("same"), or that
-        probabilities are higher (`must`) or lower (`must_not`) than on the contrast case ("direction").
+        "labels" tests the decisions themselves. "same" tests that they are the same as on the contrast case. "direction" tests that
+        probabilities are higher (`must`) or lower (`must_not`) than on the contrast case.
     labels : tuple of str
         All labels of the post according to the codebook.
     must, must_not : tuple of str

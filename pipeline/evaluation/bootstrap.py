@@ -142,10 +142,10 @@ def _overall_and_by_label(by_round: Mapping[str, Float64s]) -> tuple[dict[str, F
 def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], confidence: float) -> Intervals:
     """Compute a confidence interval for each metric.
 
-    These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``: it is larger in a resample
-    than in the sample, and above zero even if the probabilities are right. ``ece`` adds up how far each bin is off, so it cannot
-    be off by more than all bins together are. The resamples of authors tell how far that is, by their distance from the sample, and the
-    lower end is the sample's ``ece`` less this distance. So it allows for an author whose probabilities are all too high, or all too low.
+    These are percentile intervals, except for the lower end of ``ece``. Noise increases ``ece``, so it is larger in a resample than in the
+    sample, and above zero even if the probabilities are right. Its error is at most the sum of the errors of its bins. The distance of the
+    resamples from the sample estimates this sum. The lower end is the sample's ``ece`` less this distance. It therefore allows for an
+    author whose probabilities are all too high, or all too low.
 
     Parameters
     ----------

@@ -122,8 +122,8 @@ def evaluate_split(model: Classifier, corpus: Corpus, split: str, operating_poin
 def headline(results: Results) -> dict[str, Any]:
     """Return the part of an evaluation that a run logs as metrics; the rest is in the files that it logs.
 
-    These are the metrics and baselines, the intervals of macro-F1 and mean average precision, the share of posts seen in training, the
-    share of behavioural cases passed, how far swaps move the model, and the estimated shares of labels.
+    These are the metrics and baselines, and the intervals of macro-F1 and mean average precision. There are also the shares of posts seen
+    in training and of behavioural cases passed, how far swaps move the model, and the estimated shares of labels.
     """
     logged = results.model_dump(include=set(SplitMetrics.model_fields))
     for name in ("macro_f1", "mean_average_precision"):

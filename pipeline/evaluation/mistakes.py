@@ -9,7 +9,7 @@ from models.arrays import Decisions, Labels, Probabilities
 from pipeline.evaluation.results import LabelMistakes, Mistake, Mistakes
 
 NO_LABEL = "no label"
-_LISTED = 10  # posts of each kind, for each label
+_LISTED = 10  # number of posts of each kind that are listed for each label
 
 
 def _surest(wrong: NDArray[np.bool_], probability: NDArray[np.float32], ids: Sequence[str], *, high: bool) -> list[Mistake]:

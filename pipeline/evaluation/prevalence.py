@@ -32,8 +32,8 @@ def _prediction_powered(y: Float64s, p: Float64s, p_unlabelled: Float64s, confid
 
     PPI++'s own interval assumes a normal distribution and covers the share of a rare label too seldom. This one is Wilson's,
     for the number of labelled posts that would by themselves have PPI++'s standard error: the effective sample size of
-    survey statistics (Korn & Graubard 1998). The standard error counts one more misjudged post than there is: where a model is nearly
-    always right, the labelled posts may hold none of its errors by chance, and say nothing about how many there are elsewhere.
+    survey statistics (Korn & Graubard 1998). The standard error counts one more misjudged post than there is. If a model is nearly always
+    right, the labelled posts may hold none of its errors by chance. They then say nothing about how many there are elsewhere.
     """
     with warnings.catch_warnings():  # importing ppi_py turns all warnings off
         from ppi_py import ppi_mean_ci, ppi_mean_pointestimate

@@ -33,7 +33,7 @@ class Seen(Result):
     """Evaluated posts that the model was trained on: their number and share, and the metrics on the other posts.
 
     A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell.
-    `without` is None if no post was seen, or all that are long enough were.
+    `without` is None if no post was seen, or if all posts that are long enough were seen.
     """
 
     posts: int
@@ -135,8 +135,9 @@ class Cost(ThresholdRow):
 class Guarantee(Result):
     """A threshold whose recall is guaranteed, with its row, or the reason why there is none.
 
-    `target` is the recall, `confidence` is how likely it is to hold for `labels` labels together (1: for each label alone), `authors` is
-    how many wrote positives, each of whom counts once, and `needed` is the minimum number of authors for a guarantee.
+    `target` is the recall, and `confidence` is how likely it is to hold for `labels` labels together. If `labels` is 1, it holds for each
+    label alone. `authors` is the number of authors of positives, each of whom counts once. `needed` is the minimum number of authors for a
+    guarantee.
     """
 
     target: float

@@ -23,7 +23,7 @@ from pipeline.metrics import LabelMetrics, compute_metrics
 NONE, OTHER = "(none)", "(other)"
 _LENGTHS = ((4, "1–4 words"), (14, "5–14 words"), (29, "15–29 words"), (10**9, "30 words or more"))
 _MOST_VALUES = 40  # values shown per column
-_RARE, _LONGEST = 10, 40  # numbers of posts and of characters: values that are rarer or longer are not shown
+_RARE, _LONGEST = 10, 40  # values in fewer posts, or with more characters, are not shown
 
 
 def _length(text: str) -> str:
@@ -105,8 +105,8 @@ def slice_columns(corpus: Corpus, split: str, wanted: Wanted) -> dict[str, list[
     Returns
     -------
     dict of str to list, each of length n_posts
-        ``drawn`` if the config says which posts were drawn at random; ``source`` and ``month`` if any post has one;
-        ``length``, ``hashtag``, ``link`` and ``emoji``; and the config's further columns. The value is None for a post
+        The columns are ``length``, ``hashtag``, ``link``, ``emoji`` and the config's further columns. There are also ``source`` and
+        ``month`` if any post has one, and ``drawn`` if the config says which posts were drawn at random. The value is None for a post
         without one, and ``(other)`` for values of fewer than ten posts, which may be names or texts.
 
     Raises

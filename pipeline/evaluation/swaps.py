@@ -19,7 +19,7 @@ from pipeline.result_base import Result
 
 Slot = Literal["teller", "opening", "pronoun", "name"]
 _BEFORE = ("teller", "opening")  # the value of these is a sentence that is put before the post
-_PARTS: dict[str, tuple[str, ...]] = {"pronoun": ("they", "them", "their", "person"), "name": ("name",)}  # what the others fill
+_PARTS: dict[str, tuple[str, ...]] = {"pronoun": ("they", "them", "their", "person"), "name": ("name",)}  # what other slots fill
 CONTROL = "control"
 _CARRIERS, _VALUES, _JOBS = "carriers.csv", "values.csv", "jobs.csv"
 
@@ -118,7 +118,7 @@ class SwapSet:
 
     @cached_property
     def _plain(self) -> dict[str, str]:
-        """What fills each slot inside a post unless it is swapped: its first control."""
+        """Return what fills each slot inside a post unless the slot is swapped, which is its first control."""
         return {part: word for slot in _PARTS for part, word in _filled(self.of_slot(slot)[1][0]).items()}
 
     def post(self, carrier: Carrier, value: Value | None = None) -> str:

@@ -144,11 +144,10 @@ def compute_thresholds(
 ) -> dict[str, LabelThresholds]:
     """Measure what each threshold finds, misses and costs.
 
-    The rows of ``cost`` are the best that these very posts allow, so on other posts about half of them miss more than stated.
-    ``guarantee`` allows for that: its threshold reaches the target recall on future posts with at least the confidence
-    asked for, provided that the authors here are a random sample of theirs and new to the model. Posts by one author resemble each
-    other, so it counts one positive by each author, drawn at random: what it promises is the chance of finding a post by an author drawn at
-    random.
+    The rows of ``cost`` are the best that these very posts allow, so on other posts about half of them miss more than stated. ``guarantee``
+    allows for that. Its threshold reaches the target recall on later posts with at least the confidence asked for. For this, the authors
+    here must be a random sample of the later authors, and new to the model. Posts by one author resemble each other, so one positive by
+    each author counts, drawn at random. The guarantee is about a post by an author drawn at random.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ PIECE = 2**13  # bytes to decompress at a time; if some of them are damaged, tho
 COMPRESSIONS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0"}  # how such files begin
 ENDINGS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
 DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error, zstd.ZstdError)
-_LONGEST_WINDOW = 31  # as a logarithm; 2 GiB, as in Reddit's dumps
-_USUAL_WINDOW = 27  # more is an exception of which people should know, because decompressing takes as much memory
+_LONGEST_WINDOW = 31  # binary logarithm of the longest window: 2 GiB, as in Reddit's dumps
+_USUAL_WINDOW = 27  # longer windows are reported, because decompressing takes as much memory
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     "gzip": lambda: zlib.decompressobj(wbits=31),
     "bzip2": bz2.BZ2Decompressor,

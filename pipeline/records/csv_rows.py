@@ -113,7 +113,7 @@ def csv_spans(lines: Iterator[str], dialect: Dialect = PLAIN) -> Iterator[Span]:
             if "unexpected end" in str(error) or (not str(error) and len(taken) > 1):
                 yield "".join(taken), UNCLOSED
                 return
-            if "new-line" in str(error):  # csv goes on with advice to programmers
+            if "new-line" in str(error):  # the message of csv ends with advice to programmers
                 error = csv.Error("a line break of another kind in a cell without quotes; perhaps several rows")
             several = ", a quote that spans lines" if len(taken) > 1 else ""
             yield "".join(taken), f"not valid CSV ({error}{several})" if str(error) else TOO_LONG

@@ -42,7 +42,7 @@ def _guessed(sample: bytes, path: Path) -> str:
     letters = len(re.findall("[A-Za-z\udc80-\udcff]", text))
     if len(broken) >= 5 and len(broken) > _FOREIGN * letters:
         raise InputError(f"{path}: is neither in UTF-8 nor in Windows-1252; save the file as UTF-8")
-    if (newline := re.search(rb"\r\n?|\n", sample)) and newline[0] == b"\r":  # a Mac's lines
+    if (newline := re.search(rb"\r\n?|\n", sample)) and newline[0] == b"\r":  # lines as an old Mac ends them
         return "mac_roman"
     return "cp1252" if western else "utf-8"
 

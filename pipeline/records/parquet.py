@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_PARQUET_BATCH = 128  # rows; fewer are slower, but more take more memory
-_BATCH_BYTES = 8 * 2**20  # decoded; if the longest text of a row group repeats, fewer rows are read at a time
-_SMALL_CHUNK = 2**19  # bytes; no text is longer than its column chunk, so a batch from a small chunk fits into memory anyway
-_NESTED_BATCH = 8  # rows, where we cannot tell how long the longest text is
+_PARQUET_BATCH = 128  # number of rows to read at a time; fewer are slower, and more take more memory
+_BATCH_BYTES = 8 * 2**20  # maximum decoded size; if the longest text of a row group repeats, fewer rows are read at a time
+_SMALL_CHUNK = 2**19  # size of a small column chunk; no text is longer than its chunk, so a batch fits into memory anyway
+_NESTED_BATCH = 8  # number of rows to read at a time if we cannot tell how long the longest text is
 # A column chunk that unpacks to more than this, and so many times its size, may be a single page, which Arrow unpacks whole.
 _BOMB_BYTES, _BOMB_RATIO = 128 * 2**20, 200
 
 _UNREADABLE = object()
 _ENCRYPTED = "is encrypted, and we have no key; write it without encryption"
-_SIGNATURE = 28  # bytes that follow a footer which is in plain text although columns are encrypted
+_SIGNATURE = 28  # bytes after a footer that is in plain text although columns are encrypted
 
 
 def _text(value: bytes) -> Any:
@@ -97,7 +97,7 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
             with path.open("rb") as end:
                 end.seek(-8, os.SEEK_END)
                 signature = int.from_bytes(end.read(4), "little") - file.metadata.serialized_size
-            if signature == _SIGNATURE:  # asked about its encrypted columns, Arrow would end the process
+            if signature == _SIGNATURE:  # Arrow would end the process if it were asked about encrypted columns
                 raise InputError(f"{path}: {_ENCRYPTED}")
             yield file
     except (pa.ArrowException, OSError) as error:

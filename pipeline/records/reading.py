@@ -17,7 +17,7 @@ from pipeline.records.text import Tell, TextFile, ignore, open_text
 from pipeline.stores import StorePath
 
 _LOOKED_AT = 1_000  # one of this many first rows of JSON must have the columns
-_NAMES = 10_000  # other columns of which we take note: in JSON, each row may have some of its own
+_NAMES = 10_000  # maximum number of other columns to remember, because each row of JSON may have its own
 
 
 def with_partitions(rows: Iterable[Row | BrokenRow], path: Path) -> Iterable[Row | BrokenRow]:
@@ -150,7 +150,8 @@ def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> Non
     Parameters
     ----------
     found : dict of str to int
-        The columns found so far, each with the number of the first row that has it; those of this row are added, up to a maximum number.
+        The columns found so far, each with the number of the first row that has it. The columns of this row are added, up to a maximum
+        number.
     row : Row
         The row.
     wanted : container of str
@@ -188,8 +189,8 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     may_be_empty : bool
         Whether a file without rows is allowed.
     tell : callable
-        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
-        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
+        Called with the path and a description of how the file was read, if that is unusual. Examples are a format or compression that the
+        file's name does not suggest, an encoding other than UTF-8, and an unexpected delimiter.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from typing import Any, AnyStr
 MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
 _SKIPPED = 2**16  # how much of a longer line to skip at a time
 
-UNDECODABLE = re.compile("[\udc80-\udcff]")  # from `errors="surrogateescape"`, for bytes that are not UTF-8
+UNDECODABLE = re.compile("[\udc80-\udcff]")  # what `errors="surrogateescape"` makes of bytes that are not UTF-8
 UNCLOSED = "a quote is never closed, so the rest of the file was not read"
 TOO_LONG = f"record is longer than {MAX_RECORD >> 20} MiB"
 

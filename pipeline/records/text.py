@@ -156,8 +156,8 @@ def open_text(path: Path, columns: Sequence[str] = (), tell: Tell = ignore, give
     columns : sequence of str
         Columns that the file must have, if they are known; the delimiter is detected by these names.
     tell : callable
-        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
-        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
+        Called with the path and a description of how the file was read, if that is unusual. Examples are a format or compression that the
+        file's name does not suggest, an encoding other than UTF-8, and an unexpected delimiter.
     given : InputFormat, optional
         As in `kind_of`.
 

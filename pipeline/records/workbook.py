@@ -14,7 +14,7 @@ from pipeline.errors import DamagedError
 from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import shown_columns
 
-MOST_BYTES, MOST_CELLS = 512 * 2**20, 20_000_000  # unpacked; calamine makes every cell between those that are filled
+MOST_BYTES, MOST_CELLS = 512 * 2**20, 20_000_000  # unpacked size, and cells; calamine makes every cell between those that are filled
 _PIECE, _LONGEST_TAG = 2**20, 2**16
 _TAG = re.compile(rb"<(?:\w+:)?(row|c)(?=[\s/>])([^<>]*)>")
 _PLACE = re.compile(rb"\sr\s*=\s*[\"']([A-Za-z]{0,7})([0-9]{0,12})[\"']")

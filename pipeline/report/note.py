@@ -17,7 +17,7 @@ from pipeline.report.page import METRIC_NAMES, interval, listed, number, percent
 from pipeline.report.tables import no_intervals_note
 
 _SHOWN = ("precision", "recall", "f1", "average_precision")
-_LABELS = 40  # rows of a table, so that a description is not cut
+_LABELS = 40  # maximum number of rows of a table, so that a description is not cut
 
 
 def short_name(sources: Sequence[str]) -> str:

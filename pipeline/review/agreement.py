@@ -177,7 +177,7 @@ def measure_agreement(answers: Answers) -> Agreement:
 def disagreements(
     answers: Answers, plan: Mapping[str, Planned] = MappingProxyType({}), settled: Mapping[tuple[str, str], bool] = MappingProxyType({})
 ) -> list[dict[str, Any]]:
-    """Return what annotators must settle: a row for each post and label on which they do not agree, the closest votes first.
+    """Return a row for each post and label on which annotators do not agree and which they must settle, the closest votes first.
 
     Parameters
     ----------
@@ -262,8 +262,9 @@ def labelled_posts(answers: Answers, settled: Mapping[tuple[str, str], bool]) ->
     Returns
     -------
     list of dict
-        The columns of each post, with ``labels``: what was settled, or else what more than half of those who were asked said; and
-        ``unsure``: whether something is disputed and not yet settled. The rows hold the posts' texts.
+        The columns of each post, ``labels`` and ``unsure``. ``labels`` are those that were settled or, where nothing was, those that more
+        than half of the annotators who were asked gave. ``unsure`` says whether something is disputed and not yet settled. The rows hold
+        the posts' texts.
     """
     open_ones = {row["id"] for row in disagreements(answers, settled=settled) if not row["settled"]}
     ours = {*answers.labels, "annotator", "predicted"}

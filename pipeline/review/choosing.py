@@ -144,7 +144,7 @@ def _spread(candidates: Int64s, values: NDArray[np.float64], wordings: Sequence[
     if len(candidates) <= count:
         return candidates
     with threadpool_limits(1), warnings.catch_warnings():  # one thread sums in the same order on any number of cores
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer kinds of posts than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it warns of fewer kinds of posts than clusters
         points, weights = _topics([wordings[post] for post in candidates.tolist()], seed), np.maximum(values[candidates], 1e-9)
         clusters = KMeans(count, n_init=1, random_state=seed).fit_predict(points, sample_weight=weights)
     best = np.unique(clusters, return_index=True)[1]  # candidates are sorted, so the first of a cluster is the best of it
@@ -200,10 +200,10 @@ def choose(
 ) -> list[Choice]:
     """Choose posts to label.
 
-    The random ones are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare
-    labels: those for which the model is least sure of this label. The rest are those of which it is least sure over all labels. For the
-    last two kinds, ten times as many candidates as wanted are divided into as many clusters as posts are wanted, and the one of which the
-    model is least sure is taken from each cluster.
+    Random posts are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare labels,
+    for which the model is least sure of this label. The rest are posts of which it is least sure over all labels. For the last two kinds,
+    ten times as many candidates as wanted are divided into as many clusters as posts are wanted. From each cluster, the post of which the
+    model is least sure is taken.
 
     Parameters
     ----------

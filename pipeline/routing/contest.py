@@ -1,8 +1,8 @@
 """Who gets the places of queues with a capacity: the likeliest posts, whatever the order in which posts come.
 
-A queue's places are given rule by rule: to those posts that meet the rule and have no place yet, in the order of the probability of the
-first label that the rule names. Among equal probabilities, the post whose id has the smaller SHA-256 comes first: this works like
-drawing lots, which neither the order of the files nor the size of a shard nor the number of workers can change.
+A queue's places are given rule by rule. They go to the posts that meet the rule and have no place yet, in the order of the probability of
+the first label that the rule names. Among equal probabilities, the post whose id has the smaller SHA-256 comes first. This is like drawing
+lots. The order of files, the size of shards and the number of workers do not change it.
 """
 
 import hashlib
@@ -94,14 +94,14 @@ class Contest:
         places : ndarray of int64, shape (n_posts,)
             A number for each post, by which it is found again.
         """
-        settled = np.zeros(len(ids), bool)  # by a rule whose queue takes all
+        settled = np.zeros(len(ids), bool)  # whether an earlier rule, whose queue takes all, takes the post
         for number, rule in enumerate(self._routing.rules):
             if number not in self._kept:
                 settled |= met[:, number]
                 continue
             ranks = probabilities[:, self._labels.index(next(iter(rule.when)))]
             rows = np.flatnonzero(met[:, number] & ~settled & (ranks >= self._least[number]))
-            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # before lots are drawn for them
+            rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # drawing lots for the others would take time
             if len(rows):
                 more = np.empty(len(rows), FIELDS)
                 more["probability"], more["place"] = ranks[rows], places[rows]

@@ -20,7 +20,7 @@ class Confirmed(Section):
     """Which member of the team tried the line, and when."""
 
     by: _Said
-    day: date  # not "on", which YAML takes for true
+    day: date  # the key is not "on", because YAML reads that as true
 
 
 class Line(Section):

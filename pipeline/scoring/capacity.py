@@ -1,8 +1,8 @@
 """Keep the capacities of queues: once all posts are scored, the likeliest get the places, and the others go where their rules lead next.
 
 While posts are scored, each part gets the queues that its posts would have if all queues had room. Which posts get a place is known only
-when all parts are there. It depends on nothing but the ids and probabilities in them, so that it is the same after any interruption,
-and a part is written again only if one of its posts has to move.
+when all parts are there. This depends on nothing but the ids and probabilities in them, so it is the same after any interruption. A part is
+written again only if one of its posts has to move.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import Summary
 
-_ROWS = 2**32  # more than a part has
+_ROWS = 2**32  # more rows than a part has
 
 
 class _Scores(NamedTuple):

@@ -11,7 +11,7 @@ from pipeline.records import BrokenRow, is_stream
 from pipeline.scoring.shards import SHARD_LINES, Shard
 from pipeline.stores import path_of
 
-LISTED = 1_000  # rejects of a shard: in a file of nothing but short broken lines, the list would be much larger than the file
+LISTED = 1_000  # maximum number of rejects to list, because the list may be much larger than a file of short broken lines
 
 
 @dataclass

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 2**17  # maximum number of cached texts
 REMEMBERED_CHARS = 500  # maximum length of a cached text
-COMPUTED_CHARS = 2**19  # characters of text to score at a time: what is learned of new words is forgotten only between batches
+COMPUTED_CHARS = 2**19  # characters of text to score at a time; new words that were learned are forgotten only between batches
 EXPLAINED_CHARS = 2**18  # characters of text to explain at a time, which bounds memory
 
 

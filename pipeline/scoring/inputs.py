@@ -39,7 +39,7 @@ from pipeline.stores import StorePath, path_of
 
 _LOOKED_AT = 100_000  # maximum number of rows of JSON, of all files together, in which we look for columns to keep
 _SHOWN = 1_000  # characters by which we guess which column holds the text
-_KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # beside what Spark and others write; never posts
+_KNOWN = {"_temporary", "_metadata", "_common_metadata"}  # Spark and others write these beside their output; they never hold posts
 
 
 _GIVE = "tell score.py what all files hold, as in --input-format jsonl"
@@ -167,7 +167,7 @@ def find_inputs(
         except OSError as error:
             place = error.filename or name
             raise InputError(f"{place}: cannot be read ({error.strerror}); check its permissions") from None
-        except RuntimeError:  # from `Path.resolve`
+        except RuntimeError:  # `Path.resolve` raises this
             raise InputError(f"{name}: holds a link that leads to itself; remove it") from None
     if not files:
         raise InputError("there are no inputs; give files, folders or globs")

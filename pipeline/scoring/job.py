@@ -26,7 +26,7 @@ from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
 from pipeline.stores import path_of
 
-LISTED_OF_FILE = 100_000  # rejects of a file that ``rejects.jsonl`` lists
+LISTED_OF_FILE = 100_000  # maximum number of rejects of a file that ``rejects.jsonl`` lists
 
 
 class Progress(NamedTuple):
@@ -280,7 +280,7 @@ def score_files(
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()
             job.finish(summary, started)
-        except OSError as error:  # of the machine, such as too few file descriptors for the workers
+        except OSError as error:  # an error of the machine, such as too few file descriptors for the workers
             remedy = "raise the limit (ulimit -n), or use fewer --workers," if error.errno == errno.EMFILE else "correct this"
             raise IncompleteError(f"{error.strerror or error}; finished shards are kept; {remedy} and run again") from None
         except OutputError as error:

@@ -9,13 +9,13 @@ from pipeline.files import whole_file
 from pipeline.scoring.summary import Summary
 
 _SUFFIX = ".prom"  # node exporter ignores other names
-_REASONS = 20  # different reasons for rejecting posts that are counted one by one
+_REASONS = 20  # maximum number of reasons for rejecting posts that are counted separately
 
 
 class JobMetrics:
     """What is written about a job when it has ended, whether it succeeded or not.
 
-    Every figure has the label ``task``, the name of the file without its suffix, because node exporter takes all files of its folder
+    Every figure has the label ``task``, which is the name of the file without its suffix. Node exporter takes all files of its folder
     together, and each figure may be there only once.
 
     Parameters
@@ -26,7 +26,7 @@ class JobMetrics:
     Attributes
     ----------
     summary : Summary or None
-        The summary of the job; None if it did not get to its end, and then nothing is said of posts and of the model.
+        The summary of the job. It is None if the job did not get to its end, and the file then holds nothing about posts and the model.
 
     Raises
     ------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MANIFEST, REJECTS, RECORDS, _LOCK = "manifest.json", "rejects.jsonl", "_shards", "lock"
 
-_LONGEST_LINE = 2**27  # bytes of a line of rejects, whose id may be as long as a record
+_LONGEST_LINE = 2**27  # maximum size of a line of rejects, whose id may be as long as a record
 
 _SHARD = r"[0-9a-f]{12}-\d{5,}"
 _PART = re.compile(rf"part-{_SHARD}\.(?:parquet|jsonl|csv)")
@@ -222,7 +222,7 @@ class Output:
             raise
         with self._told():
             if former != intended:
-                former.touch()  # in the format of other options
+                former.touch()  # the former part has another format
         with whole_file(self._records / f"{completion.name}.json") as file:
             file.write(json.dumps(asdict(completion)).encode())
         with self._told():

@@ -133,7 +133,7 @@ class PartWriter:
         return done
 
     def _rows(self, shard: Shard, at: Callable[[int], Any]) -> Iterator[Row | BrokenRow]:
-        """Yield the rows of a shard; if each is scored alone, tell its number first."""
+        """Yield the rows of a shard; if each is scored alone, report its number first."""
         for row in read_shard(shard):
             if row.number in shard.without and isinstance(row, Row):
                 yield reject(row, DEADLY, self.options)

@@ -24,9 +24,9 @@ Work = Callable[[Shard, Callable[[int], Any]], Completion]
 
 GC_THRESHOLD = 50_000  # scoring makes no reference cycles, and Python's default search for them would take a tenth of the time
 FALSE_STARTS = 4  # how often in a row a worker may die as it starts before the job gives up
-TRIES = 20  # of a shard: two, and then two for each post that kills its process when it is scored alone
-SILENCE = 300.0  # seconds; a worker that scores no batch of posts for so long hangs or was stopped; it is killed, and counts as dead
-STARTING = 300.0  # seconds; likewise for a worker that does not get ready
+TRIES = 20  # attempts at a shard: two, and then two for each post that kills its process when it is scored alone
+SILENCE = 300.0  # seconds after which a worker that has scored no batch of posts is killed, and counts as dead
+STARTING = 300.0  # seconds after which a worker that is not ready is killed, and counts as dead
 _TICK = 1.0
 
 
@@ -132,7 +132,7 @@ class _Worker:
             with suppress(OSError):  # the process has just died, which `receive` will notice
                 self.connection.send(self.shard)
 
-        self._sender = Thread(target=send, daemon=True)  # a process that was stopped does not take it
+        self._sender = Thread(target=send, daemon=True)  # sending to a process that was stopped may block
         self._sender.start()
 
     def receive(self) -> Outcome | None:
@@ -169,7 +169,7 @@ class _Worker:
         return Failure(f"{shard.file}, from row {shard.first_row}: the processes that scored these rows died (out of memory?)")
 
     def _following(self, shard: Shard) -> Shard | None:
-        """Return what to try next: the shard, its posts one by one, or all but the one that has killed two processes; None to give up."""
+        """Return what to try next: the shard, its posts one by one, or its posts without one that killed two processes; None to give up."""
         if not shard.alone:
             return shard if self._tries == 1 else replace(shard, alone=True)
         if not self._row or self._tries >= TRIES:
@@ -228,7 +228,7 @@ def in_processes(start: Callable[[], Work], shards: Iterator[Shard], workers: in
             busy = {worker.connection: worker for worker in crew if worker.shard}
             began = time.monotonic()
             ended = wait(list(busy), _TICK)
-            waited = min(time.monotonic() - began, _TICK)  # less than passed if this process was stopped, too
+            waited = min(time.monotonic() - began, _TICK)  # one tick at most, because this process may have been stopped, too
             for connection, worker in busy.items():
                 shard = worker.shard
                 if connection not in ended:

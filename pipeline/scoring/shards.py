@@ -36,7 +36,7 @@ from pipeline.records import (
 from pipeline.stores import path_of
 
 SHARD_BYTES = 2 * 2**20  # target size of a shard's rows, decompressed
-SHARD_LINES = 2**20  # maximum number of rows, of which some may be two bytes
+SHARD_LINES = 2**20  # maximum number of rows, each of which may be as short as two bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +200,8 @@ def cut(
     columns : sequence of str, optional
         Columns to read from a Parquet file, by default all. In a CSV file, these names are used to detect the delimiter.
     tell : callable
-        Called with the path and a description of how the file was read, if that is unusual: a format or compression that the file's
-        name does not suggest, an encoding other than UTF-8, or an unexpected delimiter.
+        Called with the path and a description of how the file was read, if that is unusual. Examples are a format or compression that the
+        file's name does not suggest, an encoding other than UTF-8, and an unexpected delimiter.
     size : int, optional
         Target size of a shard in bytes, by default `SHARD_BYTES`.
     given : InputFormat, optional

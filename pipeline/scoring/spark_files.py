@@ -180,7 +180,7 @@ def _write(scored: "DataFrame", fresh: Path, kind: str) -> "DataFrame":
     from pyspark.sql import functions as sql
     from pyspark.sql.types import ArrayType
 
-    reader, folder, pattern = scored.sparkSession.read, f"file://{fresh}", _uri(fresh)  # only what is read is taken for a pattern
+    reader, folder, pattern = scored.sparkSession.read, f"file://{fresh}", _uri(fresh)  # only reading takes a path for a pattern
     if kind == "parquet":
         scored.write.parquet(folder, compression="zstd")
         return reader.parquet(pattern)

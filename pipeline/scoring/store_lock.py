@@ -11,8 +11,8 @@ from pipeline.errors import LockedError
 from pipeline.stores import StorePath
 
 LEASE = 60.0  # seconds without renewal after which the job of a lock counts as killed
-_RENEWALS = 4  # in this time
-_LOOK = 1.0  # seconds between looks at another's lock
+_RENEWALS = 4  # number of renewals in this time
+_LOOK = 1.0  # seconds between looks at the lock of another job
 
 
 class _Lock:

@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 from models.arrays import Float32s
 from models.errors import InputError
 
-_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # elsewhere it is emulated, which takes longer than float32
+_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # without it, bfloat16 is emulated and takes longer than float32
 _KEPT_EVERY = 500  # steps
 
 

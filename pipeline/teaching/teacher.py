@@ -154,7 +154,7 @@ def teach(
     if composed < teachers:
         raise InputError(f"--composed {composed} is too few for --teachers {teachers}; use --composed {teachers} or more")
     names, folds = [*config.labels.names, *config.labels.auxiliary], config.calibration.folds
-    pretrained = _new_encoder(encoder, len(names), 0, threads)  # so that errors in it are raised at once
+    pretrained = _new_encoder(encoder, len(names), 0, threads)  # errors in the encoder are raised before any work
     material, texts = _given(config)
     unlabelled = texts[material.train :]
     near = neighbours(pretrained, _ordinary_words(config, material))

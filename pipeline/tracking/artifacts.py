@@ -1,7 +1,7 @@
 """Checks a logged model against the digest that was recorded when it was logged, before code in it is run.
 
-A model in MLflow holds code, which serving runs. Artifacts often lie where more people may write than in the store's database, such as
-a shared folder or a bucket, so the digest is kept in the database: only those who may write there are trusted.
+A model in MLflow holds code, which serving runs. Artifacts are often in a shared folder or a bucket, where more people may write than in
+the store's database. The digest is therefore kept in the database, and only people who may write there are trusted.
 """
 
 import hashlib

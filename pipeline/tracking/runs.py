@@ -67,7 +67,7 @@ def run(name: str, kept: Path) -> Iterator[str]:
     InputError
         If the store fails.
     """
-    continued = "MLFLOW_RUN_ID" in os.environ  # until MLflow has opened the run
+    continued = "MLFLOW_RUN_ID" in os.environ  # MLflow removes the variable when it opens the run
     try:
         # Nested, because a notebook may have a run open.
         active = mlflow.start_run(run_name=f"{name} · {datetime.now():%Y-%m-%d %H:%M}", nested=True)
@@ -78,7 +78,7 @@ def run(name: str, kept: Path) -> Iterator[str]:
     except BaseException as error:
         with suppress(Exception):  # so that the first error is the one that is reported
             mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
-            if isinstance(error, InputError) and error.__cause__ is None and not continued:  # with a cause, it is from `storing`
+            if isinstance(error, InputError) and error.__cause__ is None and not continued:  # an error with a cause comes from `storing`
                 mlflow.delete_run(active.info.run_id)
         raise
     with storing(kept):

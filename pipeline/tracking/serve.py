@@ -48,7 +48,7 @@ def run_python(tracking: Tracking, *command: str, **variables: str) -> None:
 
 
 def _queues_of(routing: "Routing", folder: Path) -> dict[str, Any]:
-    """Return rules in the form that the server takes; they must suit the model in the folder."""
+    """Return rules in the form that the server takes; raise an error if they do not suit the model in the folder."""
     from pipeline.scoring.parts import ModelFolder
 
     model = next(folder.glob("data/*/model.json"), None)

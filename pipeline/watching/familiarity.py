@@ -102,9 +102,9 @@ class Familiarity:
         Returns
         -------
         ndarray of float32, shape (n_posts, 5)
-            In the order of `pipeline.predictions.FAMILIARITY`: number of tokens; number of handles, links and addresses; share of
-            tokens, and of their character n-grams, that are not in the vocabulary; and 1 for an unfamiliar post, such as one without
-            any token.
+            The columns are in the order of `pipeline.predictions.FAMILIARITY`. They are the number of tokens, the number of handles, links
+            and addresses, the share of tokens that are not in the vocabulary, the same share of character n-grams, and 1 for an unfamiliar
+            post. A post without any token is unfamiliar.
         """
         rows, table = self._words.look_up(tokens.types, self._fill)
         sizes, posts = np.diff(tokens.offsets), post_of_token(tokens)

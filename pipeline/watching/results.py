@@ -1,4 +1,4 @@
-"""What watching found: numbers, and the names of labels, columns and groups; no text."""
+"""Results of watching, which hold numbers and the names of labels, columns and groups, but no text."""
 
 from typing import ClassVar
 

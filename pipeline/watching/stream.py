@@ -19,13 +19,13 @@ from pipeline.errors import NoPostsError
 from pipeline.evaluation.prevalence import check_columns, parts_of
 from pipeline.predictions import FAMILIARITY, prediction_schema
 
-FOLDER = "scores"  # the column of the folders
+FOLDER = "scores"  # name of the column that holds the folder
 PRIVATE = ("id", "text", "author")
 MOST_GROUPS = 100
-LONGEST_VALUE = 60  # characters; what is longer may be a text
+LONGEST_VALUE = 60  # maximum number of characters of a value; a longer one may be a text
 
 _BATCH = 100_000  # rows to read at a time
-_DATES = 0.9  # a column is one of dates if this share of its values can be read as dates
+_DATES = 0.9  # a column holds dates if this share of its values can be read as dates
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _checked(part: Path, rows: pa.RecordBatch, schema: pa.Schema, digest: str) -
 
 
 def _tables(folder: Path, digest: str, labels: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield the rows of the files of a folder, with the columns that are needed and there."""
+    """Yield the rows of the files of a folder, with those of the needed columns that they have."""
     scored = prediction_schema(labels, columns, familiarity=True)
     for part in parts_of(folder):
         try:

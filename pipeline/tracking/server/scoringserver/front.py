@@ -50,7 +50,7 @@ async def _serve(settings: dict[str, Any]) -> int:
         logs.say("the model cannot be loaded", logging.ERROR, error=error.kind, place=error.place)
         scorers.stop()
         return 1
-    except (BrokenExecutor, OSError) as error:  # too little memory, say
+    except (BrokenExecutor, OSError) as error:  # for example, there is too little memory
         logs.say("no process for the model", logging.ERROR, error)
         scorers.stop()
         return 1
@@ -66,7 +66,7 @@ async def _serve(settings: dict[str, Any]) -> int:
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=False,  # it would show whatever stands behind the question mark of a URL
+            access_log=False,  # an access log would show the query strings of URLs
             timeout_graceful_shutdown=20,
         )
     )
@@ -90,6 +90,6 @@ def run(settings: dict[str, Any]) -> int:
         (as for `model.load`).
     """
     logs.set_up(settings["log_format"])
-    for number in _STOPPING:  # while the model is being loaded
+    for number in _STOPPING:  # these handlers are used while the model is being loaded
         signal.signal(number, lambda number, _: os._exit(128 + number))
     return asyncio.run(_serve(settings))

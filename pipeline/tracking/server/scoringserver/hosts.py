@@ -1,4 +1,7 @@
-"""Which names a request may call the server by: no web page may reach it by a name that the page's owner points at it (DNS rebinding)."""
+"""Names by which a request may call the server.
+
+A web page must not reach the server by a name that the page's owner points at it (DNS rebinding).
+"""
 
 from fnmatch import fnmatchcase
 from ipaddress import ip_address

@@ -1,4 +1,7 @@
-"""Lines of the log, as text or as JSON; none holds a text of a post, nor the message of an unexpected error, which may quote one."""
+"""Lines of the log, as text or as JSON.
+
+No line holds the text of a post, or the message of an unexpected error, which may quote a post.
+"""
 
 import json
 import logging
@@ -36,7 +39,7 @@ def content_of(record: logging.LogRecord) -> dict[str, Any]:
     line: dict[str, Any] = {"time": moment, "level": record.levelname.lower()}
     if record.name == _log.name:
         line |= {"event": record.getMessage()} | getattr(record, "fields", {})
-    else:  # of uvicorn or another library
+    else:  # a line of uvicorn or another library
         line |= {"event": "log", "logger": record.name, "message": record.getMessage()}
     if record.exc_info and record.exc_info[1]:
         error = record.exc_info[1]

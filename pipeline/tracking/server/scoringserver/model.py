@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PIECE_TEXTS, _PIECE_CHARS = 256, 100_000
 _FORMS = ("dataframe_records", "dataframe_split")
 _EXAMPLE = 'such as {"dataframe_records": [{"text": "…"}]}'
-_REASONS = 20  # different errors of texts that are counted one by one
+_REASONS = 20  # maximum number of errors of texts that are counted separately
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -190,7 +190,7 @@ class Model:
         try:
             scored = self._model.predict(pd.DataFrame({"text": pd.Series(texts, dtype=object)}), params=params or None)
         except Exception as error:
-            if type(error).__name__ == "InputError":  # of the model's own copy of `models`; it quotes no text
+            if type(error).__name__ == "InputError":  # an error of the model's own copy of `models`; it quotes no text
                 raise Refused(400, "params", str(error)) from None
             raise
         if len(scored) != len(texts):

@@ -21,10 +21,10 @@ from . import logs, model
 _AGAIN = 5.0  # seconds until a process that did not start is started again
 _GC_THRESHOLD = 50_000  # scoring makes no reference cycles
 
-_LEFT_TO_PARENT = {signal.SIGINT, signal.SIGTERM}  # a terminal and systemd send them to all processes
+_LEFT_TO_PARENT = {signal.SIGINT, signal.SIGTERM}  # a terminal or systemd sends these signals to all processes
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # SIGTERM kills at once on Windows
 
-_model: model.Model | None = None  # of this process, if it is a scoring process
+_model: model.Model | None = None  # the model of this process, if it is a scoring process
 
 
 class Started(NamedTuple):
@@ -190,7 +190,7 @@ class Scorers:
             scorer = self._free.pop(0)
             try:
                 running = asyncio.wrap_future(scorer.executor.submit(self._working, name, *given))
-            except BrokenExecutor:  # it died while it had nothing to do
+            except BrokenExecutor:  # the process died while it had nothing to do
                 self._bury(scorer)
                 continue
             timer = asyncio.get_running_loop().call_later(self._longest, scorer.kill)
@@ -210,7 +210,7 @@ class Scorers:
 
     def _done(self, scorer: _Scorer, timer: asyncio.TimerHandle, running: "asyncio.Future[Any]") -> None:
         timer.cancel()
-        if running.cancelled():  # everything ends
+        if running.cancelled():  # the server is ending
             return
         if isinstance(running.exception(), BrokenExecutor):
             self._bury(scorer)

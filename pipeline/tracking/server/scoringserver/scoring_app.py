@@ -149,7 +149,7 @@ def _refusal(request: Request, error: Exception) -> Response:
         status, message, told_of(request.scope).reason = error.status_code, error.detail, "path"
     else:
         told_of(request.scope).reason = GONE
-        return Response(status_code=400)  # nobody reads it
+        return Response(status_code=400)  # nobody reads this answer
     headers = {"Retry-After": "5"} if status in {429, 503} else {}
     if status == 408:
         headers["Connection"] = "close"  # the rest of the body is not waited for

@@ -173,7 +173,7 @@ class Watched:
             if told.reason == GONE:
                 status, told.reason = GONE, ""
             self._watch.count(path, status, seconds, told)
-            if path == PATHS[0] or status != "200":  # not each call of a probe
+            if path == PATHS[0] or status != "200":  # calls of a probe are not logged
                 fields: dict[str, Any] = {"path": path, "status": status, "seconds": round(seconds, 4), "bytes": told.size}
                 fields |= {"posts": told.posts, "rejected": sum(told.errors.values())} if told.posts else {}
                 fields |= {"reason": told.reason} if told.reason else {}
