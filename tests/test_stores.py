@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from faulty_store import CREDENTIALS, FAULTS, faulty_store
 
 from pipeline import stores
@@ -95,6 +96,17 @@ def test_a_job_in_a_store_leaves_the_same_files_as_on_disk(night, folder, tmp_pa
     done = score_files([f"{night}/*.jsonl", f"{night}/**/day=*/*"], folder, there, options)
     assert (done.kept_shards, done.shards) == (summary.shards, summary.shards)
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() not in (there / "manifest.json").read_bytes()
+
+
+def test_a_delta_table_in_a_store_gives_the_rows_that_it_still_has(night, folder, tmp_path):
+    write_deltalake(tmp_path / "table", pa.table({"id": ["1", "2"], "text": ["zaxa", "wiku"], "day": ["a b", "a b"]}), partition_by=["day"])
+    DeltaTable(tmp_path / "table").delete("id = '1'")
+    address = path_of(night).parent / "table"
+    for path in (path for path in (tmp_path / "table").rglob("*") if path.is_file()):
+        (address / str(path.relative_to(tmp_path / "table"))).write_bytes(path.read_bytes())
+    summary = score_files([str(address)], folder, tmp_path / "out", Options(keep=("day",), format="jsonl"))
+    (row,) = [json.loads(line) for path in (tmp_path / "out").glob("part-*") for line in path.read_text().splitlines()]
+    assert (row["id"], row["day"], summary.tables) == ("2", "a b", {str(address): 1})
 
 
 @pytest.mark.parametrize("fault", FAULTS)

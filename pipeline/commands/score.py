@@ -17,7 +17,6 @@ from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
 from pipeline.cores import cores
 from pipeline.files import OutputError
-from pipeline.predictions import Format
 from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
@@ -125,7 +124,7 @@ class _Notes:
 
 def show(summary: "Summary", out: Path, rejects: str) -> None:
     """Print a summary, with the folder of the scores and the file that lists the rejects."""
-    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
+    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED and summary.posts_per_second else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
         print(f"  {summary.kept_shards:,} of {summary.shards:,} shards were already done")
@@ -193,6 +192,8 @@ def _score_files(
     start_over: bool,
     on_bad_file: OnBadFile,
     forget: str | None,
+    table_version: int | None,
+    delta: bool,
     as_json: bool,
 ) -> "Summary":
     """Score files here or, if `spark` names a master, on Spark, and say how they were read."""
@@ -203,17 +204,19 @@ def _score_files(
     if spark and forget:
         raise InputError("--forget cannot be combined with --engine spark; remove these posts from the inputs")
     ids = ids_in(forget) if forget else set[str]()
+    if delta and not spark:
+        raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
 
-        summary = score_with_spark(inputs, folder, out, options, master=spark, tell=notes)
+        summary = score_with_spark(inputs, folder, out, options, master=spark, table_version=table_version, delta=delta, tell=notes)
     else:
         from pipeline.scoring import score_files
 
         gc.set_threshold(GC_THRESHOLD)
         with terminal.job_progress(as_json=as_json) as progress:
-            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file, "forget": ids}
+            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file, "forget": ids, "table_version": table_version}
             summary = score_files(inputs, folder, out, options, **how, progress=progress, tell=notes)  # type: ignore[arg-type]
     notes.close(summary)
     counts = {name: getattr(summary, name) for name in ("read", "scored", "rejected", "reasons", "model")}
@@ -272,9 +275,10 @@ def main(
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[
-        Format,
+        Literal["parquet", "jsonl", "csv", "delta"],
         typer.Option(
-            "--format", help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed."
+            "--format",
+            help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed. delta is for Spark.",
         ),
     ] = "parquet",
     input_format: Annotated[
@@ -302,6 +306,9 @@ def main(
         OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")
     ] = "fail",
     forget: Annotated[str | None, typer.Option(metavar="IDS", help="Leave out the posts with the ids in this file.")] = None,
+    table_version: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Version of the Delta table to read.", show_default="the newest")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = None,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
@@ -334,11 +341,14 @@ def main(
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
     further = (shard_mb, unfamiliar, input_format, routing_in(route))
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, *further)
+    delta = format_ == "delta"
+    options = Options(
+        identifier, text_column, tuple(keep), "parquet" if format_ == "delta" else format_, max_chars, over_long, *decides, *further
+    )
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
-    how = {"workers": workers or cores(), "start_over": start_over}
-    summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, forget=forget, as_json=as_json)  # type: ignore[arg-type]
+    how = {"workers": workers or cores(), "start_over": start_over, "forget": forget, "table_version": table_version, "delta": delta}
+    summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
     if metrics:
         metrics.summary = summary
     if as_json:

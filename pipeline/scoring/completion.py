@@ -62,6 +62,8 @@ class Completion:
         Number of rows that were removed since, by day; all other counts are those of the rows that are left.
     replacing : str
         SHA-256 of the content that the part is being given; it has this one or the one before. Empty once the part has it.
+    table, version : str, int or None
+        See `Shard`.
     """
 
     file: str
@@ -93,6 +95,8 @@ class Completion:
     route: str = ""
     forgotten: dict[str, int] = field(default_factory=dict)
     replacing: str = ""
+    table: str = ""
+    version: int | None = None
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them
@@ -150,8 +154,10 @@ class Completion:
         kind : str
             Format of the output, which is the file's extension.
         """
-        part = f"part-{shard.name}.{kind}"
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(path_of(shard.file)))
+        part, place = f"part-{shard.name}.{kind}", place_of(path_of(shard.file))
+        begun = cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place)
+        begun.table, begun.version = shard.table, shard.version
+        return begun
 
     def is_of_another(self, other: Self) -> bool:
         """Return whether two records are of different files that happen to have the same name, as all streams do.

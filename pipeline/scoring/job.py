@@ -14,7 +14,7 @@ from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
-from pipeline.records import Tell, ignore, is_stream
+from pipeline.records import Tell, ignore, is_stream, live_of
 from pipeline.scoring.bad_files import BadFiles, OnBadFile
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
@@ -67,12 +67,20 @@ class Job:
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
         given = set(map(str, self.files))
+        versions = {str(place): live.version for path in self.files if (live := live_of(path)) for place in (path, live.table)}
         if self.output.forgetting.exists():
             self.tell(self.output.folder, "not all posts have been removed that were to be forgotten; run disclosure forget again")
         for found in self.output.completions():
             if found.model != self.source.digest:
                 held, wanted = found.model[:12], self.source.digest[:12]
                 reason = f"holds scores by the model {held}, not by {wanted}"
+            elif (now := versions.get(found.file, versions.get(found.table, found.version))) != found.version:
+                reason = f"holds scores of {found.table or found.file}"
+                if found.version is None:
+                    reason += " from when it was no Delta table"
+                else:
+                    how = f"add --table-version {found.version} to continue there, which scores rows that were deleted since"
+                    reason += f" at version {found.version}, and not at version {now} ({how})"
             elif found.file not in given:
                 reason = f"holds scores of {found.file}, which is not among the inputs"
             else:
@@ -223,6 +231,7 @@ def score_files(
     retry_rejects: bool = False,
     on_bad_file: OnBadFile = "fail",
     forget: Set[str] = frozenset(),
+    table_version: int | None = None,
     progress: Callable[[Progress], Any] = lambda state: None,
     tell: Tell = ignore,
 ) -> Summary:
@@ -251,6 +260,9 @@ def score_files(
         at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
     forget : set of str
         Ids of posts that must not be in the output, even if the inputs hold them (see `pipeline.scoring.forgetting`).
+    table_version : int, optional
+        The version of the Delta table that is among the inputs; by default, its newest. A job can only be continued at the version at
+        which it was begun.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
@@ -284,7 +296,7 @@ def score_files(
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     bad = BadFiles(on_bad_file)
-    files = find_inputs(inputs, folder, tell, bad, options.input_format)
+    files = find_inputs(inputs, folder, tell, bad, options.input_format, table_version)
     output = Output(folder)
     unchanged = None if start_over or retry_rejects else Unchanged(output, files, source.digest, options)
     check_inputs(files, options, folder, tell, bad, unchanged.files if unchanged else ())

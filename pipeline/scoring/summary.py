@@ -76,6 +76,8 @@ class Summary:
         Sums over the posts of the numbers that say how much of them the model knows; empty without ``unfamiliar``.
     files : dict of str to FileSummary
         Summary of each input file.
+    tables : dict of str to int
+        The version of each Delta table among the inputs.
     repeated_ids : int
         Number of posts that share an id with an earlier one. It is a lower limit: within a shard all are counted, but between shards only a
         sample is compared.
@@ -112,6 +114,7 @@ class Summary:
     labels: Counter[str] = field(default_factory=Counter)
     stream: Counter[str] = field(default_factory=Counter)  # its values need not be whole
     files: dict[str, FileSummary] = field(default_factory=dict)
+    tables: dict[str, int] = field(default_factory=dict)
     repeated_ids: int = 0
     rounded_ids: int = 0
     shards: int = 0
@@ -180,6 +183,8 @@ class Summary:
         self.review += done.review
         self.queues.update(done.queues)
         self.forgotten.update(done.forgotten)
+        if done.version is not None:
+            self.tables[done.table] = done.version
         file = self.files[done.file]
         file.size += done.size
         file.unreadable += done.unreadable
