@@ -69,6 +69,13 @@ def thresholds_in(settings: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
+def ids_in(name: str, column: str = "id") -> set[str]:
+    """Return the ids of posts in a file."""
+    from pipeline.scoring.forgetting import read_ids
+
+    return read_ids(path_of(name), column)
+
+
 def band_in(text: str | None) -> tuple[float, float] | None:
     """Return the bounds that were given as ``LOW:HIGH``; raise an `InputError` if they were not."""
     if text is None:
@@ -139,6 +146,8 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         print(f"  queue {queue}: {count:,}" + (f"; it was full for {more:,} more" if more else ""))
     if summary.left_out:
         print(f"  in no queue, because all of theirs were full: {summary.left_out:,}")
+    if forgotten := summary.forgotten.total():
+        print(f"  forgotten, and counted nowhere else: {forgotten:,}")
     print(f"scores   {terminal.one_line(str(out))}")
 
 
@@ -186,6 +195,7 @@ def _score_files(
     on_bad_file: OnBadFile,
     table_version: int | None,
     delta: bool,
+    forget: str | None,
     as_json: bool,
 ) -> "Summary":
     """Score files here or, if `spark` names a master, on Spark, and say how they were read."""
@@ -195,6 +205,9 @@ def _score_files(
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
     if delta and not spark:
         raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
+    if spark and forget:
+        raise InputError("--forget cannot be combined with --engine spark; remove these posts from the inputs")
+    ids = ids_in(forget) if forget else set[str]()
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
@@ -205,7 +218,8 @@ def _score_files(
 
         gc.set_threshold(GC_THRESHOLD)
         with terminal.job_progress(as_json=as_json) as progress:
-            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file, "table_version": table_version}
+            more = {"forget": ids, "table_version": table_version}
+            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file, **more}
             summary = score_files(inputs, folder, out, options, **how, progress=progress, tell=notes)  # type: ignore[arg-type]
     notes.close(summary)
     counts = {name: getattr(summary, name) for name in ("read", "scored", "rejected", "reasons", "model")}
@@ -222,6 +236,8 @@ def _metrics(path: Path | None) -> "JobMetrics | None":
     metrics = JobMetrics(path)
 
     def write(code: int) -> int:
+        if code == terminal.LOCKED:  # the figures are those of the job that is at work
+            return code
         try:
             metrics.write(code)
         except OutputError as error:
@@ -295,6 +311,7 @@ def main(
     table_version: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Version of the Delta table to read.", show_default="the newest")
     ] = None,
+    forget: Annotated[str | None, typer.Option(metavar="IDS", help="Leave out the posts with the ids in this file.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
@@ -334,7 +351,7 @@ def main(
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
     how = {"workers": workers, "start_over": start_over, "table_version": table_version, "delta": delta}
-    summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
+    summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, forget=forget, as_json=as_json)  # type: ignore[arg-type]
     if metrics:
         metrics.summary = summary
     if as_json:

@@ -6,7 +6,7 @@ from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import FILES, STDIN, InputFormat, is_stream, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
 from pipeline.records.reading import file_rows, missing_column, note_columns, read_rows, text_columns, text_rows, with_partitions
-from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
+from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, line_runs, read_lines
 from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "is_stream",
     "jsonl_rows",
     "kind_of",
+    "line_runs",
     "live_files",
     "live_of",
     "missing_column",

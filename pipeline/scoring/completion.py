@@ -60,6 +60,10 @@ class Completion:
         `Routing.digest`; empty if the part has no column ``queue``.
     table, version : str, int or None
         See `Shard`.
+    forgotten : dict of str to int
+        Number of rows that were removed since, by day; all other counts are those of the rows that are left.
+    replacing : str
+        SHA-256 of the content that the part is being given; it has this one or the one before. Empty once the part has it.
     """
 
     file: str
@@ -91,6 +95,8 @@ class Completion:
     route: str = ""
     table: str = ""
     version: int | None = None
+    forgotten: dict[str, int] = field(default_factory=dict)
+    replacing: str = ""
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them
@@ -102,6 +108,7 @@ class Completion:
         of_scored = [self.reused, self.review, self.repeated, self.rounded, self.moved, *self.labels.values()]
         of_scored += [*self.met.values(), *self.queues.values()]
         counts = [self.number, self.first_row, self.size, self.unreadable, *self.reasons.values(), *(reject[0] for reject in self.rejects)]
+        counts += self.forgotten.values()
         return (
             self.read == self.scored + self.rejected
             and 0 <= self.scored <= self.read <= 2 * SHARD_LINES

@@ -239,7 +239,14 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
     return f"name {it} with {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
 
 
-def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore, bad: BadFiles | None = None) -> None:
+def check_inputs(
+    files: Sequence[Path],
+    options: Options,
+    out: Path,
+    tell: Tell = ignore,
+    bad: BadFiles | None = None,
+    known: Container[Path] = (),
+) -> None:
     """Check, before any work is done, that files can be opened and have the necessary columns.
 
     A damaged file passes, because its readable rows are scored. Columns to keep may be missing in some files.
@@ -256,6 +263,8 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
         Called with the output folder and a warning when a column to keep was not found, but may occur further on.
     bad : BadFiles, optional
         Takes the files that cannot be used. By default, they raise an error.
+    known : container of Path
+        Files that an earlier job has scored with these options, which need no check.
 
     Raises
     ------
@@ -267,6 +276,9 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     bad = bad or BadFiles()
     for path in files:
         if path in bad.paths:
+            continue
+        if path in known:
+            missing.clear()  # what that job kept is known to be there
             continue
         if is_stream(path):
             missing.clear()  # reading it here would consume it

@@ -24,6 +24,7 @@ from pipeline.records import (
     csv_text,
     ignore,
     kind_of,
+    line_runs,
     live_of,
     open_text,
     parquet_batches,
@@ -148,8 +149,7 @@ def _opened(path: Path, columns: Sequence[str] | None, tell: Tell, given: InputF
             with closing(_csv_pieces(path, file)) as pieces:  # close the pieces before the file
                 yield _Source(pieces, lambda rows: file.position(), file.kind, file.dialect)
         else:
-            lines = ((line, 1) for line in read_lines(file.content, b"\n"))
-            yield _Source(chain([(b"", 0)], lines), lambda rows: file.position(), file.kind)
+            yield _Source(chain([(b"", 0)], line_runs(file.content)), lambda rows: file.position(), file.kind)
 
 
 def _shards(path: Path, source: _Source, most: int) -> Iterator[Shard]:
@@ -223,7 +223,7 @@ def cut(
 
 def read_shard(shard: Shard) -> Iterable[Row | BrokenRow]:
     """Return the rows of a shard, in order."""
-    path, content = path_of(shard.file), io.BytesIO(shard.content)
+    path, content = path_of(shard.file), io.BufferedReader(io.BytesIO(shard.content))
     if shard.kind == ".parquet":
         import pyarrow as pa
 

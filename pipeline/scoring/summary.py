@@ -29,6 +29,8 @@ class FileSummary:
         Number of bytes, decompressed, and of those in rows that could not be read.
     parts : dict of str to str
         Its output files, in the order of their rows, with their SHA-256.
+    stamp : (int, int) or None
+        Its size on the disk or in the store, and its time of change in nanoseconds, when it was read; None for a stream.
     """
 
     read: int = 0
@@ -38,6 +40,7 @@ class FileSummary:
     size: int = 0
     unreadable: int = 0
     parts: dict[str, str] = field(default_factory=dict)
+    stamp: tuple[int, int] | None = None
 
     @property
     def rejected_share(self) -> float:
@@ -88,6 +91,8 @@ class Summary:
         Number of posts that met a rule of each queue when it was full.
     left_out : int
         Number of posts that met a rule and are in no queue, because all of theirs were full.
+    forgotten : dict of str to int
+        Number of rows that ``disclosure forget`` removed, by day; all other numbers are about the rows that are left.
     workers : int
         Maximum number of processes of this run.
     seconds : float
@@ -117,6 +122,7 @@ class Summary:
     queues: Counter[str] = field(default_factory=Counter)
     turned_away: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
+    forgotten: Counter[str] = field(default_factory=Counter)
     workers: int = 1
     seconds: float = 0.0
     posts_per_second: float = 0.0
@@ -178,6 +184,7 @@ class Summary:
         self.queues.update(done.queues)
         if done.version is not None:
             self.tables[done.table] = done.version
+        self.forgotten.update(done.forgotten)
         file = self.files[done.file]
         file.size += done.size
         file.unreadable += done.unreadable
