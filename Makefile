@@ -46,7 +46,7 @@ LOCK = $(BIN)/uv pip compile --quiet --python $(BIN)/python --universal --python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test lint types tests test-quick coverage docs ui serve benchmark chaos teacher released released-public peers label-studio format lock corpora clean
+.PHONY: help install train test lint types tests test-quick coverage docs ui serve benchmark chaos spark-cluster teacher released released-public peers label-studio format lock corpora clean
 
 help: ## List all targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ benchmark: $(DEFAULT) ## Run a benchmark (see benchmarks/README.md); BENCHMARK=s
 chaos: $(DEV) ## Kill a job over 300,000 posts at 20 random moments, and check that its output is the same as if it had not been killed.
 	CHAOS_POSTS=300000 CHAOS_KILLS=20 $(BIN)/pytest tests/test_chaos.py $(ARGS)
 
+spark-cluster: $(DEV) ## Score 60,000 posts on a Spark master and two workers of this machine, and kill an executor on the way.
+	SPARK_POSTS=60000 $(BIN)/pytest tests/test_spark_cluster.py $(ARGS)
+
 teacher: $(BENCH_MADE) | corpora ## Make the released model's lessons from CORPORA=FOLDER with ENCODER=FOLDER; takes hours and installs torch.
 	$(BENCH)/bin/python -m pipeline.commands.teach --encoder $(ENCODER) --config configs/released.yaml $(LABELLED) --data unlabelled=$(UNLABELLED) \
 	  --composed 200000 --teachers 1 --out data/annotations/metoo2017_lessons.safetensors $(ARGS)
@@ -131,6 +134,8 @@ lock: $(UV) ## Update the locks from pyproject.toml; with ARGS=--upgrade, also m
 	$(LOCK) --group lock --output-file requirements/uv.txt
 	$(LOCK) pyproject.toml --output-file requirements/default.txt
 	$(LOCK) pyproject.toml --extra spark --constraint requirements/default.txt --output-file requirements/spark.txt
+	$(LOCK) pyproject.toml --extra server --constraint requirements/default.txt --output-file requirements/server.txt
+	$(LOCK) pyproject.toml --extra delta --constraint requirements/default.txt --output-file requirements/delta.txt
 	$(LOCK) pyproject.toml --extra dev --extra docs --constraint requirements/default.txt --output-file requirements/dev.txt
 
 corpora:

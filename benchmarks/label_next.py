@@ -81,9 +81,9 @@ Strategy = Callable[[Posts, Int64s, Probabilities, Int64s, int, int], Int64s]
 def by_label_next(posts: Posts, pool: Int64s, probabilities: Probabilities, labelled: Int64s, size: int, seed: int) -> Int64s:
     """Choose as `disclosure label-next` does."""
     groups = np.where(np.isin(posts.groups[pool], posts.groups[labelled]), LABELLED, posts.groups[pool])
-    words = [posts.wordings[post] for post in pool.tolist()]
+    words, known = [[posts.wordings[post] for post in some.tolist()] for some in (pool, labelled)]
     order = np.random.default_rng(seed).permutation(len(pool))
-    chosen = choose(probabilities, posts.config.labels.names, words, groups, posts.authors[pool], order, size, Shares(), seed)
+    chosen = choose(probabilities, posts.config.labels.names, words, groups, posts.authors[pool], order, size, Shares(), seed, known)
     return pool[[post for post, _ in chosen]]
 
 

@@ -4,7 +4,6 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
 from itertools import groupby
 
 import emoji
@@ -54,7 +53,8 @@ _INVISIBLE = (
 )
 _HIDDEN = re.compile(f"[{_INVISIBLE}]")
 _SEEN = re.compile(f"[^\\s{_BLANK}{_INVISIBLE}]")
-_MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")  # more in a row than stream-safe text has (UAX #15)
+_MOST_MARKS = 30  # in a row, as in stream-safe text (UAX #15)
+_MAYBE_MARKS = re.compile("[\u0300-\U0001efff]{31}")
 
 
 def _ranges(characters: Iterable[str]) -> str:
@@ -77,11 +77,14 @@ _MAYBE_EMOJI = re.compile(_NEAR_EMOJI)
 _EMOJI_OR_JOINER = re.compile(f"({EMOJI})|{_JOINER}")
 
 
-@cache
-def _many_marks() -> re.Pattern[str]:
-    """Return a pattern for thirty combining marks and all that follow; NFKC takes quadratic time to sort marks."""
-    marks = _ranges(filter(unicodedata.combining, map(chr, range(0x300, 0x1F000))))
-    return re.compile(f"([{marks}]{{30}})[{marks}]+")
+def _with_fewer_marks(text: str) -> str:
+    """Return a text with at most thirty combining marks in a row; NFKC takes quadratic time to sort marks."""
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def with_straight_marks(text: str) -> str:
@@ -109,7 +112,7 @@ def _repair(text: str) -> str:
     text = strip_markup(html.unescape(text))
     text = _CURLY.sub(lambda found: _STRAIGHT[found[0]], text.replace(_BLANK, " "))
     if _MAYBE_MARKS.search(text):
-        text = _many_marks().sub(r"\1", text)
+        text = _with_fewer_marks(text)
     text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text))).replace("İ", "i\u0307")
     text = read_look_alikes(text)
     if _MAYBE_EMOJI.search(text):

@@ -33,15 +33,20 @@ def masked_words() -> dict[str, int]:
 
 @cache
 def _costs() -> dict[str, float]:
-    """Return the negative log probability of each known word by Zipf's law, and infinity for mere beginnings of `_BEGINNINGS` letters."""
+    """Return the negative log probability, by Zipf's law, of each known word that may be a part of a hashtag."""
     known = ranks()
     scale = math.log(len(known))
-    costs = {
-        word: math.log(rank * scale)
-        for word, rank in known.items()
-        if len(word) <= _LONGEST and (rank <= _COMMON or len(word) > 2) and (len(word) > 1 or word in "ai")
-    }
-    return dict.fromkeys((word[:letters] for letters in _BEGINNINGS for word in costs), math.inf) | costs
+    costs = dict(zip(known, map(math.log, map(scale.__mul__, known.values())), strict=True))
+    for word in [word for word in known if len(word) < 3]:
+        if known[word] > _COMMON or (len(word) == 1 and word not in "ai"):
+            del costs[word]
+    return costs
+
+
+@cache
+def _beginnings() -> set[str]:
+    """Return the first letters of each known word, as many as `_BEGINNINGS` says."""
+    return {word[:letters] for letters in _BEGINNINGS for word in ranks()}
 
 
 @lru_cache(maxsize=20_000)
@@ -55,19 +60,19 @@ def words_in(letters: str) -> tuple[str, ...]:
     """
     if len(letters) > _LONGEST_TAG:
         return ()
-    costs = _costs()
+    costs, beginnings = _costs(), _beginnings()
     least = [0.0] + [math.inf] * len(letters)  # the least cost of the letters up to each place,
     begins = [0] * (len(letters) + 1)  # and where the last of their words begins
     for start, before in enumerate(least):
         if before == math.inf:
             continue
         for stop in range(start + 1, min(start + _LONGEST, len(letters)) + 1):
-            cost = costs.get(letters[start:stop])
-            if cost is None:
-                if stop - start in _BEGINNINGS:  # no known word begins with these letters
-                    break
-            elif before + cost < least[stop]:
-                least[stop], begins[stop] = before + cost, start
+            word = letters[start:stop]
+            if cost := costs.get(word):
+                if before + cost < least[stop]:
+                    least[stop], begins[stop] = before + cost, start
+            elif stop - start in _BEGINNINGS and word not in beginnings:
+                break
     if least[-1] > _GLUED * len(letters):
         return ()
     words, stop = list[str](), len(letters)

@@ -19,7 +19,8 @@ def mask_password(text: str) -> str:
     >>> mask_password("https://me:secret@mlflow.example.org")
     'https://me:***@mlflow.example.org'
     """
-    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+    masked = re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+    return re.sub(r"([?&]password=)[^&\s]+", r"\1***", masked)  # as in a database's URI
 
 
 class Columns(Section):

@@ -86,6 +86,23 @@ def named(names: Sequence[str], numbers: NDArray[np.int64]) -> pa.StringArray:
     return _strings([*names, None]).take(_array(numbers, pa.int64()))
 
 
+def numbered(names: Sequence[str], column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Return the numbers that stand for names, as `named` takes them; an empty name counts as null, and -1 stands for another name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The names.
+    column : pyarrow.ChunkedArray
+        The name for each post.
+    """
+    import pyarrow.compute as pc
+
+    unknown = _array(np.array([-1], np.int32), pa.int32())[0]  # a Python number would import pandas
+    found = pc.fill_null(pc.index_in(column.combine_chunks(), _strings([*names, None, ""])), unknown)
+    return np.minimum(np.frombuffer(found.buffers()[1] or b"", np.int32, len(found)), len(names)).astype(np.int64)
+
+
 def prediction_schema(
     labels: Sequence[str],
     kept: Sequence[str] = (),

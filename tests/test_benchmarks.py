@@ -1,14 +1,17 @@
 import csv
 import json
+import os
 import random
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from conftest import invent, training
 from rich.console import Console
@@ -16,7 +19,7 @@ from school import lessons_of
 from scipy.stats import binom
 from sklearn.metrics import f1_score
 
-from benchmarks import ablation, intervals, safecity, scoring, serving, thresholds, throughput, watching
+from benchmarks import ablation, intervals, safecity, scoring, serving, spark, thresholds, throughput, watching
 from benchmarks.throughput import distinct_posts, forget, main, measure, of_length
 from models import Classifier, text
 from models.config import Label, LabelSet
@@ -394,3 +397,37 @@ def test_posts_in_ten_languages_are_unfamiliar_to_a_model_of_an_invented_one_and
     shifted = watching.shifted(model, stream, foreign, 100, 1, np.random.default_rng(0))
     assert shifted["alarms, by share of these posts"]["100%"] == 1
     assert "unknown_words" in shifted["what was past a limit"]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_spark_s_figures_are_those_of_what_a_job_does_beyond_starting(tmp_path, capsys, monkeypatch, as_json):
+    (tmp_path / "posts.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": null}\n{"id": 3, "text": "b"}\n')
+
+    def run_job(master, workers, inputs, executors, model):
+        paths = [path for place in inputs for path in (place.glob("*") if place.is_dir() else [place])]
+        posts = sum(pq.read_metadata(path).num_rows for path in paths)
+        assert (master, workers, model) == ("spark://x", [7], "released")
+        return {"posts": posts, "seconds": 9 + posts / 1000 / executors, "driver": 8 + len(paths) / 100, "executors": 5 + posts / 500}
+
+    monkeypatch.setattr(spark, "cluster", lambda folder, workers: nullcontext(("spark://x", [7])))
+    monkeypatch.setattr(spark, "run_job", run_job)
+    spark.main(tmp_path / "posts.jsonl", count=5_000, files=20, as_json=as_json)
+    printed = capsys.readouterr().out
+    if as_json:
+        found = json.loads(printed)
+        assert [figures["rate"] for figures in found["executors"].values()] == pytest.approx([1000, 2000])
+        assert found["executors"]["1"]["rate_of_processor"] == pytest.approx(500)
+        assert found["driver_per_file"] == pytest.approx(0.19 / 20)
+    else:
+        assert "1,000" in printed
+        assert "8.0 s for each job, and 9.5 ms for each small file" in printed
+
+
+def test_processor_time_is_that_of_a_process_and_its_children():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert process.pid in spark.descendants(os.getpid())
+        clock = spark._Clock([os.getpid()])
+        while clock.seconds == 0:
+            clock.look()
+        process.kill()
+    assert spark.descendants(process.pid) == []

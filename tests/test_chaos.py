@@ -28,6 +28,7 @@ from pipeline.stores import StorePath, _store, path_of
 POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
 FILES = 20
+LONGEST = 600 if POSTS < 100_000 else 3600  # seconds that an undisturbed run may take; many more than it needs on an idle machine
 FAULTY = 0.01  # share of the requests to the store that meet with a fault
 LEASE = 20  # seconds that a job waits for the lock of one that was killed; a request that meets with silence takes several
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".parquet")
@@ -143,7 +144,7 @@ def data(out: Path) -> dict[str, bytes]:
 
 
 def finished(job: subprocess.Popen[str]) -> int:
-    printed, errors = job.communicate(timeout=600)
+    printed, errors = job.communicate(timeout=LONGEST)
     assert job.returncode == 0, errors
     assert "Traceback" not in errors
     return int(printed.split("read ")[1].split(" ")[0].replace(",", ""))

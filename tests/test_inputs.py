@@ -150,7 +150,6 @@ def test_glob_reads_the_folders_that_it_fits(place):
 @pytest.mark.parametrize(
     ("sign", "what"),
     [
-        ("_delta_log/00000000000000000000.json", "a Delta table"),
         (".hoodie/hoodie.properties", "a Hudi table"),
         ("metadata/v2.metadata.json", "an Iceberg table"),
         ("metadata/00001-0b6e8a8c.metadata.json", "an Iceberg table"),

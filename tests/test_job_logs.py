@@ -12,6 +12,7 @@ from models import Classifier
 from pipeline import log_lines, terminal
 from pipeline.commands import score
 from pipeline.errors import IncompleteError
+from pipeline.scoring.output import Output
 
 SECRET = "zugzwang"
 POSTS = [{"id": 1, "text": f"zaxa {SECRET}"}, {"id": 2, "text": None}, {"id": 3, "text": "lu"}, {"id": 4, "text": " "}]
@@ -146,6 +147,16 @@ def test_figures_tell_how_a_job_ended_that_did_not_end_well(cli, jsonl, tmp_path
     found = figures(path)
     assert (done.code, found["exit_code"]) == (code, code)
     assert ("posts_read" in found) == (code == 3)
+
+
+def test_job_that_finds_another_at_work_leaves_its_figures_alone(cli, jsonl, tmp_path):
+    path = tmp_path / "night.prom"
+    posts = jsonl("posts.jsonl", POSTS)
+    assert cli(posts, "--metrics-file", path).code == 0
+    before = path.read_bytes()
+    with Output(tmp_path / "out").locked():
+        assert cli(posts, "--metrics-file", path).code == 6
+    assert path.read_bytes() == before
 
 
 def test_file_of_figures_that_cannot_be_written_is_refused_before_any_work(cli, jsonl, tmp_path):

@@ -27,6 +27,8 @@ REQUIRED = {
     "uv.txt": PYPROJECT["dependency-groups"]["lock"],
     "default.txt": PROJECT["dependencies"],
     "spark.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["spark"],
+    "server.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["server"],
+    "delta.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["delta"],
     "dev.txt": PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"] + PROJECT["optional-dependencies"]["docs"],
 }
 
@@ -138,7 +140,7 @@ def test_lock_is_closed(name):
     assert open_ends(FOLDER / name, REQUIRED[name]) == []
 
 
-@pytest.mark.parametrize("name", ["dev.txt", "spark.txt"])
+@pytest.mark.parametrize("name", ["delta.txt", "dev.txt", "server.txt", "spark.txt"])
 def test_lock_pins_what_the_default_one_does(name):
     assert apart(FOLDER / name, FOLDER / "default.txt") == []
 

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from conftest import Done
 
 from models.errors import InputError
+from pipeline.commands import again
 from pipeline.commands.score import main
 from pipeline.scoring import Options
 from pipeline.scoring.earlier import Earlier
@@ -146,6 +148,32 @@ def test_file_of_blank_lines_has_no_posts(score, content):
     assert (done.code, done.err.count("\n"), "blank.jsonl is empty (no rows)" in done.err) == (5, 1, True)
     done = score("blank.jsonl", write("posts.jsonl", content + LINES))
     assert (done.code, summary_of(done)) == (0, BOTH)
+
+
+def test_option_that_a_later_release_wrote_is_not_passed_over(score, script):
+    score(write("in.jsonl", LINES))
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    manifest["options"]["over_shor"] = "reject"
+    Path("out/manifest.json").write_text(json.dumps(manifest))
+    for arguments in (["rescore", "out", "--rejects"], ["redecide", "out", "--out", "again"]):
+        done = script(getattr(again, arguments[0]), *arguments[1:])
+        told = "error: out/manifest.json: has the option 'over_shor', which this release does not know; use the release that wrote it\n"
+        assert (done.code, done.err.endswith(told), Path("again").exists()) == (2, True, False)
+
+
+@pytest.mark.parametrize("name", ["blank.jsonl", "blank.csv"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_millions_of_blank_lines_cost_little_and_shift_no_number(score, name, newline):
+    """A post before them and a broken row after them; a blank line on its own takes half a microsecond or more."""
+    first, last = (b'{"id": "1", "text": "one"}', b'{"id": 2') if name.endswith("jsonl") else (b'id,text\n1,one\n2,"a\n\n\nb"', b"3")
+    blank = newline * 3_000_000
+    write(name, blank + first + blank + last + newline)
+    started = time.process_time()
+    done = score(name, "--max-reject-rate", "1")
+    assert time.process_time() - started < 6
+    assert done.code == 0
+    (reject,) = map(json.loads, Path("out/rejects.jsonl").read_text().splitlines())
+    assert reject["row"] == (6_000_001 if name.endswith("jsonl") else 3)
 
 
 def test_device_without_end_is_refused_whatever_its_name(score):

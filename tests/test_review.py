@@ -116,6 +116,24 @@ class TestChoosing:
         assert group_repeats(chain, [chain[3]]).tolist() == [LABELLED] * 4
         assert group_repeats([]).tolist() == []
 
+    def test_short_repeats_are_one_group(self):
+        assert group_repeats([["she", "was", "followed"], ["she", "was", "followed", "a"], ["thank", "you"]]).tolist() == [0, 0, 1]
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_repeats_that_the_index_missed_are_not_chosen(self, seed):
+        """No group here holds two posts, as if the index had missed every repeat; one text has many variants, and some are short."""
+        rng = np.random.default_rng(seed)
+        own = [sentence(rng, words).split() for words in (3, 4, 9, 12) for _ in range(10)]
+        wordings = own + [[*words, "a"] for words in own] + [[*own[0], *rng.choice(list("abc"), 2)] for _ in range(20)]
+        each, labelled = np.arange(len(wordings)), [[*words, "b"] for words in own[::10]]
+        p = probabilities_of(len(wordings), seed)
+        chosen = choose(p, NAMES, wordings, each, each, rng.permutation(each), 30, Shares(), seed, labelled)
+        words = [wordings[post] for post, _ in chosen]
+        assert len(words) == 30
+        assert learning.near_duplicates_in(words) == 0
+        assert all(learning.near_duplicates_in([known, *words]) == 0 for known in labelled)
+        assert each.tolist() == list(range(len(wordings)))
+
     def test_quotas_add_up(self):
         assert quotas(np.array([[0.5, 0.0, 0.25]]), 7)[1] == 7
         assert all(sum(quotas(probabilities_of(30), count)) == count for count in range(20))

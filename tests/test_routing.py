@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections import Counter
@@ -20,7 +21,7 @@ from models.config import ROOT
 from pipeline.commands import again, score
 from pipeline.config_files import load_config
 from pipeline.files import OutputError
-from pipeline.predictions import prediction_table, prediction_writer
+from pipeline.predictions import named, numbered, prediction_table, prediction_writer
 from pipeline.routing.contest import Contest, seat, seat_all, winners
 from pipeline.routing.matching import first_met, rules_met
 from pipeline.routing.resources import load_directory
@@ -29,7 +30,7 @@ from pipeline.routing.serving import ServedQueues
 from pipeline.scoring import Options, score_files, shards
 from pipeline.scoring.capacity import keep_capacities
 from pipeline.scoring.completion import Completion
-from pipeline.scoring.finished import count_queues
+from pipeline.scoring.finished import count_queues, part_table, with_queues
 from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.redecide import redecide
@@ -201,6 +202,32 @@ def some_posts(seed: int, n_posts: int = 120) -> tuple[list[str], np.ndarray, np
     rng = np.random.default_rng(seed)
     probabilities = rng.integers(0, 11, (n_posts, 2)).astype(np.float32) / np.float32(10)
     return [f"{seed}-{number}" for number in range(n_posts)], probabilities, probabilities >= np.float32(0.7)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+@pytest.mark.parametrize("ids", [["1", "2", "3"], ['"queue": "a", "model": "b"}', "a,b\r\nc", "\\"], []])
+@pytest.mark.parametrize("names", [["open", "full"], ['"queue": "a", "model": "b"}', "é,\u2028ü"]])
+def test_part_with_other_queues_is_as_if_it_were_written_anew(kind, ids, names):
+    """Whatever stands in the other columns, and however queues are called."""
+
+    def written(queues):
+        p, column = np.array([[0.1, 0.9]] * len(ids), np.float32).reshape(-1, 2), named(names, np.array(queues[: len(ids)], np.int64))
+        table = prediction_table(ids, p, p > 0.5, LABELS, "d1", kept={"lang": ids}, queue=column)
+        with prediction_writer(file := io.BytesIO(), kind, table.schema) as write:
+            write(table)
+        return file.getvalue()
+
+    before, after = [2, 0, 1], [0, 0, 2]
+    content = written(before)
+    table = part_table(content, f".{kind}", None if kind == "parquet" else ["queue"])
+    found, wanted = numbered(names, table["queue"]), np.array(after[: len(ids)], np.int64)
+    assert found.tolist() == before[: len(ids)]
+    assert numbered(["else", names[1]], table["queue"]).tolist() == [2, -1, 1][: len(ids)]
+    mended = with_queues(content, f".{kind}", table, names, wanted, found != wanted)
+    if kind == "parquet":  # Arrow notes in the file that the columns were read from Parquet
+        assert part_table(mended, ".parquet").equals(part_table(written(after), ".parquet"))
+    else:
+        assert mended == written(after)
 
 
 @pytest.mark.parametrize("seed", range(4))

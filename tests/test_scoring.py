@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -853,6 +854,70 @@ def test_what_was_left_unfinished_is_removed(out, sources):
         path.write_text("x")
     run(sources, out)
     assert state(out) == before
+
+
+def long_ago(*paths: Path) -> None:
+    """Date files an hour back, so that there is no doubt that they are the same as in the job before."""
+    for path in paths:
+        hour_ago = path.stat().st_mtime_ns - 3600 * 10**9
+        os.utime(path, ns=(hour_ago, hour_ago))
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[Path]:
+    """The files that jobs cut into shards."""
+    found: list[Path] = []
+    cut = job.cut
+    monkeypatch.setattr(job, "cut", lambda path, *given: found.append(path) or cut(path, *given))
+    return found
+
+
+def test_only_what_is_new_or_changed_is_read_again(tmp_path, sources, read):
+    long_ago(*sources)
+    out = tmp_path / "out"
+    shards_of_all = run(sources, out).shards
+    long_ago(*out.glob("part-*"))
+    read.clear()
+    before = state(out)
+    assert (run(sources, out).kept_shards, read) == (shards_of_all, [])
+    assert state(out) == before
+    further = write_rows(tmp_path / "0.jsonl", POSTS)
+    assert (run([further, *sources], out).kept_shards, read) == (shards_of_all, [further])
+    run([further, *sources], tmp_path / "fresh")
+    assert state(out) == state(tmp_path / "fresh")
+    long_ago(further, *out.glob("part-*"))
+    time.sleep(0.01)
+    with sources[0].open("a") as file:
+        file.write('{"id": "new", "text": "x"}\n')
+    read.clear()
+    run([further, *sources], out)
+    assert read == [further, sources[0]]  # one was too young in the job before, the other is changed
+    run([further, *sources], tmp_path / "fresh")
+    assert state(out) == state(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("harm", [remove_record, damage_record, truncate, flip, Path.unlink])
+def test_file_is_read_again_if_a_part_of_it_may_be_harmed(tmp_path, sources, read, harm):
+    long_ago(*sources)
+    out = tmp_path / "out"
+    shards_of_all = run(sources, out).shards
+    before = state(out)
+    parts = [out / part for part in parts_of(out, sources[1])]
+    long_ago(*out.glob("part-*"))
+    harm(parts[1])
+    os.utime(out / "manifest.json", ns=(0, (out / "manifest.json").stat().st_mtime_ns - 1))
+    read.clear()
+    assert (run(sources, out).kept_shards, read) == (shards_of_all - 1, [sources[1]])
+    assert state(out) == before
+
+
+def test_everything_is_read_again_with_other_options(tmp_path, sources, read):
+    long_ago(*sources)
+    run(sources, tmp_path / "out")
+    long_ago(*(tmp_path / "out").glob("part-*"))
+    read.clear()
+    assert run(sources, tmp_path / "out", max_chars=18).kept_shards == 0
+    assert read == sources
 
 
 def lines_of(*numbers: int) -> bytes:

@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from delta_log import FEATURES, add, commit, field, metadata, protocol
+from deltalake import DeltaTable
 
 from models import Classifier
 from models.config import ROOT
@@ -104,11 +106,34 @@ def write_inputs(folder: Path, texts: list[str]) -> tuple[list[Path], list[str]]
     return paths, [i for rows in parts for i, _ in rows]
 
 
+def same(rows: list[dict]) -> list[str]:
+    """Put rows in an order that does not depend on who wrote them."""
+    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+
 READERS = {
     "parquet": lambda folder: pq.read_table(folder).to_pylist(),
     "jsonl": lambda folder: [json.loads(line) for path in folder.glob("*.json") for line in path.read_text().splitlines()],
     "csv": lambda folder: [row for path in folder.glob("*.csv") for row in csv.DictReader(path.read_text().splitlines(True))],
 }
+
+
+@pytest.mark.slow
+def test_a_delta_table_becomes_a_delta_table_of_scores_without_the_deleted_rows(spark, folder, tmp_path, refused):
+    table, rows = tmp_path / "table", {"c1": [str(n) for n in range(9)], "c2": [f"zaxa {n}" for n in range(9)]}
+    fields = [field("id", "c1"), field("text", "c2"), field("day", "c3")]
+    commit(
+        table,
+        protocol(*FEATURES),
+        metadata(fields, ["day"], columnMapping_mode="name"),
+        add(table, "a b.parquet", rows, {"c3": "x"}, [0, 4, 5, 8]),
+    )
+    wanted, out = score_files([table], folder, tmp_path / "local", Options(id_column=None, keep=("day",))), tmp_path / "out"
+    found = score_with_spark([table], folder, out, Options(id_column=None, keep=("day",)), delta=True)
+    assert (found.scored, found.tables) == (wanted.scored, wanted.tables) == (5, {str(table): 0})
+    (local,) = (tmp_path / "local").glob("part-*")
+    assert "minValues" not in (out / "_delta_log/00000000000000000000.json").read_text()
+    assert same(pa.table(DeltaTable(out).scan()).drop("error").to_pylist()) == same(pq.read_table(local).to_pylist())
 
 
 @pytest.mark.slow

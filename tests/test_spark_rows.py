@@ -14,11 +14,12 @@ import pytest
 
 from pipeline.errors import DamagedError
 from pipeline.records import ignore
+from pipeline.scoring import spark_output
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string
 from pipeline.scoring.spark import _frame_rows, row_batch
 from pipeline.scoring.spark_files import _cause, _is_lines, _names, _parse, _read_pieces
-from pipeline.scoring.spark_output import unfinished_output
+from pipeline.scoring.spark_output import check_table, unfinished_output
 
 UNREADABLE = "not UTF-8, or a date out of range"
 KINDS = {
@@ -84,9 +85,9 @@ def test_column_nested_too_deeply_rejects_its_row_alone(monkeypatch):
 
 def piece(path: Path, group: int = -1) -> pa.RecordBatch:
     name, origin = _names(path)
-    kinds = (pa.binary(), pa.binary(), pa.int32(), pa.int64())
-    columns = [pa.array([value], kind) for value, kind in zip((name, origin, group, 1), kinds, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, ["path", "origin", "group", "first"])
+    kinds = (pa.binary(), pa.binary(), pa.int32(), pa.int64(), pa.binary())
+    columns = [pa.array([value], kind) for value, kind in zip((name, origin, group, 1, None), kinds, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, ["path", "origin", "group", "first", "live"])
 
 
 def with_codec_lzo(path: Path, column: str) -> None:
@@ -156,7 +157,7 @@ def write_part(fresh: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from pipeline.scoring.spark_output import unfinished_output
+from pipeline.scoring.spark_output import check_table, unfinished_output
 with unfinished_output(Path(sys.argv[1])) as fresh:
     fresh.mkdir()
     (fresh / "part-0").write_text("half")
@@ -217,3 +218,14 @@ def test_output_in_a_folder_that_spark_cannot_name_is_refused(tmp_path, refused)
     with unfinished_output(tmp_path / os.fsdecode(b"a\xff:[b]")) as fresh:
         assert str(fresh).encode().isascii()
         write_part(fresh)
+
+
+def test_an_output_that_cannot_be_a_delta_table_is_refused_before_any_work(tmp_path, refused, monkeypatch):
+    check_table(tmp_path / "out", ["id", "prob_a-b"])
+    with refused("column 'a b': a Delta table cannot have a column of this name"):
+        check_table(tmp_path / "out", ["id", "a b"])
+    with refused("50%: has a % in its path, where Delta tables cannot be written"):
+        check_table(tmp_path / "50%", ["id"])
+    monkeypatch.setattr(spark_output, "find_spec", lambda name: None)
+    with refused("--format delta needs deltalake, which is not installed; install it with pip install -e '.[delta]'"):
+        check_table(tmp_path / "out", ["id"])

@@ -3,15 +3,18 @@
 import glob
 import json
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from faulty_store import CREDENTIALS, FAULTS, faulty_store
 
 from pipeline import stores
@@ -20,7 +23,9 @@ from pipeline.errors import IncompleteError, LockedError
 from pipeline.files import OutputError
 from pipeline.routing.rules import Routing
 from pipeline.scoring import Options, score_files, shards, store_lock
+from pipeline.scoring.compaction import compact
 from pipeline.scoring.completion import Completion
+from pipeline.scoring.forgetting import forget
 from pipeline.scoring.output import MANIFEST, Output
 from pipeline.stores import path_of
 
@@ -93,6 +98,17 @@ def test_a_job_in_a_store_leaves_the_same_files_as_on_disk(night, folder, tmp_pa
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() not in (there / "manifest.json").read_bytes()
 
 
+def test_a_delta_table_in_a_store_gives_the_rows_that_it_still_has(night, folder, tmp_path):
+    write_deltalake(tmp_path / "table", pa.table({"id": ["1", "2"], "text": ["zaxa", "wiku"], "day": ["a b", "a b"]}), partition_by=["day"])
+    DeltaTable(tmp_path / "table").delete("id = '1'")
+    address = path_of(night).parent / "table"
+    for path in (path for path in (tmp_path / "table").rglob("*") if path.is_file()):
+        (address / str(path.relative_to(tmp_path / "table"))).write_bytes(path.read_bytes())
+    summary = score_files([str(address)], folder, tmp_path / "out", Options(keep=("day",), format="jsonl"))
+    (row,) = [json.loads(line) for path in (tmp_path / "out").glob("part-*") for line in path.read_text().splitlines()]
+    assert (row["id"], row["day"], summary.tables) == ("2", "a b", {str(address): 1})
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_passes_is_survived(store, night, folder, tmp_path, fault):
     score_files([night], folder, tmp_path / "out")
@@ -146,6 +162,47 @@ def test_decisions_and_rejects_are_done_again_in_a_store(store, night, folder, s
     assert script(again.rescore, "--rejects", out / "out", "--model", folder, "--workers", 1).code == 0
 
 
+def test_posts_are_forgotten_in_a_store_whenever_it_stays_away(store, night, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "ATTEMPTS", 1)
+    out, ids = path_of(night).parent / "out", {"3", "22", "59"}
+    score_files([f"{night}/a.jsonl"], folder, out)
+    for last in (3, 5):  # objects that are written before nothing works any more
+        stores._store.cache_clear()
+        store.choose = after(last)
+        with pytest.raises(IncompleteError, match="the store answered 503"):
+            forget(out, ids)
+        store.choose = lambda method, path: None
+        for lock in (out / "_shards").glob("lock-*"):
+            lock.unlink()
+    assert not (out / MANIFEST).exists()
+    forget(out, ids)
+    score_files([f"{night}/a.jsonl"], folder, tmp_path / "out")
+    forget(tmp_path / "out", ids)
+    assert data(out) == data(tmp_path / "out")
+    assert names(out) == names(tmp_path / "out") - {"lock"}
+    assert json.loads((out / MANIFEST).read_bytes())["forgotten"].popitem()[1] == 3
+
+
+def test_parts_are_compacted_in_a_store_and_what_was_left_unfinished_is_written_again(store, night, folder, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(stores, "ATTEMPTS", 1)
+    out = path_of(night).parent
+    score_files([night], folder, out / "out", Options(keep=("day",)))
+    stores._store.cache_clear()
+    store.choose = lambda method, path: "503" if method != "GET" and path.endswith("_SUCCESS") else None
+    with pytest.raises(IncompleteError, match="the store answered 503"):
+        compact(out / "out", out / "table", ["day"])
+    store.choose = lambda method, path: None
+    assert "_unfinished" in names(out / "table")
+    (out / "table" / "day=9" / "part-0.parquet").touch()  # of other rows, which the scores no longer have
+    table = compact(out / "out", out / "table", ["day"])
+    assert names(out / "table") - {"day=9"} == {"_SUCCESS", "day=1", "day=__HIVE_DEFAULT_PARTITION__", "part-0.parquet"}
+    assert list((out / "table" / "day=9").iterdir()) == []  # Arrow keeps folders
+    assert table.files == {"day=1/part-0.parquet": 108, "day=__HIVE_DEFAULT_PARTITION__/part-0.parquet": 54}
+    with refused("s3://", "exists and is not empty"):
+        compact(out / "out", out / "table", ["day"])
+    assert compact(out / "out", tmp_path / "here", ["day"]).files == table.files
+
+
 def test_one_job_at_a_time(store, night, folder, monkeypatch):
     monkeypatch.setattr(store_lock, "LEASE", 4.0)
     monkeypatch.setattr(store_lock, "_LOOK", 0.2)
@@ -158,6 +215,33 @@ def test_one_job_at_a_time(store, night, folder, monkeypatch):
     score_files([night], folder, out.folder)
     assert time.monotonic() - began > 4 - 1  # the store's clock shows whole seconds
     assert not left.exists()
+
+
+def test_of_jobs_that_start_at_the_same_moment_one_stays(store, monkeypatch):
+    monkeypatch.setattr(store_lock, "LEASE", 40.0)
+    monkeypatch.setattr(store_lock, "_LOOK", 0.1)
+    folder, all_there = path_of(f"s3://posts/{next(_numbers)}/_shards"), threading.Barrier(3)
+    others, seen, gone = store_lock._Lock.others, set[Path](), threading.Semaphore(0)
+
+    def looked(lock: store_lock._Lock) -> dict[Path, float]:
+        if lock.path not in seen:
+            seen.add(lock.path)
+            all_there.wait()  # each has written its lock, and nobody has looked for others'
+        return others(lock)
+
+    monkeypatch.setattr(store_lock._Lock, "others", looked)
+
+    def begin(number: int) -> int:
+        try:
+            with store_lock.locked_in_store(folder, folder):
+                assert all(gone.acquire(timeout=60) for _ in range(2))
+                return 0
+        except LockedError:
+            gone.release()
+            return 6
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(begin, range(3))) == [0, 6, 6]
 
 
 def test_a_job_that_lost_its_lock_stops(store, night, folder, monkeypatch):

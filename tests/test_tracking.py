@@ -390,7 +390,9 @@ def test_ui_is_started_on_the_store_without_telemetry(own_store, monkeypatch, ca
         port = free.getsockname()[1]
     show(Tracking(), "127.0.0.1", port)
     ((_, command, environment),) = started
-    assert command[1:] == ["-m", "mlflow", "ui", "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], *command[6:]]
+    assert command[1:] == ["-m", "mlflow", "ui", *command[4:]]
+    assert environment["MLFLOW_BACKEND_STORE_URI"] == os.environ["MLFLOW_TRACKING_URI"]
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
     experiment = mlflow.get_experiment_by_name("disclosure").experiment_id
     assert f"open http://127.0.0.1:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning" in capsys.readouterr().out

@@ -9,7 +9,8 @@ import typer
 from models.calibration import PointName
 from models.errors import InputError
 from pipeline import terminal
-from pipeline.commands.score import CORES, band_in, folder_of, routing_in, show, thresholds_in
+from pipeline.commands.score import band_in, folder_of, routing_in, show, thresholds_in
+from pipeline.cores import cores
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
 
@@ -20,7 +21,7 @@ def rescore(
     scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
     rejects: Annotated[bool, typer.Option("--rejects", help="Score the rejected posts again.")] = False,
     model: _Model = "released",
-    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
+    workers: Annotated[int | None, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress as JSON.")] = False,
 ) -> None:
     """Score rejected posts again, with the options of the earlier job.
@@ -40,7 +41,8 @@ def rescore(
     folder = folder_of(model, quiet=as_json)
     gc.set_threshold(GC_THRESHOLD)
     with terminal.job_progress(as_json=as_json) as progress:
-        summary = score_files(list(earlier.files), folder, place, earlier.options, workers=workers, retry_rejects=True, progress=progress)
+        how = {"workers": workers or cores(), "retry_rejects": True}
+        summary = score_files(list(earlier.files), folder, place, earlier.options, **how, progress=progress)  # type: ignore[arg-type]
     if as_json:
         print(summary.to_json())
     else:

@@ -1,12 +1,30 @@
 """The ``disclosure`` command, which holds all command lines of this project."""
 
 from pipeline import interrupts, terminal  # noqa: F401
-from pipeline.commands import again, agreement, annotations, card, evaluate, label_next, register, score, serve, teach, train, ui, watch
+from pipeline.commands import (
+    again,
+    agreement,
+    annotations,
+    card,
+    compact,
+    evaluate,
+    forget,
+    label_next,
+    register,
+    score,
+    serve,
+    teach,
+    train,
+    ui,
+    watch,
+)
 
 COMMANDS: dict[str, terminal.Command] = {
     "score": score.main,
     "rescore": again.rescore,
     "redecide": again.redecide,
+    "forget": forget.main,
+    "compact": compact.main,
     "train": train.main,
     "evaluate": evaluate.main,
     "label-next": label_next.main,

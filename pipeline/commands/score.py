@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
+from pipeline.cores import cores
 from pipeline.files import OutputError
-from pipeline.predictions import Format
 from pipeline.records import InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 _TIMED = 100  # fewer posts say nothing about the speed: most of the time goes into loading the model
 _NAMED = 3  # number of files that are named if one note is about many
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def folder_of(model: str, *, quiet: bool) -> Path:
@@ -68,6 +65,13 @@ def thresholds_in(settings: Sequence[str]) -> dict[str, float]:
             raise InputError(f"--threshold {setting}: {label!r} already has a threshold; give each label only one")
         thresholds[label] = probability
     return thresholds
+
+
+def ids_in(name: str, column: str = "id") -> set[str]:
+    """Return the ids of posts in a file."""
+    from pipeline.scoring.forgetting import read_ids
+
+    return read_ids(path_of(name), column)
 
 
 def band_in(text: str | None) -> tuple[float, float] | None:
@@ -120,7 +124,7 @@ class _Notes:
 
 def show(summary: "Summary", out: Path, rejects: str) -> None:
     """Print a summary, with the folder of the scores and the file that lists the rejects."""
-    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED else ""
+    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED and summary.posts_per_second else ""
     print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
         print(f"  {summary.kept_shards:,} of {summary.shards:,} shards were already done")
@@ -140,6 +144,8 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
         print(f"  queue {queue}: {count:,}" + (f"; it was full for {more:,} more" if more else ""))
     if summary.left_out:
         print(f"  in no queue, because every queue for them was full: {summary.left_out:,}")
+    if forgotten := summary.forgotten.total():
+        print(f"  forgotten, and counted nowhere else: {forgotten:,}")
     print(f"scores   {terminal.one_line(str(out))}")
 
 
@@ -185,6 +191,9 @@ def _score_files(
     workers: int,
     start_over: bool,
     on_bad_file: OnBadFile,
+    forget: str | None,
+    table_version: int | None,
+    delta: bool,
     as_json: bool,
 ) -> "Summary":
     """Score files here or, if `spark` names a master, on Spark, and say how they were read."""
@@ -192,17 +201,22 @@ def _score_files(
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
+    if spark and forget:
+        raise InputError("--forget cannot be combined with --engine spark; remove these posts from the inputs")
+    ids = ids_in(forget) if forget else set[str]()
+    if delta and not spark:
+        raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
 
-        summary = score_with_spark(inputs, folder, out, options, master=spark, tell=notes)
+        summary = score_with_spark(inputs, folder, out, options, master=spark, table_version=table_version, delta=delta, tell=notes)
     else:
         from pipeline.scoring import score_files
 
         gc.set_threshold(GC_THRESHOLD)
         with terminal.job_progress(as_json=as_json) as progress:
-            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file}
+            how = {"workers": workers, "start_over": start_over, "on_bad_file": on_bad_file, "forget": ids, "table_version": table_version}
             summary = score_files(inputs, folder, out, options, **how, progress=progress, tell=notes)  # type: ignore[arg-type]
     notes.close(summary)
     counts = {name: getattr(summary, name) for name in ("read", "scored", "rejected", "reasons", "model")}
@@ -219,6 +233,8 @@ def _metrics(path: Path | None) -> "JobMetrics | None":
     metrics = JobMetrics(path)
 
     def write(code: int) -> int:
+        if code == terminal.LOCKED:  # the figures are those of the job that is at work
+            return code
         try:
             metrics.write(code)
         except OutputError as error:
@@ -259,9 +275,10 @@ def main(
     text_column: Annotated[str, typer.Option(help="Column with the text.")] = "text",
     keep: Annotated[list[str], typer.Option(metavar="COLUMN", help="Copy this column to the output. Repeatable.")] = [],  # noqa: B006
     format_: Annotated[
-        Format,
+        Literal["parquet", "jsonl", "csv", "delta"],
         typer.Option(
-            "--format", help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed."
+            "--format",
+            help="Output format. CSV is for programs: cells that a spreadsheet would run as formulas are not changed. delta is for Spark.",
         ),
     ] = "parquet",
     input_format: Annotated[
@@ -288,7 +305,11 @@ def main(
     on_bad_file: Annotated[
         OnBadFile, typer.Option(help="What to do if a file cannot be used: stop before scoring, or score the others and exit with 4.")
     ] = "fail",
-    workers: Annotated[int, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = CORES,
+    forget: Annotated[str | None, typer.Option(metavar="IDS", help="Leave out the posts with the ids in this file.")] = None,
+    table_version: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Version of the Delta table to read.", show_default="the newest")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = None,
     start_over: Annotated[bool, typer.Option("--start-over", help="First remove earlier scores from --out.")] = False,
     engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to run; spark needs Java 17.")] = "local",
     master: Annotated[str, typer.Option(metavar="URL", help="The Spark master.")] = "local[*]",
@@ -320,10 +341,13 @@ def main(
     identifier = None if id_column.lower() == "none" else id_column
     decides = (band_in(abstain), explain, thresholds_in(threshold), operating_point)
     further = (shard_mb, unfamiliar, input_format, routing_in(route))
-    options = Options(identifier, text_column, tuple(keep), format_, max_chars, over_long, *decides, *further)
+    delta = format_ == "delta"
+    options = Options(
+        identifier, text_column, tuple(keep), "parquet" if format_ == "delta" else format_, max_chars, over_long, *decides, *further
+    )
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
-    how = {"workers": workers, "start_over": start_over}
+    how = {"workers": workers or cores(), "start_over": start_over, "forget": forget, "table_version": table_version, "delta": delta}
     summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
     if metrics:
         metrics.summary = summary

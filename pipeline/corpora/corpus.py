@@ -232,7 +232,8 @@ class Corpus:
         list of str or None, length n_posts
             None for a post without a value.
         """
-        return self.splits[split][further_name(name)][:]
+        values: list[str | None] = self.splits[split][further_name(name)][:]
+        return values
 
     def is_new(self, split: str) -> NDArray[np.bool_]:
         """Return, for each post, whether its normalised text is in no other split, shape (n_posts,)."""

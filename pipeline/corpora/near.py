@@ -20,6 +20,7 @@ _COMPARED = 3  # a text of a large group is compared with this many neighbours, 
 _MOST = 10  # near-duplicates per split that a text is paired with, so that a thousand variants of one text do not make a million pairs
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _AT_ONCE = 50_000  # pairs to verify at a time, which bounds the memory
+_PRODUCTS = 4_000_000  # pairs to compare at a time where all are compared
 
 # A text that another one contains whole counts as quoted there if it has this many words, or makes up this share of the other one.
 _QUOTED, _MOSTLY = 12, 0.7
@@ -109,6 +110,45 @@ def _similarities(runs: "csr_matrix", pairs: Pairs) -> NDArray[np.float64]:
     return similarities
 
 
+def compare_all(wordings: Sequence[Sequence[str]], others: Sequence[Sequence[str]] = ()) -> Pairs:
+    """Compare each of a few posts with all, and return the pairs that share four fifths of their runs of five characters.
+
+    Unlike `near_duplicates`, this misses no pair, and its time grows with the number of pairs.
+
+    Parameters
+    ----------
+    wordings : sequence of sequences of str
+        What `wording` returns for each of the few posts, which are also compared with each other.
+    others : sequence of sequences of str
+        The same for posts that are not compared with each other.
+
+    Returns
+    -------
+    ndarray of int, shape (n_pairs, 2)
+        Indices of two posts, the smaller first; the others are numbered after the few.
+
+    Examples
+    --------
+    >>> compare_all([["she", "was", "followed"], ["thank", "you"]], [["she", "was", "followed", "a"]]).tolist()
+    [[0, 2]]
+    """
+    from scipy.sparse import csr_matrix
+
+    outlines = [outline(words) for words in (*wordings, *others)]
+    long = np.array([number for number, text in enumerate(outlines) if len(text) >= _RUN], np.int64)
+    few, pairs = int(np.searchsorted(long, len(wordings))), [np.zeros((0, 2), np.int64)]
+    if few:
+        runs = _runs([outlines[number] for number in long])
+        runs = csr_matrix((runs.data, np.unique(runs.indices, return_inverse=True)[1], runs.indptr))
+        sizes, step = np.diff(runs.indptr), 1 + _PRODUCTS // len(long)
+        for start in range(0, few, step):
+            shared = (runs[start : min(start + step, few)] @ runs.T).tocoo()
+            one, other = shared.row + start, shared.col
+            near = (one < other) & (shared.data / (sizes[one] + sizes[other] - shared.data) >= NEAR)
+            pairs.append(long[np.stack([one[near], other[near]], axis=1)])
+    return np.concatenate(pairs)
+
+
 def _quotations(wordings: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
     """Find texts that another text contains whole, and yield the indices of both."""
     starts: defaultdict[tuple[str, ...], set[int]] = defaultdict(set)
@@ -143,12 +183,13 @@ def _wanted(pairs: Pairs, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return wanted[: len(pairs)] | wanted[len(pairs) :]
 
 
-def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collection[str]]) -> list[tuple[int, int, float]]:
+def near_duplicates(
+    wordings: Sequence[Sequence[str]], where: Sequence[Collection[str]], shortest: float = SHORT
+) -> list[tuple[int, int, float]]:
     """Find pairs of posts in which one nearly repeats the other.
 
     Two posts nearly repeat each other if they share four fifths of the runs of five characters in their words. They also do so if one
-    contains the whole of the other. The contained one must have at least twelve words or make up seven tenths of the longer one. Posts of
-    fewer than five words are left out.
+    contains the whole of the other. The contained one must have at least twelve words or make up seven tenths of the longer one.
 
     Parameters
     ----------
@@ -156,6 +197,8 @@ def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collectio
         What `wording` returns for each post.
     where : sequence of collections of str
         The splits that each post is in. A post is paired with its first ten near-duplicates of every split.
+    shortest : float
+        Minimum number of words; shorter posts are left out.
 
     Returns
     -------
@@ -168,7 +211,7 @@ def near_duplicates(wordings: Sequence[Sequence[str]], where: Sequence[Collectio
     >>> near_duplicates([one, "we marched through town today".split(), [*one, "again"]], [["all"]] * 3)
     [(0, 2, 0.8421052631578947)]
     """
-    long = [number for number, words in enumerate(wordings) if count_words(words) >= SHORT]
+    long = [number for number, words in enumerate(wordings) if count_words(words) >= shortest and len(outline(words)) >= _RUN]
     if len(long) < 2:
         return []
     chosen, splits = [wordings[number] for number in long], sorted({split for number in long for split in where[number]})

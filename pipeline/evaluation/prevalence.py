@@ -148,7 +148,7 @@ def parts_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if (path / _SPARK_DONE).exists():
-        return sorted(path.glob("*.parquet"))
+        return sorted(path.rglob("*.parquet"))
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         kind, parts = manifest["options"]["format"], sorted(part for file in manifest["files"].values() for part in file["parts"])

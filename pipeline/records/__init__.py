@@ -1,14 +1,16 @@
 """Read the rows of JSON, CSV, Parquet and Excel files, plain or compressed, one at a time, including broken rows."""
 
 from pipeline.records.csv_rows import PLAIN, Dialect, csv_header, csv_rows, csv_spans, csv_text
+from pipeline.records.delta import DELTA_LOG, Live, live_files, live_of, with_live
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import FILES, STDIN, InputFormat, is_stream, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
 from pipeline.records.reading import file_rows, missing_column, note_columns, read_rows, text_columns, text_rows, with_partitions
-from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, read_lines
+from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, line_runs, read_lines
 from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
 __all__ = [
+    "DELTA_LOG",
     "FILES",
     "MAX_RECORD",
     "PLAIN",
@@ -17,6 +19,7 @@ __all__ = [
     "BrokenRow",
     "Dialect",
     "InputFormat",
+    "Live",
     "Row",
     "Tell",
     "TextFile",
@@ -30,6 +33,9 @@ __all__ = [
     "is_stream",
     "jsonl_rows",
     "kind_of",
+    "line_runs",
+    "live_files",
+    "live_of",
     "missing_column",
     "name_of",
     "note_columns",
@@ -44,5 +50,6 @@ __all__ = [
     "stamp_of",
     "text_columns",
     "text_rows",
+    "with_live",
     "with_partitions",
 ]

@@ -19,6 +19,7 @@ _DELIMITERS = ",;\t|"
 _NAMES = {"\t": "tabs"}
 _LOOKED_AT = 20  # number of rows by which the delimiter is chosen
 _SEP = re.compile(r'"?sep=(?P<delimiter>[^"\r\n])"?(?P<newline>\r\n|\n|\r)', re.IGNORECASE)  # the line in which Excel names the delimiter
+_BLANK = ("\n", "\r\n", "\r")
 _NEWLINE = re.compile(r'(?:"[^"]*"|[^"\r\n])*?(\r\n|\n|\r)')
 
 Span = tuple[str, list[str] | str]
@@ -93,6 +94,8 @@ def csv_spans(lines: Iterator[str], dialect: Dialect = PLAIN) -> Iterator[Span]:
         for line in lines:
             if not taken and line[0] == "\ufeff":  # in the middle of a file, where files were joined
                 line = line.lstrip("\ufeff")  # noqa: PLW2901
+            if not taken and line in _BLANK:
+                continue
             size = size + len(line) if taken else len(line)
             taken.append(line)
             if size > rows.MAX_RECORD + 1:

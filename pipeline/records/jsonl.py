@@ -10,7 +10,7 @@ from typing import BinaryIO
 from pipeline.errors import DamagedError
 from pipeline.records import rows
 from pipeline.records.encoding import CHUNK, read_ahead
-from pipeline.records.rows import TOO_LONG, BrokenRow, Row, read_lines
+from pipeline.records.rows import TOO_LONG, BrokenRow, Row, line_runs
 
 _decode = json.JSONDecoder().raw_decode  # without the steps around it in `json.loads`, which take a fifth of the time
 _ARRAY = re.compile(r"\[\s*(?:\{|\]\s*$)|\{[ \t]*\r?\n\s*[\"}]")  # an array of objects, or an object that goes on in the next line
@@ -27,9 +27,13 @@ def jsonl_rows(file: BinaryIO, first: int = 1) -> Iterator[Row | BrokenRow]:
     first : int
         Number of the first line.
     """
-    for number, line in enumerate(read_lines(file, b"\n"), first):
+    number = first - 1
+    for line, lines in line_runs(file):
+        number += lines
         if len(line) > rows.MAX_RECORD + 1:
             yield BrokenRow(number, TOO_LONG, len(line))
+            continue
+        if line.isspace():
             continue
         try:
             text = line.decode("utf-8").strip(" \t\r\n\ufeff")  # a byte order mark is in the middle where files were joined

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
 from pipeline.errors import DamagedError
+from pipeline.records.delta import live_of
 from pipeline.records.foreign import refuse_other
 from pipeline.records.rows import BrokenRow, Row, shown_columns
 from pipeline.stores import StorePath
@@ -114,15 +115,22 @@ def _parquet(path: Path, rows_read: Callable[[], int] = lambda: 0, **options: An
 
 def parquet_length(path: Path) -> int:
     """Return the number of rows in a Parquet file; raise `DamagedError` if it cannot be read."""
+    live = live_of(path)
     with _parquet(path) as file:
-        return int(file.metadata.num_rows)
+        return int(file.metadata.num_rows) - (len(live.deleted) if live else 0)
+
+
+def _starts(path: Path) -> list[int]:
+    """Return how many rows precede each row group of a file, whether or not they were deleted from its table."""
+    with _parquet(path) as file:
+        lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    return list(accumulate(lengths, initial=0))[:-1]
 
 
 def parquet_groups(path: Path) -> list[int]:
     """Return the number of the first row of each row group of a Parquet file; raise `DamagedError` if it cannot be read."""
-    with _parquet(path) as file:
-        lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    return list(accumulate(lengths, initial=1))[:-1]
+    live = live_of(path)
+    return [start + 1 - (live.deleted_before(start) if live else 0) for start in _starts(path)]
 
 
 def parquet_columns(path: Path, columns: Sequence[str] | None = None) -> list[str]:
@@ -142,6 +150,14 @@ def parquet_columns(path: Path, columns: Sequence[str] | None = None) -> list[st
     DamagedError
         When the file cannot be read as Parquet.
     """
+    if not (live := live_of(path)):
+        return _columns(path, columns)
+    _columns(path, live.in_file(columns))
+    return list(live.names)
+
+
+def _columns(path: Path, columns: Sequence[str] | None) -> list[str]:
+    """Return the names of the columns that the file itself has; see `parquet_columns`."""
     with _parquet(path) as file:
         found = list(file.schema_arrow.names)
         names = [name for name in found if columns is None or name in columns]
@@ -203,7 +219,7 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Se
     columns : sequence of str, optional
         The columns to read, if the file has them; by default, all.
     groups : sequence of int, optional
-        The row groups to read; by default, all.
+        The row groups to read, which must follow each other; by default, all.
 
     Raises
     ------
@@ -212,10 +228,22 @@ def parquet_batches(path: Path, columns: Sequence[str] | None = None, groups: Se
     DamagedError
         When the file cannot be read as Parquet, as a whole or from some row on.
     """
+    if not (live := live_of(path)):
+        yield from _batches(path, columns, groups)
+        return
+    wanted, found = live.in_file(columns), _columns(path, [])
+    first = _starts(path)[groups[0]] if groups else 0
+    for batch in _batches(path, [name for name in wanted if name in found] or found[:1], groups):  # without any column, rows would vanish
+        yield live.batch(batch, first, live.wanted(columns))
+        first += batch.num_rows
+
+
+def _batches(path: Path, columns: Sequence[str] | None, groups: Sequence[int] | None) -> Iterator["pa.RecordBatch"]:
+    """Yield the rows that the file itself has; see `parquet_batches`."""
     import pyarrow as pa
 
     read = 0
-    names = [name for name in parquet_columns(path, columns) if columns is None or name in columns]
+    names = [name for name in _columns(path, columns) if columns is None or name in columns]
     with (
         _parquet(path, lambda: read) as file,
         _parquet(path, lambda: read, read_dictionary=_flat(file, names), metadata=file.metadata) as dictionaries,

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, AnyStr
+from typing import Any, AnyStr, BinaryIO
 
 MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
 _SKIPPED = 2**16  # how much of a longer line to skip at a time
+_BLANK = re.compile(rb"[ \t\r\n]*\n")
 
 UNDECODABLE = re.compile("[\udc80-\udcff]")  # what `errors="surrogateescape"` makes of bytes that are not UTF-8
 UNCLOSED = "a quote is never closed, so the rest of the file was not read"
@@ -69,6 +70,23 @@ def read_lines(file: Any, newline: AnyStr) -> Iterator[AnyStr]:
         yield line
         while len(rest := file.readline(_SKIPPED)) == _SKIPPED and not rest.endswith(newline):
             pass
+
+
+def line_runs(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield what `read_lines` yields, with the number 1; blank lines in a row come as one, with their number, which saves much time.
+
+    Parameters
+    ----------
+    file : binary file
+        An open file. Blank lines come one by one if it has no ``peek``.
+    """
+    peek = getattr(file, "peek", lambda: b"")
+    for line in read_lines(file, b"\n"):
+        if line.isspace() and len(line) < _SKIPPED and (blank := _BLANK.match(peek())):
+            more = file.read(blank.end())
+            yield line + more, 1 + more.count(b"\n")
+        else:
+            yield line, 1
 
 
 def shown_columns(columns: Iterable[str]) -> str:

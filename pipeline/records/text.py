@@ -126,17 +126,19 @@ def _interpreted(
     chunks: Iterator[bytes], path: Path, kind: str, columns: Sequence[str], said: list[str]
 ) -> tuple[Iterator[bytes], str, Dialect]:
     """Return a file's chunks as JSONL or CSV in UTF-8, which of the two it is, and how CSV is written; add what is unusual to `said`."""
-    head = next(chunks, b"")
+    head = found = next(chunks, b"")
+    while kind == ".csv" and found and not (head := found.lstrip(b"\r\n")):  # however many blank lines precede the header
+        found = next(chunks, b"")
     text = head.decode("utf-8", "surrogateescape")
     if is_array(text):
         said.append("as a JSON array or JSON over several lines")
         return array_lines(chain([head], chunks), path), ".jsonl", PLAIN
     if kind == ".csv" and not is_json_line(text):
         tabs = ".tsv" in path.name.lower()
-        dialect, start = find_dialect(text, columns, "\t,;|" if tabs else ",;\t|", whole=len(head) < CHUNK)
+        dialect, start = find_dialect(text, columns, "\t,;|" if tabs else ",;\t|", whole=len(found) < CHUNK)
         said += dialect.described("\t" if tabs else ",")
         return chain([head[start:]], chunks), kind, dialect
-    chunks = chain([head], chunks)
+    chunks = chain([found], chunks)
     if kind == ".csv":
         said.append("as JSON lines")
     if "\r" in text and "\n" not in text:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Int64s, Probabilities
 from models.errors import InputError
-from pipeline.corpora.near import near_duplicates
+from pipeline.corpora.near import compare_all, near_duplicates
 
 RANDOM, UNCERTAIN, RARE = "random", "uncertain", "rare"
 LABELLED = -1  # the group of posts that repeat a labelled one
@@ -82,7 +82,7 @@ def group_repeats(wordings: Sequence[Sequence[str]], labelled: Sequence[Sequence
     distinct, is_labelled = list(places), np.zeros(len(places), bool)
     is_labelled[of_posts[1]] = True
     where = [["labelled" if known else "free"] for known in is_labelled.tolist()]
-    pairs = np.array([pair[:2] for pair in near_duplicates(distinct, where)], np.int64).reshape(-1, 2)
+    pairs = np.array([pair[:2] for pair in near_duplicates(distinct, where, shortest=0)], np.int64).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(distinct), len(distinct)))
     component = connected_components(graph, directed=False)[1] if distinct else np.zeros(0, np.int64)
     groups = component[of_posts[0]].astype(np.int64)
@@ -187,7 +187,7 @@ def quotas(probabilities: Probabilities, count: int) -> list[int]:
     return list(map(int, whole))
 
 
-def choose(
+def _choose(
     probabilities: Probabilities,
     labels: Sequence[str],
     wordings: Sequence[Sequence[str]],
@@ -198,12 +198,47 @@ def choose(
     shares: Shares,
     seed: int,
 ) -> list[Choice]:
+    free, chosen = _Free(groups, authors), list[Choice]()
+    unsure = entropy(probabilities)
+
+    def keep(posts: Int64s, stratum: str) -> None:
+        free.take(posts.tolist())
+        chosen.extend(Choice(post, stratum) for post in posts.tolist())
+
+    def keep_best(values: NDArray[np.float64], count: int, stratum: str) -> None:
+        if count > 0:
+            candidates = free.first(np.argsort(-values, kind="stable"), _FILTER * count)
+            keep(_spread(candidates, values, wordings, count, seed), stratum)
+
+    keep(free.first(order, round(shares.random * size)), RANDOM)
+    for k, count in enumerate(quotas(probabilities, round(shares.rare * size)) if len(groups) else ()):
+        keep_best(unsure[:, k], count, f"{RARE}: {labels[k]}")
+    if shares.random < 1:
+        keep_best(unsure.sum(axis=1), size - len(chosen), UNCERTAIN)
+    return chosen
+
+
+def choose(
+    probabilities: Probabilities,
+    labels: Sequence[str],
+    wordings: Sequence[Sequence[str]],
+    groups: Int64s,
+    authors: Int64s,
+    order: Int64s,
+    size: int,
+    shares: Shares,
+    seed: int,
+    labelled: Sequence[Sequence[str]] = (),
+) -> list[Choice]:
     """Choose posts to label.
 
     Random posts are drawn first, so that nothing else decides which they are. Then each label gets its share of the posts for rare labels,
     for which the model is least sure of this label. The rest are posts of which it is least sure over all labels. For the last two kinds,
     if n posts are wanted, the 10 n of which the model is least sure are divided into n clusters. From each cluster, the post of which it is
     least sure is taken.
+
+    In the end, every post of the batch is compared with every other one and with the labelled posts. The groups may have missed a repeat,
+    because they come from an index; if so, they are mended, and the choice is made again.
 
     Parameters
     ----------
@@ -225,27 +260,20 @@ def choose(
         Shares of the strata.
     seed : int
         Random seed.
+    labelled : sequence of sequences of str
+        Words of the labelled posts.
 
     Returns
     -------
     list of Choice
         The random posts first; no post occurs twice.
     """
-    free, chosen = _Free(groups, authors), list[Choice]()
-    unsure = entropy(probabilities)
-
-    def keep(posts: Int64s, stratum: str) -> None:
-        free.take(posts.tolist())
-        chosen.extend(Choice(post, stratum) for post in posts.tolist())
-
-    def keep_best(values: NDArray[np.float64], count: int, stratum: str) -> None:
-        if count > 0:
-            candidates = free.first(np.argsort(-values, kind="stable"), _FILTER * count)
-            keep(_spread(candidates, values, wordings, count, seed), stratum)
-
-    keep(free.first(order, round(shares.random * size)), RANDOM)
-    for k, count in enumerate(quotas(probabilities, round(shares.rare * size)) if len(groups) else ()):
-        keep_best(unsure[:, k], count, f"{RARE}: {labels[k]}")
-    if shares.random < 1:
-        keep_best(unsure.sum(axis=1), size - len(chosen), UNCERTAIN)
-    return chosen
+    groups = groups.copy()
+    while True:
+        chosen = _choose(probabilities, labels, wordings, groups, authors, order, size, shares, seed)
+        of_group = [int(groups[post]) for post, _ in chosen] + [LABELLED] * len(labelled)
+        repeats = compare_all([wordings[post] for post, _ in chosen], labelled).tolist()
+        if not repeats:
+            return chosen
+        for one, other in repeats:
+            groups[groups == of_group[one]] = of_group[other]

@@ -81,9 +81,10 @@ def make_batch(pool: Pool, model: Classifier, wanted: Wanted) -> tuple[list[Chos
     """
     rng = np.random.default_rng(wanted.seed)
     wordings = [wording(text) for text in pool.texts]
-    groups = group_repeats(wordings, [wording(text) for text in pool.labelled])
+    labelled = [wording(text) for text in pool.labelled]
+    groups = group_repeats(wordings, labelled)
     authors, size = pool.author_numbers(), wanted.size
-    found = choose(pool.probabilities, model.labels, wordings, groups, authors, pool.order, size, wanted.shares, wanted.seed)
+    found = choose(pool.probabilities, model.labels, wordings, groups, authors, pool.order, size, wanted.shares, wanted.seed, labelled)
     blind, decided = _blind(found, wanted.blind, rng), model.decide(pool.probabilities)
     chosen = []
     for place in rng.permutation(len(found)).tolist():

@@ -80,6 +80,22 @@ class Contest:
                 self._most[number] = sum(routing.queues[queue].capacity or 0 for queue in taking)
                 self._kept[number], self._least[number] = np.empty(0, FIELDS), 0.0
 
+    def open_to(self, probabilities: NDArray[np.float32], met: NDArray[np.bool_]) -> Places:
+        """Return the rows of posts that may still get a place, so that the ids of others need not be read.
+
+        Parameters
+        ----------
+        probabilities, met : ndarray
+            As for `add`.
+        """
+        may = np.zeros(len(met), bool)
+        for number, least in self._least.items():
+            may |= met[:, number] & (probabilities[:, self._ranking(number)] >= least)
+        return np.flatnonzero(may)
+
+    def _ranking(self, number: int) -> int:
+        return self._labels.index(next(iter(self._routing.rules[number].when)))
+
     def add(self, ids: Sequence[str], probabilities: NDArray[np.float32], met: NDArray[np.bool_], places: Places) -> None:
         """Consider more posts.
 
@@ -95,11 +111,11 @@ class Contest:
             A number for each post, by which it is found again.
         """
         settled = np.zeros(len(ids), bool)  # whether an earlier rule, whose queue takes all, takes the post
-        for number, rule in enumerate(self._routing.rules):
+        for number in range(len(self._routing.rules)):
             if number not in self._kept:
                 settled |= met[:, number]
                 continue
-            ranks = probabilities[:, self._labels.index(next(iter(rule.when)))]
+            ranks = probabilities[:, self._ranking(number)]
             rows = np.flatnonzero(met[:, number] & ~settled & (ranks >= self._least[number]))
             rows = rows[ranks[rows] >= _least(ranks[rows], self._most[number])]  # drawing lots for the others would take time
             if len(rows):

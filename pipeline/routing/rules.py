@@ -87,7 +87,7 @@ class Routing(Section):
         """Return how many posts the queue of a rule has room for; None if there is no limit."""
         return self.queues[rule.queue].capacity
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the rules, without the capacities: it says which queue each post would go to if all queues had room."""
         rules = [(list(rule.when.items()), rule.queue) for rule in self.rules]

@@ -10,17 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.calibration import decide
 from pipeline.files import OutputError
+from pipeline.predictions import numbered
 from pipeline.routing.contest import Contest, Places, seat, winners
 from pipeline.routing.rules import Routing
 from pipeline.scoring.completion import Completion
-from pipeline.scoring.finished import count_queues, part_columns, part_content, with_queues
+from pipeline.scoring.finished import count_queues, floats, part_content, part_table, with_queues
 from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
@@ -30,7 +32,7 @@ _ROWS = 2**32  # more rows than a part has
 
 
 class _Scores(NamedTuple):
-    columns: dict[str, Any]
+    table: pa.Table
     probabilities: NDArray[np.float32]
     met: NDArray[np.bool_]
 
@@ -68,12 +70,12 @@ class _Usher:
         return any(wanted[name] > capacity for name, capacity in self.limited.items())
 
     def scores(self, done: Completion, content: bytes, *further: str) -> _Scores:
-        """Return what a part says about its posts, and which rules they meet."""
+        """Return what a part says about its posts, and which rules they meet; if no further columns are named, all of them are read."""
         probable = [f"prob_{label}" for label in self.labels]
-        columns = part_columns(content, Path(done.part).suffix, [*further, *probable])
-        probabilities = np.array([columns[name] for name in probable], np.float32).T
+        table = part_table(content, Path(done.part).suffix, [*further, *probable] if further else None)
+        probabilities = np.array([floats(table[name]) for name in probable]).T
         met = self.routing.met(self.labels, probabilities, decide(probabilities, self.thresholds))
-        return _Scores(columns, probabilities, met)
+        return _Scores(table, probabilities, met)
 
     def contest(self) -> dict[int, Places]:
         """Return, by number of the rule, the posts to which it gives a place, sorted."""
@@ -81,7 +83,9 @@ class _Usher:
         for number, done in self.records():
             if self.is_contested(done):
                 found = self.scores(done, part_content(self.output.folder / done.part, done), "id")
-                contest.add(found.columns["id"], found.probabilities, found.met, number * _ROWS + np.arange(len(found.met)))
+                rows = contest.open_to(found.probabilities, found.met)
+                ids = found.table["id"].take(pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])).to_pylist()
+                contest.add(ids, found.probabilities[rows], found.met[rows], number * _ROWS + rows)
         return {rule: np.sort(places) for rule, places in winners(self.routing, contest.contenders()).items()}
 
     def show(self, number: int, won: dict[int, Places]) -> tuple[list[int], int]:
@@ -89,17 +93,15 @@ class _Usher:
         done = self.output.completion(self.names[number])
         if done is None:
             raise OutputError(f"{self.output.folder}: the record of shard {self.names[number]} has disappeared")
-        content, kind = part_content(self.output.folder / done.part, done), Path(done.part).suffix
-        found = self.scores(done, content, "queue")
+        content, kind, names = part_content(self.output.folder / done.part, done), Path(done.part).suffix, self.routing.names
+        found = self.scores(done, content, *(["queue"] if kind != ".parquet" else []))
         here = {rule: places[slice(*np.searchsorted(places, [number * _ROWS, (number + 1) * _ROWS]))] for rule, places in won.items()}
         seats = seat(self.routing, found.met, {rule: places - number * _ROWS for rule, places in here.items()})
         wanted = replace(done, met={}, queues={}, moved=int(seats.turned_away.any(axis=1).sum()))
         count_queues(wanted, self.routing, self.routing.first(found.met), seats.queue)
-        numbers = {name: number for number, name in enumerate([*self.routing.names, None])}
-        moved = seats.queue != np.array([numbers.get(name or None, -1) for name in found.columns["queue"]], np.int64)
+        moved = seats.queue != numbered(names, found.table["queue"])
         if wanted != done or moved.any():
-            with self.output.part(wanted) as file:
-                file.write(with_queues(content, kind, self.routing.names, seats.queue, moved))
+            self.output.replace(done, wanted, with_queues(content, kind, found.table, names, seats.queue, moved))
         return seats.turned_away.sum(axis=0).tolist(), int(seats.left_out.sum())
 
 

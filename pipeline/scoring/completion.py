@@ -58,6 +58,12 @@ class Completion:
         Number of posts for which the queue of the first rule that they meet had no room.
     route : str
         `Routing.digest`; empty if the part has no column ``queue``.
+    forgotten : dict of str to int
+        Number of rows that were removed since, by day; all other counts are those of the rows that are left.
+    replacing : str
+        SHA-256 of the content that the part is being given; it has this one or the one before. Empty once the part has it.
+    table, version : str, int or None
+        See `Shard`.
     """
 
     file: str
@@ -87,6 +93,10 @@ class Completion:
     queues: dict[str, int] = field(default_factory=dict)
     moved: int = 0
     route: str = ""
+    forgotten: dict[str, int] = field(default_factory=dict)
+    replacing: str = ""
+    table: str = ""
+    version: int | None = None
 
     def __post_init__(self) -> None:
         if not self.reasons:  # an earlier release listed all rejects and did not count them
@@ -98,6 +108,7 @@ class Completion:
         of_scored = [self.reused, self.review, self.repeated, self.rounded, self.moved, *self.labels.values()]
         of_scored += [*self.met.values(), *self.queues.values()]
         counts = [self.number, self.first_row, self.size, self.unreadable, *self.reasons.values(), *(reject[0] for reject in self.rejects)]
+        counts += self.forgotten.values()
         return (
             self.read == self.scored + self.rejected
             and 0 <= self.scored <= self.read <= 2 * SHARD_LINES
@@ -143,8 +154,10 @@ class Completion:
         kind : str
             Format of the output, which is the file's extension.
         """
-        part = f"part-{shard.name}.{kind}"
-        return cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place_of(path_of(shard.file)))
+        part, place = f"part-{shard.name}.{kind}", place_of(path_of(shard.file))
+        begun = cls(shard.file, shard.number, shard.first_row, shard.digest, model, options, part, place=place)
+        begun.table, begun.version = shard.table, shard.version
+        return begun
 
     def is_of_another(self, other: Self) -> bool:
         """Return whether two records are of different files that happen to have the same name, as all streams do.

@@ -1,11 +1,13 @@
 """What an earlier job was asked to do, as its manifest says."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from models.errors import InputError
+from pipeline.scoring.completion import Completion
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import MANIFEST
+from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.summary import FileSummary
 
 
@@ -21,39 +23,75 @@ class Earlier:
         Its options.
     files : dict of str to FileSummary
         Its input files, with their parts.
+    thresholds : dict of str to float
+        The thresholds that decided, by label, in the order of the model's labels.
+    software : dict of str to str
+        Versions of packages, by name.
+    seconds : float
+        How long its last run took.
     """
 
     model: str
     options: Options
     files: dict[str, FileSummary]
+    thresholds: dict[str, float]
+    software: dict[str, str]
+    seconds: float
+
+    def records(self, output: Output, *, changed: bool = False) -> list[Completion]:
+        """Return the records of the job's shards, in the order of its inputs.
+
+        Parameters
+        ----------
+        output : Output
+            The job's folder.
+        changed : bool
+            Whether its parts may have changed since.
+
+        Raises
+        ------
+        InputError
+            When they are not those of the manifest.
+        """
+        places = {name: number for number, name in enumerate(self.files)}
+        parts = {part: changed or digest for file in self.files.values() for part, digest in file.parts.items()}
+        records = list(output.completions())
+        if {done.part: changed or done.sha256 for done in records} != parts:
+            raise InputError(f"{output.folder}: its records do not match its manifest; run score.py on it again")
+        return sorted(records, key=lambda done: (places[done.file], done.number))
 
     @classmethod
-    def read(cls, folder: Path) -> "Earlier":
+    def read(cls, folder: Path, manifest: Path | None = None) -> "Earlier":
         """Read the manifest of an output folder.
 
         Parameters
         ----------
         folder : Path
             An output folder of ``score.py``.
+        manifest : Path, optional
+            Where it is now; by default, in the folder.
 
         Raises
         ------
         InputError
-            When the job is not complete, or the manifest is damaged.
+            When the job is not complete, or the manifest is damaged or has an option that this release does not know.
         """
         from pydantic import TypeAdapter
 
         from pipeline.routing.rules import Routing
 
-        path = folder / MANIFEST
+        path = manifest or folder / MANIFEST
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a file; give a folder that score.py wrote")
         try:
             form = TypeAdapter(cls)
             form.rebuild(_types_namespace={"Routing": Routing})
-            return form.validate_json(path.read_bytes())
+            found = form.validate_json(content := path.read_bytes())
         except OSError as error:
             what = f"cannot be read ({error.strerror or error})"
             raise InputError(f"{path}: {what}; give the folder of a complete job; score.py completes one that was interrupted") from None
         except ValueError:
             raise InputError(f"{path}: is not a manifest of score.py; give a folder that score.py wrote") from None
+        if unknown := json.loads(content)["options"].keys() - {field.name for field in fields(Options)}:
+            raise InputError(f"{path}: has the option {min(unknown)!r}, which this release does not know; use the release that wrote it")
+        return found

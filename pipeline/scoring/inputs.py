@@ -12,6 +12,7 @@ from models.errors import InputError
 from pipeline.errors import DamagedError, NoPostsError
 from pipeline.files import is_left_behind
 from pipeline.records import (
+    DELTA_LOG,
     FILES,
     STDIN,
     InputFormat,
@@ -21,6 +22,8 @@ from pipeline.records import (
     ignore,
     is_stream,
     kind_of,
+    live_files,
+    live_of,
     missing_column,
     name_of,
     note_columns,
@@ -58,10 +61,13 @@ def _passed_over(path: Path, tell: Tell) -> bool:
     return True
 
 
-def _walk(folder: Path, root: Path, seen: set[Path], tell: Tell) -> Iterator[Path]:
+def _walk(folder: Path, root: Path, seen: set[Path], tell: Tell, version: int | None) -> Iterator[Path]:
     """Yield the files below a folder; a folder that links lead to is read once, or not at all if it is read anyway."""
-    here = folder.resolve()
-    for path in sorted(folder.iterdir()):
+    here, held = folder.resolve(), sorted(folder.iterdir())
+    if any(path.name == DELTA_LOG for path in held):
+        yield from live_files(folder, version, tell)
+        return
+    for path in held:
         if _passed_over(path, tell):
             continue
         if not path.is_dir():
@@ -74,15 +80,15 @@ def _walk(folder: Path, root: Path, seen: set[Path], tell: Tell) -> Iterator[Pat
             if place.is_relative_to(root) or place in seen:
                 continue
         seen.add(place)
-        yield from _walk(path, root, seen, tell)
+        yield from _walk(path, root, seen, tell, version)
 
 
-def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None) -> list[Path]:
+def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None, version: int | None) -> list[Path]:
     """List the files in a folder, at any depth, except those that are passed over."""
     if out and out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{out}: is in the input {folder}, so the next run would read the scores as posts; choose an --out elsewhere")
-    found = list(_walk(folder, folder.resolve(), set(), tell))
-    refuse_tables(found, [folder])
+    found = list(_walk(folder, folder.resolve(), set(), tell, version))
+    refuse_tables(found, [] if (folder / DELTA_LOG).is_dir() else [folder])
     if not found:
         raise NoPostsError(f"{folder}: has no files; give a folder with {FILES} files")
     for path in found:
@@ -97,11 +103,11 @@ def _in_folder(folder: Path, out: Path | None, tell: Tell, bad: BadFiles, given:
     return sorted(path for path in found if not (path.is_symlink() and path.resolve() in files))
 
 
-def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None) -> list[Path]:
+def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles, given: InputFormat | None, version: int | None) -> list[Path]:
     """List the files that a file name, a folder name or a glob stands for; a glob means what a shell would make of it."""
     place = path_of(name)
     if place.is_dir():
-        return _in_folder(place, out, tell, bad, given)
+        return _in_folder(place, out, tell, bad, given, version)
     if not glob.has_magic(name) or place.exists():
         return [place]
     here = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob does not accept absolute patterns
@@ -111,7 +117,7 @@ def _named(name: str, out: Path | None, tell: Tell, bad: BadFiles, given: InputF
             found |= {} if is_left_behind(path.name) else {path: None}
         elif not _passed_over(path, tell):
             with suppress(NoPostsError):
-                found |= dict.fromkeys(_in_folder(path, out, tell, bad, given))
+                found |= dict.fromkeys(_in_folder(path, out, tell, bad, given, version))
     if not found:
         raise InputError(f"{name}: no file matches this glob; check the pattern")
     return sorted(found)
@@ -123,6 +129,7 @@ def find_inputs(
     tell: Tell = ignore,
     bad: BadFiles | None = None,
     given: InputFormat | None = None,
+    table_version: int | None = None,
 ) -> list[Path]:
     """List the files that are named directly or found in folders and by globs.
 
@@ -138,6 +145,8 @@ def find_inputs(
         Takes the files that are not of a supported kind or cannot be found; they are in the list, too. By default, they raise an error.
     given : InputFormat, optional
         The format of all files, which takes precedence over their names.
+    table_version : int, optional
+        The version of the Delta table that is among the inputs; by default, its newest.
 
     Returns
     -------
@@ -153,7 +162,7 @@ def find_inputs(
     bad = bad or BadFiles()
     for name in map(str, names):
         try:
-            files += (named := _named(name, out, tell, bad, given))
+            files += (named := _named(name, out, tell, bad, given, table_version))
             places += [path.resolve() for path in named]
         except OSError as error:
             place = error.filename or name
@@ -175,7 +184,11 @@ def find_inputs(
         if place in seen:
             raise InputError(f"{path}: was given twice; name each file once")
         seen.add(place)
-    refuse_tables(path for path in files if path != STDIN)
+    refuse_tables([path for path in files if path != STDIN])
+    tables = {live.table for path in files if (live := live_of(path))}
+    if table_version is not None and len(tables) != 1:
+        found = f"there are {len(tables)}" if tables else "there is none"
+        raise InputError(f"--table-version {table_version}: is for one Delta table among the inputs, but {found}; leave it out")
     return files
 
 
@@ -226,7 +239,14 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
     return f"name {it} with {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
 
 
-def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell = ignore, bad: BadFiles | None = None) -> None:
+def check_inputs(
+    files: Sequence[Path],
+    options: Options,
+    out: Path,
+    tell: Tell = ignore,
+    bad: BadFiles | None = None,
+    known: Container[Path] = (),
+) -> None:
     """Check, before any work is done, that files can be opened and have the necessary columns.
 
     A damaged file passes, because its readable rows are scored. Columns to keep may be missing in some files.
@@ -243,6 +263,8 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
         Called with the output folder and a warning when a column to keep was not found, but may occur further on.
     bad : BadFiles, optional
         Takes the files that cannot be used. By default, they raise an error.
+    known : container of Path
+        Files that an earlier job has scored with these options, which need no check.
 
     Raises
     ------
@@ -254,6 +276,9 @@ def check_inputs(files: Sequence[Path], options: Options, out: Path, tell: Tell 
     bad = bad or BadFiles()
     for path in files:
         if path in bad.paths:
+            continue
+        if path in known:
+            missing.clear()  # what that job kept is known to be there
             continue
         if is_stream(path):
             missing.clear()  # reading it here would consume it

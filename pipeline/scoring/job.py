@@ -3,7 +3,7 @@
 import errno
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from models.folders import owner_only
 from models.storage import RELEASED
 from pipeline.errors import IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
-from pipeline.records import Tell, ignore, is_stream
+from pipeline.records import Tell, ignore, is_stream, live_of
 from pipeline.scoring.bad_files import BadFiles, OnBadFile
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.inputs import check_inputs, find_inputs
@@ -24,6 +24,7 @@ from pipeline.scoring.parts import ModelFolder, PartWriter
 from pipeline.scoring.processes import Failure, Outcome, attempt, in_processes
 from pipeline.scoring.shards import Shard, cut
 from pipeline.scoring.summary import FileSummary, Summary
+from pipeline.scoring.unchanged import Unchanged, stamp
 from pipeline.stores import path_of
 
 LISTED_OF_FILE = 100_000  # maximum number of rejects of a file that ``rejects.jsonl`` lists
@@ -51,6 +52,8 @@ class Job:
     def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options, tell: Tell, bad: BadFiles) -> None:
         self.source, self.files, self.output, self.options, self.tell, self.bad = source, files, output, options, tell, bad
         self.names: list[str] = []
+        self.forget: Set[str] = frozenset()
+        self.stamps: dict[Path, tuple[int, int] | None] = {}
         self.kept = 0
         self.failures = bad.reasons
         self.posts = 0
@@ -64,10 +67,20 @@ class Job:
     def check_mixing(self) -> None:
         """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
         given = set(map(str, self.files))
+        versions = {str(place): live.version for path in self.files if (live := live_of(path)) for place in (path, live.table)}
+        if self.output.forgetting.exists():
+            self.tell(self.output.folder, "not all posts have been removed that were to be forgotten; run disclosure forget again")
         for found in self.output.completions():
             if found.model != self.source.digest:
                 held, wanted = found.model[:12], self.source.digest[:12]
                 reason = f"holds scores by the model {held}, not by {wanted}"
+            elif (now := versions.get(found.file, versions.get(found.table, found.version))) != found.version:
+                reason = f"holds scores of {found.table or found.file}"
+                if found.version is None:
+                    reason += " from when it was no Delta table"
+                else:
+                    how = f"add --table-version {found.version} to continue there, which scores rows that were deleted since"
+                    reason += f" at version {found.version}, and not at version {now} ({how})"
             elif found.file not in given:
                 reason = f"holds scores of {found.file}, which is not among the inputs"
             else:
@@ -87,9 +100,21 @@ class Job:
             return False
         return not (retry_rejects and found.rejects)
 
-    def pending(self, *, start_over: bool, retry_rejects: bool) -> Iterator[Shard]:
+    def _unread(self, unchanged: Unchanged | None) -> Iterator[Path]:
+        """Yield the files that must be read; the shards of the others count as done."""
+        for path in self.files:
+            names = unchanged.shards(path) if unchanged else None
+            if unchanged and names is not None:
+                self.names += names
+                self.kept += len(names)
+                self.stamps[path] = before = unchanged.files[path].stamp
+                self.done += before[0] if before else 0
+            else:
+                yield path
+
+    def pending(self, unchanged: Unchanged | None = None, *, start_over: bool, retry_rejects: bool) -> Iterator[Shard]:
         """Yield the shards that are not done yet, file by file."""
-        for shard in chain.from_iterable(map(self._shards, self.files)):
+        for shard in chain.from_iterable(map(self._shards, self._unread(unchanged))):
             self.names.append(shard.name)
             wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
             found = None if start_over else self.output.completion(wanted.name)
@@ -98,6 +123,8 @@ class Job:
                 self.kept += 1
                 self.done += shard.size
             else:
+                if found and found.forgotten and not self.forget:
+                    self.tell(Path(shard.file), "is scored again, with posts that were forgotten if it still holds them; see --forget")
                 yield shard
 
     def _shards(self, path: Path) -> Iterator[Shard]:
@@ -105,17 +132,19 @@ class Job:
         if path in self.bad.paths:
             return
         try:
+            before = stamp(path)
             size = self.options.shard_mb and self.options.shard_mb * 2**20
             for shard in cut(path, self.options.columns, self.tell, size, self.options.input_format):
                 if not (shard.kind == ".jsonl" and shard.content.isspace()):  # blank lines are no rows
                     yield shard
+            self.stamps[path] = before
         except InputError as error:
             self.bad.add(path, error)
 
-    def run(self, workers: int, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
+    def run(self, workers: int, unchanged: Unchanged | None, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
         """Score the shards that are not done yet, yielding after each."""
         start = partial(PartWriter, self.source, self.options, self.output.folder)
-        shards = self.pending(start_over=start_over, retry_rejects=retry_rejects)
+        shards = self.pending(unchanged, start_over=start_over, retry_rejects=retry_rejects)
         few = list(islice(shards, 2))
         if not self.names and not self.failures:
             empty = "and all other inputs are empty" if len(self.files) > 1 else "is empty"
@@ -148,6 +177,19 @@ class Job:
             message = f"{self.output.folder}: incomplete: {self.failures[0]}{more}. Finished shards are kept; fix the cause and run again"
             raise IncompleteError(message, self.failures)
 
+    def _settle(self, summary: Summary) -> None:
+        """Do what can only be done once all parts are there."""
+        if self.forget:
+            from pipeline.scoring.forgetting import Forgetter
+
+            forgetter = Forgetter(self.output, summary.thresholds, self.options, self.forget)
+            for concerned in forgetter.concerned(self.output.read(self.names)):
+                forgetter.forget(concerned)
+        if self.options.route:
+            from pipeline.scoring.capacity import keep_capacities
+
+            keep_capacities(self.output, self.names, self.source, self.options, self.options.route, summary)
+
     def finish(self, summary: Summary, started: float) -> None:
         """Fill in the summary, write the rejects in the order of the inputs, and write the manifest last."""
         seconds, sampled = 0.0, set[int]()
@@ -157,10 +199,7 @@ class Job:
                 raise InputError(f"{self.output.folder}: holds scores of more rows than {found.file} now has; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
-        if self.options.route:
-            from pipeline.scoring.capacity import keep_capacities
-
-            keep_capacities(self.output, self.names, self.source, self.options, self.options.route, summary)
+        self._settle(summary)
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name, done in zip(self.names, self.output.read(self.names), strict=True):
                 if done is None:
@@ -191,6 +230,8 @@ def score_files(
     start_over: bool = False,
     retry_rejects: bool = False,
     on_bad_file: OnBadFile = "fail",
+    forget: Set[str] = frozenset(),
+    table_version: int | None = None,
     progress: Callable[[Progress], Any] = lambda state: None,
     tell: Tell = ignore,
 ) -> Summary:
@@ -217,6 +258,11 @@ def score_files(
     on_bad_file : {"fail", "skip"}
         What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
         at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
+    forget : set of str
+        Ids of posts that must not be in the output, even if the inputs hold them (see `pipeline.scoring.forgetting`).
+    table_version : int, optional
+        The version of the Delta table that is among the inputs; by default, its newest. A job can only be continued at the version at
+        which it was begun.
     progress : callable, optional
         Called with a `Progress` after each shard.
     tell : callable
@@ -250,23 +296,27 @@ def score_files(
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     bad = BadFiles(on_bad_file)
-    files = find_inputs(inputs, folder, tell, bad, options.input_format)
+    files = find_inputs(inputs, folder, tell, bad, options.input_format, table_version)
     output = Output(folder)
-    check_inputs(files, options, folder, tell, bad)
+    unchanged = None if start_over or retry_rejects else Unchanged(output, files, source.digest, options)
+    check_inputs(files, options, folder, tell, bad, unchanged.files if unchanged else ())
     if bad.paths.issuperset(files):
         also = f" (and {len(files) - 1} more files cannot be used)" if len(files) > 1 else ""
         raise InputError(bad.reasons[0] + also)
     with output.locked():
         job = Job(source, files, output, options, tell, bad)
+        job.forget = forget
         summary = Summary.of(source.digest, thresholds, options)
         summary.workers = workers
         summary.files.update({str(path): FileSummary() for path in files})
         try:
             if not start_over:
                 job.check_mixing()
-            for _ in job.run(workers, start_over=start_over, retry_rejects=retry_rejects):
+            for _ in job.run(workers, unchanged, start_over=start_over, retry_rejects=retry_rejects):
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()
+            for path, stamp_then in job.stamps.items():
+                summary.files[str(path)].stamp = stamp_then
             job.finish(summary, started)
         except OSError as error:  # an error of the machine, such as too few file descriptors for the workers
             remedy = "raise the limit (ulimit -n), or use fewer --workers," if error.errno == errno.EMFILE else "correct this"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 MANIFEST, REJECTS, RECORDS, _LOCK = "manifest.json", "rejects.jsonl", "_shards", "lock"
+_FORGETTING = "forgetting"  # the manifest of a job, while posts are being removed from its parts
 
 _LONGEST_LINE = 2**27  # maximum size of a line of rejects, whose id may be as long as a record
 
@@ -32,7 +33,9 @@ _LOCKS = re.compile(rf"{_LOCK}(?:-[0-9a-f]{{16}})?")
 _RECORD = re.compile(rf"{_SHARD}\.json")
 _INTENDED = ".intended"
 _NOTE = re.compile(rf"{_PART.pattern}{re.escape(_INTENDED)}")
-_LEFT = re.compile(rf"(?:{_PART.pattern}|{_RECORD.pattern}|{re.escape(MANIFEST)}|{re.escape(REJECTS)})\.[0-9a-f]+{re.escape(UNFINISHED)}")
+_LEFT = re.compile(
+    rf"(?:{_PART.pattern}|{_RECORD.pattern}|{re.escape(MANIFEST)}|{re.escape(REJECTS)}|{_FORGETTING})\.[0-9a-f]+{re.escape(UNFINISHED)}"
+)
 
 
 @cache
@@ -77,7 +80,7 @@ def _may_be_record(path: Path) -> bool:
         return False
     if _LOCKS.fullmatch(path.name) or _NOTE.fullmatch(path.name):
         return path.stat().st_size == 0
-    return bool(_RECORD.fullmatch(path.name) or _LEFT.fullmatch(path.name))
+    return path.name == _FORGETTING or bool(_RECORD.fullmatch(path.name) or _LEFT.fullmatch(path.name))
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -223,10 +226,39 @@ class Output:
         with self._told():
             if former != intended:
                 former.touch()  # the former part has another format
-        with whole_file(self._records / f"{completion.name}.json") as file:
-            file.write(json.dumps(asdict(completion)).encode())
+        self._record(completion)
         with self._told():
             self._remove_intended([former, intended], {completion.part})
+
+    def _record(self, completion: Completion) -> None:
+        with whole_file(self._records / f"{completion.name}.json") as file:
+            file.write(json.dumps(asdict(completion)).encode())
+
+    def replace(self, before: Completion, wanted: Completion, content: bytes) -> None:
+        """Give a finished part another content. Whenever this is interrupted, `part_content` takes the part for intact.
+
+        Parameters
+        ----------
+        before, wanted : Completion
+            The record that the part has, and the one that it is to have.
+        content : bytes
+            The content.
+
+        Raises
+        ------
+        OutputError
+            When the folder cannot be written, or its lock was lost.
+        """
+        self.check_lock()
+        self._record(replace(before, replacing=hashlib.sha256(content).hexdigest()))
+        wanted.replacing = ""
+        with self.part(wanted) as file:
+            file.write(content)
+
+    @property
+    def forgetting(self) -> Path:
+        """The manifest that the folder had before posts began to be removed from its parts; it is there until all are removed."""
+        return self._records / _FORGETTING
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -258,6 +290,8 @@ class Output:
             intended = [path for path in _held(self._records) if path.suffix == _INTENDED]
             if stale or intended:
                 (self.folder / MANIFEST).unlink(missing_ok=True)  # it would no longer be correct
+            if not completions:
+                self.forgetting.unlink(missing_ok=True)
             for path, done in stale.items():
                 (self.folder / done.part).unlink(missing_ok=True)
                 path.unlink()

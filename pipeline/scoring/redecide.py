@@ -146,16 +146,13 @@ def redecide(
     output = Output(folder)
     decider = _Decider(scores, output, source, options)
     summary = Summary.of(source.digest, options.thresholds_of(source.labels, source.points), options)
-    places = {name: number for number, name in enumerate(earlier.files)}
-    summary.files.update({name: FileSummary() for name in places})
-    records = list(Output(scores).completions())
-    if {done.part: done.sha256 for done in records} != {part: sha for file in earlier.files.values() for part, sha in file.parts.items()}:
-        raise InputError(f"{scores}: its records do not match its manifest; run score.py on it again")
+    summary.files.update({name: FileSummary(stamp=file.stamp) for name, file in earlier.files.items()})
+    records = earlier.records(Output(scores))
     with output.locked():
-        job = Job(source, [path_of(name) for name in places], output, options, ignore, BadFiles())
+        job = Job(source, [path_of(name) for name in earlier.files], output, options, ignore, BadFiles())
         try:
             job.check_mixing()
-            for done in sorted(records, key=lambda done: (places[done.file], done.number)):
+            for done in records:
                 job.names.append(done.name)
                 wanted, found = decider.wanted(done), output.completion(done.name)
                 if found and output.has(wanted, found):

@@ -24,6 +24,8 @@ from pipeline.records import (
     csv_text,
     ignore,
     kind_of,
+    line_runs,
+    live_of,
     open_text,
     parquet_batches,
     parquet_length,
@@ -64,6 +66,10 @@ class Shard:
         Whether each post is scored alone, because the process that scored the shard died twice.
     without : frozenset of int
         Numbers of rows to reject, because the process that scored them alone died.
+    table : str
+        The Delta table that the file belongs to; empty if there is none.
+    version : int or None
+        The version of this table.
     """
 
     file: str
@@ -76,6 +82,8 @@ class Shard:
     dialect: Dialect = PLAIN
     alone: bool = False
     without: frozenset[int] = frozenset()
+    table: str = ""
+    version: int | None = None
 
     @property
     def name(self) -> str:
@@ -141,19 +149,19 @@ def _opened(path: Path, columns: Sequence[str] | None, tell: Tell, given: InputF
             with closing(_csv_pieces(path, file)) as pieces:  # close the pieces before the file
                 yield _Source(pieces, lambda rows: file.position(), file.kind, file.dialect)
         else:
-            lines = ((line, 1) for line in read_lines(file.content, b"\n"))
-            yield _Source(chain([(b"", 0)], lines), lambda rows: file.position(), file.kind)
+            yield _Source(chain([(b"", 0)], line_runs(file.content)), lambda rows: file.position(), file.kind)
 
 
 def _shards(path: Path, source: _Source, most: int) -> Iterator[Shard]:
     header, _ = next(source.pieces, (b"", 0))
     number, first_row, rows, taken, size, before = 0, 1, 0, [header], 0, 0
+    table, version = (live.table, live.version) if (live := live_of(path)) else ("", None)
 
     def shard() -> Shard:
         whole, covered = b"".join(taken), source.position(first_row + rows - 1) - before
         dialect = b"" if source.dialect == PLAIN else repr(source.dialect).encode()
         digest = hashlib.sha256(dialect + whole).hexdigest()
-        return Shard(str(path), number, first_row, digest, covered, whole, source.kind, source.dialect)
+        return Shard(str(path), number, first_row, digest, covered, whole, source.kind, source.dialect, table=table, version=version)
 
     try:
         for piece, counts in source.pieces:
@@ -215,7 +223,7 @@ def cut(
 
 def read_shard(shard: Shard) -> Iterable[Row | BrokenRow]:
     """Return the rows of a shard, in order."""
-    path, content = path_of(shard.file), io.BytesIO(shard.content)
+    path, content = path_of(shard.file), io.BufferedReader(io.BytesIO(shard.content))
     if shard.kind == ".parquet":
         import pyarrow as pa
 

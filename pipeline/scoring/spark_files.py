@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -32,16 +33,18 @@ from pipeline.records import (
     ignore,
     jsonl_rows,
     kind_of,
+    live_of,
     open_text,
     parquet_batches,
     parquet_groups,
     partitions_of,
+    with_live,
     with_partitions,
 )
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.spark import checked_model, row_batch, row_names, scored_rows, ship_code, string_schema
-from pipeline.scoring.spark_output import unfinished_output
+from pipeline.scoring.spark_output import check_table, make_table, unfinished_output
 from pipeline.scoring.spark_queues import scratch_copy, seated
 from pipeline.scoring.summary import Summary
 
@@ -109,10 +112,15 @@ def _odd_column(path: Path, columns: Sequence[str], group: int) -> str | None:
 
 
 def _read_pieces(batches: Iterable[pa.RecordBatch], options: Options) -> Iterator[pa.RecordBatch]:
-    """Read pieces of files, each given by its path, that path as the user wrote it, a row group (-1: the whole file) and its first row."""
+    """Read pieces of files.
+
+    Each is given by its path, that path as the user wrote it, a row group (-1: the whole file), its first row, and what the log of its
+    table says of the file.
+    """
     for batch in batches:
-        for name, shown, group, first in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for name, shown, group, first, live in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             path, origin = Path(os.fsdecode(name)), os.fsdecode(shown)
+            path = with_live(path, pickle.loads(live)) if live else path  # noqa: S301  # from our own driver
             if group < 0:
                 rows = iter(_whole(file_rows(path, options.columns, given=options.input_format), path))
             else:
@@ -146,14 +154,15 @@ def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
 def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options, tell: Tell) -> "DataFrame":
     """Read the rows of all inputs: large files of lines in pieces, Parquet by row groups, other files each as a whole."""
     lines: list[str] = []
-    pieces: list[tuple[bytes, bytes, int, int]] = []  # names as bytes, because they may not be UTF-8
+    pieces: list[tuple[bytes, bytes, int, int, bytes | None]] = []  # names as bytes, because they may not be UTF-8
     for path in inputs:
         if kind_of(path, options.input_format) == ".parquet":
-            pieces += [(*_names(path), group, first) for group, first in enumerate(parquet_groups(path))]
+            live = pickle.dumps(found) if (found := live_of(path)) else None
+            pieces += [(*_names(path), group, first, live) for group, first in enumerate(parquet_groups(path))]
         elif _is_lines(path, options, tell):
             lines.append(_uri(path))
         else:
-            pieces.append((*_names(path), -1, 1))
+            pieces.append((*_names(path), -1, 1, None))
     frames = []
     schema = string_schema(row_names(options))
     if lines:
@@ -161,7 +170,7 @@ def _read(spark: "SparkSession", inputs: Sequence[Path], options: Options, tell:
         frames.append(frame.mapInArrow(partial(_parse, options=options), schema))
     if pieces or not lines:
         spread = spark.sparkContext.parallelize(pieces, max(len(pieces), 1))
-        frame = spark.createDataFrame(spread, "path binary, origin binary, group int, first long")
+        frame = spark.createDataFrame(spread, "path binary, origin binary, group int, first long, live binary")
         frames.append(frame.mapInArrow(partial(_read_pieces, options=options), schema))
     return reduce(lambda one, other: one.unionByName(other), frames)
 
@@ -275,6 +284,8 @@ def score_with_spark(
     options: Options | None = None,
     *,
     master: str = "local[*]",
+    table_version: int | None = None,
+    delta: bool = False,
     tell: Tell = ignore,
 ) -> Summary:
     """Score files with Spark, which also reads and writes them; see `pipeline.scoring.spark` for data frames.
@@ -292,6 +303,10 @@ def score_with_spark(
         As for `score_files`, but ``explain`` is an error.
     master : str
         Spark master, such as ``local[4]``; if a session is active, that session is used.
+    table_version : int, optional
+        As for `score_files`.
+    delta : bool
+        Whether the Parquet files become a Delta table.
     tell : callable
         As for `score_files`.
 
@@ -306,7 +321,7 @@ def score_with_spark(
         When PySpark or Java is missing, a file or the model cannot be used, `out` exists, or the job fails.
     """
     folder, out, options = Path(model), Path(out), options or Options()
-    files = find_inputs(inputs, given=options.input_format)
+    files = find_inputs(inputs, tell=tell, given=options.input_format, table_version=table_version)
     for path in (*files, out):
         check_local(path)
     if out.exists():
@@ -314,8 +329,11 @@ def score_with_spark(
     if STDIN in files:
         raise InputError("- : Spark cannot read standard input; write it to a file first, or use --engine local")
     classifier = checked_model(folder, options)
+    if delta:
+        check_table(out, options.schema(classifier.labels).names)
     check_inputs(files, options, out, tell)
     summary = Summary.of(classifier.digest_, options.thresholds_of(classifier.labels, classifier.operating_points_), options)
+    summary.tables = {live.table: live.version for live in map(live_of, files) if live}
     with spark_session(master) as session, unfinished_output(out) as fresh:
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
@@ -331,6 +349,8 @@ def score_with_spark(
                 copy = scratch_copy(scored, f"file://{scratch}", _uri(scratch))
                 scored = seated(copy, scored.columns, classifier, options, summary)
             _summarise(_write(scored, fresh, options.format), classifier, options, summary)
+            if delta:
+                make_table(fresh)
             return summary
         except (PySparkException, Py4JError) as error:
             raise InputError(f"the Spark job failed: {_cause(error)}") from None

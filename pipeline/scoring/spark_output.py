@@ -3,15 +3,17 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 from models.errors import InputError
 from models.folders import check_output
 
 _LOCK = "lock"
+_NOT_IN_NAMES = set(" ,;{}()\n\t=")  # of columns of Delta tables, where they have the same names in files
 
 
 def _check_place(place: Path, out: Path) -> None:
@@ -74,3 +76,41 @@ def _is_ours(folder: Path) -> bool:
     found = list(folder.iterdir())
     jobs = [path for path in found if path.name.startswith("job-") and path.is_dir() and not path.is_symlink()]
     return {path for path in found if path not in jobs} <= {folder / _LOCK} and not (folder / _LOCK).is_symlink()
+
+
+def check_table(out: Path, columns: Iterable[str]) -> None:
+    """Raise an error, before any work is done, if the output cannot become a Delta table.
+
+    Parameters
+    ----------
+    out : Path
+        The folder to write.
+    columns : iterable of str
+        The columns of the output.
+
+    Raises
+    ------
+    InputError
+        When deltalake is not installed, or cannot write this folder or these columns.
+    """
+    if not find_spec("deltalake"):
+        raise InputError("--format delta needs deltalake, which is not installed; install it with pip install -e '.[delta]'")
+    if "%" in str(out.resolve()):
+        raise InputError(f"{out}: has a % in its path, where Delta tables cannot be written; choose another --out")
+    if odd := [name for name in columns if set(name) & _NOT_IN_NAMES]:
+        raise InputError(f"column {odd[0]!r}: a Delta table cannot have a column of this name; rename it in the input, or omit it")
+
+
+def make_table(folder: Path) -> None:
+    """Write a log into a folder of Parquet files, which makes it a Delta table.
+
+    The log has no statistics of columns, because these would repeat the beginnings of texts that were kept.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; `check_table` has accepted it.
+    """
+    from deltalake import convert_to_deltalake
+
+    convert_to_deltalake(folder.as_uri(), collect_stats=False)

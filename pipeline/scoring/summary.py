@@ -29,6 +29,8 @@ class FileSummary:
         Number of bytes, decompressed, and of those in rows that could not be read.
     parts : dict of str to str
         Its output files, in the order of their rows, with their SHA-256.
+    stamp : (int, int) or None
+        Its size on the disk or in the store, and its time of change in nanoseconds, when it was read; None for a stream.
     """
 
     read: int = 0
@@ -38,6 +40,7 @@ class FileSummary:
     size: int = 0
     unreadable: int = 0
     parts: dict[str, str] = field(default_factory=dict)
+    stamp: tuple[int, int] | None = None
 
     @property
     def rejected_share(self) -> float:
@@ -73,6 +76,8 @@ class Summary:
         Sums over the posts of the numbers that say how much of them the model knows; empty without ``unfamiliar``.
     files : dict of str to FileSummary
         Summary of each input file.
+    tables : dict of str to int
+        The version of each Delta table among the inputs.
     repeated_ids : int
         Number of posts that share an id with an earlier one. It is a lower limit: within a shard all are counted, but between shards only a
         sample is compared.
@@ -86,6 +91,8 @@ class Summary:
         Number of posts that met a rule of each queue when it was full.
     left_out : int
         Number of posts that met a rule but are in no queue, because every queue for them was full.
+    forgotten : dict of str to int
+        Number of rows that ``disclosure forget`` removed, by day; all other numbers are about the rows that are left.
     workers : int
         Maximum number of processes of this run.
     seconds : float
@@ -107,6 +114,7 @@ class Summary:
     labels: Counter[str] = field(default_factory=Counter)
     stream: Counter[str] = field(default_factory=Counter)  # its values need not be whole
     files: dict[str, FileSummary] = field(default_factory=dict)
+    tables: dict[str, int] = field(default_factory=dict)
     repeated_ids: int = 0
     rounded_ids: int = 0
     shards: int = 0
@@ -114,6 +122,7 @@ class Summary:
     queues: Counter[str] = field(default_factory=Counter)
     turned_away: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
+    forgotten: Counter[str] = field(default_factory=Counter)
     workers: int = 1
     seconds: float = 0.0
     posts_per_second: float = 0.0
@@ -173,6 +182,9 @@ class Summary:
         self.reused += done.reused
         self.review += done.review
         self.queues.update(done.queues)
+        self.forgotten.update(done.forgotten)
+        if done.version is not None:
+            self.tables[done.table] = done.version
         file = self.files[done.file]
         file.size += done.size
         file.unreadable += done.unreadable

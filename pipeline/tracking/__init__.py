@@ -9,6 +9,9 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
+# MLflow's server, and so its UI, would start eight processes for judging language models, which take more than a gigabyte.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 from pipeline.tracking.experiments import experiment_of
 from pipeline.tracking.registry import CHAMPION, check_champion, find_champion, find_version, model_to_serve, register_version, set_champion

@@ -3,7 +3,7 @@
 import re
 
 from pipeline.config import mask_password
-from pipeline.tracking.creation import sqlite_file
+from pipeline.tracking.creation import is_postgresql, sqlite_file
 
 _BROKEN = re.compile(
     "_alembic_tmp_|table .* already exists|no such table|Online migration expected|Can't locate revision|not a database|malformed"
@@ -26,6 +26,8 @@ def how_to_mend(uri: str, reason: str) -> str:
         MLflow's error.
     """
     path = sqlite_file(uri)
+    if is_postgresql(uri) and re.search(r"No module named|import of \w+ halted", reason):
+        return "install its driver: .venv/bin/python -m pip install --require-hashes --no-deps -r requirements/server.txt"
     if "out-of-date database schema" in reason:
         return f"it was written by an older MLflow; back it up, then run: mlflow db upgrade {uri}"
     if path and _BROKEN.search(reason):

@@ -7,7 +7,7 @@ import mlflow
 
 from models.errors import InputError
 from pipeline.config import Tracking, mask_password
-from pipeline.tracking.creation import make_store, sqlite_file
+from pipeline.tracking.creation import database, is_postgresql, make_store, sqlite_file
 from pipeline.tracking.errors import how_to_mend, reason_of
 from pipeline.tracking.experiments import choose_experiment
 
@@ -69,7 +69,11 @@ def connect(tracking: Tracking, register: str | None = None) -> str:
     except InputError:
         raise
     except Exception as error:  # stores raise whatever their drivers raise
-        raise InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); {how_to_mend(shown, str(error))}") from None
+        raise _unusable(shown, error) from None
+
+
+def _unusable(shown: str, error: Exception) -> InputError:
+    return InputError(f"MLflow store {shown}: cannot be used ({reason_of(error)}); {how_to_mend(shown, str(error))}")
 
 
 def open_store(tracking: Tracking) -> str:
@@ -83,12 +87,18 @@ def open_store(tracking: Tracking) -> str:
     Raises
     ------
     InputError
-        If the store is a file that does not exist.
+        If the store is a file that does not exist, or a database that does not answer.
     """
     _be_quiet()
     uri = store_uri(tracking)
     shown, path = mask_password(uri), sqlite_file(uri)
     if path and not path.exists():
         raise InputError(f"MLflow store {shown}: no such file; go to the folder in which you trained, or set MLFLOW_TRACKING_URI")
+    if is_postgresql(uri):
+        try:
+            with database(uri):
+                pass
+        except Exception as error:  # databases raise whatever their drivers raise
+            raise _unusable(shown, error) from None
     mlflow.set_tracking_uri(uri)
     return shown

@@ -35,4 +35,5 @@ def show(tracking: Tracking, host: str, port: int) -> None:
         f"MLflow's UI on {mask_password(uri)}: in about a minute, open http://{host}:{port}/#/experiments/{experiment}/runs?{_TRAINING}",
         flush=True,
     )
-    run_python(tracking, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port))
+    # Not as an option, because a database's URI may hold a password, and everybody on this machine can see the options of a program.
+    run_python(tracking, "-m", "mlflow", "ui", "--host", host, "--port", str(port), MLFLOW_BACKEND_STORE_URI=uri)

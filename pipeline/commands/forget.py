@@ -1,0 +1,36 @@
+"""``disclosure forget``: remove posts from the output of a scoring job."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from pipeline import terminal
+from pipeline.commands.score import ids_in
+from pipeline.errors import NoPostsError
+
+
+def main(
+    scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
+    ids: Annotated[str, typer.Option(metavar="FILE", help="Ids, one a line (.txt or -), or a table with a column of ids.")],
+    id_column: Annotated[str, typer.Option(help="Column of the table with the ids.")] = "id",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Remove posts from scores, rejects, queues and counts, as their authors may ask.
+
+    Needs neither the posts nor the model. The manifest says how many rows were removed and on which day, but not which. After an
+    interruption, the same command does the rest. The page "Forget posts" lists what else holds them.
+    """
+    from pipeline.scoring.forgetting import forget
+
+    if not (given := ids_in(ids, id_column)):
+        raise NoPostsError(f"{ids}: holds no ids; give a file with ids")
+    done = forget(scores, given)
+    if as_json:
+        print(json.dumps(vars(done)))
+        return
+    print(f"removed {done.posts:,} from the scores and {done.rejects:,} from the rejects")
+    if done.unknown:
+        earlier = ", unless the run that was interrupted removed them" if done.resumed else ""
+        print(f"  ids that were not found: {done.unknown:,} of {done.ids:,}{earlier}")
+    print(f"scores   {terminal.one_line(scores)}")
