@@ -215,7 +215,7 @@ def test_spark_reads_what_the_user_says_that_files_hold(tmp_path):
     path, options = tmp_path / "RS_2017-10.zst", Options(input_format="jsonl")
     path.write_bytes(pa.compress(LINES, codec="zstd", asbytes=True))
     assert not _is_lines(path, options, lambda path, what: None)
-    piece = pa.RecordBatch.from_pylist([dict(zip(("path", "origin", "group", "first"), (*_names(path), -1, 1), strict=True))])
+    piece = pa.RecordBatch.from_pylist([dict(zip(("path", "origin", "group", "first", "live"), (*_names(path), -1, 1, None), strict=True))])
     assert [row["id"] for batch in _read_pieces([piece], options) for row in batch.to_pylist()] == ["1", "2"]
     with pytest.raises(InputError, match="input_format must be one of None, jsonl, csv"):
         Options(input_format="json")
