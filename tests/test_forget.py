@@ -166,6 +166,32 @@ def test_killed_at_any_moment_the_same_command_does_the_rest(folder, tmp_path, k
     assert moments > 8
 
 
+def test_a_job_that_is_killed_while_queues_change_keeps_what_was_forgotten(folder, tmp_path, killed_after, monkeypatch):
+    options, model = Options(route=Routing.model_validate(RULES)), folder / "model"
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    later = tmp_path / "later.jsonl"
+    later.write_text("".join((folder / "in" / "a.jsonl").read_text().splitlines(keepends=True)[:3]))
+    first, both = [folder / "in" / "b.jsonl"], [folder / "in" / "b.jsonl", later]
+    score_files(first, model, tmp_path / "before", options)
+    forget_posts(tmp_path / "before", {"b7"})
+    moments = 0
+    while True:
+        out = tmp_path / f"out-{moments}"
+        shutil.copytree(tmp_path / "before", out)
+        killed_after(moments)
+        try:
+            score_files(both, model, out, options)
+            break
+        except Killed:
+            killed_after(None)
+        score_files(both, model, out, options)
+        assert "b7" not in {row["id"] for row in rows_of(out)}
+        assert sum(json.loads((out / "manifest.json").read_bytes())["forgotten"].values()) == 1
+        shutil.rmtree(out)
+        moments += 1
+    assert moments > 8
+
+
 def test_disk_that_fills_up_is_exit_code_4_and_score_says_what_is_not_finished(folder, tmp_path, script, monkeypatch):
     out, ids = tmp_path / "out", tmp_path / "ids.txt"
     score_files([folder / "in" / "b.jsonl"], folder / "model", out)
@@ -197,12 +223,12 @@ def test_score_leaves_out_what_was_forgotten_even_if_it_is_scored_again(folder, 
     assert {row["id"] for row in rows_of(out)} == {f"b{number}" for number in range(10)} - {"b2", "b4", "b8"}
     with source.open("a") as file:
         file.write(source.read_text().splitlines()[0].replace("b0", "b10") + "\n")
-    assert (
-        "b.jsonl: is scored again, with posts that were forgotten if it still holds them; see --forget" in script(score.main, *command).err
-    )
-    assert "b8" in {row["id"] for row in rows_of(out)}
-    ids.write_text("id\n")  # nobody asked yet
+    refused = script(score.main, *command)
+    assert (refused.code, "would be scored again, although posts in it were forgotten" in refused.err) == (2, True)
+    assert "b8" not in {row["id"] for row in rows_of(out)}
+    ids.write_text("id\n")
     assert script(score.main, *command, "--forget", ids).code == 0
+    assert "b8" in {row["id"] for row in rows_of(out)}  # as this file asks for
     ids.write_text("id\nb8\n")
     assert script(score.main, *command, "--forget", ids).code == 0
     assert "b8" not in {row["id"] for row in rows_of(out)}
