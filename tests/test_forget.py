@@ -170,7 +170,7 @@ def test_a_job_that_is_killed_while_queues_change_keeps_what_was_forgotten(folde
     options, model = Options(route=Routing.model_validate(RULES)), folder / "model"
     monkeypatch.setattr("os.fsync", lambda file: None)
     later = tmp_path / "later.jsonl"
-    later.write_text("".join((folder / "in" / "a.jsonl").read_text().splitlines(keepends=True)[:3]))
+    later.write_text("".join((folder / "in" / "a.jsonl").read_text().splitlines(keepends=True)[:6]))
     first, both = [folder / "in" / "b.jsonl"], [folder / "in" / "b.jsonl", later]
     score_files(first, model, tmp_path / "before", options)
     forget_posts(tmp_path / "before", {"b7"})
