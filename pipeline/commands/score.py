@@ -203,7 +203,7 @@ def _score_files(
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
     if spark and forget:
         raise InputError("--forget cannot be combined with --engine spark; remove these posts from the inputs")
-    ids = ids_in(forget) if forget else set[str]()
+    ids = ids_in(forget) if forget else None
     if delta and not spark:
         raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pipeline.records import BrokenRow, is_stream
 from pipeline.scoring.shards import SHARD_LINES, Shard
@@ -60,8 +60,9 @@ class Completion:
         `Routing.digest`; empty if the part has no column ``queue``.
     forgotten : dict of str to int
         Number of rows that were removed since, by day; all other counts are those of the rows that are left.
-    replacing : str
-        SHA-256 of the content that the part is being given; it has this one or the one before. Empty once the part has it.
+    replacing : dict
+        The record that belongs to the content that the part is being given. The part has this content or the one before. Empty once the
+        part has it.
     table, version : str, int or None
         See `Shard`.
     """
@@ -94,7 +95,7 @@ class Completion:
     moved: int = 0
     route: str = ""
     forgotten: dict[str, int] = field(default_factory=dict)
-    replacing: str = ""
+    replacing: dict[str, Any] = field(default_factory=dict)
     table: str = ""
     version: int | None = None
 

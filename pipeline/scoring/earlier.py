@@ -56,7 +56,8 @@ class Earlier:
         places = {name: number for number, name in enumerate(self.files)}
         parts = {part: changed or digest for file in self.files.values() for part, digest in file.parts.items()}
         records = list(output.completions())
-        if {done.part: changed or done.sha256 for done in records} != parts:
+        same = all((done.model, done.options) == (self.model, self.options.digest) for done in records)
+        if not same or {done.part: changed or done.sha256 for done in records} != parts:
             raise InputError(f"{output.folder}: its records do not match its manifest; run score.py on it again")
         return sorted(records, key=lambda done: (places[done.file], done.number))
 

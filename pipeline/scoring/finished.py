@@ -41,7 +41,7 @@ def part_content(part: Path, done: Completion) -> bytes:
         content = part.read_bytes()
     except OSError as error:
         raise IncompleteError(f"{part}: cannot be read ({error.strerror or error}); score the posts again") from None
-    if hashlib.sha256(content).hexdigest() not in (done.sha256, done.replacing):
+    if hashlib.sha256(content).hexdigest() not in (done.sha256, done.replacing.get("sha256")):
         raise IncompleteError(f"{part}: was changed after it was written; score the posts again")
     return content
 

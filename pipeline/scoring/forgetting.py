@@ -28,6 +28,7 @@ from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.posts import refusal
 from pipeline.scoring.summary import FileSummary, Summary
+from pipeline.scoring.unchanged import is_settled
 from pipeline.stores import path_of
 
 _TEXT = (".txt", "")  # ends of the names of files with one id a line
@@ -130,7 +131,7 @@ class Forgetter:
         part = self.output.folder / done.part
         content = part_content(part, done)
         ids = part_columns(content, part.suffix, ["id"])["id"]
-        late = done.replacing and hashlib.sha256(content).hexdigest() == done.replacing
+        late = done.replacing and hashlib.sha256(content).hexdigest() == done.replacing["sha256"]
         return bool(late) or not self.ids.isdisjoint(ids) or not self.ids.isdisjoint(self._listed(done))
 
     def _listed(self, done: Completion) -> list[str]:
@@ -202,6 +203,9 @@ def forget(scores: str | Path, ids: Set[str]) -> Forgotten:
     with output.locked():
         resumed = output.forgetting.exists()
         earlier = Earlier.read(folder, manifest)
+        written = 0 if resumed else manifest.stat().st_mtime_ns
+        for scored in earlier.files.values():
+            scored.stamp = scored.stamp if is_settled(scored.stamp, written, earlier.seconds) else None
         forgetter = Forgetter(output, earlier.thresholds, earlier.options, ids)
         try:
             records = earlier.records(output, changed=resumed)

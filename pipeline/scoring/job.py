@@ -52,7 +52,7 @@ class Job:
     def __init__(self, source: ModelFolder, files: Sequence[Path], output: Output, options: Options, tell: Tell, bad: BadFiles) -> None:
         self.source, self.files, self.output, self.options, self.tell, self.bad = source, files, output, options, tell, bad
         self.names: list[str] = []
-        self.forget: Set[str] = frozenset()
+        self.forget: Set[str] | None = None
         self.stamps: dict[Path, tuple[int, int] | None] = {}
         self.kept = 0
         self.failures = bad.reasons
@@ -123,8 +123,11 @@ class Job:
                 self.kept += 1
                 self.done += shard.size
             else:
-                if found and found.forgotten and not self.forget:
-                    self.tell(Path(shard.file), "is scored again, with posts that were forgotten if it still holds them; see --forget")
+                if found and found.forgotten and self.forget is None:
+                    raise InputError(
+                        f"{shard.file}: would be scored again, although posts in it were forgotten; name them with --forget IDS, or give "
+                        "--forget an empty file if it no longer holds them"
+                    )
                 yield shard
 
     def _shards(self, path: Path) -> Iterator[Shard]:
@@ -230,7 +233,7 @@ def score_files(
     start_over: bool = False,
     retry_rejects: bool = False,
     on_bad_file: OnBadFile = "fail",
-    forget: Set[str] = frozenset(),
+    forget: Set[str] | None = None,
     table_version: int | None = None,
     progress: Callable[[Progress], Any] = lambda state: None,
     tell: Tell = ignore,
@@ -258,8 +261,9 @@ def score_files(
     on_bad_file : {"fail", "skip"}
         What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
         at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
-    forget : set of str
-        Ids of posts that must not be in the output, even if the inputs hold them (see `pipeline.scoring.forgetting`).
+    forget : set of str, optional
+        Ids of posts that must not be in the output, even if the inputs hold them (see `pipeline.scoring.forgetting`). Without it, a part
+        from which posts were forgotten is not scored again.
     table_version : int, optional
         The version of the Delta table that is among the inputs; by default, its newest. A job can only be continued at the version at
         which it was begun.

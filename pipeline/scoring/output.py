@@ -187,9 +187,17 @@ class Output:
             raise OutputError(f"{self.folder}: the lock was lost, because it was not renewed for too long")
 
     def has(self, wanted: Completion, found: Completion) -> bool:
-        """Return whether the folder holds an intact part, with the record that was found, for the same shard, model and options."""
-        same = all(getattr(found, key) == getattr(wanted, key) for key in ("file", "first_row", "digest", "model", "options", "part"))
-        return same and self._digest(found.part) == found.sha256
+        """Return whether the folder holds an intact part, with the record that was found, for the same shard, model and options.
+
+        If the part was replaced and the job was interrupted before the new record was written, it is written now.
+        """
+        if not all(getattr(found, key) == getattr(wanted, key) for key in ("file", "first_row", "digest", "model", "options", "part")):
+            return False
+        digest = self._digest(found.part)
+        if found.replacing and digest == found.replacing.get("sha256"):
+            self._record(_validated(json.dumps(found.replacing).encode()))
+            return True
+        return digest == found.sha256
 
     def _digest(self, part: str) -> str | None:
         try:
@@ -250,8 +258,8 @@ class Output:
             When the folder cannot be written, or its lock was lost.
         """
         self.check_lock()
-        self._record(replace(before, replacing=hashlib.sha256(content).hexdigest()))
-        wanted.replacing = ""
+        wanted.replacing, wanted.sha256 = {}, hashlib.sha256(content).hexdigest()
+        self._record(replace(before, replacing=asdict(wanted)))
         with self.part(wanted) as file:
             file.write(content)
 

@@ -23,6 +23,21 @@ def stamp(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def is_settled(stamp: tuple[int, int] | None, written: int, seconds: float) -> bool:
+    """Return whether a file was changed well before a job began, so that a later change would show in its stamp.
+
+    Parameters
+    ----------
+    stamp : (int, int) or None
+        The file's stamp.
+    written : int
+        When the job's manifest was written, in nanoseconds.
+    seconds : float
+        How long the job took.
+    """
+    return stamp is not None and stamp[1] < written - (seconds + _SETTLED) * 1e9
+
+
 class Unchanged:
     """What the manifest of an output says about files that have not changed since.
 
@@ -56,10 +71,9 @@ class Unchanged:
             return
         if (earlier.model, earlier.options.digest) != (model, self._options):
             return
-        latest = self._written - (earlier.seconds + _SETTLED) * 1e9
         for path in files:
             file = earlier.files.get(str(path))
-            if file and file.stamp and file.stamp[1] < latest and stamp(path) == file.stamp:
+            if file and is_settled(file.stamp, self._written, earlier.seconds) and stamp(path) == file.stamp:
                 self.files[path] = file
 
     @cached_property
