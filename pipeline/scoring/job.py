@@ -156,6 +156,8 @@ class Job:
             from models import Classifier
 
             Classifier.load(self.source.folder)  # check that the model loads before removing earlier output
+            if self.forget is None and any(done.forgotten for done in self.output.completions()):
+                self.tell(self.output.folder, "posts were forgotten here; those that the inputs still hold are scored again; see --forget")
             self.output.remove_all_but(set())
         shards = chain(few, shards)
         outcomes: Iterator[tuple[Shard, Outcome]]
