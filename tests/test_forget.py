@@ -20,6 +20,7 @@ from pipeline.scoring import Options, score_files, shards
 from pipeline.scoring.forgetting import forget as forget_posts
 from pipeline.scoring.forgetting import read_ids
 from pipeline.scoring.output import Output
+from pipeline.scoring.redecide import redecide
 
 ODD = ["plain", 'a "quoted", cell', "two\nlines\r\nand\rmore", "line\u2028separator\x0b", "", None]
 GONE = {"3", "4", "11", "29", "b7", "never there"}
@@ -252,3 +253,21 @@ def test_ids_may_be_numbers_and_come_through_a_pipe(tmp_path, monkeypatch):
         file.seek(0)
         monkeypatch.setattr("sys.stdin", file)
         assert read_ids(Path("-")) == {"1", "2"}
+
+
+def test_deciding_again_forgets_what_the_scores_have_forgotten_since(folder, tmp_path):
+    scores, out, model = tmp_path / "scores", tmp_path / "out", folder / "model"
+    score_files([folder / "in" / "b.jsonl"], model, scores)
+    redecide(scores, out, model)
+    forget_posts(out, {"b3"})  # and not from the scores: a part that is kept does not bring it back
+    redecide(scores, out, model)
+    assert "b3" not in {row["id"] for row in rows_of(out)}
+    for gone in ("b7", "b4"):  # one of which is a reject
+        forget_posts(scores, {gone})
+        redecide(scores, out, model)
+        assert {gone} & {row["id"] for row in rows_of(out)} == set() == {gone} & set(rejected(out))
+        assert mentions(out, {gone}) == []
+    forget_posts(scores, {"b3"})
+    forget_posts(out, {"b2"})  # as many on the same day
+    redecide(scores, out, model)
+    assert rows_of(out) == rows_of(scores)
