@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands import forget, score
+from pipeline.commands.again import rescore
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError
 from pipeline.routing.rules import Routing
@@ -271,3 +272,32 @@ def test_deciding_again_forgets_what_the_scores_have_forgotten_since(folder, tmp
     forget_posts(out, {"b2"})  # as many on the same day
     redecide(scores, out, model)
     assert rows_of(out) == rows_of(scores)
+
+
+def test_rescore_does_not_bring_posts_back(folder, tmp_path, script, monkeypatch):
+    source, out, ids = tmp_path / "b.jsonl", tmp_path / "out", tmp_path / "ids.txt"
+    source.write_bytes((folder / "in" / "b.jsonl").read_bytes())
+    command = [out, "--rejects", "--model", folder / "model", "--workers", 1]
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)  # b4 is rejected
+    score_files([source], folder / "model", out)
+    forget_posts(out, {"b2"})
+    before = (out / "manifest.json").read_bytes()
+    done = script(rescore, *command)
+    assert (done.code, done.err.count("\n"), "--forget IDS" in done.err, "b2" in done.err) == (2, 1, True, False)
+    assert (out / "manifest.json").read_bytes() == before
+    ids.write_text("b2\n")
+    assert script(rescore, *command, "--forget", ids).code == 0
+    assert {row["id"] for row in rows_of(out)} == {f"b{number}" for number in range(10)} - {"b2", "b4"}
+    forget_posts(out, {"b4"})  # nothing is rejected any more
+    assert script(rescore, *command).code == 0
+    with source.open("a") as file:
+        file.write(source.read_text().splitlines()[0].replace("b0", "b10") + "\n")
+    assert script(rescore, *command).code == 2
+
+
+def test_numbers_of_rows_are_no_ids_to_leave_out(folder, tmp_path, script):
+    (tmp_path / "ids.txt").write_text("b.jsonl:2\n")
+    command = [folder / "in" / "b.jsonl", "--model", folder / "model", "--out", tmp_path / "out", "--id-column", "none"]
+    done = script(score.main, *command, "--forget", tmp_path / "ids.txt")
+    assert (done.code, done.err.count("\n"), "--id-column none" in done.err) == (2, 1, True)
+    assert not (tmp_path / "out").exists()

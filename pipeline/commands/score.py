@@ -74,6 +74,16 @@ def ids_in(name: str, column: str = "id") -> set[str]:
     return read_ids(path_of(name), column)
 
 
+def forgotten_in(forget: str | None, options: Options) -> set[str]:
+    """Return the ids in the file of ``--forget``, if it was given; raise an `InputError` if the ids are numbers of rows."""
+    if forget is None:
+        return set()
+    if options.id_column is None:
+        why = "cannot be combined with --id-column none: once a row is removed, the next one has its number"
+        raise InputError(f"--forget {why}; remove the posts from the inputs, and use --start-over")
+    return ids_in(forget)
+
+
 def band_in(text: str | None) -> tuple[float, float] | None:
     """Return the bounds that were given as ``LOW:HIGH``; raise an `InputError` if they were not."""
     if text is None:
@@ -201,9 +211,9 @@ def _score_files(
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
-    if spark and forget:
+    if spark and forget is not None:
         raise InputError("--forget cannot be combined with --engine spark; remove these posts from the inputs")
-    ids = ids_in(forget) if forget else set[str]()
+    ids = forgotten_in(forget, options)
     if delta and not spark:
         raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
