@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.commands import forget, score
 from pipeline.commands.again import rescore
-from pipeline.errors import IncompleteError
+from pipeline.errors import IncompleteError, LockedError
 from pipeline.files import OutputError
 from pipeline.routing.rules import Routing
 from pipeline.scoring import Options, score_files, shards
@@ -171,7 +171,7 @@ def test_killed_at_any_moment_the_same_command_does_the_rest(folder, tmp_path, k
 def test_disk_that_fills_up_is_exit_code_4_and_score_says_what_is_not_finished(folder, tmp_path, script, monkeypatch):
     out, ids = tmp_path / "out", tmp_path / "ids.txt"
     score_files([folder / "in" / "b.jsonl"], folder / "model", out)
-    ids.write_text("b2\r\n\n b7 \nb4\n")
+    ids.write_text("b2\r\n\nb7\nb4\n")
     part = Output.part
     monkeypatch.setattr(Output, "part", lambda *_: (_ for _ in ()).throw(OutputError("disk: full")))
     done = script(forget.main, out, "--ids", ids)
@@ -181,12 +181,14 @@ def test_disk_that_fills_up_is_exit_code_4_and_score_says_what_is_not_finished(f
     assert f"note     {out}: not all posts have been removed that were to be forgotten; run disclosure forget again" in told
     done = script(forget.main, out, "--ids", ids, "--json")
     assert json.loads(done.out) == {"posts": 2, "rejects": 1, "ids": 3, "unknown": 0, "resumed": True}
+    assert "an earlier call was interrupted; run it again with its ids" in done.err
     done = script(forget.main, out, "--ids", ids)
     assert done.out.splitlines() == [
         "removed 0 from the scores and 0 from the rejects",
         "  ids that were not found: 3 of 3",
         f"scores   {out}",
     ]
+    assert "interrupted" not in done.err
 
 
 def test_score_leaves_out_what_was_forgotten_even_if_it_is_scored_again(folder, tmp_path, script):
@@ -301,3 +303,34 @@ def test_numbers_of_rows_are_no_ids_to_leave_out(folder, tmp_path, script):
     done = script(score.main, *command, "--forget", tmp_path / "ids.txt")
     assert (done.code, done.err.count("\n"), "--id-column none" in done.err) == (2, 1, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_other_ids_do_not_end_an_earlier_call_unnoticed(folder, tmp_path, script, killed_after):
+    out = tmp_path / "out"
+    score_files([folder / "in" / "b.jsonl"], folder / "model", out)
+    killed_after(2)
+    with pytest.raises(Killed):
+        forget_posts(out, {"b2", "b7"})
+    killed_after(None)
+    (tmp_path / "ids.txt").write_text("b2\n")
+    done = script(forget.main, out, "--ids", tmp_path / "ids.txt")
+    assert (done.code, done.err.count("an earlier call was interrupted; run it again with its ids")) == (0, 1)
+
+
+def test_folder_that_another_program_wrote_is_not_told_to_choose_another_out(tmp_path, refused):
+    (tmp_path / "_SUCCESS").touch()
+    with refused("holds other files, such as _SUCCESS; filter it with the program that wrote it, or compact again"):
+        forget_posts(tmp_path, GONE)
+
+
+def test_job_that_is_at_work_is_waited_for_though_it_has_no_manifest_yet(tmp_path, refused):
+    with Output(tmp_path).locked(), pytest.raises(LockedError, match="another job is writing to it"):
+        forget_posts(tmp_path, GONE)
+    with refused("cannot be read", "complete job"):
+        forget_posts(tmp_path, GONE)
+
+
+def test_ids_in_lines_may_hold_any_character_that_ends_no_line(tmp_path):
+    ids = {"a\u2028b", " c\x0b", "\x85d\x1c", "e\r"}
+    (tmp_path / "ids.txt").write_text("\r\n".join(sorted(ids)) + "\n\r\n", newline="", encoding="utf-8")
+    assert read_ids(tmp_path / "ids.txt") == ids
