@@ -319,7 +319,7 @@ def test_other_ids_do_not_end_an_earlier_call_unnoticed(folder, tmp_path, script
 
 def test_folder_that_another_program_wrote_is_not_told_to_choose_another_out(tmp_path, refused):
     (tmp_path / "_SUCCESS").touch()
-    with refused("holds other files, such as _SUCCESS; filter it with the program that wrote it, or compact again"):
+    with refused("holds other files, such as _SUCCESS; give", "filter it with the program that wrote it, or compact again"):
         forget_posts(tmp_path, GONE)
 
 

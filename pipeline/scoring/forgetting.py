@@ -201,7 +201,8 @@ def forget(scores: str | Path, ids: Set[str]) -> Forgotten:
         output = Output(folder)
     except InputError as error:
         reason = str(error).removesuffix("; choose another --out")
-        raise InputError(f"{reason}; filter it with the program that wrote it, or compact again, without these posts") from None
+        remedy = "give the folder of a complete job; if this is a table, filter it with the program that wrote it, or compact again"
+        raise InputError(f"{reason}; {remedy}") from None
     if not (folder / RECORDS).exists():
         Earlier.read(folder)  # refuses, before the folder is locked, and perhaps made
     with output.locked():
