@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands import forget, score
-from pipeline.errors import IncompleteError
+from pipeline.commands.again import rescore
+from pipeline.errors import IncompleteError, LockedError
 from pipeline.files import OutputError
 from pipeline.routing.rules import Routing
 from pipeline.scoring import Options, score_files, shards
 from pipeline.scoring.forgetting import forget as forget_posts
 from pipeline.scoring.forgetting import read_ids
 from pipeline.scoring.output import Output
+from pipeline.scoring.redecide import redecide
 
 ODD = ["plain", 'a "quoted", cell', "two\nlines\r\nand\rmore", "line\u2028separator\x0b", "", None]
 GONE = {"3", "4", "11", "29", "b7", "never there"}
@@ -195,7 +197,7 @@ def test_a_job_that_is_killed_while_queues_change_keeps_what_was_forgotten(folde
 def test_disk_that_fills_up_is_exit_code_4_and_score_says_what_is_not_finished(folder, tmp_path, script, monkeypatch):
     out, ids = tmp_path / "out", tmp_path / "ids.txt"
     score_files([folder / "in" / "b.jsonl"], folder / "model", out)
-    ids.write_text("b2\r\n\n b7 \nb4\n")
+    ids.write_text("b2\r\n\nb7\nb4\n")
     part = Output.part
     monkeypatch.setattr(Output, "part", lambda *_: (_ for _ in ()).throw(OutputError("disk: full")))
     done = script(forget.main, out, "--ids", ids)
@@ -205,12 +207,14 @@ def test_disk_that_fills_up_is_exit_code_4_and_score_says_what_is_not_finished(f
     assert f"note     {out}: not all posts have been removed that were to be forgotten; run disclosure forget again" in told
     done = script(forget.main, out, "--ids", ids, "--json")
     assert json.loads(done.out) == {"posts": 2, "rejects": 1, "ids": 3, "unknown": 0, "resumed": True}
+    assert "an earlier call was interrupted; run it again with its ids" in done.err
     done = script(forget.main, out, "--ids", ids)
     assert done.out.splitlines() == [
         "removed 0 from the scores and 0 from the rejects",
         "  ids that were not found: 3 of 3",
         f"scores   {out}",
     ]
+    assert "interrupted" not in done.err
 
 
 def test_score_leaves_out_what_was_forgotten_even_if_it_is_scored_again(folder, tmp_path, script):
@@ -278,3 +282,81 @@ def test_ids_may_be_numbers_and_come_through_a_pipe(tmp_path, monkeypatch):
         file.seek(0)
         monkeypatch.setattr("sys.stdin", file)
         assert read_ids(Path("-")) == {"1", "2"}
+
+
+def test_deciding_again_forgets_what_the_scores_have_forgotten_since(folder, tmp_path):
+    scores, out, model = tmp_path / "scores", tmp_path / "out", folder / "model"
+    score_files([folder / "in" / "b.jsonl"], model, scores)
+    redecide(scores, out, model)
+    forget_posts(out, {"b3"})  # and not from the scores: a part that is kept does not bring it back
+    redecide(scores, out, model)
+    assert "b3" not in {row["id"] for row in rows_of(out)}
+    for gone in ("b7", "b4"):  # one of which is a reject
+        forget_posts(scores, {gone})
+        redecide(scores, out, model)
+        assert {gone} & {row["id"] for row in rows_of(out)} == set() == {gone} & set(rejected(out))
+        assert mentions(out, {gone}) == []
+    forget_posts(scores, {"b3"})
+    forget_posts(out, {"b2"})  # as many on the same day
+    redecide(scores, out, model)
+    assert rows_of(out) == rows_of(scores)
+
+
+def test_rescore_does_not_bring_posts_back(folder, tmp_path, script, monkeypatch):
+    source, out, ids = tmp_path / "b.jsonl", tmp_path / "out", tmp_path / "ids.txt"
+    source.write_bytes((folder / "in" / "b.jsonl").read_bytes())
+    command = [out, "--rejects", "--model", folder / "model", "--workers", 1]
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2**20)  # b4 is rejected
+    score_files([source], folder / "model", out)
+    forget_posts(out, {"b2"})
+    before = (out / "manifest.json").read_bytes()
+    done = script(rescore, *command)
+    assert (done.code, done.err.count("\n"), "--forget IDS" in done.err, "b2" in done.err) == (2, 1, True, False)
+    assert (out / "manifest.json").read_bytes() == before
+    ids.write_text("b2\n")
+    assert script(rescore, *command, "--forget", ids).code == 0
+    assert {row["id"] for row in rows_of(out)} == {f"b{number}" for number in range(10)} - {"b2", "b4"}
+    forget_posts(out, {"b4"})  # nothing is rejected any more
+    assert script(rescore, *command).code == 0
+    with source.open("a") as file:
+        file.write(source.read_text().splitlines()[0].replace("b0", "b10") + "\n")
+    assert script(rescore, *command).code == 2
+
+
+def test_numbers_of_rows_are_no_ids_to_leave_out(folder, tmp_path, script):
+    (tmp_path / "ids.txt").write_text("b.jsonl:2\n")
+    command = [folder / "in" / "b.jsonl", "--model", folder / "model", "--out", tmp_path / "out", "--id-column", "none"]
+    done = script(score.main, *command, "--forget", tmp_path / "ids.txt")
+    assert (done.code, done.err.count("\n"), "--id-column none" in done.err) == (2, 1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_ids_do_not_end_an_earlier_call_unnoticed(folder, tmp_path, script, killed_after):
+    out = tmp_path / "out"
+    score_files([folder / "in" / "b.jsonl"], folder / "model", out)
+    killed_after(2)
+    with pytest.raises(Killed):
+        forget_posts(out, {"b2", "b7"})
+    killed_after(None)
+    (tmp_path / "ids.txt").write_text("b2\n")
+    done = script(forget.main, out, "--ids", tmp_path / "ids.txt")
+    assert (done.code, done.err.count("an earlier call was interrupted; run it again with its ids")) == (0, 1)
+
+
+def test_folder_that_another_program_wrote_is_not_told_to_choose_another_out(tmp_path, refused):
+    (tmp_path / "_SUCCESS").touch()
+    with refused("holds other files, such as _SUCCESS; give", "filter it with the program that wrote it, or compact again"):
+        forget_posts(tmp_path, GONE)
+
+
+def test_job_that_is_at_work_is_waited_for_though_it_has_no_manifest_yet(tmp_path, refused):
+    with Output(tmp_path).locked(), pytest.raises(LockedError, match="another job is writing to it"):
+        forget_posts(tmp_path, GONE)
+    with refused("cannot be read", "complete job"):
+        forget_posts(tmp_path, GONE)
+
+
+def test_ids_in_lines_may_hold_any_character_that_ends_no_line(tmp_path):
+    ids = {"a\u2028b", " c\x0b", "\x85d\x1c", "e\r"}
+    (tmp_path / "ids.txt").write_text("\r\n".join(sorted(ids)) + "\n\r\n", newline="", encoding="utf-8")
+    assert read_ids(tmp_path / "ids.txt") == ids

@@ -735,6 +735,9 @@ def test_one_sentence_is_answered_as_json(cli):
         (["--text", "x", "posts.jsonl"], ["but not both"]),
         (["--text", "x", "--keep", "lang"], ["--text", "--keep"]),
         (["--text", "x", "--format", "csv"], ["--text", "--format"]),
+        (["--text", "x", "--forget", "ids.txt", "--table-version", 0], ["--forget, --table-version"]),
+        (["--text", "x", "--out", "scores", "--engine", "spark", "--input-format", "csv"], ["--out, --input-format, --engine"]),
+        (["-", "--forget", "-"], ["--forget -", "write the ids to a file"]),
         (["--text", "x", "--threshold", "other=0.5"], ["'other'"]),
     ],
 )

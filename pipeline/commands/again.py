@@ -9,7 +9,7 @@ import typer
 from models.calibration import PointName
 from models.errors import InputError
 from pipeline import terminal
-from pipeline.commands.score import band_in, folder_of, routing_in, show, thresholds_in
+from pipeline.commands.score import band_in, folder_of, forgotten_in, routing_in, show, thresholds_in
 from pipeline.cores import cores
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
@@ -21,6 +21,7 @@ def rescore(
     scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
     rejects: Annotated[bool, typer.Option("--rejects", help="Score the rejected posts again.")] = False,
     model: _Model = "released",
+    forget: Annotated[str | None, typer.Option(metavar="IDS", help="Leave out the posts with the ids in this file.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Maximum number of processes.", show_default="one per core")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and progress as JSON.")] = False,
 ) -> None:
@@ -32,16 +33,24 @@ def rescore(
     from pipeline.records import is_stream
     from pipeline.scoring import score_files
     from pipeline.scoring.earlier import Earlier
+    from pipeline.scoring.output import Output
+    from pipeline.scoring.unchanged import stamp
 
     if not rejects:
         raise InputError("say what to score again: --rejects; to score everything again, use score.py with --start-over")
     earlier = Earlier.read(place := path_of(scores))
     if streams := [name for name in earlier.files if is_stream(Path(name))]:
         raise InputError(f"{scores}: the input {streams[0]} cannot be read again; pipe it to score.py with --start-over")
+    gone, stamps = forgotten_in(forget, earlier.options), {name: file.stamp for name, file in earlier.files.items()}
+    lacking = [done for done in Output(place).completions() if done.forgotten]
+    back = [done.file for done in lacking if done.rejects or stamp(path_of(done.file)) != stamps.get(done.file)]
+    if back and forget is None:
+        reason = f"{scores}: would score posts of {back[0]} again that were forgotten, if it still holds them"
+        raise InputError(f"{reason}; name their ids with --forget IDS, or an empty file if it does not")
     folder = folder_of(model, quiet=as_json)
     gc.set_threshold(GC_THRESHOLD)
     with terminal.job_progress(as_json=as_json) as progress:
-        how = {"workers": workers or cores(), "retry_rejects": True}
+        how = {"workers": workers or cores(), "retry_rejects": True, "forget": gone}
         summary = score_files(list(earlier.files), folder, place, earlier.options, **how, progress=progress)  # type: ignore[arg-type]
     if as_json:
         print(summary.to_json())

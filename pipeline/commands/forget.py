@@ -26,6 +26,9 @@ def main(
     if not (given := ids_in(ids, id_column)):
         raise NoPostsError(f"{ids}: holds no ids; give a file with ids")
     done = forget(scores, given)
+    if done.resumed:
+        what = "an earlier call was interrupted; run it again with its ids, unless this one had them all"
+        terminal.say(f"note     {terminal.one_line(scores)}: {what}")
     if as_json:
         print(json.dumps(vars(done)))
         return

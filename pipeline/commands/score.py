@@ -17,7 +17,7 @@ from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
 from pipeline.cores import cores
 from pipeline.files import OutputError
-from pipeline.records import InputFormat
+from pipeline.records import STDIN, InputFormat
 from pipeline.scoring.bad_files import OnBadFile
 from pipeline.scoring.options import DEFAULT_OUT, MAX_SHARD_MB, Options, OverLong
 from pipeline.scoring.processes import GC_THRESHOLD
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _TIMED = 100  # fewer posts say nothing about the speed: most of the time goes into loading the model
 _NAMED = 3  # number of files that are named if one note is about many
+# The options that go with --text:
+_OF_TEXT = ("inputs", "text", "model", "operating_point", "threshold", "route", "workers", "as_json", "log_format")
 
 
 def folder_of(model: str, *, quiet: bool) -> Path:
@@ -72,6 +74,16 @@ def ids_in(name: str, column: str = "id") -> set[str]:
     from pipeline.scoring.forgetting import read_ids
 
     return read_ids(path_of(name), column)
+
+
+def forgotten_in(forget: str | None, options: Options) -> set[str] | None:
+    """Return the ids in the file of ``--forget``, or None if it was not given; raise an `InputError` if the ids are numbers of rows."""
+    if forget is None:
+        return None
+    if options.id_column is None:
+        why = "cannot be combined with --id-column none: once a row is removed, the next one has its number"
+        raise InputError(f"--forget {why}; remove the posts from the inputs, and use --start-over")
+    return ids_in(forget)
 
 
 def band_in(text: str | None) -> tuple[float, float] | None:
@@ -149,6 +161,15 @@ def show(summary: "Summary", out: Path, rejects: str) -> None:
     print(f"scores   {terminal.one_line(str(out))}")
 
 
+def _check_for_text(context: typer.Context) -> None:
+    """Raise an `InputError` if an option was given that is for files."""
+    sources = {
+        param.opts[0]: context.get_parameter_source(param.name or "") for param in context.command.params if param.name not in _OF_TEXT
+    }
+    if given := [option for option, source in sources.items() if source and source.name == "COMMANDLINE"]:
+        raise InputError(f"--text prints its answer here; leave out what is for files: {', '.join(given)}")
+
+
 def _score_text(text: str, folder: Path, options: Options, *, as_json: bool) -> None:
     """Show what the model says about one text, and the words that count most for the labels given."""
     from rich.table import Table
@@ -201,9 +222,11 @@ def _score_files(
         raise InputError("--start-over cannot be combined with --engine spark; remove the old folder or choose another --out")
     if spark and on_bad_file == "skip":
         raise InputError("--on-bad-file skip cannot be combined with --engine spark, which writes all or nothing; move bad files away")
-    if spark and forget:
+    if spark and forget is not None:
         raise InputError("--forget cannot be combined with --engine spark; remove these posts from the inputs")
-    ids = ids_in(forget) if forget else None
+    if forget is not None and path_of(forget) == STDIN and STDIN in map(path_of, inputs):
+        raise InputError("--forget -: standard input holds the posts already; write the ids to a file, and name it")
+    ids = forgotten_in(forget, options)
     if delta and not spark:
         raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
     notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
@@ -261,6 +284,7 @@ def _check_rejects(summary: "Summary", most: float, reasons: str) -> None:
 
 
 def main(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -331,9 +355,7 @@ def main(
     if (text is None) == (not inputs):
         raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
     if text is not None:
-        if keep or explain or unfamiliar or abstain or format_ != "parquet" or metrics_file:
-            options_of_files = "--keep, --explain, --unfamiliar, --abstain, --format and --metrics-file"
-            raise InputError(f"--text prints its answer here; {options_of_files} are for files, so leave them out")
+        _check_for_text(context)
         options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point, route=routing_in(route))
         _score_text(text, folder_of(model, quiet=True), options, as_json=as_json)
         return

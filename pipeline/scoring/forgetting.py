@@ -24,7 +24,7 @@ from pipeline.scoring.finished import part_columns, part_content, without_rows
 from pipeline.scoring.ids import Ids
 from pipeline.scoring.job import Job
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import MANIFEST, Output
+from pipeline.scoring.output import MANIFEST, RECORDS, Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.posts import refusal
 from pipeline.scoring.summary import FileSummary, Summary
@@ -58,7 +58,8 @@ class Forgotten:
 def _lines(path: Path) -> list[object]:
     try:
         content = path.read_bytes() if path != STDIN else sys.stdin.buffer.read() if sys.stdin else b""
-        return [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.removesuffix("\r") for line in content.decode("utf-8-sig").split("\n")]  # ids may hold any other space
+        return [line for line in lines if line]
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not in UTF-8; save it as UTF-8, with one id a line") from None
     except OSError as error:
@@ -197,11 +198,17 @@ def forget(scores: str | Path, ids: Set[str]) -> Forgotten:
         When a part was changed, or the disk is full.
     """
     started, folder = time.perf_counter(), path_of(scores)
-    output = Output(folder)
-    manifest = folder / MANIFEST if (folder / MANIFEST).exists() or not output.forgetting.exists() else output.forgetting
-    Earlier.read(folder, manifest)  # before the folder is locked, and perhaps made
+    try:
+        output = Output(folder)
+    except InputError as error:
+        reason = str(error).removesuffix("; choose another --out")
+        remedy = "give the folder of a complete job; if this is a table, filter it with the program that wrote it, or compact again"
+        raise InputError(f"{reason}; {remedy}") from None
+    if not (folder / RECORDS).exists():
+        Earlier.read(folder)  # refuses, before the folder is locked, and perhaps made
     with output.locked():
         resumed = output.forgetting.exists()
+        manifest = output.forgetting if resumed and not (folder / MANIFEST).exists() else folder / MANIFEST
         earlier = Earlier.read(folder, manifest)
         written = 0 if resumed else manifest.stat().st_mtime_ns
         for scored in earlier.files.values():

@@ -155,7 +155,7 @@ def redecide(
             for done in records:
                 job.names.append(done.name)
                 wanted, found = decider.wanted(done), output.completion(done.name)
-                if found and output.has(wanted, found):
+                if found and output.has(wanted, found) and not done.forgotten:  # else the part may hold what was forgotten since
                     job.kept += 1
                 else:
                     decider.write(done, wanted)
