@@ -17,8 +17,10 @@ from models.errors import InputError
 from pipeline.dates import Dates, Found, only_months
 from pipeline.evaluation.results import LabelPrevalence, PeriodPrevalence, Prevalence
 from pipeline.metrics import wilson_interval
+from pipeline.records import DELTA_LOG, live_files, live_of
 from pipeline.result_base import Interval
 from pipeline.scoring.output import MANIFEST
+from pipeline.scoring.table_formats import refuse_tables
 
 Months = Sequence[str | None]
 Rows = slice | NDArray[np.bool_]
@@ -135,20 +137,36 @@ def _inside(folder: Path, part: object) -> Path:
     raise InputError(f"{folder / MANIFEST}: names a part that is not a file of this folder; run score.py again")
 
 
+def _live(table: Path) -> list[Path]:
+    """List the files that a Delta table has now; raise an error if they cannot be read alone, as they hold deleted rows or other names."""
+    files = live_files(table)
+    for live in filter(None, map(live_of, files)):
+        if len(live.deleted):
+            raise InputError(f"{table}: its files hold rows that were deleted; purge them with Spark's REORG TABLE … APPLY (PURGE)")
+        if any(name != inside for name, inside in live.names.items()) or live.nested:
+            raise InputError(f"{table}: its columns have other names in its files (column mapping); write it to plain Parquet files")
+    return files
+
+
 def parts_of(path: Path) -> list[Path]:
-    """List the Parquet files of a folder that score.py has finished, or the file itself.
+    """List the Parquet files of a folder that score.py has finished, or the file itself; of a Delta table, those that it has now.
 
     Raises
     ------
     InputError
-        If there are none, or some are missing.
+        If there are none, some are missing, or only the log of a table says which of their rows still count.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give the folder that score.py wrote")
+    if (path / DELTA_LOG).is_dir():
+        return _live(path)
     if path.is_file():
+        refuse_tables([path])
         return [path]
     if (path / _SPARK_DONE).exists():
-        return sorted(path.rglob("*.parquet"))
+        files = sorted(path.rglob("*.parquet"))
+        refuse_tables(files, [path])
+        return files
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
         kind, parts = manifest["options"]["format"], sorted(part for file in manifest["files"].values() for part in file["parts"])
@@ -197,7 +215,9 @@ def _batches(part: Path, digest: str, labels: Sequence[str], date: str) -> Itera
             check_columns(part, names, labels)
             wanted = [*(f"prob_{label}" for label in labels), "model", *([date] if date in names else [])]
             for rows in file.iter_batches(_BATCH, columns=wanted):
-                batch = rows.filter(rows[wanted[0]].is_valid())  # posts that Spark could not score have no probabilities
+                # Delta tables may hold views of strings, which Arrow cannot filter. Posts that Spark could not score have no probabilities.
+                plain = [each.with_type(pa.string()) if pa.types.is_string_view(each.type) else each for each in rows.schema]
+                batch = rows.cast(pa.schema(plain)).filter(rows[wanted[0]].is_valid())
                 if others := set(batch["model"].unique().to_pylist()) - {digest}:
                     other = str(others.pop())
                     raise InputError(

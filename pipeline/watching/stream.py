@@ -87,10 +87,10 @@ def _numbers(table: pa.Table, names: Sequence[str]) -> Float32s:
 def _checked(part: Path, rows: pa.RecordBatch, schema: pa.Schema, digest: str) -> pa.Table:
     """Return the scored rows of a batch, with columns of the types that score.py writes; raise an error if they hold anything else."""
     scored = next(name for name in schema.names if name.startswith("prob_"))
-    rows = rows.filter(rows[scored].is_valid())  # Spark keeps posts that it could not score
     odd = InputError(f"{part}: holds values that score.py does not write; give the folder that score.py wrote")
     try:
-        table = pa.Table.from_batches([rows]).select(schema.names).cast(schema)
+        table = pa.Table.from_batches([rows]).select(schema.names).cast(schema)  # Arrow cannot filter the views of strings of Delta tables
+        table = table.filter(table[scored].is_valid())  # Spark keeps posts that it could not score
     except (pa.ArrowException, KeyError):
         raise odd from None
     if others := set(table["model"].unique().to_pylist()) - {digest}:
