@@ -19,8 +19,9 @@ def mask_password(text: str) -> str:
     >>> mask_password("https://me:secret@mlflow.example.org")
     'https://me:***@mlflow.example.org'
     """
-    masked = re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
-    return re.sub(r"([?&]password=)[^&\s]+", r"\1***", masked)  # as in a database's URI
+    # As SQLAlchemy reads them: a name may hold @, and a password blanks and, as in the second alternative, slashes.
+    masked = re.sub(r"(://[^:/\s]*):(?:(?!\s)[^/\n]*@|[^@\s]+@)", r"\1:***@", text)
+    return re.sub(r"([?&]\w*(?:password|passwd|pwd)=)[^&\s]+", r"\1***", masked, flags=re.IGNORECASE)  # as in a database's URI
 
 
 class Columns(Section):
