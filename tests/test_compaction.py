@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,7 +17,9 @@ from pipeline.errors import IncompleteError
 from pipeline.evaluation.prevalence import parts_of
 from pipeline.scoring import Options, compaction, score_files, shards
 from pipeline.scoring.compaction import compact as write_table
+from pipeline.scoring.forgetting import forget
 from pipeline.scoring.inputs import find_inputs
+from pipeline.scoring.output import Output
 
 ODD = ["2017-10-16", None, "", "a/b", "x=y", "é 🙏", "a%2Fb", "..", "a:b\nc", "2017-10-16", "2017-10-17"]
 
@@ -102,3 +105,26 @@ def test_what_cannot_be_written_leaves_nothing(scores, tmp_path, refused, monkey
         write_table(scores, tmp_path / "table")
     part.write_bytes(content)
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize("column", ["tweet", "tweet_id"])
+def test_posts_and_ids_never_become_names_of_folders_whatever_their_columns_are_called(scores, tmp_path, refused, column):
+    (tmp_path / "in.jsonl").write_text('{"tweet_id": "1", "tweet": "zaxa wiku", "day": "1"}\n')
+    options = Options(id_column="tweet_id", text_column="tweet", keep=("tweet", "tweet_id", "day"))
+    score_files([tmp_path / "in.jsonl"], scores.parent / "model", tmp_path / "scores", options)
+    with refused(f"--partition-by {column}: the names of folders would tell who wrote what"):
+        write_table(tmp_path / "scores", tmp_path / "table", [column])
+    with refused("must be one of day, model;"):
+        write_table(tmp_path / "scores", tmp_path / "table", ["n"])
+
+
+@pytest.mark.parametrize(
+    "change", [lambda job: forget(job, {"3"}), lambda job: Output(job).forgetting.touch(), lambda job: (job / "manifest.json").unlink()]
+)
+def test_posts_that_are_forgotten_meanwhile_are_in_no_table(scores, tmp_path, monkeypatch, change):
+    shutil.copytree(scores, tmp_path / "scores")
+    write = compaction._write
+    monkeypatch.setattr(compaction, "_write", lambda *given: (write(*given), change(tmp_path / "scores")))
+    with pytest.raises(IncompleteError, match="scores: was changed while it was read"):
+        write_table(tmp_path / "scores", tmp_path / "table")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from models.config import ROOT, LabelSet
 from models.errors import InputError
-from pipeline.config import Config
+from pipeline.config import Config, mask_password
 from pipeline.config_files import DEFAULT, flatten, load_config
 
 EXPERIMENTS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
@@ -304,3 +304,28 @@ def test_password_in_the_tracking_uri_is_not_shown():
     config = load_config(tracking={"uri": uri, "experiment": "2017"})
     assert config.tracking.uri == uri
     assert config.shown()["tracking"] == {"uri": "postgresql://u:***@h/db", "experiment": "2017"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:secret@h/db", "https://me:***@h/db"),
+        ("https://:secret@h", "https://:***@h"),
+        ("postgresql://me@srv:secret@127.0.0.1:1/db", "postgresql://me@srv:***@127.0.0.1:1/db"),
+        ("postgresql://me:sec@ret@h/db", "postgresql://me:***@h/db"),
+        ("postgresql://me:sec ret@h/db", "postgresql://me:***@h/db"),
+        ("postgresql://me:sec/ret@h/db", "postgresql://me:***@h/db"),
+        ("postgresql://me:sec:ret@h:1/db", "postgresql://me:***@h:1/db"),
+        ("a://u:secret@h/x, b://v@w:secret@i/y", "a://u:***@h/x, b://v@w:***@i/y"),
+        ("p://h/db?user=me&password=secret&x=1", "p://h/db?user=me&password=***&x=1"),
+        ("p://h/db?sslpassword=secret is wrong", "p://h/db?sslpassword=*** is wrong"),
+        ("p://h/db?x=1&Password=secret", "p://h/db?x=1&Password=***"),
+    ],
+)
+def test_passwords_are_masked_wherever_a_uri_may_hold_them(text, shown):
+    assert mask_password(text) == shown
+
+
+@pytest.mark.parametrize("text", ["http://h:5000/x", "p://me@h:1/db: cannot be used", "see https://h/a: ask me@h", "http://[::1]:5000, me"])
+def test_what_holds_no_password_stays(text):
+    assert mask_password(text) == text

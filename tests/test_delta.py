@@ -5,6 +5,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,10 +13,13 @@ from delta_log import FEATURES, add, commit, field, metadata, protocol
 from deltalake import DeltaTable, write_deltalake
 
 from pipeline.commands import score
+from pipeline.evaluation.prevalence import parts_of, read_scores
+from pipeline.predictions import prediction_table
 from pipeline.records import Row, file_rows, live_of, parquet_batches, with_live
 from pipeline.records.parquet import parquet_groups, parquet_length
 from pipeline.scoring import Options, score_files, shards
 from pipeline.scoring.inputs import find_inputs
+from pipeline.watching.stream import read_stream
 
 COLUMNS = ["id", "text", "day", "note"]
 
@@ -228,3 +232,45 @@ def test_a_file_that_is_gone_is_refused_and_without_deltalake_the_refusal_names_
         f"{table}: is a Delta table, for which deltalake is needed, which is not installed; install it with pip install -e '.[delta]'"
     ):
         find_inputs([table])
+
+
+@pytest.fixture
+def lake(tmp_path):
+    """Scores as Spark writes them: a Delta table with ``_SUCCESS``, two files, and a checkpoint of its log, which is Parquet."""
+    table, probabilities = tmp_path / "scored", np.array([[0.25], [0.5]], np.float32)
+    for ids in (["p1", "p2"], ["p3", "p4"]):
+        rows = prediction_table(ids, probabilities, probabilities > 0.5, ["alpha"], "a" * 64)
+        write_deltalake(table, rows, mode="append")
+    (table / "_SUCCESS").touch()
+    return table
+
+
+def test_deleted_scores_are_not_counted(lake, refused):
+    assert read_scores(lake, "a" * 64, ["alpha"]).probabilities.tolist() == [[0.25], [0.5]] * 2
+    DeltaTable(lake).delete("id = 'p2'")
+    DeltaTable(lake).create_checkpoint()
+    assert list((lake / "_delta_log").glob("*.parquet"))
+    assert len(read_stream([lake], "a" * 64, ["alpha"])) == 3
+    assert sorted(read_scores(lake, "a" * 64, ["alpha"]).probabilities.ravel().tolist()) == [0.25, 0.25, 0.5]
+    assert sorted(name for part in parts_of(lake) for name in pq.read_table(part)["id"].to_pylist()) == ["p1", "p3", "p4"]
+    with refused("is a Delta table", "give the folder"):
+        parts_of(next(lake.glob("*.parquet")))
+    lake.rename(lake.parent / "table")
+    lake.mkdir()
+    (lake / "_SUCCESS").touch()
+    (lake.parent / "table").rename(lake / "inner")
+    with refused("inner: is a Delta table"):
+        parts_of(lake)
+
+
+@pytest.mark.parametrize(
+    ("fields", "deleted", "told"),
+    [(("id", "model"), [1], "hold rows that were deleted"), ((("id", "c1"), ("model", "c2")), [], "other names in its files")],
+)
+def test_scores_that_only_the_log_can_read_are_refused(tmp_path, refused, fields, deleted, told):
+    described = [field(*((each, None) if isinstance(each, str) else each)) for each in fields]
+    rows = add(tmp_path / "table", "a.parquet", {"id": ["p1", "p2"], "model": ["a", "a"]}, deleted=deleted)
+    mapping = {} if deleted else {"columnMapping_mode": "name"}
+    commit(tmp_path / "table", protocol(*FEATURES), metadata(described, **mapping), rows)
+    with refused(str(tmp_path / "table"), told):
+        parts_of(tmp_path / "table")

@@ -192,12 +192,18 @@ def test_parts_are_compacted_in_a_store_and_what_was_left_unfinished_is_written_
     with pytest.raises(IncompleteError, match="the store answered 503"):
         compact(out / "out", out / "table", ["day"])
     store.choose = lambda method, path: None
-    assert "_unfinished" in names(out / "table")
+    with monkeypatch.context() as patch, pytest.raises(IncompleteError, match="the lock was lost"):
+        patch.setattr(store_lock._Lock, "is_lost", lambda lock: True)
+        compact(out / "out", out / "table", ["day"])
+    assert {"_unfinished", "_SUCCESS"} & names(out / "table") == {"_unfinished"}
     (out / "table" / "day=9" / "part-0.parquet").touch()  # of other rows, which the scores no longer have
     table = compact(out / "out", out / "table", ["day"])
     assert names(out / "table") - {"day=9"} == {"_SUCCESS", "day=1", "day=__HIVE_DEFAULT_PARTITION__", "part-0.parquet"}
     assert list((out / "table" / "day=9").iterdir()) == []  # Arrow keeps folders
     assert table.files == {"day=1/part-0.parquet": 108, "day=__HIVE_DEFAULT_PARTITION__/part-0.parquet": 54}
+    (out / "table" / "_unfinished").touch()  # as if it had ended just before its last step
+    assert compact(out / "out", out / "table", ["day"]).files == table.files
+    assert "_unfinished" not in names(out / "table")
     with refused("s3://", "exists and is not empty"):
         compact(out / "out", out / "table", ["day"])
     assert compact(out / "out", tmp_path / "here", ["day"]).files == table.files

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipeline.errors import IncompleteError
 from pipeline.predictions import ROW_GROUP
 from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.finished import part_content
-from pipeline.scoring.output import Output
+from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.store_lock import locked_in_store
 from pipeline.stores import StorePath, path_of
 
@@ -68,7 +68,10 @@ class _Parts:
     """The parts of a complete job, checked against their records."""
 
     def __init__(self, folder: Path, earlier: Earlier) -> None:
-        self._folder, self._records = folder, earlier.records(Output(folder))
+        self._folder, self._manifest = folder, (folder / MANIFEST).read_bytes()
+        self._output = Output(folder)
+        self._records = earlier.records(self._output)
+        self._private = {*_PRIVATE, earlier.options.id_column, earlier.options.text_column}
         self.rows = sum(done.scored for done in self._records)
         self.schema = pq.read_schema(pa.BufferReader(part_content(folder / self._records[0].part, self._records[0])))
 
@@ -79,9 +82,9 @@ class _Parts:
 
     def check(self, names: Sequence[str]) -> int:
         """Return how many folders columns make; raise an error if they cannot be columns of folders."""
-        strings = [each.name for each in self.schema if each.type == pa.string() and each.name not in _PRIVATE]
+        strings = [each.name for each in self.schema if each.type == pa.string() and each.name not in self._private]
         for name in names:
-            if name in _PRIVATE:
+            if name in self._private:
                 raise InputError(f"--partition-by {name}: the names of folders would tell who wrote what; choose another column")
             if name not in strings:
                 raise InputError(f"--partition-by {name}: must be one of {', '.join(strings)}; others can be kept with score.py --keep")
@@ -96,6 +99,12 @@ class _Parts:
         if long:
             raise InputError(f"--partition-by {long[0]}: has values that are too long for the name of a folder; choose another column")
         return len(found)
+
+    def check_unchanged(self) -> None:
+        """Raise an error if the job is not as it was, or is being changed, because posts may have been forgotten after they were read."""
+        manifest = self._folder / MANIFEST
+        if self._output.forgetting.exists() or not manifest.exists() or manifest.read_bytes() != self._manifest:
+            raise IncompleteError(f"{self._folder}: was changed while it was read; once that has ended, run the same command again")
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows; empty values of columns that make folders become null, as Hive and Spark have it."""
@@ -157,16 +166,24 @@ def _on_disk(folder: Path) -> None:
 
 
 @contextmanager
-def _in_store(out: StorePath) -> Iterator[StorePath]:
+def _here(out: Path) -> Iterator[tuple[Path, Callable[[], bool]]]:
+    """Yield a folder that appears as a whole, and whether it is lost to another job, as in a store."""
+    with new_folder(out, ()) as fresh:
+        yield fresh, lambda: False
+        _on_disk(fresh)
+
+
+@contextmanager
+def _in_store(out: StorePath) -> Iterator[tuple[StorePath, Callable[[], bool]]]:
     """Lock a folder of a store, and remove what an earlier call left there; raise an error if it holds anything else."""
-    with locked_in_store(out, out):
+    with locked_in_store(out, out) as is_lost:
         held = {path.name for path in out.iterdir() if not path.name.startswith("lock-")}
-        if held and (_UNFINISHED not in held or COMPLETE in held):
+        if held and _UNFINISHED not in held:
             raise InputError(f"{out}: exists and is not empty; choose another --out")
         (out / _UNFINISHED).touch()
-        for left in [*out.rglob("part-*.parquet")]:
+        for left in [out / COMPLETE, *out.rglob("part-*.parquet")]:  # an earlier call may have ended between its last two steps
             left.unlink(missing_ok=True)
-        yield out
+        yield out, is_lost
         (out / _UNFINISHED).unlink(missing_ok=True)
 
 
@@ -199,7 +216,7 @@ def compact(scores: str | Path, out: str | Path, partition_by: Sequence[str] = (
     InputError
         When the scores are not complete or not in Parquet, a column cannot be used, or `out` holds anything.
     IncompleteError
-        When a part was changed, or the store does not answer.
+        When the scores were changed meanwhile, or the store does not answer, or another job may have begun to write to `out`.
     """
     folder, place, names = path_of(scores), path_of(out), list(dict.fromkeys(partition_by))
     earlier = Earlier.read(folder)
@@ -211,11 +228,12 @@ def compact(scores: str | Path, out: str | Path, partition_by: Sequence[str] = (
     partitions = parts.check(names)
     table = Table(str(scores), earlier.model, earlier.options.to_dict(), names)
     try:
-        with _in_store(place) if isinstance(place, StorePath) else new_folder(place, ()) as fresh:
+        with _in_store(place) if isinstance(place, StorePath) else _here(place) as (fresh, is_lost):
             _write(parts, fresh, table, partitions, rows_per_file)
+            parts.check_unchanged()
+            if is_lost():
+                raise IncompleteError(f"{place}: the lock was lost, because it was not renewed for too long; run the same command again")
             (fresh / COMPLETE).write_bytes(json.dumps(asdict(table), indent=1).encode() + b"\n")
-            if not isinstance(fresh, StorePath):
-                _on_disk(fresh)
     except OSError as error:
         raise IncompleteError(f"{place}: cannot be written ({error.strerror or error}); run the same command again") from None
     return table
