@@ -299,6 +299,8 @@ def score_files(
     started = time.perf_counter()
     if workers < 1:
         raise InputError(f"workers must be 1 or more, but got {workers}")
+    if forget and options.id_column is None:
+        raise InputError("forget cannot be combined with id_column=None: once a row is removed, the next one has its number")
     thresholds = options.thresholds_of(source.labels, source.points)
     options.schema(source.labels)
     bad = BadFiles(on_bad_file)
