@@ -33,20 +33,13 @@ def rescore(
     from pipeline.records import is_stream
     from pipeline.scoring import score_files
     from pipeline.scoring.earlier import Earlier
-    from pipeline.scoring.output import Output
-    from pipeline.scoring.unchanged import stamp
 
     if not rejects:
         raise InputError("say what to score again: --rejects; to score everything again, use score.py with --start-over")
     earlier = Earlier.read(place := path_of(scores))
     if streams := [name for name in earlier.files if is_stream(Path(name))]:
         raise InputError(f"{scores}: the input {streams[0]} cannot be read again; pipe it to score.py with --start-over")
-    gone, stamps = forgotten_in(forget, earlier.options), {name: file.stamp for name, file in earlier.files.items()}
-    lacking = [done for done in Output(place).completions() if done.forgotten]
-    back = [done.file for done in lacking if done.rejects or stamp(path_of(done.file)) != stamps.get(done.file)]
-    if back and forget is None:
-        reason = f"{scores}: would score posts of {back[0]} again that were forgotten, if it still holds them"
-        raise InputError(f"{reason}; name their ids with --forget IDS, or an empty file if it does not")
+    gone = forgotten_in(forget, earlier.options)
     folder = folder_of(model, quiet=as_json)
     gc.set_threshold(GC_THRESHOLD)
     with terminal.job_progress(as_json=as_json) as progress:
