@@ -264,8 +264,8 @@ def score_files(
         What to do if a file cannot be used: raise an error before anything is done, or score all others and raise an `IncompleteError`
         at the end. A file that is damaged is scored up to the damage in both cases, and then reported in the same way.
     forget : set of str, optional
-        Ids of posts that must not be in the output, even if the inputs hold them (see `pipeline.scoring.forgetting`). Without it, a part
-        from which posts were forgotten is not scored again.
+        Ids of posts that must not be in the output, even if the inputs hold them (see `pipeline.scoring.forgetting.forget`). Without it,
+        a part from which posts were forgotten is not scored again.
     table_version : int, optional
         The version of the Delta table that is among the inputs; by default, its newest. A job can only be continued at the version at
         which it was begun.
