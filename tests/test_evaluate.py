@@ -553,7 +553,7 @@ def test_what_cannot_be_promoted_is_said_before_anything_is_written(contest, tra
     contest.create_model_version("another", "folder", tags={"model_digest": "0123"})
     with refused("another", "its versions are 1", "register DIR --name another"):
         call(*arguments, "--promote", "another")
-    with refused("--against and --promote", "give one of them"):
+    with refused("--against and --promote", "give only one of them"):
         call(*arguments, "--promote", "disclosure", "--against", weak / "model")
     with refused("promotion.behaviour_floors", "'denial_aded'", "did you mean 'denial_added'?"):
         call(*arguments, "--promote", "disclosure", "--set", "promotion.behaviour_floors.denial_aded=1")
