@@ -1,5 +1,6 @@
 """A real S3 server (moto's), and a proxy before it that breaks requests: it answers 503, falls silent, or cuts the connection."""
 
+import fnmatch
 import http.client
 import socket
 import threading
@@ -10,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler
 
 from pipeline import stores
@@ -50,8 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         fault = self.server.fault(self.command, self.path)
-        if fault == "cut request":  # while the client is still sending
-            self.rfile.read1(100)
+        if fault == "cut request":  # while the client is still sending, if it sends anything
+            if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+                self.rfile.read1(100)
             return self._cut()
         body = self._body()
         if fault == "silent":
@@ -105,6 +109,10 @@ class FaultyStore(ThreadingHTTPServer):
             if fault := self.choose(method, path):
                 self.met[fault] = self.met.get(fault, 0) + 1
             return fault
+
+    def count(self, pattern: str) -> int:
+        """Count the objects whose names match, without a request that might meet with a fault."""
+        return len(fnmatch.filter(list(s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets["posts"].keys), pattern))
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which programs find the store and may use it."""

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv
@@ -23,7 +24,7 @@ from faulty_store import FAULTS, faulty_store
 
 from pipeline.routing.rules import load_routing
 from pipeline.scoring import Options, score_files, shards
-from pipeline.stores import StorePath, _store, path_of
+from pipeline.stores import _store, path_of
 
 POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
@@ -31,6 +32,7 @@ FILES = 20
 LONGEST = 600 if POSTS < 100_000 else 3600  # seconds that an undisturbed run may take; many more than it needs on an idle machine
 FAULTY = 0.01  # share of the requests to the store that meet with a fault
 LEASE = 20  # seconds that a job waits for the lock of one that was killed; a request that meets with silence takes several
+PATIENCE = 30  # seconds after which a kill does not wait for records any longer
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".parquet")
 
 SHARD_BYTES = POSTS // FILES * 12  # small, so that there are many shards to interrupt
@@ -88,13 +90,22 @@ def saved(model, tmp_path_factory) -> Path:
     return folder
 
 
+class Places(NamedTuple):
+    """A folder of posts, a folder for the output, and what counts the records in the latter."""
+
+    inputs: Path
+    out: Path
+    records: Callable[[], int]
+
+
 # In CI, test_stores.py stops jobs in a store at fixed moments, which takes less time.
 @pytest.fixture(params=["disk", "store"] if "CHAOS_KILLS" in os.environ else ["disk"])
-def places(request, inputs, tmp_path, monkeypatch) -> Iterator[tuple[Path, Path, int]]:
-    """A folder of posts, a folder for the output, and how often to kill: on disk, and in a store."""
+def places(request, inputs, tmp_path, monkeypatch) -> Iterator[Places]:
+    """Places on disk, and in a store that answers badly at times, though not to the test."""
     with faulty_store() if request.param == "store" else nullcontext() as store:
         if not store:
-            yield inputs, tmp_path / "out", KILLS
+            out = tmp_path / "out"
+            yield Places(inputs, out, lambda: len(list((out / "_shards").glob("*.json"))))
             return
         for name, value in store.environment().items():
             monkeypatch.setenv(name, value)
@@ -103,7 +114,7 @@ def places(request, inputs, tmp_path, monkeypatch) -> Iterator[tuple[Path, Path,
             (path_of("s3://posts/in") / path.name).write_bytes(path.read_bytes())
         rng = random.Random(2)
         store.choose = lambda method, path: rng.choice(FAULTS) if rng.random() < FAULTY else None
-        yield path_of("s3://posts/in"), path_of("s3://posts/out"), KILLS
+        yield Places(path_of("s3://posts/in"), path_of("s3://posts/out"), lambda: store.count("out/_shards/*.json"))
         _store.cache_clear()
         assert KILLS < 20 or store.met.keys() == set(FAULTS)
         print(f"faults: {store.met}")
@@ -124,19 +135,19 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def victims(job: subprocess.Popen[str], out: Path, rng: random.Random) -> Iterator[dict[str, int]]:
-    """Yield the ids of the parent and one of its workers at random moments, until the job has ended."""
-    records = out / "_shards"
+def victims(job: subprocess.Popen[str], records: Callable[[], int], rng: random.Random) -> Iterator[dict[str, int]]:
+    """Yield the ids of the parent and one of its workers, if it has any, until the job has ended.
+
+    A kill comes at a random moment after a few more records were written, or after some time, because the end of a job writes none.
+    """
     while job.poll() is None:
-        wanted = len(list(records.glob("*.json"))) + rng.randint(1, 4)
-        while job.poll() is None and len(list(records.glob("*.json"))) < wanted:
-            time.sleep(0.2 if isinstance(out, StorePath) else 0.002)
+        wanted, latest = records() + rng.randint(1, 4), time.monotonic() + rng.uniform(1, 2) * PATIENCE
+        while job.poll() is None and records() < wanted and time.monotonic() < latest:
+            time.sleep(0.002)
         time.sleep(rng.random() * 0.05)
-        if job.poll() is None:
-            try:
-                yield {"parent": job.pid, "worker": rng.choice(children(job.pid))}
-            except (OSError, IndexError):  # it ended just now, or has no worker at this moment
-                continue
+        with suppress(OSError):  # it ended just now
+            workers = children(job.pid) if job.poll() is None else []
+            yield {"parent": job.pid} | ({"worker": rng.choice(workers)} if workers else {})
 
 
 def data(out: Path) -> dict[str, bytes]:
@@ -152,7 +163,7 @@ def finished(job: subprocess.Popen[str]) -> int:
 
 @pytest.mark.slow
 def test_killed_at_random_a_job_ends_as_if_undisturbed(places, saved, tmp_path, monkeypatch):
-    (inputs, out, most), undisturbed = places, tmp_path / "undisturbed"
+    (inputs, out, records), undisturbed = places, tmp_path / "undisturbed"
     monkeypatch.setattr(shards, "SHARD_BYTES", SHARD_BYTES)
     summary = score_files([inputs], saved, undisturbed, Options(route=load_routing(saved.parent / "routing.yaml")))
     posts = summary.read
@@ -160,20 +171,20 @@ def test_killed_at_random_a_job_ends_as_if_undisturbed(places, saved, tmp_path, 
     assert summary.queues["few"] == POSTS // 60
     rng = random.Random(1)
     kills = {"parent": 0, "worker": 0}
-    while sum(kills.values()) < most:
+    while sum(kills.values()) < KILLS:
         job = start(inputs, saved, out)
-        for alive in victims(job, out, rng):
-            unseen = [kind for kind in kills if not kills[kind]]
-            kind = unseen[0] if unseen and sum(kills.values()) >= most - 2 else rng.choice(list(kills))
-            if kills["parent"] >= max(most // 3, 1):  # to start a job again takes longest
+        for alive in victims(job, records, rng):
+            unseen = [kind for kind in alive if not kills[kind]]
+            kind = unseen[0] if unseen and sum(kills.values()) >= KILLS - 2 else rng.choice(list(alive))
+            if kills["parent"] >= max(KILLS // 3, 1) and "worker" in alive:  # to start a job again takes longest
                 kind = "worker"
             os.kill(alive[kind], signal.SIGKILL)
             kills[kind] += 1
-            if kind == "parent" or sum(kills.values()) == most:
+            if kind == "parent" or sum(kills.values()) == KILLS:
                 break
         job.kill()  # unless the job has ended: the last run should repair it
         job.communicate()
-        assert not (out / "manifest.json").exists(), f"ended before {most} kills: {kills}"
+        assert not (out / "manifest.json").exists(), f"ended before {KILLS} kills: {kills}"
     assert min(kills.values()) > 0
     assert finished(start(inputs, saved, out)) == posts
     assert data(out) == data(undisturbed)

@@ -115,8 +115,11 @@ def test_dry_run_prints_config_and_counts_and_writes_nothing(tracked, tmp_path):
 
 def test_dry_run_tells_what_was_taken_for_what(here):
     (here / "posts.csv").write_text("text,label\n" + "".join(f"post number {number},Assault\n" for number in range(9)))
-    printed = call("--dry-run", "--data", "posts.csv")
+    result = CliRunner().invoke(command_line(main), ["--dry-run", "--data", "posts.csv"])
+    printed = " ".join(result.stdout.split())
     assert "posts.csv: 'label' taken as the labels; row numbers taken as ids; 'Assault' taken as assault" in printed
+    # Training would refuse these posts, so the dry run does, too, after all that it has to tell.
+    assert "label 'workplace_harassment': the 0 train posts with it are by 0 authors" in str(result.exception)
 
 
 def test_dry_run_finds_what_is_wrong(here, refused):

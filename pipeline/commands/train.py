@@ -26,6 +26,7 @@ def _say(lines: Iterable[str]) -> None:
 def _dry_run(config: Config) -> None:
     import yaml
 
+    from models.folds import make_folds
     from pipeline.corpora import load_training_corpus
     from pipeline.report import corpus_notes, corpus_table
 
@@ -33,6 +34,8 @@ def _dry_run(config: Config) -> None:
     _say([yaml.safe_dump(config.shown(), sort_keys=False, width=120)])
     terminal.output().print(corpus_table(corpus))
     _say(corpus_notes(corpus))
+    # Raises an error if there are too few posts or authors for the folds, as training would.
+    make_folds(corpus.targets("train", corpus.labels), corpus.groups("train"), corpus.labels, config.calibration.folds, config.seed)
 
 
 def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> str:
