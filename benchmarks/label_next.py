@@ -169,17 +169,23 @@ def summarise(curves: dict[str, list[list[dict[str, float]]]]) -> dict[str, Any]
         return np.array([[point[key] for point in one] for one in curves[name]])
 
     labels, compared = column("random", "labels")[0], dict[str, Any]()
-    base = column("random", "macro_f1")
+
+    def needed(name: str, key: str) -> NDArray[np.float64]:
+        best = column("random", key).max(axis=1)
+        return np.array([labels_needed(labels, one, wanted) for one, wanted in zip(column(name, key), best.tolist(), strict=True)])
+
+    def gained(name: str, key: str) -> list[float]:
+        return (np.trapezoid(column(name, key) - column("random", key), labels) / np.ptp(labels)).tolist()  # type: ignore[no-any-return]
+
     for name in curves:
-        scores, ranks = column(name, "macro_f1"), column(name, "map")
-        area = (np.trapezoid(scores, labels) / np.ptp(labels)).tolist()
-        gained = (np.trapezoid(scores - base, labels) / np.ptp(labels)).tolist()
-        needed = [labels_needed(labels, one, float(np.maximum.accumulate(other)[-1])) for one, other in zip(scores, base, strict=True)]
+        scores = column(name, "macro_f1")
         compared[name] = {
-            "area": interval(area),
-            "gained": interval(gained),
-            "gained_map": interval((np.trapezoid(ranks - column("random", "map"), labels) / np.ptp(labels)).tolist()),
-            "needed": interval(needed),
+            "area": interval((np.trapezoid(scores, labels) / np.ptp(labels)).tolist()),
+            "gained": interval(gained(name, "macro_f1")),
+            "gained_map": interval(gained(name, "map")),
+            "needed": interval(needed(name, "macro_f1").tolist()),
+            "saved": interval((needed("random", "macro_f1") - needed(name, "macro_f1")).tolist()),
+            "saved_map": interval((needed("random", "map") - needed(name, "map")).tolist()),
             "macro_f1": scores.mean(axis=0).tolist(),
             "near_duplicates": float(column(name, "near_duplicates").sum(axis=1).mean()),
         }
@@ -191,11 +197,11 @@ def _show(found: dict[str, Any], title: str) -> None:
         return f"{value['mean']:,.{digits}f} [{value['low']:,.{digits}f}, {value['high']:,.{digits}f}]"
 
     every = range(0, len(found["labels"]), max(1, (len(found["labels"]) - 1) // 4))
-    table = Table("strategy", *(f"{found['labels'][k]:,.0f}" for k in every), "area", "over random", "labels needed", "near-duplicates")
+    table = Table("strategy", *(f"{found['labels'][k]:,.0f}" for k in every), "area", "over random", "labels saved", "near-duplicates")
     for name, row in found["strategies"].items():
         scores = [f"{row['macro_f1'][k]:.3f}" for k in every]
-        needed = shown(row["needed"], 0)
-        table.add_row(name, *scores, shown(row["area"]), shown(row["gained"]), needed, f"{row['near_duplicates']:.1f}")
+        saved = shown(row["saved"], 0)
+        table.add_row(name, *scores, shown(row["area"]), shown(row["gained"]), saved, f"{row['near_duplicates']:.1f}")
     table.title = title
     terminal.output().print(table)
 

@@ -511,6 +511,17 @@ class TestBenchmark:
         found = [learning.labels_needed(labels, scores, wanted) for wanted in (0.1, 0.4, 0.6, 0.9)]
         assert found == pytest.approx([100, 150, 200, 300])
 
+    def test_labels_saved_are_counted_seed_by_seed(self):
+        def curve(*scores):
+            return [{"labels": 100.0 * (k + 1), "macro_f1": f1, "map": f1 / 2, "near_duplicates": 0} for k, f1 in enumerate(scores)]
+
+        random, better = [curve(0.2, 0.4, 0.6), curve(0.2, 0.6, 0.4)], [curve(0.2, 0.6, 0.6), curve(0.2, 0.5, 0.7)]
+        found = learning.summarise({"random": random, "label-next": better})["strategies"]
+        assert found["random"]["saved"] == {"mean": 0, "low": 0, "high": 0}
+        assert found["label-next"]["saved"]["mean"] == pytest.approx((100 - 50) / 2)
+        assert found["label-next"]["saved_map"]["mean"] == pytest.approx((100 - 50) / 2)
+        assert found["label-next"]["needed"]["mean"] == pytest.approx((200 + 250) / 2)
+
     def test_each_strategy_chooses_from_the_pool(self, stream):
         words, pool = [wording(post["text"]) for post in stream], np.arange(40, len(stream))
         config = load_config(settings=[f"labels={ROOT / 'configs/labels/safecity.yaml'}"])
