@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures posts per second on a real Spark cluster of this machine, and what its driver does for it.
+"""Measures how many posts per second a real Spark cluster on this machine scores, and how much time its driver takes.
 
 The cluster has a master and workers in processes of their own, as on several machines; see docs/how_to/spark.md.
 """
@@ -96,7 +96,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[str, list[int]]]:
         end = time.monotonic() + START
         while _alive(page) < workers:
             if time.monotonic() > end:
-                raise TimeoutError(f"the workers do not start; see {folder}")
+                raise TimeoutError(f"the workers did not start; see {folder}")
             time.sleep(0.2)
         yield master, pids
 
@@ -190,7 +190,7 @@ def run_job(master: str, workers: Sequence[int], inputs: Sequence[Path], executo
 
 
 def write_inputs(posts: Path, folder: Path, count: int, files: int) -> dict[str, list[Path]]:
-    """Write the same posts in three ways: few of them, all in row groups, and some in many small files.
+    """Write posts in three ways: a few of them in one file, all of them in row groups, and some of them in many small files.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def write_inputs(posts: Path, folder: Path, count: int, files: int) -> dict[str,
 
 
 def measure(posts: Path, count: int, files: int, executors: int, model: str) -> dict[str, Any]:
-    """Measure jobs on a cluster of its own; a job over few posts says what is the same for all, and is subtracted.
+    """Measure jobs on a cluster that is started for them; a job over a few posts shows what every job takes, and is subtracted.
 
     Parameters
     ----------

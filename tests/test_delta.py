@@ -218,7 +218,7 @@ def test_a_column_that_holds_renamed_ones_is_refused_only_if_it_is_kept(folder, 
     rows = {"c1": ["1", "2"], "c2": ["zaxa", "wiku"], "c3": [{"c9": "a"}, {"c9": "b"}]}
     commit(table, protocol(*FEATURES), metadata(fields, columnMapping_mode="name"), add(table, "a.parquet", rows))
     assert score_files([table], folder, tmp_path / "out").scored == 2
-    with refused(f"{table}: column 'place' holds others, whose names in the files are not those of the table"):
+    with refused(f"{table}: column 'place' has nested fields whose names in the files are not those in the table"):
         score_files([table], folder, tmp_path / "other", Options(keep=("place",)))
 
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_gone_is_refused_and_without_deltalake_the_refusal_names_
         score_files([table], folder, tmp_path / "out")
     monkeypatch.setitem(sys.modules, "deltalake", None)
     with refused(
-        f"{table}: is a Delta table, for which deltalake is needed, which is not installed; install it with pip install -e '.[delta]'"
+        f"{table}: is a Delta table, and deltalake, which is needed to read it, is not installed; install it with pip install -e '.[delta]'"
     ):
         find_inputs([table])
 

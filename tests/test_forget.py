@@ -201,7 +201,7 @@ def test_disk_that_fills_up_is_exit_code_4_and_score_says_what_is_not_finished(f
     part = Output.part
     monkeypatch.setattr(Output, "part", lambda *_: (_ for _ in ()).throw(OutputError("disk: full")))
     done = script(forget.main, out, "--ids", ids)
-    assert (done.code, done.err) == (4, "error: disk: full. Run the same command again, which does the rest\n")
+    assert (done.code, done.err) == (4, "error: disk: full. Run the same command again to do the rest\n")
     monkeypatch.setattr(Output, "part", part)
     told = script(score.main, folder / "in" / "b.jsonl", "--model", folder / "model", "--out", out, "--workers", 1).err
     assert f"note     {out}: not all posts have been removed that were to be forgotten; run disclosure forget again" in told

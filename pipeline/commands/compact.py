@@ -1,4 +1,4 @@
-"""``disclosure compact``: write the scores of a job as a table of few large files."""
+"""``disclosure compact``: write the scores of a job as a table of a few large files."""
 
 import json
 from dataclasses import asdict
@@ -16,7 +16,7 @@ def main(
     rows_per_file: Annotated[int, typer.Option(min=1, help="Maximum number of rows of a file.")] = 5_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print what the table holds as JSON.")] = False,
 ) -> None:
-    """Write the many parts of a job as few large Parquet files, in folders by the values of columns, for programs that read tables.
+    """Write the many parts of a job as a few large Parquet files, for programs that read tables; --partition-by makes folders.
 
     The scores are not changed. The folder is complete once it holds _SUCCESS; after an interruption, the same command begins again.
     """

@@ -16,10 +16,10 @@ def main(
     id_column: Annotated[str, typer.Option(help="Column of the table with the ids.")] = "id",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Remove posts from scores, rejects, queues and counts, as their authors may ask.
+    """Remove posts from scores, rejects, queues and counts, for example because their authors ask for it.
 
-    Needs neither the posts nor the model. The manifest says how many rows were removed and on which day, but not which. After an
-    interruption, the same command does the rest. The page "Forget posts" lists what else holds them.
+    Needs neither the posts nor the model. The manifest says how many rows were removed and on which day, but not which rows.
+    After an interruption, the same command does the rest. The page "Forget posts" lists what else may hold the posts.
     """
     from pipeline.scoring.forgetting import forget
 

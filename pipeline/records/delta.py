@@ -1,4 +1,4 @@
-"""Reads the logs of Delta tables: which files a table has at a version, which of their rows were deleted, and what columns are called."""
+"""Reads the logs of Delta tables: which files a table has at a version, which of their rows were deleted, and how its columns are named."""
 
 import os
 import re
@@ -53,7 +53,7 @@ class Live:
     deleted: NDArray[np.int64] = field(default_factory=lambda: np.array([], np.int64))
 
     def deleted_before(self, row: int) -> int:
-        """Return how many of the rows before this one, from 0, were deleted."""
+        """Return how many of the rows before this one were deleted; rows are numbered from 0."""
         return int(np.searchsorted(self.deleted, row))
 
     def wanted(self, columns: Sequence[str] | None) -> list[str]:
@@ -70,7 +70,7 @@ class Live:
             When one of them cannot be read.
         """
         if odd := sorted(self.nested & set(columns or ())):
-            reason = "holds others, whose names in the files are not those of the table"
+            reason = "has nested fields whose names in the files are not those in the table"
             raise InputError(f"{self.table}: column {odd[0]!r} {reason}; leave it out, or write the table to plain Parquet files")
         return [name for name in self.names if (name in columns if columns is not None else name not in self.nested)]
 
@@ -94,7 +94,7 @@ class Live:
         first : int
             Number of the first of these rows in the file, from 0.
         columns : sequence of str
-            The columns to return. If the file lacks one, which was added to the table later, it is null.
+            The columns to return. If the file lacks one, because it was added to the table later, it is null.
         """
         import pyarrow as pa
 
@@ -160,7 +160,7 @@ def _refused(table: Path, error: Exception, version: int | None) -> InputError:
         name = feature[1] or feature[2]
         return InputError(f"{table}: is a Delta table that uses {name}, which we cannot read; write it to plain Parquet files")
     if version is not None:
-        remedy = "a version may no longer be there, because the log is cleaned up; name another --table-version"
+        remedy = "it may be gone, because old entries of the log are removed; name another --table-version"
         return InputError(f"{table}: version {version} of this Delta table cannot be read ({type(error).__name__}); {remedy}")
     return InputError(f"{table}: the log of this Delta table cannot be read ({type(error).__name__}); repair the table")
 
@@ -170,13 +170,13 @@ def _opened(table: Path, version: int | None) -> "DeltaTable":
         from deltalake import DeltaTable
     except ImportError:
         remedy = "install it with pip install -e '.[delta]', or write the rows that the table still has to plain Parquet files"
-        raise InputError(f"{table}: is a Delta table, for which deltalake is needed, which is not installed; {remedy}") from None
+        raise InputError(f"{table}: is a Delta table, and deltalake, which is needed to read it, is not installed; {remedy}") from None
     if isinstance(table, StorePath):
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         options = {"aws_endpoint": endpoint} if endpoint else {}
         return DeltaTable(str(table), version, options | ({"aws_allow_http": "true"} if endpoint.startswith("http:") else {}))
     if "%" in str(table.resolve()):  # deltalake would take it for an escape, and read another folder
-        raise InputError(f"{table}: has a % in its path, with which Delta tables cannot be read; rename that folder")
+        raise InputError(f"{table}: has a % in its path, where Delta tables cannot be read; rename that folder")
     return DeltaTable(table.resolve().as_uri(), version)
 
 
@@ -220,19 +220,19 @@ def _listed(found: "DeltaTable", table: Path) -> Iterator[tuple[Path, Live]]:
             f"{table}: is a Delta table whose columns are found by number (column mapping by id); write it to plain Parquet files"
         )
     if not configured.get("delta.universalFormat.enabledFormats") and (other := [name for name in _OTHER_LOGS if (table / name).is_dir()]):
-        reason = f"is a Delta table with another log beside its own ({other[0]}), and one may be behind the other"
+        reason = f"is a Delta table with another log beside its own ({other[0]}), and one of the two may be out of date"
         raise InputError(f"{table}: {reason}; write it to plain Parquet files")
     (names, nested), deleted, actions = _columns(found), _deleted(found), pa.table(found.get_add_actions())
     partitions = actions["partition"] if "partition" in actions.column_names else [{}] * actions.num_rows
     for quoted, values in zip(actions["path"].to_pylist(), partitions, strict=True):
         name = unquote(quoted)
         if ":" in quoted or name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise InputError(f"{table}: has files in other folders, as shallow clones do; give the table of which it is a clone")
+            raise InputError(f"{table}: has files in other folders, as shallow clones do; give the table that it was cloned from")
         same = {column: values[column] for column in values}
         rows = deleted.pop(name, np.array([], np.int64))
         yield table / name, Live(str(table), found.version(), names, same, nested, rows)
     if deleted:  # these rows would be scored
-        raise InputError(f"{table}: its log names deleted rows of files that it does not have; repair the table")
+        raise InputError(f"{table}: its log names deleted rows in files that the table does not have; repair the table")
 
 
 def live_files(table: Path, version: int | None = None, tell: Tell = ignore) -> list[Path]:

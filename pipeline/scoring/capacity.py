@@ -27,7 +27,6 @@ from pipeline.scoring.options import Options
 from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import Summary
-from pipeline.stores import THREADS, StorePath
 
 _ROWS = 2**32  # more rows than a part has
 
@@ -78,18 +77,15 @@ class _Usher:
         met = self.routing.met(self.labels, probabilities, decide(probabilities, self.thresholds))
         return _Scores(table, probabilities, met)
 
-    def _entrants(self, record: tuple[int, Completion]) -> tuple[int, _Scores]:
-        number, done = record
-        return number, self.scores(done, part_content(self.output.folder / done.part, done), "id")
-
     def contest(self) -> dict[int, Places]:
         """Return, by number of the rule, the posts to which it gives a place, sorted."""
         contest = Contest(self.routing, self.labels)
-        contested = ((number, done) for number, done in self.records() if self.is_contested(done))
-        for number, found in self.output.each(self._entrants, contested):
-            rows = contest.open_to(found.probabilities, found.met)
-            ids = found.table["id"].take(pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])).to_pylist()
-            contest.add(ids, found.probabilities[rows], found.met[rows], number * _ROWS + rows)
+        for number, done in self.records():
+            if self.is_contested(done):
+                found = self.scores(done, part_content(self.output.folder / done.part, done), "id")
+                rows = contest.open_to(found.probabilities, found.met)
+                ids = found.table["id"].take(pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])).to_pylist()
+                contest.add(ids, found.probabilities[rows], found.met[rows], number * _ROWS + rows)
         return {rule: np.sort(places) for rule, places in winners(self.routing, contest.contenders()).items()}
 
     def show(self, number: int, won: dict[int, Places]) -> tuple[list[int], int]:
@@ -144,8 +140,7 @@ def keep_capacities(
     concerned = [
         number for number, done in usher.records() if usher.is_stale(done) or done.moved or (overfull and usher.is_contested(done))
     ]
-    # Threads wait for a store most of the time.
-    with ThreadPoolExecutor(THREADS if isinstance(output.folder, StorePath) else summary.workers) as pool:
+    with ThreadPoolExecutor(summary.workers) as pool:
         for turned_away, left_out in pool.map(partial(usher.show, won=won), concerned):
             summary.turned_away.update(dict(zip(routing.names, turned_away, strict=True)))
             summary.left_out += left_out

@@ -1,4 +1,4 @@
-"""Write the scores of a complete job as a table: few large Parquet files, in folders such as ``day=2017-10-16``."""
+"""Write the scores of a complete job as a table: a few large Parquet files, in folders such as ``day=2017-10-16``."""
 
 import json
 import os
@@ -81,7 +81,7 @@ class _Parts:
                 yield file.read(columns)
 
     def check(self, names: Sequence[str]) -> int:
-        """Return how many folders columns make; raise an error if they cannot be columns of folders."""
+        """Return how many folders the values of columns make; raise an error if they cannot become folders."""
         strings = [each.name for each in self.schema if each.type == pa.string() and each.name not in self._private]
         for name in names:
             if name in self._private:
@@ -104,7 +104,7 @@ class _Parts:
         """Raise an error if the job is not as it was, or is being changed, because posts may have been forgotten after they were read."""
         manifest = self._folder / MANIFEST
         if self._output.forgetting.exists() or not manifest.exists() or manifest.read_bytes() != self._manifest:
-            raise IncompleteError(f"{self._folder}: was changed while it was read; once that has ended, run the same command again")
+            raise IncompleteError(f"{self._folder}: was changed while it was read; run the same command again once the change is complete")
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows; empty values of columns that make folders become null, as Hive and Spark have it."""
@@ -152,7 +152,7 @@ def _write(parts: _Parts, folder: Path, table: Table, partitions: int, rows_per_
     table.files = dict(sorted(table.files.items()))
     table.rows = sum(table.files.values())
     if table.rows != parts.rows:
-        raise IncompleteError(f"{folder}: {table.rows:,} of {parts.rows:,} rows were written; run again")
+        raise IncompleteError(f"{folder}: {table.rows:,} of {parts.rows:,} rows were written; run the same command again")
 
 
 def _on_disk(folder: Path) -> None:
@@ -189,7 +189,7 @@ def _in_store(out: StorePath) -> Iterator[tuple[StorePath, Callable[[], bool]]]:
 
 @owner_only()
 def compact(scores: str | Path, out: str | Path, partition_by: Sequence[str] = (), rows_per_file: int = ROWS) -> Table:
-    """Write the scores of a complete job as few large files, for programs that read tables; the job's folder is not changed.
+    """Write the scores of a complete job as a few large files, for programs that read tables; the job's folder is not changed.
 
     On disk, the folder appears as a whole or not at all. In an object store, it is complete once it has the file ``_SUCCESS``; after an
     interruption, the same call removes what was written, and begins again.
@@ -216,7 +216,7 @@ def compact(scores: str | Path, out: str | Path, partition_by: Sequence[str] = (
     InputError
         When the scores are not complete or not in Parquet, a column cannot be used, or `out` holds anything.
     IncompleteError
-        When the scores were changed meanwhile, or the store does not answer, or another job may have begun to write to `out`.
+        When the scores were changed in the meantime, or the store does not answer, or another job may have begun to write to `out`.
     """
     folder, place, names = path_of(scores), path_of(out), list(dict.fromkeys(partition_by))
     earlier = Earlier.read(folder)

@@ -1,4 +1,4 @@
-"""Remove posts from the output of a job, as their authors may ask."""
+"""Remove posts from the output of a job, for example because their authors ask for it."""
 
 import hashlib
 import sys
@@ -45,7 +45,7 @@ class Forgotten:
     ids, unknown : int
         Number of different ids that were given, and of those that no post or reject had.
     resumed : bool
-        Whether an earlier call was interrupted, which may have removed some of them.
+        Whether an earlier call was interrupted; it may have removed some of the posts already.
     """
 
     posts: int = 0
@@ -174,7 +174,7 @@ class Forgetter:
 
 @owner_only()
 def forget(scores: str | Path, ids: Set[str]) -> Forgotten:
-    """Remove posts from the output of a complete job: rows, rejects and counts are those that the other posts alone would have.
+    """Remove posts from the output of a complete job; its rows, rejects and counts are then those of the other posts alone.
 
     After an interruption, the same call does the rest. Until then, there is no manifest.
 
@@ -226,7 +226,7 @@ def forget(scores: str | Path, ids: Set[str]) -> Forgotten:
                 _finish(output, earlier, records, len(records) - len(concerned), started)
                 output.forgetting.unlink(missing_ok=True)
         except (OutputError, OSError) as error:
-            raise IncompleteError(f"{error}. Run the same command again, which does the rest") from None
+            raise IncompleteError(f"{error}. Run the same command again to do the rest") from None
     unknown = len(ids) - len(forgetter.known)
     return Forgotten(forgetter.posts, forgetter.rejects, len(ids), unknown, resumed)
 

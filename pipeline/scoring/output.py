@@ -17,7 +17,7 @@ from pipeline.files import UNFINISHED, OutputError, WholeFile, is_left_behind, w
 from pipeline.records import STDIN
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.store_lock import locked_in_store
-from pipeline.stores import Item, Result, StorePath, ahead
+from pipeline.stores import StorePath, ahead
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -167,13 +167,9 @@ class Output:
             return None
         return found if _PART.fullmatch(found.part) and found.name == name and found.is_plausible else None
 
-    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield what a function that reads from the folder returns for each item; a store is asked for several at a time."""
-        return ahead(work, items) if isinstance(self.folder, StorePath) else map(work, items)
-
     def read(self, names: Iterable[str]) -> Iterator[Completion | None]:
         """Yield the records of shards, each as `completion` returns it."""
-        return self.each(self.completion, names)
+        return ahead(self.completion, names) if isinstance(self.folder, StorePath) else map(self.completion, names)
 
     def completions(self) -> Iterator[Completion]:
         """Yield all records, sorted by name."""

@@ -1,4 +1,4 @@
-"""Find the files that a complete job has scored and that are the same since, so that the next job need not read them."""
+"""Find the files that a complete job has scored and that have not changed since, so that the next job need not read them."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,7 +12,7 @@ from pipeline.scoring.options import Options
 from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.summary import FileSummary
 
-_SETTLED = 2.0  # seconds; a file may be changed twice without another time of change, which some file systems and stores keep in seconds
+_SETTLED = 2.0  # seconds; a file may change twice and show the same time of change, because some file systems and stores count in seconds
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
@@ -58,7 +58,7 @@ class Unchanged:
     Attributes
     ----------
     files : dict of Path to FileSummary
-        What the manifest says about each unchanged file; none if there is no manifest, or one for another model or other options.
+        What the manifest says about each unchanged file; empty if there is no manifest, or only one for another model or options.
     """
 
     def __init__(self, output: Output, files: Sequence[Path], model: str, options: Options) -> None:
