@@ -224,7 +224,7 @@ class TfidfFeatures:
         for counted in zip(*(block.count_in_chunks(X, _CHUNK) for block in self._blocks), strict=True):
             for counts, (_, idf) in zip(counted, self._parts(), strict=True):
                 _weight(counts, idf)
-            sums.append(_beside(counted) @ weights)
+            sums.append(_beside(list(counted)) @ weights)
         return np.concatenate(sums)
 
     def of_words(self, types: list[str]) -> sparse.csr_matrix:

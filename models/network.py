@@ -6,7 +6,7 @@ by the square root of their number, so that weak evidence adds up (as in a deep 
 both, so that "boss", for example, can count only where a post reports harm; the targets are linear in the hidden units that are above
 zero. Only the targets have an intercept, so that a score is its intercept plus a sum over words, and that sum explains the score. What a
 word adds to every filter at every position is one row of a table, computed once per distinct word. Scoring a post costs one sum of table
-rows per word, and one small matrix product.
+rows and one of vectors per word, and one small matrix product.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,13 +18,38 @@ from scipy import sparse
 
 from models.arrays import Float32s, Int64s
 from models.cache import RowCache
-from models.network_fitting import NetworkSize, bags_of, fit_network, places_seen
 from models.products import in_blocks
 from models.reading import runs
 from models.tokens import TokenBatch
 
+LONGEST = 200  # number of tokens of a post that the network learns from
 _CHUNK = 2**9  # number of places scored at a time, small enough for the processor's cache
 _REMEMBERED_BYTES = 2**26  # size of the table of word rows
+
+
+def places_seen(width: int) -> range:
+    """Return the places that a filter sees, counted from the one in the middle."""
+    return range(-(width // 2), width // 2 + 1)
+
+
+def bags_of(words: Int64s, offsets: Int64s, size: int) -> sparse.csr_matrix:
+    """Return posts as bags of words, shape (n_posts, size), in which each of a post's n words counts 1 / sqrt(n).
+
+    In posts longer than those that the network learns from, each counts less, so that their sums do not grow beyond what it has seen.
+
+    Parameters
+    ----------
+    words : ndarray of int64, shape (n_tokens,)
+        The column of each token.
+    offsets : ndarray of int64, shape (n_posts + 1,)
+        Where each post's tokens begin and end.
+    size : int
+        Number of columns.
+    """
+    lengths = np.diff(offsets)
+    each = np.minimum(np.maximum(lengths, 1) ** -0.5, LONGEST**0.5 / np.maximum(lengths, 1))
+    shares = np.repeat(each, lengths).astype(np.float32)
+    return sparse.csr_matrix((shares, words, offsets), shape=(len(lengths), size))
 
 
 class _Words(NamedTuple):
@@ -54,7 +79,7 @@ class ConvolutionalScorer:
     width : int
         Number of consecutive words that a filter sees; it must be odd.
     hidden : int
-        Number of hidden units between filters and targets.
+        Number of hidden units between the targets and what these units see: the filters' responses and the sum of the words' vectors.
     epochs : int
         Number of passes over the posts during fitting.
     seed : int
@@ -104,10 +129,12 @@ class ConvolutionalScorer:
         """
         from threadpoolctl import threadpool_limits
 
+        from models.network_fitting import Shape, fit_network
+
         with threadpool_limits(1):  # one thread sums in the same order on any number of cores
             counted = np.ones(len(posts), np.float32) if weights is None else weights
-            size = NetworkSize(self.dimensions, self.filters, self.width, self.hidden, self.epochs)
-            vectors, filters, *others = fit_network(size, words, posts, targets, counted, self.seed, progress)
+            shape = Shape(self.dimensions, self.filters, self.width, self.hidden)
+            vectors, filters, *others = fit_network(shape, self.epochs, words, posts, targets, counted, self.seed, progress)
         return self.restore(vectors.astype(np.float16), filters.astype(np.float16), *others)
 
     def restore(
@@ -219,8 +246,8 @@ class ConvolutionalScorer:
         """Divide the scores of posts, without the intercepts, among their tokens.
 
         The division is exact. A filter's greatest response is the sum of what the words in its window add. A score is its intercept plus a
-        weighted sum of these responses, through the hidden units that are above zero in this post. Hidden units have no intercept, so
-        nothing else is added.
+        weighted sum of these responses and of the sum of the words' vectors, through the hidden units that are above zero in this post.
+        Hidden units have no intercept, so nothing else is added.
 
         Parameters
         ----------
@@ -255,6 +282,6 @@ class ConvolutionalScorer:
                 np.add.at(divided, starts[post] + word[post, column], added[:, None].astype(np.float64) * weights[post, column])
             tokens, post = runs(starts, lengths), np.repeat(np.arange(len(some)), lengths)
             parts = known.vectors[rows[posts.codes[tokens]]].astype(np.float64) * bags.data[tokens, None]
-            for dimension in range(self.dimensions):
+            for dimension in range(self.dimensions):  # not a matrix product, so that a post's values do not depend on the batch
                 divided[tokens] += parts[:, dimension, None] * weights[post, self.filters + dimension]
         return divided

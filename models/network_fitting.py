@@ -4,19 +4,21 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from models.arrays import Float32s, Int64s
+from models.network import LONGEST, bags_of, places_seen
 from models.tokens import TokenBatch
 
-_LONGEST = 200  # maximum number of tokens of a post
 _BATCH = 256
 _LEARNING_RATE = 3e-3
-_DROPPED_WORDS, _DROPPED_DIMENSIONS, _DROPPED_RESPONSES = 0.1, 0.1, 0.1
+_DROPPED_WORDS, _DROPPED_DIMENSIONS = 0.1, 0.1
+_DROPPED_INPUTS = 0.1  # of the hidden units: filters' responses, and numbers of the sum of vectors
 
 
-class NetworkSize(NamedTuple):
-    """How large a network is, and how long it learns.
+class Shape(NamedTuple):
+    """The shape of a network.
 
     Attributes
     ----------
@@ -28,37 +30,12 @@ class NetworkSize(NamedTuple):
         Number of consecutive words that a filter sees; it must be odd.
     hidden : int
         Number of hidden units.
-    epochs : int
-        Number of passes over the posts.
     """
 
     dimensions: int
     filters: int
     width: int
     hidden: int
-    epochs: int
-
-
-def places_seen(width: int) -> range:
-    """Return the places that a filter sees, counted from the one in the middle."""
-    return range(-(width // 2), width // 2 + 1)
-
-
-def bags_of(words: Int64s, offsets: Int64s, size: int) -> sparse.csr_matrix:
-    """Return posts as bags of words, shape (n_posts, size), in which each of a post's n words counts 1 / sqrt(n).
-
-    Parameters
-    ----------
-    words : ndarray of int64, shape (n_tokens,)
-        The column of each token.
-    offsets : ndarray of int64, shape (n_posts + 1,)
-        Where each post's tokens begin and end.
-    size : int
-        Number of columns.
-    """
-    lengths = np.diff(offsets)
-    shares = np.repeat(np.maximum(lengths, 1) ** -0.5, lengths).astype(np.float32)
-    return sparse.csr_matrix((shares, words, offsets), shape=(len(lengths), size))
 
 
 class _Adam:
@@ -92,7 +69,8 @@ def _shifted(words: Int64s, by: int, nothing: int) -> Int64s:
 
 
 def fit_network(
-    size: NetworkSize,
+    shape: Shape,
+    epochs: int,
     words: sparse.csr_matrix,
     posts: TokenBatch,
     targets: Float32s,
@@ -104,8 +82,10 @@ def fit_network(
 
     Parameters
     ----------
-    size : NetworkSize
+    shape : Shape
         How large it is.
+    epochs : int
+        Number of passes over the posts.
     words : csr_matrix, shape (n_types, n_features)
         N-grams of ``posts.types``, from `models.features.TfidfFeatures.of_words`.
     posts : TokenBatch
@@ -128,27 +108,27 @@ def fit_network(
     rng = np.random.default_rng(seed)
     share = np.average(targets, axis=0, weights=weights)
     parameters = [
-        rng.normal(0, 0.1, (words.shape[1], size.dimensions)).astype(np.float32),
-        rng.normal(0, (size.dimensions * size.width) ** -0.5, (size.dimensions, size.width * size.filters)).astype(np.float32),
-        rng.normal(0, size.filters**-0.5, (size.filters + size.dimensions, size.hidden)).astype(np.float32),
-        rng.normal(0, 0.05, (size.hidden, targets.shape[1])).astype(np.float32),
+        rng.normal(0, 0.1, (words.shape[1], shape.dimensions)).astype(np.float32),
+        rng.normal(0, (shape.dimensions * shape.width) ** -0.5, (shape.dimensions, shape.width * shape.filters)).astype(np.float32),
+        rng.normal(0, shape.filters**-0.5, (shape.filters + shape.dimensions, shape.hidden)).astype(np.float32),
+        rng.normal(0, 0.05, (shape.hidden, targets.shape[1])).astype(np.float32),
         np.log((share + 1e-3) / (1 - share + 1e-3)).astype(np.float32),
     ]
     adam = _Adam(parameters)
-    steps = size.epochs * -(-len(posts) // _BATCH)
-    for epoch in range(size.epochs):
-        progress(f"epoch {epoch + 1} of {size.epochs}")
+    steps = epochs * -(-len(posts) // _BATCH)
+    for epoch in range(epochs):
+        progress(f"epoch {epoch + 1} of {epochs}")
         for batch in _batches(posts, rng):
             done = (adam.steps + 1) / steps
             rate = _LEARNING_RATE * min(done / 0.1, (1 - done) / 0.9)
             padded = _padded(posts, batch, len(posts.types))
-            adam.step(_gradients(parameters, size.width, words, padded, targets[batch], weights[batch], rng), rate)
+            adam.step(_gradients(parameters, shape.width, words, padded, targets[batch], weights[batch], rng), rate)
     return parameters
 
 
 def _batches(posts: TokenBatch, rng: np.random.Generator) -> Iterator[Int64s]:
     """Yield batches of posts of similar lengths, in random order."""
-    order, lengths = rng.permutation(len(posts)), np.minimum(np.diff(posts.offsets), _LONGEST)
+    order, lengths = rng.permutation(len(posts)), np.minimum(np.diff(posts.offsets), LONGEST)
     batches: list[Int64s] = []
     for start in range(0, len(order), _BATCH * 16):
         chunk = order[start : start + _BATCH * 16]
@@ -160,7 +140,7 @@ def _batches(posts: TokenBatch, rng: np.random.Generator) -> Iterator[Int64s]:
 
 def _padded(posts: TokenBatch, batch: Int64s, nothing: int) -> Int64s:
     """Return the codes of posts, shape (n_posts, n_places), with `nothing` after the end of each post."""
-    lengths = np.minimum(np.diff(posts.offsets)[batch], _LONGEST)
+    lengths = np.minimum(np.diff(posts.offsets)[batch], LONGEST)
     places = np.arange(max(1, lengths.max()))
     inside = places < lengths[:, None]
     padded = np.full(inside.shape, nothing, np.int64)
@@ -177,7 +157,11 @@ def _gradients(
     weights: Float32s,
     rng: np.random.Generator,
 ) -> list[Float32s]:
-    """Return the gradients of a batch's weighted cross-entropy for each parameter; dropout leaves out words and responses at random."""
+    """Return the gradients of a batch's weighted cross-entropy for each parameter.
+
+    Dropout leaves out words, numbers of their vectors, and inputs of the hidden units at random. A post from which words are left out
+    counts as a shorter one.
+    """
     vectors, filters, hidden, coef, intercept = parameters
     n_filters = filters.shape[1] // width
     nothing = words.shape[0]
@@ -192,17 +176,11 @@ def _gradients(
     embedded *= kept
     table = np.zeros((len(types) + 1, width, n_filters), np.float32)
     table[:-1] = (embedded @ filters).reshape(len(types), width, n_filters)
-    seen = [_shifted(places, by, len(types)) for by in places_seen(width)]
-    responses = table[seen[0], 0]
-    for number in range(1, width):
-        responses += table[seen[number], number]
-    responses[behind] = 0  # no filter is centred beyond a post's end, here or in scoring
-    best = responses.argmax(axis=1)  # where each filter responds most, shape (n_posts, filters)
-    greatest = np.maximum(np.take_along_axis(responses, best[:, None], axis=1)[:, 0], 0)
+    cells, greatest = _loudest(table, places, behind)
     known = places < len(types)
     bags = bags_of(places[known], np.concatenate([[0], np.cumsum(known.sum(axis=1))]), len(types))
     pooled = np.hstack([greatest, bags @ embedded])
-    heard = _kept(pooled.shape, _DROPPED_RESPONSES, rng)
+    heard = _kept(pooled.shape, _DROPPED_INPUTS, rng)
     pooled *= heard
     units = np.maximum(pooled @ hidden, 0)
     # The backward pass starts here.
@@ -210,14 +188,29 @@ def _gradients(
     of_units = (error @ coef.T) * (units > 0)
     of_pooled = (of_units @ hidden.T) * heard
     of_responses = of_pooled[:, :n_filters] * (greatest > 0)
-    posts, columns = np.arange(len(padded))[:, None], np.arange(n_filters)
     of_table = np.zeros(table.size)
-    for number in range(width):
-        cells = (seen[number][posts, best] * width + number) * n_filters + columns
-        of_table += np.bincount(cells.ravel(), of_responses.ravel(), table.size)
+    for at_position in cells:
+        of_table += np.bincount(at_position.ravel(), of_responses.ravel(), table.size)
     of_rows = of_table.reshape(len(types) + 1, -1)[:-1].astype(np.float32)
     of_embedded = (of_rows @ filters.T + bags.T @ of_pooled[:, n_filters:]) * kept
     return [features.T @ of_embedded, embedded.T @ of_rows, pooled.T @ of_units, units.T @ error, error.sum(axis=0)]
+
+
+def _loudest(table: Float32s, places: Int64s, behind: NDArray[np.bool_]) -> tuple[list[Int64s], Float32s]:
+    """Return each filter's greatest response in each post, shape (n_posts, filters), if above zero, and the cells of the table in it.
+
+    There is one array of cells for each position in the window, shape (n_posts, filters).
+    """
+    n_types, width, n_filters = table.shape
+    seen = [_shifted(places, by, n_types - 1) for by in places_seen(width)]
+    responses = table[seen[0], 0]
+    for number in range(1, width):
+        responses += table[seen[number], number]
+    responses[behind] = 0  # no filter is centred beyond a post's end, here or in scoring
+    best = responses.argmax(axis=1)  # where each filter responds most, shape (n_posts, filters)
+    greatest = np.maximum(np.take_along_axis(responses, best[:, None], axis=1)[:, 0], 0)
+    posts, columns = np.arange(len(places))[:, None], np.arange(n_filters)
+    return [(words[posts, best] * width + number) * n_filters + columns for number, words in enumerate(seen)], greatest
 
 
 def _kept(shape: tuple[int, ...], dropped: float, rng: np.random.Generator) -> Float32s:

@@ -47,24 +47,24 @@ def scorer(request, features) -> ConvolutionalScorer:
     return made_up(features, request.param, filters=130)  # more than NumPy sums at once
 
 
-def plain(post, width, of_word, filters, hidden, coef, intercept) -> np.ndarray:
+def plain(post, width, of_word, filters, hidden, coef, intercept, heard=1.0) -> np.ndarray:
     """Return the scores of one post, computed place by place.
 
     A filter keeps its greatest response. For filters and hidden units alike, negative values become zero. The hidden units also see the sum
-    of the words' vectors, divided by the square root of their number.
+    of the words' vectors, divided by the square root of their number; of more than 200 words, the sum is as large as that of 200.
     """
     count = len(hidden) - len(filters)
     greatest, total = np.zeros(count), np.zeros(len(filters))
     by_place = np.asarray(filters, np.float64).reshape(-1, width, count)
     for place in range(len(post)):
-        total += of_word[post[place]] / len(post) ** 0.5
+        total += of_word[post[place]] * min(len(post), 200) ** 0.5 / len(post)
         response = np.zeros(count)
         for number in range(width):
             word = place + number - width // 2
             if 0 <= word < len(post):
                 response += of_word[post[word]] @ by_place[:, number]
         greatest = np.maximum(greatest, response)
-    return np.maximum(np.concatenate([greatest, total]) @ hidden, 0) @ coef + intercept
+    return np.maximum((np.concatenate([greatest, total]) * heard) @ hidden, 0) @ coef + intercept
 
 
 def expected(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
@@ -173,7 +173,7 @@ def test_more_words_than_may_be_remembered_score_the_same(features, monkeypatch)
 
 
 def dropping(monkeypatch, words=0.0, dimensions=0.0, responses=0.0):
-    for name, share in (("_DROPPED_WORDS", words), ("_DROPPED_DIMENSIONS", dimensions), ("_DROPPED_RESPONSES", responses)):
+    for name, share in (("_DROPPED_WORDS", words), ("_DROPPED_DIMENSIONS", dimensions), ("_DROPPED_INPUTS", responses)):
         monkeypatch.setattr(network_fitting, name, share)
 
 
@@ -188,17 +188,27 @@ def batch_of(seed: int, width: int):
     return posts, words, padded, rng.random((len(posts), 2), np.float32), parameters
 
 
+def every_other(shape, *_) -> np.ndarray:
+    """Return a dropout mask that depends on nothing but its shape."""
+    return 2 * np.random.default_rng(sum(shape)).integers(0, 2, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("kept", [lambda shape, *_: np.ones(shape, np.float32), every_other], ids=["all", "half"])
 @pytest.mark.parametrize("width", [1, 3, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch, seed, width):
+def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch, seed, width, kept):
     dropping(monkeypatch)
+    monkeypatch.setattr(network_fitting, "_kept", kept)
     posts, words, padded, targets, parameters = batch_of(seed, width)
+    heard = kept((len(posts), 5 + 4))
     weights = np.random.default_rng(seed).random(len(targets), np.float32) * 2
     gradients = network_fitting._gradients(parameters, width, words, padded, targets, weights, np.random.default_rng(0))
 
     def loss(vectors, filters, hidden, coef, intercept):
-        of_word = dict(zip(posts.types, words.toarray().astype(np.float64) @ vectors, strict=True))
-        scores = np.stack([plain(post, width, of_word, filters, hidden, coef, intercept) for post in posts.to_lists()])
+        of_words = (words.toarray().astype(np.float64) @ vectors) * kept((len(posts.types), 4))
+        of_word = dict(zip(posts.types, of_words, strict=True))
+        pairs = zip(posts.to_lists(), heard, strict=True)
+        scores = np.stack([plain(post, width, of_word, filters, hidden, coef, intercept, mask) for post, mask in pairs])
         return ((np.logaddexp(0, scores) - targets * scores) * weights[:, None]).sum() / len(targets)
 
     rng = np.random.default_rng(seed)
@@ -313,7 +323,7 @@ def test_probabilities_are_learned_as_they_are():
 
 def test_what_stands_far_behind_in_a_post_is_not_fitted_on():
     posts, targets = orders(20, 0)
-    long = [(post * 40)[: network_fitting._LONGEST] for post in posts]
+    long = [(post * 40)[: network.LONGEST] for post in posts]
     one, other = ([*(post + tail for post in long), ["far", "away"]] for tail in (["far", "away"], ["away", "far", "far"]))
     values = np.vstack([targets, [[0]]])
     assert fitted_bytes(taught_by(one, values)[0])[1:] == fitted_bytes(taught_by(other, values)[0])[1:]
