@@ -100,7 +100,7 @@ class Network(Section):
     """A small convolutional network alongside the linear model, and the file of teachers' answers that it learns from."""
 
     lessons: str
-    dimensions: Annotated[int, Field(ge=1)] = 48
+    dimensions: Annotated[int, Field(ge=1, le=512)] = 48
     # Larger matrix products would be spread over threads, and their last bits would depend on the number of threads.
     filters: Annotated[int, Field(ge=1, le=512)] = 128
     width: Literal[1, 3, 5, 7] = 5

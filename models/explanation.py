@@ -1,10 +1,9 @@
 """Explain why a label has its probability, by the words of a post and by the n-grams of a label.
 
 The contributions of a post's words sum exactly to the difference between its log odds and those of a post without any known n-gram.
-This works because both scorers are linear. The linear scorer is linear in the values of the n-grams. The network is linear in what words
-add to its filters' responses, as long as the same places respond most and the same hidden units are above zero. These depend on all the
-words of the post together. A word's contribution to a network's score is therefore its share of the joint result, not the change from
-leaving it out.
+This works because both scorers are linear. The linear scorer is linear in the values of the n-grams. The network is linear in the
+words' vectors, as long as the same places respond most and the same hidden units are above zero. These depend on all the words of the post
+together. A word's contribution to a network's score is therefore its share of the joint result, not the change from leaving it out.
 """
 
 import re

@@ -207,7 +207,7 @@ class TfidfFeatures:
         return _beside(weighted)
 
     def dot(self, X: TokenBatch, weights: Float32s) -> Float32s:
-        """Return the same as ``transform(X) @ weights``, except for rounding in the last bits, in less time.
+        """Return the same as ``transform(X) @ weights``, bit for bit, in less time.
 
         Parameters
         ----------
@@ -220,14 +220,11 @@ class TfidfFeatures:
         ndarray of float32, shape (n_posts, n_columns)
             A post's sums are bit-for-bit the same in any batch.
         """
-        ends = np.cumsum([len(block.vocabulary) for block in self._blocks])
         sums = []
         for counted in zip(*(block.count_in_chunks(X, _CHUNK) for block in self._blocks), strict=True):
-            total = np.float32(0)
-            for counts, (_, idf), part in zip(counted, self._parts(), np.split(weights, ends[:-1]), strict=True):
+            for counts, (_, idf) in zip(counted, self._parts(), strict=True):
                 _weight(counts, idf)
-                total = total + counts @ part
-            sums.append(total)
+            sums.append(_beside(list(counted)) @ weights)
         return np.concatenate(sums)
 
     def of_words(self, types: list[str]) -> sparse.csr_matrix:

@@ -53,7 +53,7 @@ def _shapes(config: ModelConfig, arrays: Arrays, vocabulary: Mapping[str, list[s
         shapes |= {
             "network.vectors": (sum(" " not in word for word in words) + len(characters), network.dimensions),
             "network.filters": (network.dimensions, network.width * network.filters),
-            "network.hidden": (network.filters, network.hidden),
+            "network.hidden": (network.filters + network.dimensions, network.hidden),
             "network.coef": (network.hidden, heard),
             "network.intercept": (heard,),
         }

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from school import Class, alike, taught_config
 from sklearn.metrics import roc_auc_score
 
-from models import Classifier, network
+from models import Classifier, network_fitting
 from models.calibration import CALIBRATORS, Stacked, tune_threshold
 from models.config import ROOT, Calibration, Features, Model, Thresholds
 from models.errors import InputError
@@ -506,7 +506,7 @@ class TestNetwork:
         assert np.abs(deaf.predict_proba_tokens(school.posts.tokens) - taught.predict_proba_tokens(school.posts.tokens)).max() > 0.1
 
     def test_held_out_probabilities_know_nothing_of_the_author_whatever_the_teachers_were_told(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(network, "_LEARNING_RATE", 0.03)
+        monkeypatch.setattr(network_fitting, "_LEARNING_RATE", 0.03)
         tokens, Y, groups = of_authors(60)
         auxiliary = np.zeros((len(Y), 1), np.int8)
         config = taught_config(tmp_path / "lessons", epochs=25, features=Features(char_ngrams=None, word_ngrams=1, word_min_df=1))

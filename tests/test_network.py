@@ -13,7 +13,7 @@ from conftest import invent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import network
+from models import network, network_fitting
 from models.features import TfidfFeatures
 from models.network import ConvolutionalScorer
 from models.tokens import TokenBatch
@@ -36,7 +36,7 @@ def made_up(features: TfidfFeatures, width: int, filters: int = 6) -> Convolutio
     return scorer.restore(
         rng.normal(size=(size, 5)).astype(np.float16),
         rng.normal(size=(5, width * filters)).astype(np.float16),
-        rng.normal(size=(filters, 7)).astype(np.float32) / np.float32(filters**0.5),
+        rng.normal(size=(filters + 5, 7)).astype(np.float32) / np.float32(filters**0.5),
         rng.normal(size=(7, 3)).astype(np.float32),
         rng.normal(size=3).astype(np.float32),
     )
@@ -47,21 +47,24 @@ def scorer(request, features) -> ConvolutionalScorer:
     return made_up(features, request.param, filters=130)  # more than NumPy sums at once
 
 
-def plain(post, width, of_word, filters, hidden, coef, intercept) -> np.ndarray:
+def plain(post, width, of_word, filters, hidden, coef, intercept, heard=1.0) -> np.ndarray:
     """Return the scores of one post, computed place by place.
 
-    A filter keeps its greatest response. For filters and hidden units alike, negative values become zero.
+    A filter keeps its greatest response. For filters and hidden units alike, negative values become zero. The hidden units also see the sum
+    of the words' vectors, divided by the square root of their number; of more than 200 words, the sum is as large as that of 200.
     """
-    greatest = np.zeros(len(hidden))
-    by_place = np.asarray(filters, np.float64).reshape(-1, width, len(hidden))
+    count = len(hidden) - len(filters)
+    greatest, total = np.zeros(count), np.zeros(len(filters))
+    by_place = np.asarray(filters, np.float64).reshape(-1, width, count)
     for place in range(len(post)):
-        response = np.zeros(len(hidden))
+        total += of_word[post[place]] * min(len(post), 200) ** 0.5 / len(post)
+        response = np.zeros(count)
         for number in range(width):
             word = place + number - width // 2
             if 0 <= word < len(post):
                 response += of_word[post[word]] @ by_place[:, number]
         greatest = np.maximum(greatest, response)
-    return np.maximum(greatest @ hidden, 0) @ coef + intercept
+    return np.maximum((np.concatenate([greatest, total]) * heard) @ hidden, 0) @ coef + intercept
 
 
 def expected(scorer: ConvolutionalScorer, features: TfidfFeatures, posts: list[list[str]]) -> np.ndarray:
@@ -133,7 +136,7 @@ def test_very_long_post_is_scored_whole(scorer, features):
 
 
 def test_threads_may_share_a_scorer(features, monkeypatch):
-    monkeypatch.setattr(network, "_REMEMBERED_BYTES", 30 * 3 * 6 * 4)
+    monkeypatch.setattr(network, "_REMEMBERED_BYTES", 30 * (3 * 6 + 5) * 4)
     batches = [invent(4, seed=seed).tokens for seed in range(60)]
     scorer = made_up(features, 3)
     alone = [scorer.decision_function(batch, features.of_words) for batch in batches]
@@ -152,26 +155,26 @@ def test_memory_of_words_is_bounded_and_changes_no_score(features, monkeypatch):
     batches = [invent(3, seed=seed).tokens for seed in range(6)]
     room = max(len(batch.types) for batch in batches)
     assert len({word for batch in batches for word in batch.types}) > room
-    monkeypatch.setattr(network, "_REMEMBERED_BYTES", room * 3 * 6 * 4)
+    monkeypatch.setattr(network, "_REMEMBERED_BYTES", room * (3 * 6 + 5) * 4)
     scorer, fresh = made_up(features, 3), made_up(features, 3)
     for batch in batches:
         fresh._forget()
         np.testing.assert_array_equal(*(each.decision_function(batch, features.of_words) for each in (scorer, fresh)))
-        assert 0 < len(scorer._known._rows) <= room < len(scorer._known._table) == room + 1
+        assert 0 < len(scorer._known._rows) <= room < len(scorer._known._table.added) == room + 1
 
 
 def test_more_words_than_may_be_remembered_score_the_same(features, monkeypatch):
     batch = invent(12).tokens
     expected = made_up(features, 3).decision_function(batch, features.of_words)
-    monkeypatch.setattr(network, "_REMEMBERED_BYTES", (len(batch.types) - 1) * 3 * 6 * 4)
+    monkeypatch.setattr(network, "_REMEMBERED_BYTES", (len(batch.types) - 1) * (3 * 6 + 5) * 4)
     scorer = made_up(features, 3)
     np.testing.assert_array_equal(scorer.decision_function(batch, features.of_words), expected)
     assert not scorer._known._rows
 
 
 def dropping(monkeypatch, words=0.0, dimensions=0.0, responses=0.0):
-    for name, share in (("_DROPPED_WORDS", words), ("_DROPPED_DIMENSIONS", dimensions), ("_DROPPED_RESPONSES", responses)):
-        monkeypatch.setattr(network, name, share)
+    for name, share in (("_DROPPED_WORDS", words), ("_DROPPED_DIMENSIONS", dimensions), ("_DROPPED_INPUTS", responses)):
+        monkeypatch.setattr(network_fitting, name, share)
 
 
 def batch_of(seed: int, width: int):
@@ -179,24 +182,33 @@ def batch_of(seed: int, width: int):
     rng = np.random.default_rng(seed)
     posts = TokenBatch.from_lists([[*text.split()[:7], TYPES[number]] for number, text in enumerate(invent(6, seed=seed).texts)] + [[]])
     words = TfidfFeatures(1, (2, 3), 1, 1).fit(posts).of_words(posts.types)
-    scorer = ConvolutionalScorer(4, 5, width, 3, 1, 0)
-    sizes = [(words.shape[1], 4), (4, width * 5), (5, 3), (3, 2), (2,)]
+    sizes = [(words.shape[1], 4), (4, width * 5), (5 + 4, 3), (3, 2), (2,)]
     parameters = [rng.normal(0, 0.7, size).astype(np.float32) for size in sizes]
-    padded = scorer._padded(posts, np.arange(len(posts)), len(posts.types))
-    return scorer, posts, words, padded, rng.random((len(posts), 2), np.float32), parameters
+    padded = network_fitting._padded(posts, np.arange(len(posts)), len(posts.types))
+    return posts, words, padded, rng.random((len(posts), 2), np.float32), parameters
 
 
+def every_other(shape, *_) -> np.ndarray:
+    """Return a dropout mask that depends on nothing but its shape."""
+    return 2 * np.random.default_rng(sum(shape)).integers(0, 2, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("kept", [lambda shape, *_: np.ones(shape, np.float32), every_other], ids=["all", "half"])
 @pytest.mark.parametrize("width", [1, 3, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch, seed, width):
+def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch, seed, width, kept):
     dropping(monkeypatch)
-    scorer, posts, words, padded, targets, parameters = batch_of(seed, width)
+    monkeypatch.setattr(network_fitting, "_kept", kept)
+    posts, words, padded, targets, parameters = batch_of(seed, width)
+    heard = kept((len(posts), 5 + 4))
     weights = np.random.default_rng(seed).random(len(targets), np.float32) * 2
-    gradients = scorer._gradients(parameters, words, padded, targets, weights, np.random.default_rng(0))
+    gradients = network_fitting._gradients(parameters, width, words, padded, targets, weights, np.random.default_rng(0))
 
     def loss(vectors, filters, hidden, coef, intercept):
-        of_word = dict(zip(posts.types, words.toarray().astype(np.float64) @ vectors, strict=True))
-        scores = np.stack([plain(post, width, of_word, filters, hidden, coef, intercept) for post in posts.to_lists()])
+        of_words = (words.toarray().astype(np.float64) @ vectors) * kept((len(posts.types), 4))
+        of_word = dict(zip(posts.types, of_words, strict=True))
+        pairs = zip(posts.to_lists(), heard, strict=True)
+        scores = np.stack([plain(post, width, of_word, filters, hidden, coef, intercept, mask) for post, mask in pairs])
         return ((np.logaddexp(0, scores) - targets * scores) * weights[:, None]).sum() / len(targets)
 
     rng = np.random.default_rng(seed)
@@ -212,9 +224,10 @@ def test_gradients_are_those_of_the_cross_entropy_of_a_plain_network(monkeypatch
 @pytest.mark.parametrize("dropped", ["words", "dimensions", "responses"])
 def test_what_is_left_out_teaches_nothing(monkeypatch, dropped):
     dropping(monkeypatch, **{dropped: 1.0 if dropped == "words" else 1 - 1e-9})
-    scorer, _, words, padded, targets, parameters = batch_of(0, 3)
+    _, words, padded, targets, parameters = batch_of(0, 3)
     once = np.ones(len(targets), np.float32)
-    vectors, filters, hidden, coef, intercept = scorer._gradients(parameters, words, padded, targets, once, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    vectors, filters, hidden, coef, intercept = network_fitting._gradients(parameters, 3, words, padded, targets, once, rng)
     assert not vectors.any()
     assert not filters.any()
     assert not hidden.any()
@@ -224,7 +237,7 @@ def test_what_is_left_out_teaches_nothing(monkeypatch, dropped):
 
 
 def test_what_is_kept_makes_up_for_what_is_left_out():
-    kept = network._kept((400, 400), 0.3, np.random.default_rng(0))
+    kept = network_fitting._kept((400, 400), 0.3, np.random.default_rng(0))
     assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(1) / np.float32(0.7))}
     assert kept.mean() == pytest.approx(1, abs=0.01)
 
@@ -248,7 +261,7 @@ def orders(n_posts: int, seed: int) -> tuple[list[list[str]], np.ndarray]:
 
 
 def test_word_order_is_learned_which_no_bag_of_words_has():
-    posts, targets = orders(300, 0)
+    posts, targets = orders(450, 0)
     scorer, features = taught_by(posts, targets, epochs=25)
     unseen, truth = orders(100, 1)
     assert ((scores_of_one(scorer, features, unseen) > 0) == (truth[:, 0] == 1)).mean() > 0.95
@@ -257,9 +270,18 @@ def test_word_order_is_learned_which_no_bag_of_words_has():
     np.testing.assert_allclose(there, back, atol=1e-6)
 
 
+def test_evidence_adds_up():
+    """The label means that one of two words is the more frequent one; filters only hear whether they are there."""
+    rng = np.random.default_rng(0)
+    posts = [rng.permutation(["zaxa"] * often + ["wiku"] * (9 - often)).tolist() for often in rng.integers(1, 9, 1500)]
+    targets = np.array([[post.count("zaxa") > 4] for post in posts])
+    scorer, features = taught_by(posts, targets, epochs=30, width=1)
+    assert ((scores_of_one(scorer, features, posts) > 0) == targets[:, 0]).mean() > 0.95
+
+
 def test_what_words_mean_together_is_learned_though_no_filter_sees_both(monkeypatch):
     """The label means "exactly one of two words", which a model that is linear in the filters' responses can hardly learn."""
-    monkeypatch.setattr(network, "_LEARNING_RATE", 0.01)
+    monkeypatch.setattr(network_fitting, "_LEARNING_RATE", 0.01)
     between = ["ba", "ba", "ba"]
     posts = [["zaxa", *between, "wiku"], ["zaxa", *between], [*between, "wiku"], between]
     scorer, features = taught_by(posts * 512, np.array([[0], [1], [1], [0]] * 512), filters=64, hidden=32, epochs=40)
@@ -301,7 +323,7 @@ def test_probabilities_are_learned_as_they_are():
 
 def test_what_stands_far_behind_in_a_post_is_not_fitted_on():
     posts, targets = orders(20, 0)
-    long = [(post * 40)[: network._LONGEST] for post in posts]
+    long = [(post * 40)[: network.LONGEST] for post in posts]
     one, other = ([*(post + tail for post in long), ["far", "away"]] for tail in (["far", "away"], ["away", "far", "far"]))
     values = np.vstack([targets, [[0]]])
     assert fitted_bytes(taught_by(one, values)[0])[1:] == fitted_bytes(taught_by(other, values)[0])[1:]

@@ -97,7 +97,7 @@ def test_its_network_has_the_size_that_the_config_asks_for(config, released):
     single = sum(" " not in ngram for ngram in features.words_)
     assert released.scorers_.network.vectors_.shape == (single + len(features.characters_), wanted.dimensions)
     assert released.scorers_.network.filters_.shape == (wanted.dimensions, wanted.width * wanted.filters)
-    assert released.scorers_.network.hidden_.shape == (wanted.filters, wanted.hidden)
+    assert released.scorers_.network.hidden_.shape == (wanted.filters + wanted.dimensions, wanted.hidden)
     assert released.scorers_.network.coef_.shape == (wanted.hidden, len([*config.labels.names, *config.labels.auxiliary]))
 
 
