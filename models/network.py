@@ -129,12 +129,11 @@ class ConvolutionalScorer:
         """
         from threadpoolctl import threadpool_limits
 
-        from models.network_fitting import Shape, fit_network
+        from models.network_fitting import fit_network
 
         with threadpool_limits(1):  # one thread sums in the same order on any number of cores
             counted = np.ones(len(posts), np.float32) if weights is None else weights
-            shape = Shape(self.dimensions, self.filters, self.width, self.hidden)
-            vectors, filters, *others = fit_network(shape, self.epochs, words, posts, targets, counted, self.seed, progress)
+            vectors, filters, *others = fit_network(self, words, posts, targets, counted, progress)
         return self.restore(vectors.astype(np.float16), filters.astype(np.float16), *others)
 
     def restore(

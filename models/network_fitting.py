@@ -1,41 +1,19 @@
 """Fit the network of `models.network` by gradient descent, in NumPy."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from models.arrays import Float32s, Int64s
-from models.network import LONGEST, bags_of, places_seen
+from models.network import LONGEST, ConvolutionalScorer, bags_of, places_seen
 from models.tokens import TokenBatch
 
 _BATCH = 256
 _LEARNING_RATE = 3e-3
 _DROPPED_WORDS, _DROPPED_DIMENSIONS = 0.1, 0.1
 _DROPPED_INPUTS = 0.1  # of the hidden units: filters' responses, and numbers of the sum of vectors
-
-
-class Shape(NamedTuple):
-    """The shape of a network.
-
-    Attributes
-    ----------
-    dimensions : int
-        Length of a word's vector.
-    filters : int
-        Number of filters.
-    width : int
-        Number of consecutive words that a filter sees; it must be odd.
-    hidden : int
-        Number of hidden units.
-    """
-
-    dimensions: int
-    filters: int
-    width: int
-    hidden: int
 
 
 class _Adam:
@@ -69,23 +47,19 @@ def _shifted(words: Int64s, by: int, nothing: int) -> Int64s:
 
 
 def fit_network(
-    shape: Shape,
-    epochs: int,
+    network: ConvolutionalScorer,
     words: sparse.csr_matrix,
     posts: TokenBatch,
     targets: Float32s,
     weights: Float32s,
-    seed: int,
     progress: Callable[[str], None],
 ) -> list[Float32s]:
     """Fit a network by Adam on the weighted cross-entropy of all targets.
 
     Parameters
     ----------
-    shape : Shape
-        How large it is.
-    epochs : int
-        Number of passes over the posts.
+    network : ConvolutionalScorer
+        Says how large the network is, how often it sees the posts, and the seed. It is not changed.
     words : csr_matrix, shape (n_types, n_features)
         N-grams of ``posts.types``, from `models.features.TfidfFeatures.of_words`.
     posts : TokenBatch
@@ -94,8 +68,6 @@ def fit_network(
         Labels, or a teacher's probabilities.
     weights : ndarray of float32, shape (n_posts,)
         How much each post counts.
-    seed : int
-        Random seed of the initial weights, the batches and the dropout.
     progress : callable
         Called at the start of each epoch.
 
@@ -105,24 +77,24 @@ def fit_network(
         Vectors, filters, hidden weights, weights of the targets and their intercepts, in the shapes that
         `models.network.ConvolutionalScorer` describes.
     """
-    rng = np.random.default_rng(seed)
-    share = np.average(targets, axis=0, weights=weights)
+    rng = np.random.default_rng(network.seed)
+    width, share = network.width, np.average(targets, axis=0, weights=weights)
     parameters = [
-        rng.normal(0, 0.1, (words.shape[1], shape.dimensions)).astype(np.float32),
-        rng.normal(0, (shape.dimensions * shape.width) ** -0.5, (shape.dimensions, shape.width * shape.filters)).astype(np.float32),
-        rng.normal(0, shape.filters**-0.5, (shape.filters + shape.dimensions, shape.hidden)).astype(np.float32),
-        rng.normal(0, 0.05, (shape.hidden, targets.shape[1])).astype(np.float32),
+        rng.normal(0, 0.1, (words.shape[1], network.dimensions)).astype(np.float32),
+        rng.normal(0, (network.dimensions * width) ** -0.5, (network.dimensions, width * network.filters)).astype(np.float32),
+        rng.normal(0, network.filters**-0.5, (network.filters + network.dimensions, network.hidden)).astype(np.float32),
+        rng.normal(0, 0.05, (network.hidden, targets.shape[1])).astype(np.float32),
         np.log((share + 1e-3) / (1 - share + 1e-3)).astype(np.float32),
     ]
     adam = _Adam(parameters)
-    steps = epochs * -(-len(posts) // _BATCH)
-    for epoch in range(epochs):
-        progress(f"epoch {epoch + 1} of {epochs}")
+    steps = network.epochs * -(-len(posts) // _BATCH)
+    for epoch in range(network.epochs):
+        progress(f"epoch {epoch + 1} of {network.epochs}")
         for batch in _batches(posts, rng):
             done = (adam.steps + 1) / steps
             rate = _LEARNING_RATE * min(done / 0.1, (1 - done) / 0.9)
             padded = _padded(posts, batch, len(posts.types))
-            adam.step(_gradients(parameters, shape.width, words, padded, targets[batch], weights[batch], rng), rate)
+            adam.step(_gradients(parameters, width, words, padded, targets[batch], weights[batch], rng), rate)
     return parameters
 
 
@@ -197,9 +169,9 @@ def _gradients(
 
 
 def _loudest(table: Float32s, places: Int64s, behind: NDArray[np.bool_]) -> tuple[list[Int64s], Float32s]:
-    """Return each filter's greatest response in each post, shape (n_posts, filters), if above zero, and the cells of the table in it.
+    """Return the cells of the table that make up each filter's greatest response in each post, and this response, or zero if it is below.
 
-    There is one array of cells for each position in the window, shape (n_posts, filters).
+    There is one array of cells for each position in the window. All arrays have the shape (n_posts, filters).
     """
     n_types, width, n_filters = table.shape
     seen = [_shifted(places, by, n_types - 1) for by in places_seen(width)]
