@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from models.arrays import Int64s
 from models.hashtags import MARK
 from models.masks import LEADING, TRAILING, USER, set_off_placeholders
-from models.text import is_plain
+from models.text import easily_repaired
 
-_END = "\x00"  # stands after each post; a plain post does not contain it
+_END = "\x00"  # stands after each post; a post that is easily repaired does not contain it
 _PHONE_DIGITS = 7
 _LONGEST = 1_000  # longer chunks are tokenised in pieces
 
@@ -25,8 +25,9 @@ _LONGEST = 1_000  # longer chunks are tokenised in pieces
 _ODD = 1  # a post with such a chunk is normalised as a whole
 _LEADS, _TRAILS = 2, 4  # a chunk of masks alone, which are dropped where a post begins, or ends
 _INTRODUCES, _SIGNS = 8, 16  # dropped together with masks: "rt" and "." at the beginning, "via" at the end
-_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # a part of the chunk may be dropped together with masks beside it
-_LETTER = 128  # a single letter, which may form a word with single letters beside it
+_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # a part of the chunk is dropped if there are masks beside it
+_LETTER = 128  # a single letter, which may form a word with single letters beside it, or "-"
+_MASKED = 256  # a chunk with a mask
 
 _INTRODUCTIONS = {"rt", "mt", "via", "cc", ".", "(", '"'}
 _SIGNATURES = {"via", "cc", "h/t"}
@@ -45,7 +46,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
-    """Put what is known about a chunk besides its tokens into one number, byte by byte.
+    """Put what is known about a chunk besides its tokens into one number, 16 bits for each.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
     expects : str
         The words put beside a hashtag at its end; they are removed if the same words follow it anyway.
     """
-    return kind | min(_PHONE_DIGITS, digits) << 8 | ord(begins[:1] or _END) << 16 | ord(expects[:1] or _END) << 24
+    return kind | min(_PHONE_DIGITS, digits) << 16 | min(ord(begins[:1] or _END), 0xFFFF) << 32 | ord(expects[:1] or _END) << 48
 
 
 def facts(reading: str) -> int:
@@ -67,7 +68,7 @@ def facts(reading: str) -> int:
         return pack(reading.lstrip("'"), 0, len(_DIGIT.findall(reading)), usual[1] or "")
     shown = " ".join(reading.replace(MARK, " ").split())
     letters = _LETTERS.findall(shown)
-    certain = shown and len(shown) <= _LONGEST and is_plain(shown) and not _CONTRACTED.search(shown)
+    certain = shown and len(shown) <= _LONGEST and (easily_repaired(shown) or "").strip() == shown and not _CONTRACTED.search(shown)
     if not certain or len(letters) > 1:
         return _ODD
     words, _, after = reading.partition(MARK)[2].partition(MARK)
@@ -82,10 +83,12 @@ def facts(reading: str) -> int:
 def _at_edges(shown: str) -> int:
     """Return what becomes of a chunk beside masks at the edges of a post."""
     if USER in shown or "<" in shown:
-        leads = LEADING.fullmatch(shown)
-        return (_LEADS if leads else _UNCLEAR_BEGINNING) | (_TRAILS if TRAILING.fullmatch(shown) else _UNCLEAR_END)
+        return _MASKED | (_LEADS if LEADING.fullmatch(shown) else 0) | (_TRAILS if TRAILING.fullmatch(shown) else 0)
     beginning = _INTRODUCES if shown in _INTRODUCTIONS else bool(_MAYBE_BEGINNING.match(shown)) * _UNCLEAR_BEGINNING
     return beginning | (_SIGNS if shown in _SIGNATURES else bool(_MAYBE_END.match(shown)) * _UNCLEAR_END)
+
+
+_Facts = NDArray[np.uint16]
 
 
 class _Rows(dict[str, int]):
@@ -116,7 +119,7 @@ class ChunkTable:
 
     def __init__(self) -> None:
         self.rows = _Rows()
-        self._codes, self._ends, self._facts = array("q"), array("q", [0]), array("I")
+        self._codes, self._ends, self._facts = array("q"), array("q", [0]), array("Q")
         self.rows[_END] = 0
         self.add([()], [pack("a")])
 
@@ -154,22 +157,13 @@ class ChunkTable:
         """
         ends = np.flatnonzero(rows == 0)
         starts = np.concatenate([[0], ends[:-1] + 1])
-        kind, digits, begins, expects = np.frombuffer(self._facts, "<u4")[rows].view(np.uint8).reshape(-1, 4).T
-        after, begins_after = np.append(kind[1:], np.uint8(0)), np.append(begins[1:], np.uint8(1))
-        leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
-        leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))
-        trails |= (kind & _SIGNS > 0) & (after & _TRAILS > 0)
-        shown = np.flatnonzero(~leads)
-        first = shown[np.searchsorted(shown, starts)]
-        shown = np.concatenate([[-1], np.flatnonzero(~trails)])
-        last = shown[np.searchsorted(shown, ends) - 1]
+        kind, digits, begins, expects = np.frombuffer(self._facts, "<u8")[rows].view("<u2").reshape(-1, 4).T
+        first, last = _between_masks(kind, begins, starts, ends)
+        odd = _may_hold_phone(kind, digits, starts, ends) | _has_unclear_edge(kind, first, last, starts, ends)
         alone = kind & _ODD > 0
-        alone |= (kind & after & _LETTER) > 0
-        alone |= (expects > 0) & ((begins_after == expects) | (begins_after == 0))
-        odd = np.add.reduceat(digits, starts, dtype=np.int64) >= _PHONE_DIGITS
+        alone |= np.roll(kind, 1) & kind & np.roll(kind, -1) & _LETTER > 0
+        alone |= (expects > 0) & ((np.roll(begins, -1) == expects) | (np.roll(begins, -1) == 0))
         odd[np.searchsorted(ends, np.flatnonzero(alone))] = True
-        odd |= (kind[first] & _UNCLEAR_BEGINNING > 0) | (kind[last] & _UNCLEAR_END > 0) | ((last < first) & (first < ends))
-        odd |= (kind[first] & _INTRODUCES > 0) & (after[first] & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0)
         chunks = np.where(odd, 0, np.maximum(last + 1 - first, 0))
         rows = rows[runs(first, chunks)]
         upto = np.frombuffer(self._ends, np.int64)
@@ -177,6 +171,37 @@ class ChunkTable:
         before = np.concatenate([[0], np.cumsum(tokens)])
         after = np.cumsum(chunks)
         return np.frombuffer(self._codes, np.int64)[runs(upto[rows], tokens)], before[after] - before[after - chunks], odd
+
+
+def _between_masks(kind: _Facts, begins: _Facts, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the first and the last chunk of each post that stay when the masks at its edges are dropped."""
+    after, begins_after = np.roll(kind, -1), np.roll(begins, -1)
+    leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
+    leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))
+    trails |= (kind & _SIGNS > 0) & (after & _TRAILS > 0)
+    stay, stay_at_end = np.flatnonzero(~leads), np.concatenate([[-1], np.flatnonzero(~trails)])
+    return stay[np.searchsorted(stay, starts)], stay_at_end[np.searchsorted(stay_at_end, ends) - 1]
+
+
+def _has_unclear_edge(kind: _Facts, first: Int64s, last: Int64s, starts: Int64s, ends: Int64s) -> NDArray[np.bool_]:
+    """Return in which posts it takes more than these facts to say where the masks at the edges end."""
+    after_first, before_last = np.roll(kind, -1)[first], np.roll(kind, 1)[last]
+    unclear = (kind[first] | kind[last]) & _MASKED > 0
+    unclear |= (kind[first] & _UNCLEAR_BEGINNING > 0) & (first > starts)
+    unclear |= (kind[first] & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0) & (after_first & (_INTRODUCES | _UNCLEAR_BEGINNING | _MASKED) > 0)
+    unclear |= (kind[last] & _UNCLEAR_END > 0) & ((last + 1 < ends) | (before_last & (_SIGNS | _UNCLEAR_END | _MASKED) > 0))
+    return unclear | (last < first) & (first < ends)
+
+
+def _may_hold_phone(kind: _Facts, digits: _Facts, starts: Int64s, ends: Int64s) -> NDArray[np.bool_]:
+    """Return which posts have seven digits with nothing between them but what may stand in a phone number; only "-" may stand alone."""
+    found = np.add.reduceat(digits, starts, dtype=np.int64) >= _PHONE_DIGITS
+    posts = np.flatnonzero(found)
+    lengths = ends[posts] - starts[posts]
+    chunks = runs(starts[posts], lengths)
+    run = np.repeat(posts, lengths) + np.cumsum((digits[chunks] == 0) & (kind[chunks] & _LETTER == 0))
+    found[posts] = np.maximum.reduceat(np.bincount(run, digits[chunks])[run], np.cumsum(lengths) - lengths) >= _PHONE_DIGITS
+    return found
 
 
 def runs(starts: Int64s, lengths: Int64s) -> Int64s:

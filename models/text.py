@@ -37,12 +37,11 @@ _MOST_CHUNKS = 200_000
 _JOINING = re.compile(rf"[\d{MARK}🍇]|(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # see `mask_phones` and `read_across`
 _ROUNDS = 8  # maximum number of rounds of repair
 
-# Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower.
-_MOJIBAKE = re.compile("[\x80-\x9f]|[^\x00-\x7f]{2}|[\u0152\u0153\u00c2\u00c3]")
 _STRAIGHT = (
     dict.fromkeys("`\u00b4\u02bb\u02bc‘’‚‛′‹›", "'") | dict.fromkeys("“”„‟«»″〝〞", '"') | dict.fromkeys("\u2010\u2011‒–—―\u2212", "-")
 )
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
+_LINE_ENDS = dict.fromkeys(map(ord, "\n\r\t"), " ")
 _USUAL_MARKS = [(mark, _STRAIGHT[mark]) for mark in "’‘“”–—"] + [("…", "...")]
 # Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _BLANK = "\u2800"  # a Braille cell without dots
@@ -66,6 +65,11 @@ def _ranges(characters: Iterable[str]) -> str:
     return "".join(parts)
 
 
+# Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower, and only importing ftfy takes 70 ms.
+_LETTERS = [letter for letter in map(chr, range(0xC0, 0x530)) if unicodedata.category(letter) in {"Lu", "Ll"} and letter not in "ƒÎÐ"]
+_USUAL_PAIR = f".…|[{_ranges(_LETTERS)}][{_ranges(filter(str.islower, _LETTERS))}]"  # in texts of other languages
+_MOJIBAKE = re.compile(f"[\x80-\x9fŒœÂÃ]|(?!{_USUAL_PAIR})[\x80-\u052f\u2010-\u25ff\ufb00-\ufb06\uf8ff\ufffd]{{2}}")
+
 _SINGLE = _ranges(found for found in emoji.EMOJI_DATA if len(found) == 1)
 _NEAR_EMOJI = "[\u00a9\u00ae\u200d-\u3299\U0001f000-\U0001faff]"  # a fast first check: most characters are not in it
 _JOINER = "\u200d"
@@ -75,6 +79,17 @@ EMOJI = (
 )
 _MAYBE_EMOJI = re.compile(_NEAR_EMOJI)
 _EMOJI_OR_JOINER = re.compile(f"({EMOJI})|{_JOINER}")
+# Emoji that are only set off: none that stands for a letter ("🅰") or a word ("🍇"), or that NFKC replaces.
+_SET_OFF = (found for found in emoji.EMOJI_DATA if len(found) == 1 and not (found < "\u2600" or "\U0001f100" <= found <= "\U0001f1ff"))
+_UNCHANGED = _ranges(found for found in _SET_OFF if found != "🍇" and unicodedata.is_normalized("NFKC", found))
+_PLAIN_EMOJI = re.compile(f"[{_UNCHANGED}{_JOINER}]+")
+
+
+def _set_off_emoji(text: str) -> str:
+    """Set off emoji by spaces, and remove joiners that join none."""
+    if not _MAYBE_EMOJI.search(text):
+        return text
+    return _EMOJI_OR_JOINER.sub(lambda found: f" {found[1]} " if found[1] else "", text)
 
 
 def _with_fewer_marks(text: str) -> str:
@@ -87,19 +102,27 @@ def _with_fewer_marks(text: str) -> str:
     return "".join(kept)
 
 
-def with_straight_marks(text: str) -> str:
-    """Return a post with the usual quotes and dashes in ASCII; almost all posts that go beyond ASCII do so only in these."""
-    if not text.isascii():
-        for mark, plain in _USUAL_MARKS:
-            text = text.replace(mark, plain)
-    return text
-
-
 def is_plain(text: str) -> bool:
     """Return whether `_repair` would leave a text unchanged."""
     if not (text.isascii() and text.isprintable()):
         return False
     return ("&" not in text or html.unescape(text) == text) and ("<" not in text or not maybe_markup(text))
+
+
+def easily_repaired(text: str) -> str | None:
+    """Return what `_repair` returns, apart from white space, if only the usual quotes, dashes and emoji need repair, or else None.
+
+    Almost all posts are like this.
+    """
+    if not text.isascii():
+        for mark, plain in _USUAL_MARKS:
+            text = text.replace(mark, plain)
+    if not text.isprintable():
+        text = text.translate(_LINE_ENDS)
+    if text.isascii():
+        return text if is_plain(text) else None
+    text = _set_off_emoji(text.replace("\ufe0f", ""))
+    return text if is_plain(_PLAIN_EMOJI.sub("", text)) else None
 
 
 def _repair(text: str) -> str:
@@ -115,9 +138,7 @@ def _repair(text: str) -> str:
         text = _with_fewer_marks(text)
     text = _HIDDEN.sub("", unicodedata.normalize("NFKC", read_styled_letters(text))).replace("İ", "i\u0307")
     text = read_look_alikes(text)
-    if _MAYBE_EMOJI.search(text):
-        text = _EMOJI_OR_JOINER.sub(lambda found: f" {found[1]} " if found[1] else "", text)
-    return text
+    return _set_off_emoji(text)
 
 
 class _Chunks(dict[str, str]):
@@ -196,9 +217,8 @@ def normalise(text: str) -> str:
     >>> normalise("@somebody I BELIEVE youuuuu &amp; stand with you https://example.org/a")
     '@user i believe you & stand with you <url>'
     """
-    straight = with_straight_marks(text)
-    if is_plain(straight) and is_plain(straight := _finish(straight)):
-        return straight
+    if (easy := easily_repaired(text)) is not None and easily_repaired(easy := _finish(easy)) is not None:
+        return easy
     finished = False
     for _ in range(_ROUNDS):
         repaired = _repair(text)

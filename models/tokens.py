@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, filterfalse
+from itertools import chain, filterfalse
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from models.errors import InputError
 from models.hashtags import MARK
 from models.reading import ChunkTable, facts, pack, runs
 from models.spelling import THRICE, meanings
-from models.text import EMOJI, PLACEHOLDER, is_plain, normalise, with_straight_marks, without_edge_masks
+from models.text import EMOJI, PLACEHOLDER, easily_repaired, normalise, without_edge_masks
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -248,14 +248,13 @@ class PostTokenizer:
         texts : sequence of str, length n_posts
             Raw posts.
         """
-        straight = [with_straight_marks(text) for text in texts]
-        plain = [is_plain(text) for text in straight]
-        if self.pipeline != "blank" or not any(plain):
+        easy = [easily_repaired(text) for text in texts]
+        at = np.array([number for number, text in enumerate(easy) if text is not None], np.int64)
+        if self.pipeline != "blank" or not len(at):
             return self([normalise(text) for text in texts])
         with self._lock:
             self._make_room()
-            codes, lengths, odd = self._by_table([*compress(straight, plain)])
-            at = np.flatnonzero(plain)
+            codes, lengths, odd = self._by_table([text for text in easy if text is not None])
             place = np.empty(len(texts), np.int64)  # place of each post: those read by the table come first, then the others
             place[at] = np.arange(len(at))
             others = np.setdiff1d(np.arange(len(texts)), at[~odd])
@@ -270,7 +269,7 @@ class PostTokenizer:
             self._load()
 
     def _by_table(self, posts: list[str]) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:
-        """Return codes and lengths of plain posts, and which of them must be normalised as a whole (see `ChunkTable.read`)."""
+        """Return codes and lengths of easily repaired posts, and which of them must be normalised as a whole (see `ChunkTable.read`)."""
         rows = self._table.find(posts)
         if new := self._table.rows.take_new():
             self._learn_raw(new)
@@ -339,7 +338,8 @@ class PostTokenizer:
     def _learn(self, chunks: Iterable[str]) -> None:
         """Tokenise chunks that are new, each by itself, because spaCy's exceptions may match across spaces."""
         for chunk in filterfalse(self._codes.__contains__, chunks):
-            self._codes[chunk] = self._without_spacy(chunk) or [self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk)]
+            found = self._without_spacy(chunk) or (self._tokens[self._read(token)] for token in self._nlp.tokenizer(chunk))
+            self._codes[chunk] = tuple(found)
 
     def _without_spacy(self, chunk: str) -> Sequence[int] | None:
         """Return the codes of a chunk of a normalised post if it is certain how spaCy would split it, or None."""

@@ -189,8 +189,11 @@ def test_text_that_does_not_settle_is_reduced_to_ascii():
     assert normalise(nested) == "amp;" * 42 + "lt; me too"
 
 
-@given(st.lists(st.sampled_from("".join(ftfy.badness.MOJIBAKE_CATEGORIES.values()) + "aA 1вЂÃÂœ"), max_size=8).map("".join))
-@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.sampled_from("".join(ftfy.badness.MOJIBAKE_CATEGORIES.values()) + "aA 1вЂÃÂœ"), max_size=8).map("".join)
+    | st.from_regex(ftfy.badness.BADNESS_RE, fullmatch=True)
+)
+@settings(max_examples=800, deadline=None)
 def test_mojibake_for_ftfy_passes_the_gate_before_it(raw):
     assert text._MOJIBAKE.search(raw) or not ftfy.badness.is_bad(raw)
 
@@ -295,9 +298,9 @@ def test_long_chunks_are_tokenised_in_pieces_of_a_thousand(tokenizer, post):
 EDGES = """
 @user <url> <email> @bob: .@bob rt RT via h/t cc . ( " : , ? - ' a i u a/b w/ 's t m re n't i'm 555 010 9999 #TimesUp times up #IBelieveYou
 I Believe soooo dont gr0ped he/she self-esteem, word's word... (word) "word" me.i don't it's #me_too #aManSaidx x|y '' ''שמיכה <3 :) a.b.c
-$100 5km 😀 mr. o'clock <b>bold</b> &amp; … ’s
+$100 5km 😀 ❤\ufe0f 👍🏽 👩\u200d👩\u200d👧 \u200d 🅰 🍇d ® 1\u20e3 mr. o'clock <b>bold</b> &amp; … ’s
 """.split()  # noqa: SIM905 - a list would take one line per piece
-edges = st.sampled_from(EDGES)
+edges = st.sampled_from([*EDGES, "\n", "\t"])
 
 
 @given(st.lists(st.lists(edges | posts | st.sampled_from(STARTER_WORDS), max_size=9).map(" ".join), max_size=4))
@@ -306,7 +309,9 @@ edges = st.sampled_from(EDGES)
 @example(["i'm a i a 5", "s a y 5", "m - a - i - a #TimesUp"])
 @example(["@user h/t @user", "h/t @user", "x h/t @user", "x via @user"])
 @example(["@user ; ) x", "@user :x", '" rt @user x', ". rt @user"])
-@example(["call 555 010 9999", "555 010 x 9999"])
+@example(["@user hi !", "hi @user !", "hi ! @user", "@user : hi", ": hi", "! !", "hi groped@user !"])
+@example(["call 555 010 9999", "555 010 x 9999", "555 010 - 9999", "555 x", "010 9999", "555 - 010 - x - 9999"])
+@example(["so😀&am\u200dp; <😀b>", "#TimesUp😀times up", "ra\u200dped", "me\ntoo\r\n@user\n"])
 @example(["#TimesUp times up", "#TimesUp Times", "#TimesUp ' times up", "#TimesUp"])
 def test_raw_posts_are_read_as_if_they_had_been_normalised_first(tokenizer, posts):
     together = tokenizer.read(posts).to_lists()
