@@ -157,46 +157,39 @@ class ChunkTable:
         """
         ends = np.flatnonzero(rows == 0)
         starts = np.concatenate([[0], ends[:-1] + 1])
-        kind, digits, begins, expects = np.frombuffer(self._facts, "<u8")[rows].view("<u2").reshape(-1, 4).T
-        first, last = _between_masks(kind, begins, starts, ends)
-        odd = _may_hold_phone(kind, digits, starts, ends) | _has_unclear_edge(kind, first, last, starts, ends)
+        around = np.concatenate([[0], rows, [0]])
+        facts = np.frombuffer(self._facts, "<u8")[around].view("<u2").reshape(-1, 4).T
+        (before, _, _, _), (kind, digits, _, expects), (after, _, begins_after, _) = facts[:, :-2], facts[:, 1:-1], facts[:, 2:]
+        leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
+        leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))
+        trails |= (kind & _SIGNS > 0) & (after & _TRAILS > 0)
+        stay, stay_at_end = np.flatnonzero(~leads), np.concatenate([[-1], np.flatnonzero(~trails)])
+        first, last = stay[np.searchsorted(stay, starts)], stay_at_end[np.searchsorted(stay_at_end, ends) - 1]
         alone = kind & _ODD > 0
-        alone |= np.roll(kind, 1) & kind & np.roll(kind, -1) & _LETTER > 0
-        alone |= (expects > 0) & ((np.roll(begins, -1) == expects) | (np.roll(begins, -1) == 0))
+        alone |= before & kind & after & _LETTER > 0
+        alone |= (expects > 0) & ((begins_after == expects) | (begins_after == 0))
+        odd = _may_hold_phone(kind, digits, starts, ends)
         odd[np.searchsorted(ends, np.flatnonzero(alone))] = True
+        # Where it takes more than these facts to say at which characters the masks at an edge end:
+        odd |= (kind[first] | kind[last]) & _MASKED > 0
+        odd |= (kind[first] & _UNCLEAR_BEGINNING > 0) & (first > starts)
+        odd |= (kind[first] & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0) & (after[first] & (_INTRODUCES | _UNCLEAR_BEGINNING | _MASKED) > 0)
+        odd |= (kind[last] & _UNCLEAR_END > 0) & ((last + 1 < ends) | (before[last] & (_SIGNS | _UNCLEAR_END | _MASKED) > 0))
+        odd |= (last < first) & (first < ends)
         chunks = np.where(odd, 0, np.maximum(last + 1 - first, 0))
         rows = rows[runs(first, chunks)]
         upto = np.frombuffer(self._ends, np.int64)
         tokens = upto[rows + 1] - upto[rows]
-        before = np.concatenate([[0], np.cumsum(tokens)])
-        after = np.cumsum(chunks)
-        return np.frombuffer(self._codes, np.int64)[runs(upto[rows], tokens)], before[after] - before[after - chunks], odd
-
-
-def _between_masks(kind: _Facts, begins: _Facts, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the first and the last chunk of each post that stay when the masks at its edges are dropped."""
-    after, begins_after = np.roll(kind, -1), np.roll(begins, -1)
-    leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
-    leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))
-    trails |= (kind & _SIGNS > 0) & (after & _TRAILS > 0)
-    stay, stay_at_end = np.flatnonzero(~leads), np.concatenate([[-1], np.flatnonzero(~trails)])
-    return stay[np.searchsorted(stay, starts)], stay_at_end[np.searchsorted(stay_at_end, ends) - 1]
-
-
-def _has_unclear_edge(kind: _Facts, first: Int64s, last: Int64s, starts: Int64s, ends: Int64s) -> NDArray[np.bool_]:
-    """Return in which posts it takes more than these facts to say where the masks at the edges end."""
-    after_first, before_last = np.roll(kind, -1)[first], np.roll(kind, 1)[last]
-    unclear = (kind[first] | kind[last]) & _MASKED > 0
-    unclear |= (kind[first] & _UNCLEAR_BEGINNING > 0) & (first > starts)
-    unclear |= (kind[first] & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0) & (after_first & (_INTRODUCES | _UNCLEAR_BEGINNING | _MASKED) > 0)
-    unclear |= (kind[last] & _UNCLEAR_END > 0) & ((last + 1 < ends) | (before_last & (_SIGNS | _UNCLEAR_END | _MASKED) > 0))
-    return unclear | (last < first) & (first < ends)
+        so_far = np.concatenate([[0], np.cumsum(tokens)])
+        upto_post = np.cumsum(chunks)
+        return np.frombuffer(self._codes, np.int64)[runs(upto[rows], tokens)], so_far[upto_post] - so_far[upto_post - chunks], odd
 
 
 def _may_hold_phone(kind: _Facts, digits: _Facts, starts: Int64s, ends: Int64s) -> NDArray[np.bool_]:
     """Return which posts have seven digits with nothing between them but what may stand in a phone number; only "-" may stand alone."""
     found = np.add.reduceat(digits, starts, dtype=np.int64) >= _PHONE_DIGITS
-    posts = np.flatnonzero(found)
+    if not len(posts := np.flatnonzero(found)):
+        return found
     lengths = ends[posts] - starts[posts]
     chunks = runs(starts[posts], lengths)
     run = np.repeat(posts, lengths) + np.cumsum((digits[chunks] == 0) & (kind[chunks] & _LETTER == 0))

@@ -4,6 +4,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import groupby
 
 import emoji
@@ -42,7 +43,7 @@ _STRAIGHT = (
 )
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
 _LINE_ENDS = dict.fromkeys(map(ord, "\n\r\t"), " ")
-_USUAL_MARKS = [(mark, _STRAIGHT[mark]) for mark in "’‘“”–—"] + [("…", "...")]
+_USUAL_MARKS = [(mark, _STRAIGHT[mark]) for mark in "’‘“”–—"] + [("…", "..."), ("\u00a0", " "), ("\u2800", " ")]
 # Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _BLANK = "\u2800"  # a Braille cell without dots
 _INVISIBLE = (
@@ -79,10 +80,10 @@ EMOJI = (
 )
 _MAYBE_EMOJI = re.compile(_NEAR_EMOJI)
 _EMOJI_OR_JOINER = re.compile(f"({EMOJI})|{_JOINER}")
-# Emoji that are only set off: none that stands for a letter ("🅰") or a word ("🍇"), or that NFKC replaces.
-_SET_OFF = (found for found in emoji.EMOJI_DATA if len(found) == 1 and not (found < "\u2600" or "\U0001f100" <= found <= "\U0001f1ff"))
-_UNCHANGED = _ranges(found for found in _SET_OFF if found != "🍇" and unicodedata.is_normalized("NFKC", found))
-_PLAIN_EMOJI = re.compile(f"[{_UNCHANGED}{_JOINER}]+")
+# Characters that are only set off, or stay as they are: no emoji that stands for a letter ("🅰") or a word ("🍇"), or that NFKC replaces.
+_PLAIN_EMOJI = (found for found in emoji.EMOJI_DATA if len(found) == 1 and not (found < "\u2600" or "\U0001f100" <= found <= "\U0001f1ff"))
+_EASY = frozenset(found for found in _PLAIN_EMOJI if found != "🍇" and unicodedata.is_normalized("NFKC", found)) | {_JOINER, "•"}
+_BEYOND_ASCII = re.compile(r"([^\x00-\x7f]+)")
 
 
 def _set_off_emoji(text: str) -> str:
@@ -109,6 +110,13 @@ def is_plain(text: str) -> bool:
     return ("&" not in text or html.unescape(text) == text) and ("<" not in text or not maybe_markup(text))
 
 
+@lru_cache(maxsize=10_000)
+def _easily_repaired_run(run: str) -> str | None:
+    """Return characters beyond ASCII with the emoji among them set off, or None if that is not all that they need."""
+    run = run.replace("\ufe0f", "")
+    return _set_off_emoji(run) or None if _EASY.issuperset(run) else None
+
+
 def easily_repaired(text: str) -> str | None:
     """Return what `_repair` returns, apart from white space, if only the usual quotes, dashes and emoji need repair, or else None.
 
@@ -121,8 +129,12 @@ def easily_repaired(text: str) -> str | None:
         text = text.translate(_LINE_ENDS)
     if text.isascii():
         return text if is_plain(text) else None
-    text = _set_off_emoji(text.replace("\ufe0f", ""))
-    return text if is_plain(_PLAIN_EMOJI.sub("", text)) else None
+    parts = _BEYOND_ASCII.split(text)
+    runs = [_easily_repaired_run(run) for run in parts[1::2]]
+    if None in runs or not is_plain(" ".join(parts[::2])):
+        return None
+    parts[1::2] = runs
+    return "".join(parts)
 
 
 def _repair(text: str) -> str:

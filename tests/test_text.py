@@ -298,7 +298,7 @@ def test_long_chunks_are_tokenised_in_pieces_of_a_thousand(tokenizer, post):
 EDGES = """
 @user <url> <email> @bob: .@bob rt RT via h/t cc . ( " : , ? - ' a i u a/b w/ 's t m re n't i'm 555 010 9999 #TimesUp times up #IBelieveYou
 I Believe soooo dont gr0ped he/she self-esteem, word's word... (word) "word" me.i don't it's #me_too #aManSaidx x|y '' ''שמיכה <3 :) a.b.c
-$100 5km 😀 ❤\ufe0f 👍🏽 👩\u200d👩\u200d👧 \u200d 🅰 🍇d ® 1\u20e3 mr. o'clock <b>bold</b> &amp; … ’s
+$100 5km 😀 ❤\ufe0f 👍🏽 👩\u200d👩\u200d👧 \u200d 🅰 🍇d ® 1\u20e3 • \u2800 mr. o'clock <b>bold</b> &amp; … ’s
 """.split()  # noqa: SIM905 - a list would take one line per piece
 edges = st.sampled_from([*EDGES, "\n", "\t"])
 
@@ -311,7 +311,7 @@ edges = st.sampled_from([*EDGES, "\n", "\t"])
 @example(["@user ; ) x", "@user :x", '" rt @user x', ". rt @user"])
 @example(["@user hi !", "hi @user !", "hi ! @user", "@user : hi", ": hi", "! !", "hi groped@user !"])
 @example(["call 555 010 9999", "555 010 x 9999", "555 010 - 9999", "555 x", "010 9999", "555 - 010 - x - 9999"])
-@example(["so😀&am\u200dp; <😀b>", "#TimesUp😀times up", "ra\u200dped", "me\ntoo\r\n@user\n"])
+@example(["so😀&am\u200dp; <😀b>", "#TimesUp😀times up", "ra\u200dped", "me\ntoo\r\n@user\n", "&•amp; •me 5•5"])
 @example(["#TimesUp times up", "#TimesUp Times", "#TimesUp ' times up", "#TimesUp"])
 def test_raw_posts_are_read_as_if_they_had_been_normalised_first(tokenizer, posts):
     together = tokenizer.read(posts).to_lists()
