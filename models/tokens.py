@@ -216,7 +216,7 @@ class PostTokenizer:
         self._tokens = _Codes()  # code of each token seen so far
         self._codes: dict[str, Sequence[int]] = {}  # codes of the tokens of each chunk of normalised posts seen so far
         self._table = ChunkTable()  # the same for chunks of raw posts
-        self._templates: dict[str, list[int] | None] = {}
+        self._templates: dict[str, list[int | tuple[str, str]] | None] = {}
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenise posts.
@@ -255,9 +255,11 @@ class PostTokenizer:
         with self._lock:
             self._make_room()
             codes, lengths, odd = self._by_table([text for text in easy if text is not None])
+            whole = np.ones(len(texts), bool)
+            whole[at] = odd
+            others = np.flatnonzero(whole)
             place = np.empty(len(texts), np.int64)  # place of each post: those read by the table come first, then the others
             place[at] = np.arange(len(at))
-            others = np.setdiff1d(np.arange(len(texts)), at[~odd])
             place[others] = len(at) + np.arange(len(others))
             more, more_lengths = self._by_chunk([normalise(texts[number]) for number in others.tolist()])
             return self._batch(np.concatenate([codes, more]), np.concatenate([lengths, more_lengths])).take(place)
@@ -309,12 +311,15 @@ class PostTokenizer:
         """
         if template not in self._templates:
             tokens = [token.text for token in self._nlp.tokenizer(template)]
-            apart = self.attribute == "ORTH" and tokens.count(_SOME_WORD) == len(words)
-            self._templates[template] = [-1 if token == _SOME_WORD else self._tokens[token] for token in tokens] if apart else None
+            apart = self.attribute == "ORTH" and sum(_SOME_WORD in token for token in tokens) == len(words)
+            parts = [token.partition(_SOME_WORD) for token in tokens]
+            self._templates[template] = (
+                [(before, after) if word else self._tokens[before] for before, word, after in parts] if apart else None
+            )
         if (codes := self._templates[template]) is None:
             return None
         following = iter(words)
-        return [self._tokens[next(following)] if code < 0 else code for code in codes]
+        return [code if isinstance(code, int) else self._tokens[f"{code[0]}{next(following)}{code[1]}"] for code in codes]
 
     def _by_chunk(self, texts: Iterable[str]) -> tuple[Int64s, Int64s]:
         """Return the codes of normalised posts, and the number of tokens of each.
