@@ -96,7 +96,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[str, list[int]]]:
         end = time.monotonic() + START
         while _alive(page) < workers:
             if time.monotonic() > end:
-                raise TimeoutError(f"the workers did not start; see {folder}")
+                raise TimeoutError(f"only {_alive(page)} of {workers} workers started within {START} s; try again on a less busy machine")
             time.sleep(0.2)
         yield master, pids
 
