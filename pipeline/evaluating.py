@@ -34,12 +34,15 @@ from pipeline.report import figures
 from pipeline.report.note import evaluation_note, short_name
 from pipeline.report.page import render_page
 
+_WITHOUT_LABELS = "only posts with labels can be evaluated; score posts without labels with score.py"
+
 
 def _load(model: Classifier, config: Config, posts: Posts | None, split: str | None) -> Corpus:
     """Load the posts; if they have no splits, divide them for a named split as training does, with the model's seed and shares."""
     data, shares = _as_trained(model, config.data.model_copy(update={"drop_overlap": False}))
     further = config.evaluation.columns
-    found = load_corpus(data, config.labels, seed=model.config.seed, cut=split is not None, further=further, posts=posts)
+    cut, seed = split is not None, model.config.seed
+    found = load_corpus(data, config.labels, seed=seed, cut=cut, further=further, posts=posts, without_labels=_WITHOUT_LABELS)
     return replace(found, notes=[*found.notes, *shares]) if found.cut else found
 
 

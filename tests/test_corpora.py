@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from models.config import Label, LabelSet
 from models.errors import InputError
 from pipeline.config import Columns, Data, Split
-from pipeline.corpora import Overlap, load_corpus
+from pipeline.config_files import load_config
+from pipeline.corpora import Overlap, load_corpus, load_training_corpus
 
 LABELS = LabelSet(
     name="three",
@@ -165,10 +166,16 @@ class TestRows:
             ({"id": 1.5}, ["id is 1.5"]),
             (
                 {"labels": [1]},
-                ["unknown label a number", "numbers do not say which label they mean"],
+                ["column 'labels' holds a number, which is not a label; ", "numbers do not say which label they mean"],
             ),
-            ({"labels": ["asault"]}, ["unknown label 'asault'; did you mean 'assault'?", "labels.ignored"]),
-            ({"labels": ["xyz"]}, ["unknown label a text of 3 characters; the labels are assault, support, street, other"]),
+            ({"labels": ["asault"]}, ["column 'labels' holds 'asault', which is not a label; did you mean 'assault'?", "labels.ignored"]),
+            (
+                {"labels": ["xyz"]},
+                [
+                    "column 'labels' holds a text of 3 characters, which is not a label (it is not shown, because it may be a post); ",
+                    "the labels are assault, support, street, other",
+                ],
+            ),
         ],
     )
     def test_bad_value_names_file_row_and_remedy(self, jsonl, refused, fields, parts):
@@ -372,8 +379,9 @@ class TestUnlabelled:
 
     def test_posts_elsewhere_need_labels(self, jsonl, labelled, refused):
         more = jsonl("more.jsonl", [bare(0)])
-        with refused(f"{more}: no column 'labels'; found 'id', 'text'", "--data unlabelled=FILE"):
-            load(*labelled, f"train={more}")
+        config = load_config((), (), [*labelled, f"train={more}"])
+        with refused(f"{more}: no column 'labels'; found 'id', 'text'", "(for posts without labels: --data unlabelled=FILE)"):
+            load_training_corpus(config)
 
     def test_corpus_without_them_has_none(self, labelled):
         assert load(*labelled).unlabelled.num_rows == 0

@@ -319,6 +319,7 @@ def test_a_model_against_itself_shows_no_real_difference(here, tracked):
     differences = read_metrics(Path("out"))["comparison"]["differences"]
     for tree in ({name: found for name, found in differences.items() if name != "labels"}, *differences["labels"].values()):
         assert {(found["difference"], found["verdict"]) for found in tree.values()} == {(0, "no real difference")}
+    assert f"Compared with {tracked.out}, the model {tracked.first.model.digest_[:12]}: " in " ".join(printed.split())
     assert "no real difference" in printed
     assert "better" not in printed
     assert "worse" not in printed
@@ -463,7 +464,7 @@ def test_a_model_that_was_not_fitted_is_one_line(tracked, refused):
 
 def test_settings_of_labels_are_checked_with_the_models_labels(here, other_labels, tracked, refused):
     arguments = ["--model", other_labels, "--data", tracked.data, *settings(tracked.quick)]
-    with refused("unknown label ", "labels.ignored"):
+    with refused("which are not labels", "labels.ignored"):
         call(*arguments)
     with refused("none of its 80 posts has any of the labels alpha, beta"):
         call(*arguments, "--set", "labels.ignored=[workplace_harassment,street_harassment,assault,solidarity_support,other_disclosure]")
@@ -678,8 +679,14 @@ def test_split_that_is_not_there(here, tracked, refused):
 
 def test_labels_of_the_data_are_not_the_models(here, tracked, refused):
     Path("posts.jsonl").write_text(json.dumps({"id": "1", "text": "he stared", "labels": ["ogling"]}))
-    with refused("row 1: unknown label a text of 6 characters; the labels are workplace_harassment"):
+    with refused("row 1: column 'labels' holds a text of 6 characters, which is not a label", "the labels are workplace_harassment"):
         call("--model", tracked.out, "--data", "posts.jsonl")
+
+
+def test_posts_without_labels_are_for_score_py(here, tracked, refused):
+    Path("posts.csv").write_text("text\na quiet day\n")
+    with refused("no column 'labels'; found 'text'", "only posts with labels can be evaluated; score posts without labels with score.py"):
+        call("--model", tracked.out, "--data", "posts.csv")
 
 
 @pytest.mark.parametrize("arguments", [["--config", SAFECITY], ["--set", f"labels={ROOT}/configs/labels/safecity.yaml"]])
@@ -693,7 +700,7 @@ def test_a_label_set_that_is_asked_for_counts_even_if_it_is_the_default(here, tr
     assert load_config((), [f"labels={default}"]).labels == load_config().labels
     Path("asked.yaml").write_text(f"labels: {default}")
     arguments = ["--model", other_labels, "--data", tracked.data]
-    with refused("unknown label ", "; the labels are alpha, beta, gamma"):
+    with refused("which are not labels", "; the labels are alpha, beta, gamma"):
         call(*arguments)  # not asked: the model's own
     for asked in (["--set", f"labels={default}"], ["--config", "asked.yaml"]):
         with refused("the model has the labels alpha, beta, but the config has workplace_harassment, "):

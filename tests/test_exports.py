@@ -229,7 +229,7 @@ class TestExports:
             read(studio(1, None), studio(2))
 
     def test_unknown_labels_of_an_export(self, read, refused):
-        with refused("export.jsonl, row 2: unknown label 'asault'; did you mean 'assault'?"):
+        with refused("export.jsonl, row 2: the export holds 'asault', which is not a label; did you mean 'assault'?"):
             read(studio(1, ["assault"]), studio(2, ["asault"]))
 
     @pytest.mark.parametrize("form", [pd.DataFrame, datasets.Dataset.from_list])

@@ -237,6 +237,7 @@ def check(folder, *names, out="out", columns=COLUMNS):
             b"words\nx\n",
             "row 1: no column 'id', 'text'; found 'words'; name them with --text-column TEXT_COLUMN --id-column none",
         ),
+        ("case.csv", b"ID,Text\n1,x\n", "found 'ID', 'Text'; name them with --id-column ID --text-column Text (or number the rows: "),
         ("late.jsonl", b"oops\n" * 98 + b'{"text": "x"}\n', "row 99: no column 'id'"),
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
         ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or make its name end in .xlsx"),
@@ -260,7 +261,7 @@ def test_columns_are_looked_for_beyond_the_first_rows(place, refused, monkeypatc
     folder = place("a.csv", content=b"id,text\n1,x\n")
     place("late.jsonl", content=NOTICE * 300 + LINE * 3 + b'{"id": "2", "text": "x", "lang": "en"}\n')
     check_inputs([folder / "a.csv", folder / "late.jsonl"], Options(keep=("lang",)), folder / "out")
-    with refused("--keep langs: the inputs have no such column; correct its name"):
+    with refused("--keep langs: the inputs have no such column; found 'delete', 'id', 'lang', 'text'; name it with --keep lang"):
         check_inputs([folder / "a.csv", folder / "late.jsonl"], Options(keep=("langs",)), folder / "out")
     monkeypatch.setattr("pipeline.scoring.inputs._LOOKED_AT", 301)
     told = []

@@ -288,8 +288,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("header", "told"),
         [
-            (["nr", "tweet", "label"], "no column 'id', 'text'; found 'nr', 'tweet', 'label'"),
-            (["", "tweet", "label"], "--set data.columns.id=null --set data.columns.text=tweet"),
+            (["nr", "tweet", "label"], "no column 'text'; found 'nr', 'tweet', 'label'; name the columns: --set data.columns.id=nr"),
+            (["", "tweet", "label"], "no column 'text'; found '', 'tweet', 'label'; name the columns: --set data.columns.text=tweet"),
             (["id", "tweet text", "tags"], "--set 'data.columns.text=tweet text' --set data.columns.labels=tags"),
             (["id", "text", "no"], """--set 'data.columns.labels="no"'"""),
         ],
@@ -306,7 +306,7 @@ class TestRefusals:
         with path.open("a") as file:
             file.write("6,six\n")
         with refused(
-            f"{path}, row 1 and 2 more: unknown label 'asault', a text of 5 characters",
+            f"{path}, row 1 and 2 more: column 'labels' holds 'asault', a text of 5 characters, which are not labels",
             "| row 2: id '1' is already used",
             "--set data.columns.id=null",
             "| row 3 and 1 more: the text is empty",
@@ -317,7 +317,7 @@ class TestRefusals:
     def test_unknown_labels_can_be_left_out_as_told(self, table):
         path = table(["id", "text", "labels"], [("1", "one", "assault;asault"), ("2", "two", "Spam"), ("3", "three", "assaulted")])
         message = refusal(path)
-        assert "unknown label 'asault', 'assaulted'" in message
+        assert "row 1 and 1 more: column 'labels' holds 'asault', 'assaulted', which are not labels; did you mean" in message
         assert labels_of(with_options_of(message, path)) == [["assault"], [], []]
 
     @pytest.mark.parametrize(
@@ -338,9 +338,23 @@ class TestRefusals:
     def test_what_may_be_a_text_is_described_however_short_or_frequent(self, table, value):
         path = table(["id", "text", "labels"], [(number, f"post {number}", value) for number in range(6)])
         message = refusal(path)
-        assert "unknown label a" in message
+        assert "which is not a label (it is not shown, because it may be a post)" in message
         assert not re.search("anna|joke|me too|5551234", message, re.IGNORECASE)
         assert "labels.ignored=[" in message or "numbers do not say" in message
+
+    def test_texts_that_are_no_labels_are_counted_if_there_are_several(self, table):
+        values = ("Sexual Assault", "Street", "Sexual Assault", "asault")
+        path = table(["id", "text", "labels"], [(number, f"post {number}", value) for number, value in enumerate(values)])
+        found = "'asault', 2 different texts of 6 to 14 characters, which are not labels (texts that may be posts are not shown)"
+        remedy = "to leave a label out on purpose, with its name in place of NAME: --set 'labels.ignored=[spam, NAME]'"
+        assert f"row 1 and 3 more: column 'labels' holds {found};" in refusal(path)
+        assert remedy in refusal(path)
+
+    def test_only_what_is_lacking_is_asked_for(self, tmp_path):
+        (tmp_path / "ordinary.csv").write_text("text\n" + "a quiet day\n" * 3)
+        assert refusal(tmp_path / "ordinary.csv").endswith(
+            "no column 'labels'; found 'text'; name the columns: --set data.columns.labels=LABELS_COLUMN"
+        )
 
     def test_what_is_in_a_column_for_one_label_is_described(self, table):
         path = table(["id", "text", "assault"], [("1", "one", "yes"), ("2", "two", "anna")])

@@ -130,7 +130,7 @@ def test_corpus_notes_tell_what_was_dropped_ignored_and_passed_over(corpus):
     dropped, ignored, passed_over = corpus_notes(corpus)
     assert "1 posts repeat an earlier one (1 with other labels)" in dropped
     assert "1 posts were dropped" in dropped
-    assert ignored == "ignored label odd: 1 times"
+    assert ignored == "ignored label odd: 1 time"
     assert passed_over.startswith("skipped, not named after a split: ")
     assert passed_over.endswith("unlabeled.jsonl")
 
@@ -146,6 +146,7 @@ def test_corpus_notes_say_that_there_is_no_author_when_posts_are_divided(jsonl, 
 def test_corpus_notes_count_posts_without_labels(corpus):
     learned = replace(corpus, unlabelled=corpus.splits["train"])
     assert "3 posts without labels to learn from" in corpus_notes(learned)
+    assert "1 post without labels to learn from" in corpus_notes(replace(corpus, unlabelled=learned.unlabelled.select([0])))
 
 
 def test_figures_are_drawn_for_labels_with_positives():
@@ -187,12 +188,14 @@ def test_comparison_says_which_differences_are_real():
     found = all_fields(LabelDifferences, worse, f1=better, average_precision=undefined, brier=alike)
     differences = all_fields(Differences, worse, macro_f1=better, mean_average_precision=alike, labels={"workplace_harassment": found})
     rendered = lines(comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences)))
-    assert "0123456789ab:" in rendered[0]
+    assert "Compared with the model 0123456789ab:" in rendered[0]
     assert row(rendered, "macro f1, mAP") == ["+0.125", "+0.001", ""]
     assert row(rendered, "workplace_harassment") == ["+0.125", "undefined", "+0.001"]
     assert any("+0.062 to +0.250" in line for line in rendered)
     assert sum("better" in line for line in rendered) == 2
     assert not any("worse" in line for line in rendered)
+    named = comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences), "runs/fast[0]")
+    assert "Compared with runs/fast[0], the model 0123456789ab:" in lines(named)[0]
 
 
 @pytest.mark.parametrize(("authors", "said"), [(3, "the posts are by 3 authors"), (4, "there are only 4 posts"), (20, "")])

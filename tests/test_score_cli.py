@@ -24,6 +24,7 @@ from conftest import Done, Script
 from models import Classifier
 from models.storage import RELEASED, read_description
 from pipeline import terminal
+from pipeline.commands.again import redecide
 from pipeline.commands.score import main
 from pipeline.scoring import Progress, score_files
 from pipeline.scoring.output import Output
@@ -168,6 +169,37 @@ def test_a_missing_released_model_is_exit_code_2_and_nothing_is_done(folder, cli
 def test_second_run_says_what_stood_already(folder, cli, tmp_path):
     assert "already done" not in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
     assert "  1 of 1 shards were already done\n" in cli(folder / "posts.jsonl", "--out", tmp_path / "out").out
+
+
+def test_the_speed_is_said_only_if_this_run_scored_posts(folder, cli, script, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.commands.score._TIMED", 1)
+    first, second = (cli(folder / "posts.jsonl", "--out", tmp_path / "out").out.splitlines()[0] for _ in range(2))
+    assert re.fullmatch(r"read 4 posts, scored 2, rejected 2, [\d,]+ posts/s per worker", first)
+    assert second == "read 4 posts, scored 2, rejected 2"
+    again = script(redecide, tmp_path / "out", "--out", tmp_path / "other", "--model", folder / "runs/model", "--abstain", "0.3:0.7")
+    assert again.out.splitlines()[0] == second
+
+
+def test_other_options_are_said_before_the_parts_are_replaced(folder, model, cli, script, tmp_path):
+    posts, out = folder / "posts.jsonl", tmp_path / "out"
+    other = ["--format", "csv", "--threshold", f"{model.labels[0]}=0.3"]
+    assert [cli(posts, "--out", out).err for _ in range(2)] == ["", ""]
+    told = f"note     {out}: the options differ from the last time (format, thresholds); all parts are written again\n"
+    assert [cli(posts, "--out", out, *other).err for _ in range(2)] == [told, ""]
+    assert [path.suffix for path in out.glob("part-*")] == [".csv"]
+    note = json.loads(cli(posts, "--out", out, "--explain", "--json").err.splitlines()[0])
+    assert note == {"file": str(out), "note": told.partition(": ")[2].strip().replace("(format", "(explain, format")}
+    assert cli(posts, "--out", out, *other, "--start-over").err == ""
+    (out / "manifest.json").unlink()  # as if that run had been interrupted
+    assert cli(posts, "--out", out).err == told.replace(" (format, thresholds)", "")
+
+
+def test_decisions_that_replace_others_are_said(folder, cli, script, tmp_path):
+    assert cli(folder / "posts.jsonl", "--out", tmp_path / "out").code == 0
+    arguments = [tmp_path / "out", "--out", tmp_path / "new", "--model", folder / "runs/model", "--abstain"]
+    assert [script(redecide, *arguments, "0.3:0.7").err for _ in range(2)] == ["", ""]
+    told = f"note     {tmp_path / 'new'}: the options differ from the last time (abstain); all parts are written again\n"
+    assert script(redecide, *arguments, "0.2:0.7").err == told
 
 
 def test_options_name_columns_and_what_goes_along(cli, tmp_path):

@@ -76,7 +76,7 @@ def test_a_missing_cell_among_joined_names_means_no_label(tmp_path):
         (POSTS.assign(text=[1j, 2j, 3j]), ("posts", "Arrow cannot hold")),
         (POSTS.assign(id=[2**70, 1, 2]), ("posts", "Arrow cannot hold")),
         (pd.concat([POSTS, POSTS[["text"]]], axis=1), ("posts", "'text'", "rename")),
-        (POSTS.assign(labels=["assault", "assault; none", ""]), ("posts, row 2", "unknown label a text of 4 characters")),
+        (POSTS.assign(labels=["assault", "assault; none", ""]), ("posts, row 2", "holds a text of 4 characters, which is not a label")),
         (POSTS.assign(labels=[["assault"], ["asault"], []]), ("posts, row 2", "did you mean 'assault'?")),
         (POSTS.iloc[:0], ("posts", "has no rows")),
         ({"train": [1]}, ("posts['train']", "DataFrame", "list")),

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from models import Classifier
 from models.config import ROOT
 from pipeline import tracking
-from pipeline.commands.train import _of_data, main, where_to_look
+from pipeline.commands.train import _of_data, _registered, main, where_to_look
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
 from pipeline.terminal import command_line
@@ -122,9 +122,15 @@ def test_dry_run_tells_what_was_taken_for_what(here):
     assert "label 'workplace_harassment': the 0 train posts with it are by 0 authors" in str(result.exception)
 
 
+def test_the_first_version_is_said_to_be_the_champion():
+    assert _registered("mine", "1") == ", registered as mine version 1, which is the champion now, because it is the first"
+    assert _registered("mine", "2") == ", registered as mine version 2"
+    assert _registered(None, None) == ""
+
+
 def test_dry_run_finds_what_is_wrong(here, refused):
     (here / "posts.jsonl").write_bytes(lines({"id": "1", "text": "a", "labels": ["asault"]}))
-    with refused("unknown label 'asault'; did you mean 'assault'"):
+    with refused("'asault', which is not a label; did you mean 'assault'"):
         call("--dry-run", "--data", "posts.jsonl")
 
 
@@ -143,7 +149,7 @@ BROKEN = {
     "unknown label": (
         "posts.jsonl",
         lines(*GOOD, {"id": "3", "text": "a", "labels": ["love"]}),
-        "row 3: unknown label a text of 4 characters; the labels are",
+        "row 3: column 'labels' holds a text of 4 characters, which is not a label (it is not shown, because it may be a post); the labels",
     ),
     "null text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": None, "labels": []}), "row 3: the text must be a string, not NoneType"),
     "number as text": ("posts.jsonl", lines(*GOOD, {"id": "3", "text": 5, "labels": []}), "row 3: the text must be a string, not int"),

@@ -18,7 +18,7 @@ from pipeline.records import BrokenRow, read_rows
 
 def _texts(path: Path, column: str) -> Iterator[str]:
     """Read the texts of a file; a row without a text yields an empty one."""
-    for row in read_rows(path, [column]):
+    for row in read_rows(path, [column], option="--text-column"):
         if isinstance(row, BrokenRow):
             raise InputError(f"{path}, row {row.number}: {row.reason}; correct or delete the row")
         text = row.fields.get(column)

@@ -8,8 +8,8 @@ import typer
 
 from models.calibration import PointName
 from models.errors import InputError
-from pipeline import terminal
-from pipeline.commands.score import band_in, folder_of, forgotten_in, routing_in, show, thresholds_in
+from pipeline import log_lines, terminal
+from pipeline.commands.score import Notes, band_in, folder_of, forgotten_in, routing_in, show, thresholds_in
 from pipeline.cores import cores
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
@@ -77,8 +77,9 @@ def redecide(
         thresholds=thresholds_in(threshold),
         abstain=band_in(abstain),
         route=routing_in(route),
+        tell=Notes(as_json=as_json or log_lines.are_json()),
     )
     if as_json:
         print(summary.to_json())
     else:
-        show(summary, path_of(out), f"{out}/rejects.jsonl")
+        show(summary, path_of(out), f"{out}/rejects.jsonl", decided_only=True)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 OUT = Path("runs/evaluation")
 
 
-def _show(results: "Results", title: str, out: Path) -> None:
+def _show(results: "Results", title: str, out: Path, other_name: str) -> None:
     from rich.markup import escape
 
     from pipeline.evaluation import REPORT_FILE
     from pipeline.report import evaluation_tables, no_intervals_note, seen_note
 
     console = terminal.output()
-    console.print(*evaluation_tables(results, escape(title)), sep="\n")
+    console.print(*evaluation_tables(results, escape(title), other_name), sep="\n")
     notes = [f"data     {note}" for note in results.notes] + [f"seen     {seen_note(results)}"]
     for note in [*notes, *([f"note     {few}"] if (few := no_intervals_note(results)) else [])]:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -79,7 +79,12 @@ def main(
             progress=progress,
         )
     at = "" if operating_point == BALANCED else f" at {operating_point}"
-    _show(results, f"{title}{at} on {', '.join(resolved.data.sources)}; {results.evaluated}", out)
+    _show(
+        results,
+        f"{title}{at} on {', '.join(resolved.data.sources)}; {results.evaluated}",
+        out,
+        "" if against is None or is_released(against) else against,
+    )
     from pipeline.evaluation.measuring import ALL_POSTS
 
     if results.evaluated == ALL_POSTS:

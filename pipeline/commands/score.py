@@ -106,7 +106,7 @@ def routing_in(path: Path | None) -> "Routing | None":
     return load_routing(path)
 
 
-class _Notes:
+class Notes:
     """Say on standard error how files were read; if the same is said of many files, only the first few are named."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -114,6 +114,7 @@ class _Notes:
         self._times: Counter[str] = Counter()
 
     def __call__(self, path: Path, what: str) -> None:
+        """Say something about a file or a folder."""
         self._times[what] += 1
         if self._as_json:
             print(json.dumps({"file": str(path), "note": what}), file=sys.stderr)
@@ -134,10 +135,11 @@ class _Notes:
             terminal.say(f"note     {what}: {summary.rounded_ids:,}; export ids as text")
 
 
-def show(summary: "Summary", out: Path, rejects: str) -> None:
-    """Print a summary, with the folder of the scores and the file that lists the rejects."""
-    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if summary.scored >= _TIMED and summary.posts_per_second else ""
-    print(f"read {summary.read:,} posts, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
+def show(summary: "Summary", out: Path, rejects: str, *, decided_only: bool = False) -> None:
+    """Print a summary, with the folder of the scores and the file that lists the rejects; the speed only if this run scored posts."""
+    timed = summary.scored >= _TIMED and summary.posts_per_second and summary.kept_shards < summary.shards and not decided_only
+    rate = f", {summary.posts_per_second:,.0f} posts/s per worker" if timed else ""
+    print(f"read {summary.read:,} post{'' if summary.read == 1 else 's'}, scored {summary.scored:,}, rejected {summary.rejected:,}{rate}")
     if summary.kept_shards:
         print(f"  {summary.kept_shards:,} of {summary.shards:,} shards were already done")
     for reason, count in sorted(summary.reasons.items()):
@@ -229,7 +231,7 @@ def _score_files(
     ids = forgotten_in(forget, options)
     if delta and not spark:
         raise InputError("--format delta needs --engine spark, which writes a whole table at once; choose another --format")
-    notes, folder = _Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
+    notes, folder = Notes(as_json=as_json or log_lines.are_json()), folder_of(model, quiet=as_json)
     if spark:
         from pipeline.scoring.spark_files import score_with_spark
 

@@ -54,6 +54,12 @@ def _of_data(config: Sequence[Path], settings: Sequence[str], data: Sequence[str
     return "".join(f" {option} {shlex.quote(value)}" for option, value in options)
 
 
+def _registered(name: str | None, version: str | None) -> str:
+    """Say which version of a registered model a model became, if it was registered; the first version is made champion at once."""
+    champion = ", which is the champion now, because it is the first" if version == "1" else ""
+    return f", registered as {name} version {version}{champion}" if name else ""
+
+
 def _train(config: Config, out: Path, register: str | None, name: str, given: str) -> None:
     with terminal.steps() as progress:
         progress("starting")
@@ -73,10 +79,9 @@ def _train(config: Config, out: Path, register: str | None, name: str, given: st
     if trained.evaluation.title == HELD_OUT:
         _say([f"note     {TUNED_ON_THESE}"])
     _say(f"note     no operating point {name}: {why}; give more posts, or set thresholds.{name}" for name, why in model.left_out_.items())
-    registered = f", registered as {register} version {trained.version}" if register else ""
     lines = [
         f"model    {out}  ({trained.model.digest_[:12]})",
-        f"run      {trained.run_id} in experiment {experiment_of(trained.run_id)!r}{registered}",
+        f"run      {trained.run_id} in experiment {experiment_of(trained.run_id)!r}{_registered(register, trained.version)}",
         f"next     {_program('evaluate')} --model {out}{given}{' --split test' if trained.corpus.cut else ''}",
         f"         {_next(config)} --model {out} --out scores",
         f"         {where_to_look(config.tracking)}",

@@ -4,7 +4,7 @@ import difflib
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.config import LabelSet
@@ -99,24 +99,36 @@ class Labelling:
             self.problems.add(post.number, f"flag {column}", f"column {column!r} holds {described(cell)}, but cells must be {FLAGS}")
         return flag
 
-    def _shown(self, label: Any) -> str:
-        """Quote a misspelt label, and describe anything else."""
-        if isinstance(label, str) and difflib.get_close_matches(canonical(label), self.cells.known, n=1, cutoff=_MISSPELT):
-            return repr(label)
-        return described(label)
+    def _is_misspelt(self, label: Any) -> bool:
+        """Return whether a value is so similar to a label that it can be quoted."""
+        return isinstance(label, str) and bool(difflib.get_close_matches(canonical(label), self.cells.known, n=1, cutoff=_MISSPELT))
 
-    def complain(self, suggestion: str | None) -> None:
+    def _told(self, quoted: Sequence[str], hidden: Sequence[Any]) -> str:
+        """Quote misspelt labels, and describe or count everything else."""
+        sizes = sorted(len(value) for value in hidden if isinstance(value, str))
+        shown = [*map(repr, quoted[:_SHOWN]), *([f"{len(quoted) - _SHOWN:,} more like these"] if len(quoted) > _SHOWN else [])]
+        if len(hidden) == 1:
+            shown.append(described(hidden[0]))
+        elif hidden:
+            sort = f"texts of {sizes[0]:,} to {sizes[-1]:,} characters" if len(sizes) == len(hidden) else "values"
+            shown.append(f"{len(hidden):,} different {sort}")
+        if len(self.unknown) == 1:
+            return f"{shown[0]}, which is not a label{' (it is not shown, because it may be a post)' if sizes else ''}"
+        return f"{', '.join(shown)}, which are not labels{' (texts that may be posts are not shown)' if sizes else ''}"
+
+    def complain(self, suggestion: str | None, *, exported: bool = False) -> None:
         """Add the unknown labels to the problems.
 
         Parameters
         ----------
         suggestion : str or None
             The option that names another column, if one seems to hold the labels.
+        exported : bool
+            Whether the labels are from an export of a labelling tool, and not from a column.
         """
-        quoted = {label: self._shown(label) for label in self.unknown}
-        shown = list(dict.fromkeys(quoted.values()))
+        quoted = [label for label in self.unknown if self._is_misspelt(label)]
+        hidden = [label for label in self.unknown if not self._is_misspelt(label)]
         rows = sorted({row for rows in self.unknown.values() for row in rows})
-        told = ", ".join(shown[:_SHOWN]) + (f" and {len(shown) - _SHOWN} others" if len(shown) > _SHOWN else "")
         near = {match for label in self.unknown for match in difflib.get_close_matches(str(label), self.cells.known, n=1)}
         hints = [f"did you mean {', '.join(map(repr, sorted(near)))}?" if near else f"the labels are {', '.join(self.cells.known)}"]
         if all(flag_of(label) is not None for label in self.unknown) and not self.counts["lists"]:
@@ -125,11 +137,12 @@ class Labelling:
         elif all(isinstance(label, int | float) or label.isdigit() for label in self.unknown):
             hints.append("numbers do not say which label they mean; write names")
         else:
-            names = map(str, self.unknown) if all(repr(label) == told for label, told in quoted.items()) else ["NAME"]
-            ignored = ", ".join([*self.labels.ignored, *names])
-            hints.append(f"to leave a label out on purpose: --set {shlex.quote(f'labels.ignored=[{ignored}]')}")
+            ignored = ", ".join([*self.labels.ignored, *(["NAME"] if hidden else quoted)])
+            how = ", with its name in place of NAME" if hidden else ""
+            hints.append(f"to leave a label out on purpose{how}: --set {shlex.quote(f'labels.ignored=[{ignored}]')}")
         hints += [suggestion] if suggestion else []
-        message = f"unknown label {told}; {'; '.join(hints)}"
+        where = "the export" if exported else f"column {self.columns!r}"
+        message = f"{where} holds {self._told(quoted, hidden)}; {'; '.join(hints)}"
         self.problems.add(rows[0], "unknown label", message, len(rows))
 
     def notes(self) -> list[str]:

@@ -16,7 +16,7 @@ from pipeline.corpora.problems import counted
 
 _OURS = Columns()
 _PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
-_IDS = {"tweet_id", "post_id", "doc_id", "status_id", "comment_id", "document_id", "id_str", "uid", "uuid", "nr"}
+_IDS = {"id", "tweet_id", "post_id", "doc_id", "status_id", "comment_id", "document_id", "id_str", "uid", "uuid", "nr"}
 _AUTHORS = {"author", "user", "user_id", "username", "user_name", "screen_name", "handle", "author_id", "author_name"}
 SAMPLE = 200  # rows to look at for a suggestion
 
@@ -62,8 +62,16 @@ def option(key: str, value: Any) -> str:
     return f"--set {shlex.quote(f'data.columns.{key}={shown}')}"
 
 
-def _find(wanted: str, names: Sequence[str]) -> str | None:
-    """Find a column by its name, or else the only one whose name differs from it in case, spaces and hyphens alone."""
+def find_column(wanted: str, names: Sequence[str]) -> str | None:
+    """Find a column by its name, or else the only one whose name differs from it in case, spaces and hyphens alone.
+
+    Parameters
+    ----------
+    wanted : str
+        The name.
+    names : sequence of str
+        The names of all columns.
+    """
     alike = [name for name in names if canonical(name) == canonical(wanted)]
     return wanted if wanted in names else alike[0] if len(alike) == 1 else None
 
@@ -104,7 +112,7 @@ def _suggested(names: Sequence[str], rows: Sequence[dict[str, Any]], cells: Labe
 
 def _author_elsewhere(columns: Columns, names: Sequence[str]) -> str | None:
     """Return a column that is named like an author, if the column that the config names is missing."""
-    if columns.author is None or _find(columns.author, names):
+    if columns.author is None or find_column(columns.author, names):
         return None
     return next((name for name in names if canonical(name) in _AUTHORS), None)
 
@@ -112,31 +120,41 @@ def _author_elsewhere(columns: Columns, names: Sequence[str]) -> str | None:
 def _labels_in(columns: Columns, names: Sequence[str], cells: LabelCells) -> str | dict[str, str] | None:
     """Find the column with labels, or else one column for each label; None if there is neither."""
     if not isinstance(columns.labels, str):
-        found = {label: _find(column, names) for label, column in columns.labels.items()}
+        found = {label: find_column(column, names) for label, column in columns.labels.items()}
         return {label: column for label, column in found.items() if column is not None} if None not in found.values() else None
-    one = _find(columns.labels, names)
+    one = find_column(columns.labels, names)
     if one is not None or columns.labels != _OURS.labels:
         return one
     flagged = cells.columns(names)
-    return flagged if set(cells.names) <= set(flagged) else _find("label", names)
+    return flagged if set(cells.names) <= set(flagged) else find_column("label", names)
 
 
-def _lacking(columns: Columns, found: Mapping[str, Any], names: Sequence[str], suggested: Mapping[str, Any]) -> InputError:
+def _may_be_numbered(columns: Columns, found: Mapping[str, Any]) -> bool:
+    """Return whether rows are to be numbered: there is no column with ids, and the config does not ask for a certain one."""
+    return "id" in found and found["id"] is None and columns.id == _OURS.id
+
+
+def _lacking(
+    columns: Columns, found: Mapping[str, Any], names: Sequence[str], suggested: Mapping[str, Any], without_labels: str
+) -> InputError:
     """Make the error for columns that are not there, with the options that would read the file."""
     lacking, options = list[str](), list[str]()
     for key in (key for key in found if found[key] is None):
         wanted = getattr(columns, key)
-        lacking += [repr(name) for name in ([wanted] if isinstance(wanted, str) else wanted.values()) if _find(name, names) is None]
+        if key == "id" and _may_be_numbered(columns, found):
+            options += [option(key, suggested[key])] if suggested.get(key) else []
+            continue
+        lacking += [repr(name) for name in ([wanted] if isinstance(wanted, str) else wanted.values()) if find_column(name, names) is None]
         options.append(option(key, suggested.get(key, None if key == "id" else f"{key.upper()}_COLUMN")))
         if isinstance(suggested.get(key), Mapping):
             options[-1] += " (a label without a column is then never given)"
         elif key == "labels" and key not in suggested:
-            options[-1] += " (for posts without labels: --data unlabelled=FILE)"
+            options[-1] += without_labels and f" ({without_labels})"
     options += [option("author", other)] if (other := _author_elsewhere(columns, names)) else []
     return InputError(f"no column {', '.join(lacking)}; found {_shown(names)}; name the columns: {' '.join(options)}")
 
 
-def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool) -> Layout:
+def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool, without_labels: str = "") -> Layout:
     """Find out which column holds what.
 
     Columns are found by their names in the config, in upper or lower case, and with spaces or hyphens in place of ``_``. Also, ``label``
@@ -152,6 +170,8 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
         Tells which cells hold labels.
     labelled : bool
         Whether the rows must have a column with labels, or one for each label.
+    without_labels : str
+        What a user can do with posts that have no labels, for the message.
 
     Raises
     ------
@@ -160,7 +180,7 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     wanted = {key: value for key, value in columns if isinstance(value, str) and key != "labels"}
-    found: dict[str, Any] = {key: _find(name, names) for key, name in wanted.items()}
+    found: dict[str, Any] = {key: find_column(name, names) for key, name in wanted.items()}
     taken = [f"{column!r} taken as the {key}" for key, column in found.items() if column not in (None, wanted[key])]
     if labelled:
         found["labels"] = _labels_in(columns, names, cells)
@@ -169,11 +189,11 @@ def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells,
         elif isinstance(found["labels"], Mapping) and found["labels"] != columns.labels:
             taken.append(f"{counted(len(found['labels']), 'column')} taken as labels: {', '.join(found['labels'])}")
     needed: dict[str, Any] = {key: found[key] for key in ("id", "text", "labels") if key in found}
-    if needed.get("id", "") is None and columns.id == _OURS.id and None not in [value for key, value in needed.items() if key != "id"]:
+    if _may_be_numbered(columns, needed) and None not in [value for key, value in needed.items() if key != "id"]:
         other = next((name for name in names if canonical(name) in _IDS), None)
         taken.append("row numbers taken as ids" + (f" (or take another column: {option('id', other)})" if other else ""))
     elif None in needed.values():
-        raise _lacking(columns, needed, names, _suggested(names, rows, cells))
+        raise _lacking(columns, needed, names, _suggested(names, rows, cells), without_labels)
     if other := _author_elsewhere(columns, names):
         taken.append(f"no column taken as the author (or take one: {option('author', other)})")
     return Layout(columns.model_copy(update={key: found[key] for key in found}), taken)

@@ -88,7 +88,14 @@ def _check_weights(data: Data, loaded: dict[str | None, list[Record]]) -> None:
 
 
 def load_corpus(
-    data: Data, labels: LabelSet, *, seed: int, cut: bool = True, further: Sequence[str] = (), posts: Posts | None = None
+    data: Data,
+    labels: LabelSet,
+    *,
+    seed: int,
+    cut: bool = True,
+    further: Sequence[str] = (),
+    posts: Posts | None = None,
+    without_labels: str = "",
 ) -> Corpus:
     """Load, check and split a corpus.
 
@@ -107,6 +114,8 @@ def load_corpus(
         Other columns of the data to keep, where rows have them; `Corpus.column` returns them.
     posts : DataFrame, Dataset, or mapping of split names to these, optional
         Labelled posts in memory, read instead of ``data.sources``; the other settings of `data` apply to them too.
+    without_labels : str
+        What a user can do with posts that have no labels, for the message if a source has none.
 
     Returns
     -------
@@ -125,7 +134,7 @@ def load_corpus(
     >>> {name: rows.num_rows for name, rows in corpus.splits.items()}
     {'train': 1500, 'validation': 213, 'test': 426}
     """
-    reader, passed_over = Reader(labels, data.columns, further, data.weights, data.unsure), list[str]()
+    reader, passed_over = Reader(labels, data.columns, further, data.weights, data.unsure, without_labels), list[str]()
     dates = Dates(data.columns.created_at or "created_at")
     loaded = _dated(_by_split(data, reader, posts, passed_over), dates)
     _check_weights(data, loaded)
@@ -172,7 +181,8 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
     InputError
         See `load_corpus`; also if there are no train posts.
     """
-    corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts)
+    remedy = "for posts without labels: --data unlabelled=FILE"
+    corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts, without_labels=remedy)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
         dropped = corpus.overlap.dropped if corpus.overlap else 0
         if dropped:

@@ -56,6 +56,8 @@ class Reader:
         How much the posts of a source count, by the value of their column ``source``; others have weight 1.
     unsure : float, optional
         How much a post counts if its column ``unsure`` is true.
+    without_labels : str
+        What a user can do with posts that have no labels, for messages.
 
     Attributes
     ----------
@@ -70,11 +72,12 @@ class Reader:
         further: Sequence[str],
         weights: Mapping[str, float] = MappingProxyType({}),
         unsure: float = 1.0,
+        without_labels: str = "",
     ) -> None:
         self.labels, self.columns, self.further = labels, columns, further
         self.cells = LabelCells(labels)
         self.labelled = True  # whether rows are expected to have labels
-        self.weights, self.unsure = weights, unsure
+        self.weights, self.unsure, self.without_labels = weights, unsure, without_labels
         self.places: dict[str, str] = {}
         self.stems: Counter[str] = Counter()
         self.ignored: Counter[str] = Counter()
@@ -122,7 +125,8 @@ class Reader:
             question = self.columns.labels if self.labelled else {}
             export = recognise(sound, question, self.cells) if isinstance(question, str) else None
             posts = export.posts if export else [Post(row.number, row.fields, []) for row in sound]
-            columns, taken = lay_out(self.columns, [post.fields for post in posts], self.cells, self.labelled and not export)
+            fields = [post.fields for post in posts]
+            columns, taken = lay_out(self.columns, fields, self.cells, self.labelled and not export, self.without_labels)
             if shown := [name for name in (columns.id, columns.text, columns.author) if name in self.further]:
                 raise InputError(f"evaluation.slices: column {shown[0]!r} would reveal in the report who wrote what; choose another column")
         except InputError as error:
@@ -130,7 +134,7 @@ class Reader:
         labelling = Labelling(self.labels, self.cells, columns.labels, problems)
         made = [self._record(post, columns, labelling, problems, stem) for post in posts]
         if labelling.unknown:
-            labelling.complain(None if export else labels_elsewhere(columns, [post.fields for post in posts], self.cells))
+            labelling.complain(None if export else labels_elsewhere(columns, fields, self.cells), exported=bool(export))
         problems.check()
         told = [*said, *([str(export)] if export else []), *taken, *labelling.notes()]
         self.notes += [f"{origin}: {'; '.join(told)}"] if told else []

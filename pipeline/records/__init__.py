@@ -6,7 +6,7 @@ from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import FILES, STDIN, InputFormat, is_stream, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
 from pipeline.records.reading import file_rows, missing_column, note_columns, read_rows, text_columns, text_rows, with_partitions
-from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, line_runs, read_lines
+from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, line_runs, named_with, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "live_of",
     "missing_column",
     "name_of",
+    "named_with",
     "note_columns",
     "open_text",
     "parquet_batches",
@@ -47,6 +48,7 @@ __all__ = [
     "partitions_of",
     "read_lines",
     "read_rows",
+    "shown_columns",
     "stamp_of",
     "text_columns",
     "text_rows",

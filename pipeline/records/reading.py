@@ -12,7 +12,7 @@ from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import InputFormat, kind_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches
-from pipeline.records.rows import BrokenRow, Row, read_lines, shown_columns
+from pipeline.records.rows import BrokenRow, Row, named_with, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text
 from pipeline.stores import StorePath
 
@@ -162,7 +162,7 @@ def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> Non
             found.setdefault(name, row.number)
 
 
-def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path) -> Iterator[Row | BrokenRow]:
+def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path, option: str | None) -> Iterator[Row | BrokenRow]:
     """Yield rows, and check that one of the first has the columns; in JSON, the very first may be a notice and not a post."""
     held: list[Row | BrokenRow] = []
     found: dict[str, int] = {}  # the first row that has each column
@@ -173,11 +173,15 @@ def _checked(rows: Iterator[Row | BrokenRow], columns: Sequence[str], path: Path
         if found and (found.keys() >= set(columns) or (len(held) >= _LOOKED_AT or kind_of(path) != ".jsonl")):
             break
     if found and not found.keys() >= set(columns):
+        if option:
+            raise missing_column(path, found, columns, f"name it with {named_with(option, columns[0], found)}")
         raise missing_column(path, found, columns)
     yield from chain(held, rows)
 
 
-def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False, tell: Tell = ignore) -> Iterator[Row | BrokenRow]:
+def read_rows(
+    path: Path, columns: Iterable[str], *, may_be_empty: bool = False, tell: Tell = ignore, option: str | None = None
+) -> Iterator[Row | BrokenRow]:
     """Yield the rows of a file in order and in bounded memory; blank lines are skipped.
 
     Parameters
@@ -191,6 +195,8 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
     tell : callable
         Called with the path and a description of how the file was read, if that is unusual. Examples are a format or compression that the
         file's name does not suggest, an encoding other than UTF-8, and an unexpected delimiter.
+    option : str, optional
+        The option by which a user names the only column; an error suggests it.
 
     Raises
     ------
@@ -199,7 +205,7 @@ def read_rows(path: Path, columns: Iterable[str], *, may_be_empty: bool = False,
         it is truncated.
     """
     seen, columns = False, list(columns)
-    for row in _checked(file_rows(path, columns, tell), columns, path):
+    for row in _checked(file_rows(path, columns, tell), columns, path, option):
         seen = True
         yield row
     if not seen and not may_be_empty:

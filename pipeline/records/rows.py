@@ -1,6 +1,8 @@
 """A row of a file, whole or broken, and the limit to its length."""
 
+import difflib
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, AnyStr, BinaryIO
@@ -8,6 +10,7 @@ from typing import Any, AnyStr, BinaryIO
 MAX_RECORD = 16 * 2**20  # maximum bytes of a JSONL line, and characters of a CSV row
 _SKIPPED = 2**16  # how much of a longer line to skip at a time
 _BLANK = re.compile(rb"[ \t\r\n]*\n")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")  # what is surely the name of a column
 
 UNDECODABLE = re.compile("[\udc80-\udcff]")  # what `errors="surrogateescape"` makes of bytes that are not UTF-8
 UNCLOSED = "a quote is never closed, so the rest of the file was not read"
@@ -92,6 +95,28 @@ def line_runs(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 def shown_columns(columns: Iterable[str]) -> str:
     """List column names for a message; whatever does not look like a name is only counted, because it may be somebody's words."""
     names = list(columns)
-    shown = [repr(name) for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", name)]
+    shown = [repr(name) for name in names if _NAME.fullmatch(name)]
     others = len(names) - len(shown)
     return ", ".join([*shown, *([f"{others} of another kind (a file without a header?)"] if others else [])])
+
+
+def named_with(option: str, missing: str, columns: Iterable[str]) -> str:
+    """Return the option that names a column, with the column whose name is most similar to the missing one, if there is one.
+
+    Parameters
+    ----------
+    option : str
+        The option, such as ``--text-column``.
+    missing : str
+        The name that was given.
+    columns : iterable of str
+        The names that there are.
+
+    Examples
+    --------
+    >>> named_with("--keep", "sorce", ["id", "source"]), named_with("--keep", "lang", ["id"])
+    ('--keep source', '--keep COLUMN')
+    """
+    names = {name.casefold(): name for name in columns if _NAME.fullmatch(name)}
+    near = difflib.get_close_matches(missing.casefold(), names, n=1)
+    return f"{option} {shlex.quote(names[near[0]]) if near else 'COLUMN'}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from models.description import OperatingPoint
@@ -73,7 +74,7 @@ def label_table(metrics: Metrics, title: str, intervals: Intervals | None = None
     intervals : Intervals, optional
         Intervals to show below the metrics.
     """
-    table = Table(title=f"{title}, {metrics.posts:,} posts", title_justify="left")
+    table = Table(title=f"{title}, {counted(metrics.posts, 'post')}", title_justify="left")
     table.add_column("label")
     for name in (*_COLUMNS, "support"):
         table.add_column(_heading(name), justify="right")
@@ -147,13 +148,14 @@ def _difference_cell(found: Difference, theirs: float | None) -> str:
     return f"{found.difference:+.3f}\n[dim]{low:+.3f} to {high:+.3f}[/dim]\n{found.verdict}"
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: Comparison, other_name: str = "") -> Table:
     """Make a table of differences from another model, with intervals and verdicts, or with the other's values if there are no intervals."""
+    called = ", ".join(filter(None, [escape(other_name), shown_model(comparison.model)]))
     found, other = comparison.differences, comparison.metrics
     real = found.macro_f1.interval is not None
     shown = "difference and its interval" if real else "difference, and the other model's value"
     caption = "If the models are equal, one difference in twenty looks real by chance." if real else None
-    table = Table(title=f"Compared with {shown_model(comparison.model)}: {shown}", title_justify="left", caption=caption)
+    table = Table(title=f"Compared with {called}: {shown}", title_justify="left", caption=caption)
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))
     overall = [_difference_cell(getattr(found, name), getattr(other, name)) for name in ("macro_f1", "mean_average_precision")]
@@ -257,7 +259,7 @@ def points_table(points: Mapping[str, OperatingPoint]) -> Table:
     return table
 
 
-def evaluation_tables(results: Results, title: str) -> list[Table]:
+def evaluation_tables(results: Results, title: str, other_name: str = "") -> list[Table]:
     """Make the tables of an evaluation that a terminal can show; slices and data are only in the report.
 
     Parameters
@@ -266,9 +268,11 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
         All results of the evaluation.
     title : str
         Title of the first table.
+    other_name : str
+        Path or name of the model that it was compared with.
     """
     tables = metrics_tables(results, title, results.intervals)
-    tables += [comparison_table(results.comparison)] if results.comparison else []
+    tables += [comparison_table(results.comparison, other_name)] if results.comparison else []
     tables += [thresholds_table(results.thresholds)]
     tables += [behaviour_table(results.behaviour)] if results.behaviour else []
     tables += [swaps_table(results.swaps)] if results.swaps else []
@@ -279,7 +283,7 @@ def evaluation_tables(results: Results, title: str) -> list[Table]:
 
 def seen_note(results: Results) -> str:
     """Return a sentence that says how many of the evaluated posts the model was trained on."""
-    seen, posts = results.seen_in_training, f"{results.posts:,} posts"
+    seen, posts = results.seen_in_training, counted(results.posts, "post")
     if seen is None:
         return f"unknown: no fingerprints of this model's training posts were found; some of the {posts} may be among them"
     short = f", and {seen.short:,} {'is' if seen.short == 1 else 'are'} too short to tell" if seen.short else ""
@@ -318,8 +322,8 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
             f"split; {found.dropped:,} posts were dropped"
         )
     if corpus.unlabelled.num_rows:
-        notes.append(f"{corpus.unlabelled.num_rows:,} posts without labels to learn from")
-    notes += [f"ignored label {name}: {count:,} times" for name, count in corpus.ignored.items()]
+        notes.append(f"{counted(corpus.unlabelled.num_rows, 'post')} without labels to learn from")
+    notes += [f"ignored label {name}: {counted(count, 'time')}" for name, count in corpus.ignored.items()]
     notes += [f"skipped, not named after a split: {path}" for path in corpus.passed_over]
     return notes
 

@@ -96,3 +96,24 @@ class Earlier:
         if unknown := json.loads(content)["options"].keys() - {field.name for field in fields(Options)}:
             raise InputError(f"{path}: has the option {min(unknown)!r}, which this release does not know; use the release that wrote it")
         return found
+
+
+def what_differs(folder: Path, options: Options) -> str:
+    """Say in what options differ from those of the job that wrote a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        An output folder with parts by other options, or by another release.
+    options : Options
+        The options.
+    """
+    try:
+        earlier = Earlier.read(folder)
+    except InputError:  # that job was interrupted
+        return "the options differ from the last time"
+    before, now = earlier.options.to_dict(), options.to_dict()
+    names = [name.replace("_", " ") for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if names:
+        return f"the options differ from the last time ({', '.join(names)})"
+    return f"it was written by release {earlier.software.get('disclosure-pipeline', 'unknown')}"

@@ -2,7 +2,7 @@
 
 import glob
 import shlex
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -26,10 +26,12 @@ from pipeline.records import (
     live_of,
     missing_column,
     name_of,
+    named_with,
     note_columns,
     parquet_columns,
     parquet_length,
     partitions_of,
+    shown_columns,
     text_columns,
 )
 from pipeline.scoring.bad_files import BadFiles
@@ -220,9 +222,9 @@ def _columns(path: Path, options: Options, wanted: set[str], most: int) -> tuple
     return found, read, True
 
 
-def _remedy(path: Path, found: Container[str], options: Options) -> str:
+def _remedy(path: Path, found: Mapping[str, int], options: Options) -> str:
     """Return the options that name the columns of ids and texts that were not found."""
-    from pipeline.corpora.layout import SAMPLE, guess_id_and_text
+    from pipeline.corpora.layout import SAMPLE, find_column, guess_id_and_text
 
     rows = list[dict[str, Any]]()
     with suppress(DamagedError):
@@ -230,12 +232,13 @@ def _remedy(path: Path, found: Container[str], options: Options) -> str:
             if isinstance(row, Row):
                 rows.append({name: value[:_SHOWN] if isinstance(value, str) else value for name, value in row.fields.items()})
     guessed = guess_id_and_text(rows)
-    text = "" if options.text_column in found else f"--text-column {shlex.quote(guessed.get('text') or 'TEXT_COLUMN')}"
+    texts = find_column(options.text_column, list(found)) or guessed.get("text") or "TEXT_COLUMN"
+    text = "" if options.text_column in found else f"--text-column {shlex.quote(texts)}"
     if options.id_column is None or options.id_column in found:
         return f"name it with {text}"
     it = "them" if text else "it"
-    if guessed["id"]:
-        return f"name {it} with --id-column {guessed['id']} {text}".rstrip() + " (or number the rows: --id-column none)"
+    if ids := find_column(options.id_column, list(found)) or guessed["id"]:
+        return f"name {it} with --id-column {shlex.quote(ids)} {text}".rstrip() + " (or number the rows: --id-column none)"
     return f"name {it} with {text} ".rstrip() + " --id-column none (which numbers the rows), or --id-column ID_COLUMN"
 
 
@@ -272,7 +275,7 @@ def check_inputs(
         When a file cannot be read, lacks a column or is in the output folder, or when no file has a column to keep.
     """
     place, needed = out.resolve(), set(options.needed)
-    missing, left, complete, any_rows = set(options.keep), _LOOKED_AT, True, False
+    missing, left, complete, present = set(options.keep), _LOOKED_AT, True, set[str]()
     bad = bad or BadFiles()
     for path in files:
         if path in bad.paths:
@@ -295,9 +298,11 @@ def check_inputs(
             continue
         missing -= found.keys()
         complete &= all_read
-        any_rows |= bool(found)
+        present |= found.keys()
         left -= read
-    if any_rows and (absent := [name for name in options.keep if name in missing]):
+    if present and (absent := [name for name in options.keep if name in missing]):
         if complete:
-            raise InputError(f"--keep {absent[0]}: the inputs have no such column; correct its name")
+            shown = shown_columns(sorted(present))
+            remedy = f"name it with {named_with('--keep', absent[0], present)}"
+            raise InputError(f"--keep {absent[0]}: the inputs have no such column; found {shown}; {remedy}")
         tell(out, f"--keep {absent[0]}: the first rows of the inputs have no such column; where a row lacks it, the value will be null")

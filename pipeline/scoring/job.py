@@ -17,6 +17,7 @@ from pipeline.files import OutputError, whole_file
 from pipeline.records import Tell, ignore, is_stream, live_of
 from pipeline.scoring.bad_files import BadFiles, OnBadFile
 from pipeline.scoring.completion import Completion
+from pipeline.scoring.earlier import what_differs
 from pipeline.scoring.inputs import check_inputs, find_inputs
 from pipeline.scoring.options import DEFAULT_OUT, Options
 from pipeline.scoring.output import MANIFEST, REJECTS, Output
@@ -65,12 +66,13 @@ class Job:
         return 0 if any(map(is_stream, self.files)) else sum(path.stat().st_size for path in self.files if path.exists())
 
     def check_mixing(self) -> None:
-        """Raise an error if the folder holds scores by another model, or of files that are not among the inputs."""
-        given = set(map(str, self.files))
+        """Raise an error if the folder holds scores by another model, or of other files; say so if they are of other options."""
+        given, before = set(map(str, self.files)), set[str]()
         versions = {str(place): live.version for path in self.files if (live := live_of(path)) for place in (path, live.table)}
         if self.output.forgetting.exists():
             self.tell(self.output.folder, "not all posts have been removed that were to be forgotten; run disclosure forget again")
         for found in self.output.completions():
+            before.add(found.options)
             if found.model != self.source.digest:
                 held, wanted = found.model[:12], self.source.digest[:12]
                 reason = f"holds scores by the model {held}, not by {wanted}"
@@ -86,6 +88,8 @@ class Job:
             else:
                 continue
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
+        if before and self.options.digest not in before:
+            self.tell(self.output.folder, f"{what_differs(self.output.folder, self.options)}; all parts are written again")
 
     def check_same(self, wanted: Completion, found: Completion | None) -> None:
         """Raise an error if the folder holds scores of another file, or stream, of this name: they would be lost."""

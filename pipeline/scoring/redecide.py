@@ -16,7 +16,7 @@ from models.storage import RELEASED
 from pipeline.errors import IncompleteError
 from pipeline.files import OutputError
 from pipeline.predictions import FAMILIARITY, prediction_table, prediction_writer
-from pipeline.records import ignore
+from pipeline.records import Tell, ignore
 from pipeline.scoring.bad_files import BadFiles
 from pipeline.scoring.completion import Completion
 from pipeline.scoring.earlier import Earlier
@@ -101,6 +101,7 @@ def redecide(
     thresholds: Mapping[str, float] | None = None,
     abstain: tuple[float, float] | None = None,
     route: "Routing | None" = None,
+    tell: Tell = ignore,
 ) -> Summary:
     """Write the output that a job would have written with other thresholds, without scoring anything.
 
@@ -122,6 +123,8 @@ def redecide(
         As in `Options`; by default, as in the job.
     route : Routing, optional
         As in `Options`; by default, as in the job.
+    tell : callable
+        Called with `out` and a line about it, if it holds parts that are written again because they were decided in another way.
 
     Returns
     -------
@@ -149,7 +152,7 @@ def redecide(
     summary.files.update({name: FileSummary(stamp=file.stamp) for name, file in earlier.files.items()})
     records = earlier.records(Output(scores))
     with output.locked():
-        job = Job(source, [path_of(name) for name in earlier.files], output, options, ignore, BadFiles())
+        job = Job(source, [path_of(name) for name in earlier.files], output, options, tell, BadFiles())
         try:
             job.check_mixing()
             for done in records:

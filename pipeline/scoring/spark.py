@@ -26,7 +26,7 @@ from models.errors import InputError, NormaliserWarning
 from models.storage import copy_model
 from pipeline.package_copy import copy_code
 from pipeline.predictions import prediction_table
-from pipeline.records import BrokenRow, Row, batch_rows
+from pipeline.records import BrokenRow, Row, batch_rows, shown_columns
 from pipeline.scoring.distinct import DistinctScorer
 from pipeline.scoring.options import Options
 from pipeline.scoring.posts import as_string, identifier_of, notice, refusal
@@ -192,7 +192,7 @@ def to_rows(frame: "DataFrame", options: Options) -> "DataFrame":
     kinds = {field.name: field.dataType for field in frame.schema.fields}
     for column in wanted:
         if column not in kinds:
-            raise InputError(f"the data frame has no column {column!r} among its {len(kinds)} columns; correct the column's name")
+            raise InputError(f"the data frame has no column {column!r}; found {shown_columns(sorted(kinds))}; correct the column's name")
     columns = list(dict.fromkeys(wanted))
     for column in columns:
         _check_type(column, kinds[column])
