@@ -52,6 +52,7 @@ help: ## List all targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(DEFAULT) ## Install what scoring, training and evaluation need in .venv.
+	@echo "installed; try: $(BIN)/python score.py data/starter/test.jsonl --out runs/first"
 
 train: $(DEFAULT) ## Train on the bundled corpus; pass options with ARGS="--data FOLDER".
 	$(BIN)/python train.py $(ARGS)
