@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from models.config import ROOT, LabelSet
 from models.errors import InputError
@@ -167,7 +168,7 @@ def _known_keys(schema: type[BaseModel], path: Sequence[str | int]) -> list[str]
     return list(schema.model_fields)
 
 
-def nearest(name: str, allowed: Iterable[str], these: str = "choose one of") -> str:
+def nearest(name: str, allowed: Iterable[str], these: str = "choose one of", section: str = "") -> str:
     """Return a question that suggests the nearest of the allowed names or, if none is near, a list of them.
 
     Parameters
@@ -178,6 +179,8 @@ def nearest(name: str, allowed: Iterable[str], these: str = "choose one of") -> 
         What might have been meant.
     these : str
         The words before the list.
+    section : str
+        What to put before the name that is suggested.
 
     Examples
     --------
@@ -186,7 +189,26 @@ def nearest(name: str, allowed: Iterable[str], these: str = "choose one of") -> 
     """
     names = {each.lower(): each for each in allowed}
     found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f"did you mean {names[found[0]]!r}?" if found else f"{these} {', '.join(names.values())}"
+    return f"did you mean {section + names[found[0]]!r}?" if found else f"{these} {', '.join(names.values())}"
+
+
+def got(error: ErrorDetails, allowed: str = "") -> str:
+    """Return what was given, and what is allowed instead.
+
+    Parameters
+    ----------
+    error : ErrorDetails
+        One of the errors that pydantic found.
+    allowed : str
+        What is allowed; by default, what pydantic says.
+    """
+    value, of_number = error["input"], {"ge", "gt", "le", "lt"} & error.get("ctx", {}).keys()
+    given = _quoted(str(value) if of_number else repr(value))
+    if not isinstance(value, str | int | float | None):
+        given = f"a {type(value).__name__}"
+    reason = "input must be a mapping of keys" if error["type"] in {"model_type", "dict_type"} else error["msg"]
+    reason = (reason[:1].lower() + reason[1:]).replace(" after validation", "")
+    return f"got {given}; {allowed or reason}"
 
 
 def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Config, example: str = "configs/default.yaml") -> str:
@@ -210,17 +232,14 @@ def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Confi
     first = next((each for each in errors if each["type"] == "extra_forbidden"), None) or max(errors, key=lambda each: len(each["loc"]))
     place = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":
-        hint = nearest(str(first["loc"][-1]), _known_keys(schema, first["loc"][:-1]), "the allowed keys are")
+        name = str(first["loc"][-1])
+        hint = nearest(name, _known_keys(schema, first["loc"][:-1]), "the allowed keys are", place.removesuffix(name))
         return f"{origin}: unknown key {_quoted(place)!r}; {hint}"
     if first["type"] == "missing":
         return f"{origin}: {place!r} is missing; add it (see {example})"
     if first["type"] == "value_error":
         return f"{origin}: {place or 'config'}: {first['msg'].removeprefix('Value error, ')} (see {example})"
-    value = first["input"]
-    got = _quoted(repr(value)) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-    reason = "input must be a mapping of keys" if first["type"] in {"model_type", "dict_type"} else first["msg"]
-    reason = (reason[:1].lower() + reason[1:]).replace(" after validation", "")
-    return f"{origin}: {place or 'config'}: got {got}; {reason} (see {example})"
+    return f"{origin}: {place or 'config'}: {got(first)} (see {example})"
 
 
 def load_config(

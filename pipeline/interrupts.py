@@ -1,4 +1,4 @@
-"""Ends our scripts quietly when they are interrupted, from the first import on; scripts import this module before anything else."""
+"""Ends our scripts quietly when they are interrupted or lack a package, from the first import on; scripts import this module first."""
 
 import os
 import signal
@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 STOPPED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 _SCRIPTS = {"score", "train", "evaluate", "disclosure"}
+_OURS = {"models", "pipeline"}
 
 
 def _stop_at_once(number: int, _: object) -> NoReturn:
@@ -31,6 +33,18 @@ def while_starting() -> None:
             signal.signal(number, _stop_at_once)
 
 
+def _say_what_is_missing(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line that a package is not installed, which means that our environment is not in use; leave other errors to Python."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not package or package in _OURS | sys.stdlib_module_names:
+        sys.__excepthook__(kind, error, trace)
+        return
+    again = "disclosure" if Path(sys.argv[0]).stem == "disclosure" else f"python {sys.argv[0]}"
+    remedy = f"run `make install` and then `.venv/bin/{again}`, or activate .venv"
+    print(f"error: this Python ({sys.executable}) has no package {package!r}; {remedy}", file=sys.stderr)
+    sys.exit(2)
+
+
 @contextmanager
 def handled() -> Iterator[None]:
     """Raise `KeyboardInterrupt` on Ctrl-C, and `SystemExit` on SIGTERM, which the kernel withholds from PID 1 unless it is handled."""
@@ -49,3 +63,4 @@ def handled() -> Iterator[None]:
 
 if Path(sys.argv[0] if sys.argv else "").stem in _SCRIPTS:  # not in a program that imports us
     while_starting()
+    sys.excepthook = _say_what_is_missing

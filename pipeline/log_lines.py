@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any, TextIO
 
 OPTION = "--log-format"
-_LEVELS = {"error": "error", "also": "error", "usage": "error", "warning": "warning", "stopped": "warning", "note": "info", "model": "info"}
-_SAID = re.compile(r"(error|also|warning|note|model)(?::| {2,}) *(.*)|(stopped|usage)\b.*|(Try ).*", re.IGNORECASE)
+_LEVELS = {"error": "error", "also": "error", "warning": "warning", "stopped": "warning", "note": "info", "model": "info"}
+_SAID = re.compile(r"(error|also|warning|note|model)(?::| {2,}) *(.*)|(stopped)\b.*", re.IGNORECASE)
 
 
 def wanted(arguments: Sequence[str]) -> bool:
@@ -52,7 +52,7 @@ def content_of(line: str) -> dict[str, Any]:
         event = "note" if "message" in given else "progress"
         return {"event": event, "level": "info"} | given
     if found := _SAID.fullmatch(line):
-        event = (found[1] or found[3] or "usage").lower()
+        event = (found[1] or found[3]).lower()
         return {"event": event, "level": _LEVELS[event], "message": found[2] if found[1] else line}
     return {"event": "log", "level": "info", "message": line}
 

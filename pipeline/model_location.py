@@ -1,5 +1,6 @@
 """Find a model in a directory or in MLflow, or the released one."""
 
+import difflib
 import json
 from pathlib import Path
 
@@ -58,13 +59,15 @@ def model_folder(location: str, tracking: Tracking) -> Path:
     Raises
     ------
     InputError
-        When MLflow has no such model.
+        When MLflow has no such model, or the name ``released`` is misspelt.
     """
     if location.startswith(("models:/", "runs:/")):
         from pipeline.tracking import fetch_model
 
         return fetch_model(location, tracking)
     check_local(location)
+    if difflib.get_close_matches(location, ["released"], cutoff=0.8) and not is_released(location) and not Path(location).exists():
+        raise InputError(f"{location}: no such model directory; did you mean 'released'?")
     return released_folder() if is_released(location) else Path(location)
 
 

@@ -227,8 +227,11 @@ def _code_of(command: Command, stopped: str) -> int:
     try:
         with interrupts.handled(), owner_only():
             _prepare()
-            command_line(command)()
-        code = 0
+            code = command_line(command)(standalone_mode=False) or 0
+    except typer.TyperException as error:
+        from pipeline.usage import explain
+
+        code = _failed(InputError(explain(error)))
     except (InputError, IncompleteError, OSError) as error:
         code = _failed(error)
     except RuntimeError as error:

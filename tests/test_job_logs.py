@@ -63,7 +63,7 @@ def test_each_line_of_the_log_is_a_json_object_without_text(cli, jsonl, tmp_path
     [
         (["missing.jsonl"], 2, ["error", "ended"], "missing.jsonl"),
         (["missing\n.jsonl"], 2, ["error", "ended"], "missing\\n.jsonl"),
-        (["posts.jsonl", "--max-chars", "no"], 2, ["usage", "usage", "error", "ended"], "--max-chars"),
+        (["posts.jsonl", "--max-chars", "no"], 2, ["error", "ended"], "--max-chars"),
         (["posts.jsonl", "--max-reject-rate", "0.1"], 3, ["finished", "error", "ended"], "50.0%"),
     ],
 )

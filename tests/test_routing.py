@@ -100,8 +100,8 @@ def test_shipped_rules_suit_the_released_labels_and_no_shipped_line_counts_as_co
     ("key", "value", "told"),
     [
         ("rule", [], "unknown key 'rule'; did you mean 'rules'?"),
-        ("queues.first.capasity", 3, "unknown key 'queues.first.capasity'; did you mean 'capacity'?"),
-        ("rules.0.wenn", {}, "unknown key 'rules.0.wenn'; did you mean 'when'?"),
+        ("queues.first.capasity", 3, "unknown key 'queues.first.capasity'; did you mean 'queues.first.capacity'?"),
+        ("rules.0.wenn", {}, "unknown key 'rules.0.wenn'; did you mean 'rules.0.when'?"),
         ("queues.first.action", "remove", "unknown key 'queues.first.action'; the allowed keys are task, capacity, lines"),
         ("rules.1.queue", "secnod", "rules.1 leads to 'secnod', which is not among the queues; did you mean 'second'?"),
         ("rules.0.when", {}, "at least 1"),

@@ -26,6 +26,8 @@ from models.storage import RELEASED, read_description
 from pipeline import terminal
 from pipeline.commands.again import redecide
 from pipeline.commands.score import main
+from pipeline.config import Tracking
+from pipeline.model_location import model_folder
 from pipeline.scoring import Progress, score_files
 from pipeline.scoring.output import Output
 
@@ -516,7 +518,9 @@ def test_other_mistakes_are_exit_code_2_and_nothing_is_done(earlier, cli, tmp_pa
         (["--threshold", "alpha"], "--threshold alpha: must be LABEL=PROBABILITY"),
         (["--threshold", "=0.3"], "--threshold =0.3: must be"),
         (["--threshold", "alpha=x"], "--threshold alpha=x: must be"),
-        (["--threshold", "alpha=1.5"], "threshold alpha=1.5: the threshold must be a probability from 0 to 1"),
+        (["--threshold", "alpha=1.5"], "--threshold alpha=1.5: must be LABEL=PROBABILITY, with a probability from 0 to 1"),
+        (["--abstain", "0.7:0.3"], "--abstain 0.7:0.3: must be LOW:HIGH with 0 <= LOW"),
+        (["--abstain", "x"], "--abstain x: must be LOW:HIGH"),
         (["--threshold", "gamma=0.3"], "'gamma': the model has no such label; choose one of alpha, beta"),
         (["--threshold", "alpha=0.3", "--threshold", "alpha=0.3"], "--threshold alpha=0.3: 'alpha' already has a threshold"),
         (["--explain", "--engine", "spark"], "explain cannot be used with Spark"),
@@ -764,7 +768,9 @@ def test_one_sentence_is_answered_as_json(cli):
     ("arguments", "parts"),
     [
         (["--text", "  "], ["--text must not be empty"]),
-        (["--text", "x", "posts.jsonl"], ["but not both"]),
+        (["--text", "He", "grabbed", "me"], ["--text cannot be combined with INPUT; leave one of them out"]),
+        (["--text", "x", "--model", "relased"], ["relased: no such model directory; did you mean 'released'?"]),
+        ([], ["neither INPUT nor --text was given; give files"]),
         (["--text", "x", "--keep", "lang"], ["--text", "--keep"]),
         (["--text", "x", "--format", "csv"], ["--text", "--format"]),
         (["--text", "x", "--forget", "ids.txt", "--table-version", 0], ["--forget, --table-version"]),
@@ -775,6 +781,12 @@ def test_one_sentence_is_answered_as_json(cli):
 )
 def test_one_sentence_takes_no_options_for_files(cli, arguments, parts):
     assert_one_line(cli(*arguments, model=None), 2, *parts)
+
+
+def test_a_folder_with_a_name_like_that_of_the_released_model_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "relased").mkdir()
+    assert model_folder("relased", Tracking()) == Path("relased")
 
 
 def test_a_share_of_rejects_that_is_just_allowed_is_allowed(cli, tmp_path):

@@ -484,10 +484,10 @@ def test_store_that_goes_away_costs_no_trial(swept, empty_store, here, fits, ref
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ("space: {model.c: [1]}", ["unknown key 'model.c'", "did you mean 'C'?"]),
+        ("space: {model.c: [1]}", ["unknown key 'model.c'", "did you mean 'model.C'?"]),
         ("space: {modle.C: [1]}", ["unknown key 'modle'", "did you mean 'model'?"]),
         ("trails: 3\nspace: {model.C: [1]}", ["unknown key 'trails'", "did you mean 'trials'?"]),
-        ("space: {model.C: {lo: 1, high: 2}}", ["unknown key 'space.model.C.lo'", "did you mean 'low'?"]),
+        ("space: {model.C: {lo: 1, high: 2}}", ["unknown key 'space.model.C.lo'", "did you mean 'space.model.C.low'?"]),
         ("space: {model.C: {high: 2}}", ["'space.model.C.low' is missing"]),
         ("trials: 3", ["'space' is missing"]),
         ("space: {}", ["space: got a dict", "at least 1 item"]),
@@ -528,7 +528,7 @@ def test_every_shipped_sweep_fits_the_default_config(path):
 def test_wrong_key_is_one_line_and_leaves_nothing(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweep.yaml").write_text("space: {model.c: [1]}")
-    assert script(main, "--sweep", "sweep.yaml") == (2, "", "error: sweep.yaml: space: unknown key 'model.c'; did you mean 'C'?\n")
+    assert script(main, "--sweep", "sweep.yaml") == (2, "", "error: sweep.yaml: space: unknown key 'model.c'; did you mean 'model.C'?\n")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
@@ -591,7 +591,7 @@ def test_dry_run_checks_the_sweep_and_writes_nothing(here, refused):
     (here.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     assert "Corpus" in call("--data", "data", "--sweep", "sweep.yaml", "--set", "labels=labels.yaml", "--dry-run")
     (here.folder / "sweep.yaml").write_text("space: {model.c: [1]}")
-    with refused("did you mean 'C'?"):
+    with refused("did you mean 'model.C'?"):
         call("--data", "data", "--sweep", "sweep.yaml", "--dry-run")
     assert sorted(here.folder.iterdir()) == [*before, here.folder / "sweep.yaml"]
 

@@ -1,6 +1,7 @@
 """What all command lines share: signals from the first moment on, streams that are closed, full or without a reader, errors in one line."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +107,50 @@ def test_line_breaks_and_what_is_no_utf8_are_escaped(capsys):
     name = "x\ny" + os.fsdecode(b"\xff") + "é.jsonl"
     terminal.say(f"error: d/{name}: no")
     assert capsys.readouterr().err == "error: d/x\\ny\\udcffé.jsonl: no\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("score x --operating-point careful", "--operating-point: got 'careful'; choose one of balanced, cautious, sensitive"),
+        ("redecide x --out y --operating-point careful", "--operating-point: got 'careful'; choose one of balanced, cautious, sensitive"),
+        ("score x --format xlsx", "--format: got 'xlsx'; choose one of parquet, jsonl, csv, delta (with --engine spark)"),
+        ("score x --shard-mb -1", "--shard-mb: got -1; give a whole number from 1 to 256"),
+        ("score x --max-reject-rate 2", "--max-reject-rate: got 2; give a number from 0 to 1"),
+        ("score x --workers two", "--workers: got 'two'; give a whole number of at least 1"),
+        ("score x --worker 2", "no such option: --worker; did you mean --workers or --forget?"),
+        ("score x --no-such", "no such option: --no-such; see PROGRAM score --help"),
+        ("score x --model", "option '--model' requires an argument; see --help"),
+        ("card --model x", "missing option '--evaluation'; see PROGRAM card --help"),
+        ("ui extra", "got unexpected extra argument(s) (extra); see PROGRAM ui --help"),
+        ("serve --port 99999", "--port: got 99999; give a whole number from 1 to 65535"),
+        ("scor", "no such command 'scor'; did you mean 'score', 'rescore'?"),
+        ("", "missing command; see PROGRAM --help"),
+    ],
+)
+def test_what_is_wrong_with_options_is_said_in_one_line(script, arguments, told):
+    code, printed, said = script(disclosure.COMMANDS, *arguments.split())
+    assert (code, printed, re.sub(r"see \S.*script(\.py)?", "see PROGRAM", said)) == (2, "", f"error: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "told"),
+    [
+        *(
+            (f"{name}.py", 2, rf"error: .* has no package 'typer'; run `make install` and then `\.venv/bin/python {name}\.py`, or .*\n")
+            for name in ("score", "train", "evaluate")
+        ),
+        (
+            "-c import sys; sys.argv[0] = 'score.py'; from pipeline import interrupts; import models.nothing",
+            1,
+            "Traceback(?s:.*)nothing'\n",
+        ),
+    ],
+)
+def test_packages_that_are_not_installed_are_one_line_but_not_modules_of_ours(run, code, told):
+    done = subprocess.run([sys.executable, "-ES", *run.split(" ", 1)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert re.fullmatch(told, done.stderr)
 
 
 def paths_of(command: terminal.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -61,8 +61,8 @@ def thresholds_in(settings: Sequence[str]) -> dict[str, float]:
             probability = float(value)
         except ValueError:
             label = ""
-        if not label:
-            raise InputError(f"--threshold {setting}: must be LABEL=PROBABILITY, such as assault=0.3")
+        if not label or not 0 <= probability <= 1:
+            raise InputError(f"--threshold {setting}: must be LABEL=PROBABILITY, with a probability from 0 to 1, such as assault=0.3")
         if label in thresholds:
             raise InputError(f"--threshold {setting}: {label!r} already has a threshold; give each label only one")
         thresholds[label] = probability
@@ -93,7 +93,9 @@ def band_in(text: str | None) -> tuple[float, float] | None:
     try:
         low, high = map(float, text.split(":"))
     except ValueError:
-        raise InputError(f"--abstain {text}: must be LOW:HIGH, such as 0.3:0.7") from None
+        low, high = 1, 0
+    if not 0 <= low <= high <= 1:
+        raise InputError(f"--abstain {text}: must be LOW:HIGH with 0 <= LOW <= HIGH <= 1, such as 0.3:0.7")
     return low, high
 
 
@@ -354,8 +356,10 @@ def main(
     input error, nothing done; 3 too many posts rejected; 4 incomplete, run again; 5 no posts; 6 another job holds --out; 130 stopped by
     Ctrl-C; 143 by SIGTERM.
     """
-    if (text is None) == (not inputs):
-        raise InputError("give either INPUT (files, folders or globs) or --text SENTENCE, but not both; see --help")
+    if text is None and not inputs:
+        raise InputError("neither INPUT nor --text was given; give files, folders or globs to score, or --text SENTENCE")
+    if text is not None and inputs:
+        raise InputError("--text cannot be combined with INPUT; leave one of them out, and put the whole sentence in quotes")
     if text is not None:
         _check_for_text(context)
         options = Options(thresholds=thresholds_in(threshold), operating_point=operating_point, route=routing_in(route))

@@ -188,7 +188,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help=f"Folder to write to; by default {OUT}.")] = None,
     experiment: Annotated[str | None, typer.Option(help="MLflow experiment. Replaces tracking.experiment.")] = None,
     register: Annotated[str | None, typer.Option(metavar="NAME", help="Register the model in MLflow under this name.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed. Replaces the config's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed. Replaces the config's seed.")] = None,
     sweep_: Annotated[
         Path | None, typer.Option("--sweep", metavar="FILE", help="Keep no model, but search for the best config of a sweep.")
     ] = None,
