@@ -94,9 +94,9 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[tuple[str, list[int]]]:
         size = ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / "work"), "--webui-port", "0"]
         pids = [stack.enter_context(_started(folder, "worker.Worker", *here, *size, master)) for _ in range(workers)]
         end = time.monotonic() + START
-        while _alive(page) < workers:
+        while (started := _alive(page)) < workers:
             if time.monotonic() > end:
-                raise TimeoutError(f"only {_alive(page)} of {workers} workers started within {START} s; try again on a less busy machine")
+                raise TimeoutError(f"only {started} of {workers} workers started within {START} s; try again on a less busy machine")
             time.sleep(0.2)
         yield master, pids
 

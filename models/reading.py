@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Int64s
 from models.hashtags import MARK
-from models.masks import LEADING, TRAILING, USER, set_off_placeholders
+from models.masks import LEADING, PLACEHOLDER, TRAILING, USER, set_off_placeholders
 from models.text import easily_repaired
 
 _END = "\x00"  # stands after each post; a post that is easily repaired does not contain it
@@ -25,8 +25,8 @@ _LONGEST = 1_000  # longer chunks are tokenised in pieces
 _ODD = 1  # a post with such a chunk is normalised as a whole
 _LEADS, _TRAILS = 2, 4  # a chunk of masks alone, which are dropped where a post begins, or ends
 _INTRODUCES, _SIGNS = 8, 16  # dropped together with masks: "rt" and "." at the beginning, "via" at the end
-_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # a part of the chunk is dropped if there are masks beside it
-_LETTER = 128  # a single letter, which may form a word with single letters beside it, or "-"
+_UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # a part of the chunk may be dropped if there are masks beside it
+_LETTER = 128  # holds a single letter or "-", which may form a word with those in the chunks beside it
 _MASKED = 256  # a chunk with a mask
 
 _INTRODUCTIONS = {"rt", "mt", "via", "cc", ".", "(", '"'}
@@ -34,7 +34,7 @@ _SIGNATURES = {"via", "cc", "h/t"}
 _MAYBE_BEGINNING = re.compile(r'[:,;)]|[.("] ?(?:rt|mt|via|cc)$')
 _MAYBE_END = re.compile(r'[.,;:!?)" ]+$|.* (?:via|cc|h/t)$')
 _CONTRACTED = re.compile(r"(?:^| )[\"'(#]?(?:[tm]|ll|re|ve)(?!\w)")
-_LETTERS = re.compile(r"(?:^| )[\"'(#]?[^\W\d_](?!\w)|(?:^| )-(?= |$)")
+_LETTERS = re.compile(r"(?:^|[ \"'(#])[^\W\d_](?!\w)|(?:^| )-(?= |$)")
 # Most chunks become this. They hold neither masks nor single letters, and words stand beside a hashtag only at the end.
 _WORD = r"(?!(?:ll|re|ve|via|cc)\b)[a-z]{2,}(?:'[a-z]+)?"
 _USUAL = re.compile(
@@ -65,7 +65,8 @@ def pack(begins: str, kind: int = 0, digits: int = 0, expects: str = "") -> int:
 def facts(reading: str) -> int:
     """Return what must be known about a chunk for which `models.chunks.read_chunk` returned `reading`."""
     if len(reading) <= _LONGEST and (usual := _USUAL.fullmatch(reading)):
-        return pack(reading.lstrip("'"), 0, len(_DIGIT.findall(reading)), usual[1] or "")
+        kind = _LETTER if _LETTERS.search(reading) else 0
+        return pack(reading.lstrip("'"), kind, len(_DIGIT.findall(reading)), usual[1] or "")
     shown = " ".join(reading.replace(MARK, " ").split())
     letters = _LETTERS.findall(shown)
     certain = shown and len(shown) <= _LONGEST and (easily_repaired(shown) or "").strip() == shown and not _CONTRACTED.search(shown)
@@ -82,7 +83,7 @@ def facts(reading: str) -> int:
 
 def _at_edges(shown: str) -> int:
     """Return what becomes of a chunk beside masks at the edges of a post."""
-    if USER in shown or "<" in shown:
+    if USER in shown or PLACEHOLDER.search(shown):
         return _MASKED | (_LEADS if LEADING.fullmatch(shown) else 0) | (_TRAILS if TRAILING.fullmatch(shown) else 0)
     beginning = _INTRODUCES if shown in _INTRODUCTIONS else bool(_MAYBE_BEGINNING.match(shown)) * _UNCLEAR_BEGINNING
     return beginning | (_SIGNS if shown in _SIGNATURES else bool(_MAYBE_END.match(shown)) * _UNCLEAR_END)
@@ -121,7 +122,7 @@ class ChunkTable:
         self.rows = _Rows()
         self._codes, self._ends, self._facts = array("q"), array("q", [0]), array("Q")
         self.rows[_END] = 0
-        self.add([()], [pack("a")])
+        self.add([()], [pack(".")])
 
     def add(self, codes: Sequence[Sequence[int]], known: Sequence[int]) -> None:
         """Add the codes and facts of the chunks that have the next rows."""
@@ -134,7 +135,7 @@ class ChunkTable:
         return len(self._ends) - 1
 
     def find(self, posts: Sequence[str]) -> Int64s:
-        """Return the rows of the chunks of plain posts, with row 0 after each post; chunks in ``rows.new`` are not learned yet."""
+        """Return the rows of the chunks of easily repaired posts, with row 0 after each; chunks in ``rows.new`` are not learned yet."""
         together = set_off_placeholders(f" {_END} ".join([*posts, ""])).replace("`", "'")
         return np.fromiter(map(self.rows.__getitem__, together.split()), np.int64)
 
@@ -158,8 +159,8 @@ class ChunkTable:
         ends = np.flatnonzero(rows == 0)
         starts = np.concatenate([[0], ends[:-1] + 1])
         around = np.concatenate([[0], rows, [0]])
-        facts = np.frombuffer(self._facts, "<u8")[around].view("<u2").reshape(-1, 4).T
-        (before, _, _, _), (kind, digits, _, expects), (after, _, begins_after, _) = facts[:, :-2], facts[:, 1:-1], facts[:, 2:]
+        known = np.frombuffer(self._facts, "<u8")[around].view("<u2").reshape(-1, 4).T
+        (before, _, _, _), (kind, digits, _, expects), (after, _, begins_after, _) = known[:, :-2], known[:, 1:-1], known[:, 2:]
         leads, trails = kind & _LEADS > 0, kind & _TRAILS > 0
         leads |= (kind & _INTRODUCES > 0) & (after & _LEADS > 0) & ((begins_after == ord("@")) | (begins_after == ord("<")))
         trails |= (kind & _SIGNS > 0) & (after & _TRAILS > 0)
@@ -168,14 +169,10 @@ class ChunkTable:
         alone = kind & _ODD > 0
         alone |= before & kind & after & _LETTER > 0
         alone |= (expects > 0) & ((begins_after == expects) | (begins_after == 0))
-        odd = _may_hold_phone(kind, digits, starts, ends)
+        odd = _may_hold_phone(kind, digits, starts, ends) | (last < first) & (first < ends)
         odd[np.searchsorted(ends, np.flatnonzero(alone))] = True
-        # Where it takes more than these facts to say at which characters the masks at an edge end:
-        odd |= (kind[first] | kind[last]) & _MASKED > 0
-        odd |= (kind[first] & _UNCLEAR_BEGINNING > 0) & (first > starts)
-        odd |= (kind[first] & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0) & (after[first] & (_INTRODUCES | _UNCLEAR_BEGINNING | _MASKED) > 0)
-        odd |= (kind[last] & _UNCLEAR_END > 0) & ((last + 1 < ends) | (before[last] & (_SIGNS | _UNCLEAR_END | _MASKED) > 0))
-        odd |= (last < first) & (first < ends)
+        odd |= _is_unclear_at_beginning(kind[first], after[first], first > starts)
+        odd |= _is_unclear_at_end(kind[last], before[last], last + 1 < ends)
         chunks = np.where(odd, 0, np.maximum(last + 1 - first, 0))
         rows = rows[runs(first, chunks)]
         upto = np.frombuffer(self._ends, np.int64)
@@ -183,6 +180,17 @@ class ChunkTable:
         so_far = np.concatenate([[0], np.cumsum(tokens)])
         upto_post = np.cumsum(chunks)
         return np.frombuffer(self._codes, np.int64)[runs(upto[rows], tokens)], so_far[upto_post] - so_far[upto_post - chunks], odd
+
+
+def _is_unclear_at_beginning(first: _Facts, after: _Facts, dropped: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return in which posts these facts do not say where the masks at the beginning end, given whether any chunk before was dropped."""
+    unclear = (first & _MASKED > 0) | (first & _UNCLEAR_BEGINNING > 0) & dropped
+    return unclear | (first & (_INTRODUCES | _UNCLEAR_BEGINNING) > 0) & (after & (_INTRODUCES | _UNCLEAR_BEGINNING | _MASKED) > 0)
+
+
+def _is_unclear_at_end(last: _Facts, before: _Facts, dropped: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return in which posts these facts do not say where the masks at the end begin, given whether any chunk after was dropped."""
+    return (last & _MASKED > 0) | (last & _UNCLEAR_END > 0) & (dropped | (before & (_UNCLEAR_END | _MASKED) > 0))
 
 
 def _may_hold_phone(kind: _Facts, digits: _Facts, starts: Int64s, ends: Int64s) -> NDArray[np.bool_]:

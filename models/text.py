@@ -4,7 +4,6 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import groupby
 
 import emoji
@@ -42,10 +41,10 @@ _STRAIGHT = (
     dict.fromkeys("`\u00b4\u02bb\u02bc‘’‚‛′‹›", "'") | dict.fromkeys("“”„‟«»″〝〞", '"') | dict.fromkeys("\u2010\u2011‒–—―\u2212", "-")
 )
 _CURLY = re.compile(f"[{''.join(_STRAIGHT)}]")
-_LINE_ENDS = dict.fromkeys(map(ord, "\n\r\t"), " ")
-_USUAL_MARKS = [(mark, _STRAIGHT[mark]) for mark in "’‘“”–—"] + [("…", "..."), ("\u00a0", " "), ("\u2800", " ")]
-# Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _BLANK = "\u2800"  # a Braille cell without dots
+_LINE_ENDS = dict.fromkeys(map(ord, "\n\r\t"), " ")
+_USUAL = [(mark, _STRAIGHT[mark]) for mark in "’‘“”–—"] + [("…", "..."), ("\u00a0", " "), (_BLANK, " ")]
+# Control characters except white space; format characters and Default_Ignorable_Code_Points except ZERO WIDTH JOINER.
 _INVISIBLE = (
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
     "\u180b-\u180f\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
@@ -66,7 +65,8 @@ def _ranges(characters: Iterable[str]) -> str:
     return "".join(parts)
 
 
-# Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower, and only importing ftfy takes 70 ms.
+# Whatever ftfy considers mojibake contains one of these. Its own check is ten times slower, and merely importing ftfy takes 70 ms.
+# ftfy's rules name "ƒ", "Î" and "Ð" together with small letters.
 _LETTERS = [letter for letter in map(chr, range(0xC0, 0x530)) if unicodedata.category(letter) in {"Lu", "Ll"} and letter not in "ƒÎÐ"]
 _USUAL_PAIR = f".…|[{_ranges(_LETTERS)}][{_ranges(filter(str.islower, _LETTERS))}]"  # in texts of other languages
 _MOJIBAKE = re.compile(f"[\x80-\x9fŒœÂÃ]|(?!{_USUAL_PAIR})[\x80-\u052f\u2010-\u25ff\ufb00-\ufb06\uf8ff\ufffd]{{2}}")
@@ -110,30 +110,23 @@ def is_plain(text: str) -> bool:
     return ("&" not in text or html.unescape(text) == text) and ("<" not in text or not maybe_markup(text))
 
 
-@lru_cache(maxsize=10_000)
-def _easily_repaired_run(run: str) -> str | None:
-    """Return characters beyond ASCII with the emoji among them set off, or None if that is not all that they need."""
-    run = run.replace("\ufe0f", "")
-    return _set_off_emoji(run) or None if _EASY.issuperset(run) else None
-
-
 def easily_repaired(text: str) -> str | None:
-    """Return what `_repair` returns, apart from white space, if only the usual quotes, dashes and emoji need repair, or else None.
+    """Return what `_repair` returns for a post that needs little repair, or else None.
 
-    Almost all posts are like this.
+    Almost all posts need only the usual quotes, dashes, dots, spaces, line ends, bullets and emoji repaired. What is returned may differ
+    from what `_repair` returns in white space, and in "`", which `_finish` replaces.
     """
     if not text.isascii():
-        for mark, plain in _USUAL_MARKS:
+        for mark, plain in _USUAL:
             text = text.replace(mark, plain)
     if not text.isprintable():
         text = text.translate(_LINE_ENDS)
     if text.isascii():
         return text if is_plain(text) else None
-    parts = _BEYOND_ASCII.split(text)
-    runs = [_easily_repaired_run(run) for run in parts[1::2]]
-    if None in runs or not is_plain(" ".join(parts[::2])):
+    parts = _BEYOND_ASCII.split(text.replace("\ufe0f", ""))
+    if not (all(map(_EASY.issuperset, parts[1::2])) and is_plain(" ".join(parts[::2]))):
         return None
-    parts[1::2] = runs
+    parts[1::2] = map(_set_off_emoji, parts[1::2])
     return "".join(parts)
 
 
@@ -165,12 +158,6 @@ class _Chunks(dict[str, str]):
     def __init__(self) -> None:
         self.joining = set[str]()
 
-    def make_room(self) -> None:
-        """Forget all chunks if there are too many, but never in the middle of a post, which needs `joining` for all of its chunks."""
-        if len(self) >= _MOST_CHUNKS:
-            self.clear()
-            self.joining.clear()
-
     def __missing__(self, chunk: str) -> str:
         read = self[chunk] = read_chunk(chunk)
         if not (read.isalpha() and len(read) > 2) and _JOINING.search(read):
@@ -181,14 +168,21 @@ class _Chunks(dict[str, str]):
 _chunks = _Chunks()
 
 
+def _known_chunks() -> _Chunks:
+    """Return what is known about chunks; if that is too much, begin anew."""
+    global _chunks  # noqa: PLW0603 - replaced instead of emptied, because other threads may be in the middle of a post
+    if len(_chunks) >= _MOST_CHUNKS:
+        _chunks = _Chunks()
+    return _chunks
+
+
 def _finish(text: str) -> str:
     """Do steps 5 to 7 of `normalise`, until nothing changes."""
     for _ in range(_ROUNDS):
-        before = text
+        before, known = text, _known_chunks()
         chunks = set_off_placeholders(text).replace("`", "'").split()
-        _chunks.make_room()
-        text = " ".join(filter(None, map(_chunks.__getitem__, chunks)))
-        if _chunks.joining.isdisjoint(chunks):
+        text = " ".join(filter(None, map(known.__getitem__, chunks)))
+        if known.joining.isdisjoint(chunks):
             break
         words = place_hashtag_words(text)
         text = mask_phones(read_across(words))

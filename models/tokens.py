@@ -137,8 +137,9 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
     )
 
 
+_FEW = 16  # number of posts for which reading with a table takes longer
 _SOME_WORD = "qzwxqz"  # none of spaCy's exceptions matches this word
-_WORDS = re.compile(r"""^(["(]?)([a-z]{3,})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
+_WORDS = re.compile(r"""^(["(]?)([a-z]{3,99})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
 _LONG_WORD = re.compile("[a-z]{3,}")
 _NO_DIGITS = re.compile(r"[!-/:;=?@\[-~]+")  # leaves out digits, and the "<" of placeholders
 _BEGINNING = {chr(code): pack(chr(code)) for code in range(127)} | {"": 0}
@@ -248,9 +249,10 @@ class PostTokenizer:
         texts : sequence of str, length n_posts
             Raw posts.
         """
-        easy = [easily_repaired(text) for text in texts]
+        by_table = self.pipeline == "blank" and len(texts) >= _FEW
+        easy = [easily_repaired(text) for text in texts] if by_table else []
         at = np.array([number for number, text in enumerate(easy) if text is not None], np.int64)
-        if self.pipeline != "blank" or not len(at):
+        if not len(at):
             return self([normalise(text) for text in texts])
         with self._lock:
             self._make_room()

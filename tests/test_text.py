@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from models import text
 from models.errors import InputError
 from models.text import normalise
-from models.tokens import PostTokenizer, TokenBatch, _post_tokenizer
+from models.tokens import _FEW, PostTokenizer, TokenBatch, _post_tokenizer
 
 # What the steps of `normalise` look for, whole or in part, so that random posts show whether steps disturb each other.
 # fmt: off
@@ -305,19 +305,34 @@ edges = st.sampled_from([*EDGES, "\n", "\t"])
 
 @given(st.lists(st.lists(edges | posts | st.sampled_from(STARTER_WORDS), max_size=9).map(" ".join), max_size=4))
 @settings(max_examples=60, deadline=None)
-@example(["via @user . #metoo"])
-@example(["i'm a i a 5", "s a y 5", "m - a - i - a #TimesUp"])
+@example(["via @user . #metoo", "hi #ByVia @bob", "she helped me #AboutMe", "she helped me <3"])
+@example(["i'm a i a 5", "s a y 5", "m - a - i - a #TimesUp", "it's e x", '("s e x', "##s e x", "that's e. x."])
 @example(["@user h/t @user", "h/t @user", "x h/t @user", "x via @user"])
-@example(["@user ; ) x", "@user :x", '" rt @user x', ". rt @user"])
-@example(["@user hi !", "hi @user !", "hi ! @user", "@user : hi", ": hi", "! !", "hi groped@user !"])
+@example(["@user ; ) x", "@user :x", '" rt @user x', ". rt @user", '"rt @bob hi', "rt .@bob hi", "@bob's hi"])
+@example(["@user hi !", "hi @user !", "hi ! @user", "@user : hi", ": hi", "! !", "hi groped@user !", "hi x@bob : !", "hi groped@bob"])
 @example(["call 555 010 9999", "555 010 x 9999", "555 010 - 9999", "555 x", "010 9999", "555 - 010 - x - 9999"])
-@example(["so😀&am\u200dp; <😀b>", "#TimesUp😀times up", "ra\u200dped", "me\ntoo\r\n@user\n", "&•amp; •me 5•5"])
+@example(["so😀&am\u200dp; <😀b>", "#TimesUp😀times up", "ra\u200dped", "me\ntoo\r\n@user\n", "&•amp; •me 5•5", "abc" * 400])
 @example(["#TimesUp times up", "#TimesUp Times", "#TimesUp ' times up", "#TimesUp"])
 def test_raw_posts_are_read_as_if_they_had_been_normalised_first(tokenizer, posts):
-    together = tokenizer.read(posts).to_lists()
+    many = [*posts, *[""] * _FEW]
 
-    assert together == tokenizer([normalise(post) for post in posts]).to_lists()
-    assert together == [tokens for post in posts for tokens in tokenizer.read([post]).to_lists()]
+    together = tokenizer.read(many).to_lists()
+
+    assert together == tokenizer([normalise(post) for post in many]).to_lists()
+    assert together[: len(posts)] == [tokens for post in posts for tokens in tokenizer.read([post]).to_lists()]
+
+
+@given(st.lists(edges | st.sampled_from(sorted(text._EASY)) | st.sampled_from(["a", "b", "#", "\ufe0f"]), max_size=9).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_an_easy_repair_is_what_the_whole_repair_gives(post):
+    easy = text.easily_repaired(post.replace("`", "'"))
+
+    assert easy is None or easy.split() == text._repair(post.replace("`", "'")).split()
+
+
+def test_every_character_that_is_easily_repaired_is_left_as_it_is_or_set_off():
+    assert [found for found in text._EASY if text._repair(f"a {found} b").split() != text.easily_repaired(f"a {found} b").split()] == []
+    assert text.easily_repaired("it was 🅰 ㊙ 🍇 to me") is None
 
 
 def test_words_are_split_as_spacy_splits_them(tokenizer):
@@ -341,9 +356,9 @@ def test_learning_that_was_interrupted_is_begun_again(monkeypatch):
     tokenizer = PostTokenizer()
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
         interrupted.setattr("models.tokens.read_chunk", lambda chunk: (_ for _ in ()).throw(KeyboardInterrupt))
-        tokenizer.read(["me too #MeToo"])
+        tokenizer.read(["me too #MeToo"] * _FEW)
 
-    assert tokenizer.read(["me too #MeToo"]).to_lists() == [["me", "too", "#metoo"]]
+    assert tokenizer.read(["me too #MeToo"] * _FEW).to_lists() == [["me", "too", "#metoo"]] * _FEW
 
 
 def test_words_after_the_first_batch_are_those_of_a_fresh_tokenizer(tokenizer):
@@ -363,7 +378,7 @@ def test_strings_beyond_the_limit_are_forgotten_and_tokens_stay_the_same(tokeniz
     batches = [["it isn't qzx"], ["#metoo, qzy"], ["it isn't qzx"]]
 
     assert [forgetful(batch).to_lists() for batch in batches] == [tokenizer(batch).to_lists() for batch in batches]
-    assert [forgetful.read(batch).to_lists() for batch in batches] == [tokenizer.read(batch).to_lists() for batch in batches]
+    assert [forgetful.read(batch * _FEW).to_lists() for batch in batches] == [tokenizer.read(batch * _FEW).to_lists() for batch in batches]
     assert "qzx" in forgetful._tokens
     assert "qzy" not in forgetful._tokens
     assert len(forgetful._table) < 5
