@@ -236,7 +236,7 @@ def test_operating_point_that_the_model_lacks_is_exit_code_2(folder, cli, tmp_pa
     for arguments in (["--text", "x"], [folder / "posts.jsonl", "--out", tmp_path / "out"]):
         done = cli(*arguments, "--operating-point", "eager")
         assert done.code == 2
-        assert "'balanced', 'cautious', 'sensitive'" in done.err
+        assert "choose one of balanced, cautious, sensitive" in done.err
     old, description = tmp_path / "old", read_description(folder / "runs" / "model")[1]
     without = {name: value for name, value in description.items() if name != "operating_points"}
     loaded = Classifier.load(folder / "runs" / "model")
@@ -407,9 +407,8 @@ def test_help_names_each_option(cli):
 @pytest.mark.parametrize("arguments", [[], ["in.jsonl", "--modle", "x"], ["in.jsonl", "--format", "xml"], ["in.jsonl", "--workers", "0"]])
 def test_wrong_usage_is_exit_code_2_without_traceback(cli, arguments):
     done = cli(*arguments, model=None)
-    assert done.code == 2
-    assert "Traceback" not in done.err
-    assert "--help" in done.err
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch("error: .+\n", done.err)
 
 
 @pytest.mark.parametrize(("rate", "code"), [(0.49, 3), (0.5, 0), (0, 3), (1, 0)])
@@ -468,6 +467,10 @@ def assert_one_line(done: Done, code: int, *parts: object) -> None:
     assert re.fullmatch(r"error: .+\n", done.err)
     for part in parts:
         assert str(part) in done.err
+
+
+def without_notes(done: Done) -> Done:
+    return done._replace(err="".join(line for line in done.err.splitlines(keepends=True) if not line.startswith("note ")))
 
 
 UNUSABLE = {
@@ -556,7 +559,7 @@ def test_damaged_model_is_exit_code_2(earlier, cli, folder, tmp_path):
     for path in (folder / "runs" / "model").iterdir():
         (copy / path.name).write_bytes(path.read_bytes()[: -1 if path.suffix == ".safetensors" else None])
     done = cli(tmp_path / "good.jsonl", "--out", earlier, "--model", copy, "--format", "csv")
-    assert_one_line(done, 2, copy / "weights.safetensors")
+    assert_one_line(without_notes(done), 2, copy / "weights.safetensors")
     assert contents(earlier) == before
 
 
@@ -665,7 +668,7 @@ def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, tm
     posts = write(tmp_path / "good.jsonl", [{"id": f"new {number}", "text": f"x {number}"} for number in range(500)])
     with little_room():
         done = cli(posts, "--out", earlier, "--format", form)
-    assert_one_line(done, 4, earlier, "cannot be written (File too large)", "run again")
+    assert_one_line(without_notes(done), 4, earlier, "cannot be written (File too large)", "run again")
     assert contents(earlier) == before
     assert cli(posts, "--out", earlier, "--format", form).code == 0
 
