@@ -26,8 +26,8 @@ _ODD = 1  # a post with such a chunk is normalised as a whole
 _LEADS, _TRAILS = 2, 4  # a chunk of masks alone, which are dropped where a post begins, or ends
 _INTRODUCES, _SIGNS = 8, 16  # dropped together with masks: "rt" and "." at the beginning, "via" at the end
 _UNCLEAR_BEGINNING, _UNCLEAR_END = 32, 64  # a part of the chunk may be dropped if there are masks beside it
-_LETTER = 128  # holds a single letter or "-", which may form a word with those in the chunks beside it
-_MASKED = 256  # a chunk with a mask
+_LETTER, _ONLY_LETTER = 128, 256  # holds, or is, a single letter or "-", which may form a word with those in the chunks beside it
+_MASKED = 512  # a chunk with a mask
 
 _INTRODUCTIONS = {"rt", "mt", "via", "cc", ".", "(", '"'}
 _SIGNATURES = {"via", "cc", "h/t"}
@@ -35,6 +35,7 @@ _MAYBE_BEGINNING = re.compile(r'[:,;)]|[.("] ?(?:rt|mt|via|cc)$')
 _MAYBE_END = re.compile(r'[.,;:!?)" ]+$|.* (?:via|cc|h/t)$')
 _CONTRACTED = re.compile(r"(?:^| )[\"'(#]?(?:[tm]|ll|re|ve)(?!\w)")
 _LETTERS = re.compile(r"(?:^|[ \"'(#])[^\W\d_](?!\w)|(?:^| )-(?= |$)")
+_ONLY = re.compile(r"[^\W\d_]\.?|-")
 # Most chunks become this. They hold neither masks nor single letters, and words stand beside a hashtag only at the end.
 _WORD = r"(?!(?:ll|re|ve|via|cc)\b)[a-z]{2,}(?:'[a-z]+)?"
 _USUAL = re.compile(
@@ -70,14 +71,14 @@ def facts(reading: str) -> int:
     shown = " ".join(reading.replace(MARK, " ").split())
     letters = _LETTERS.findall(shown)
     certain = shown and len(shown) <= _LONGEST and (easily_repaired(shown) or "").strip() == shown and not _CONTRACTED.search(shown)
-    if not certain or len(letters) > 1:
+    if not certain or (len(letters) > 1 and " " in shown):
         return _ODD
     words, _, after = reading.partition(MARK)[2].partition(MARK)
     if after := after.lstrip(" '"):
         if MARK in after or after[0] == words[0]:
             return _ODD
         words = ""
-    kind = _at_edges(shown) | (_LETTER if letters else 0)
+    kind = _at_edges(shown) | (_LETTER if letters else 0) | (_ONLY_LETTER if _ONLY.fullmatch(shown) else 0)
     return pack(shown.lstrip(" '"), kind, len(_DIGIT.findall(shown)), words)
 
 
@@ -167,7 +168,7 @@ class ChunkTable:
         stay, stay_at_end = np.flatnonzero(~leads), np.concatenate([[-1], np.flatnonzero(~trails)])
         first, last = stay[np.searchsorted(stay, starts)], stay_at_end[np.searchsorted(stay_at_end, ends) - 1]
         alone = kind & _ODD > 0
-        alone |= before & kind & after & _LETTER > 0
+        alone |= (before & after & _LETTER > 0) & (kind & _ONLY_LETTER > 0)
         alone |= (expects > 0) & ((begins_after == expects) | (begins_after == 0))
         odd = _may_hold_phone(kind, digits, starts, ends) | (last < first) & (first < ends)
         odd[np.searchsorted(ends, np.flatnonzero(alone))] = True
@@ -200,7 +201,7 @@ def _may_hold_phone(kind: _Facts, digits: _Facts, starts: Int64s, ends: Int64s) 
         return found
     lengths = ends[posts] - starts[posts]
     chunks = runs(starts[posts], lengths)
-    run = np.repeat(posts, lengths) + np.cumsum((digits[chunks] == 0) & (kind[chunks] & _LETTER == 0))
+    run = np.repeat(posts, lengths) + np.cumsum((digits[chunks] == 0) & (kind[chunks] & _ONLY_LETTER == 0))
     found[posts] = np.maximum.reduceat(np.bincount(run, digits[chunks])[run], np.cumsum(lengths) - lengths) >= _PHONE_DIGITS
     return found
 
