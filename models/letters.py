@@ -27,7 +27,7 @@ _MAYBE_STYLED = re.compile("[\u0262-\u029f\u0300-\u0489\u1d00-\u1d22\u20d0-\u20f
 _STYLE = r"LATIN (?:CAPITAL |SMALL )?LETTER (?:SMALL CAPITAL |TURNED |REVERSED |SCRIPT |OPEN |INSULAR |CLOSED |SIDEWAYS |DOTLESS |LONG )*"
 _LATIN_NAME = re.compile(rf"{_STYLE}(?P<letter>[A-Z])(?: WITH [A-Z -]+)?")
 _SMALL_CAPITAL = re.compile("[\u0262\u026a\u0274\u0280\u028f\u0299\u029c\u029f\u1d00-\u1d22\ua730\ua731\ua7af]")
-_WORD = re.compile("[^\\W\\d_](?:[^\\W\\d_]|[\u0300-\u036f])*")
+_WORD = re.compile("[^\\W\\d_]+(?:[\u0300-\u036f]+[^\\W\\d_]*)*")
 _MARKS = re.compile("(?<=[a-zA-Z])[\u0300-\u036f]+")
 _ODD_LETTER = re.compile("[^\\W\x00-\x7f]|[\u0300-\u036f]")
 
@@ -146,10 +146,10 @@ def read_look_alikes(text: str) -> str:
         text = _MIXED_WORD.sub(lambda word: word[0].translate(_look_alikes()), text)
     if not _is_english(text):
         return text
-    marked = [word for word in _WORD.findall(text) if len(word) >= _SHORTEST and _bare(word) != word.lower()]
+    marked = [word for word in _WORD.findall(text) if len(word) >= _SHORTEST and not word.isascii() and _bare(word) != word.lower()]
     if len(marked) >= _SHORTEST and sum(_plain_word(word) != word for word in marked) >= 0.7 * len(marked):
         text = unicodedata.normalize("NFC", _MARKS.sub("", unicodedata.normalize("NFD", text)))  # "í", "you'ré": marks everywhere
-    return _WORD.sub(lambda word: _plain_word(word[0]), text)
+    return _WORD.sub(lambda word: word[0] if word[0].isascii() else _plain_word(word[0]), text)
 
 
 _MIXED_WORD = re.compile(rf"\b(?=\w*[a-zA-Z])\w*{_FOREIGN.pattern}\w*\b")
