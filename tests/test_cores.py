@@ -1,14 +1,19 @@
 """By default there are as many processes as cores, fewer if a container has a quota of processor time or the cores are taken away."""
 
+import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 from models.config import ROOT
 from pipeline.commands import again, score, serve
 from pipeline.cores import cores
+from pipeline.scoring import job
+from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.options import Options
 
 # Shows quotas in the files in which Linux shows them to a container, in microseconds, one after another: half a core in version 2 of
@@ -49,17 +54,34 @@ def test_cores_that_were_taken_away_do_not_count():
         os.sched_setaffinity(0, allowed)
 
 
-@pytest.mark.parametrize(("found", "scoring", "serving"), [(1, 1, 1), (3, 3, 3), (64, 64, 4)])
-def test_commands_start_as_many_processes(script, tmp_path, monkeypatch, found, scoring, serving):
+@pytest.mark.parametrize(("found", "serving"), [(1, 1), (3, 3), (64, 4)])
+def test_server_starts_as_many_processes(script, monkeypatch, found, serving):
     given = []
-    for command in (score, again, serve):
-        monkeypatch.setattr(command, "cores", lambda: found)
-    monkeypatch.setattr("pipeline.scoring.score_files", lambda *_, workers, **__: given.append(workers) or sys.exit(0))
+    monkeypatch.setattr(serve, "cores", lambda: found)
     monkeypatch.setattr("pipeline.tracking.serve.serve", lambda _, options: given.append(options.workers))
-    monkeypatch.setattr("pipeline.scoring.earlier.Earlier.read", lambda _: type("Earlier", (), {"files": {}, "options": Options()}))
-    script(score.main, tmp_path)
-    script(again.rescore, "--rejects", tmp_path)
     script(serve.main)
-    script(score.main, tmp_path, "--workers", 7)
     script(serve.main, "--workers", 7)
-    assert given == [scoring, scoring, serving, 7, 7]
+    assert given == [serving, 7]
+
+
+def test_jobs_start_as_many_processes(script, tmp_path, monkeypatch):
+    """Those that score, and those that score rejected posts again; a job with one part needs one process, and need not count cores."""
+    given = []
+
+    def started(_start: object, _shards: object, workers: int) -> NoReturn:
+        given.append(workers)
+        sys.exit(0)
+
+    posts, out = tmp_path / "posts.jsonl", tmp_path / "out"
+    posts.write_text('{"id": 1, "text": "me too"}\n{"id": 2, "text": ""}\n')
+    monkeypatch.delattr(job, "cores")
+    script(score.main, posts, "--out", out)
+    monkeypatch.setattr(job, "cores", lambda: 3, raising=False)
+    monkeypatch.setattr(job, "in_processes", started)
+    posts.write_text('{"id": 1, "text": "me too"}\n' * 2**17)
+    script(score.main, posts, "--out", tmp_path / "other")
+    script(score.main, posts, "--out", tmp_path / "other", "--workers", 7)
+    monkeypatch.setattr(Earlier, "read", lambda _: SimpleNamespace(files={str(posts): None}, options=Options()))
+    script(again.rescore, "--rejects", tmp_path / "other")
+    assert given == [3, 7, 3]
+    assert json.loads((out / "manifest.json").read_text())["workers"] == 1

@@ -654,7 +654,7 @@ def test_option_that_is_not_allowed_is_refused(refused, options, parts):
 
 
 def test_number_of_workers_is_checked(tmp_path, refused):
-    with refused("workers must be 1 or more, but got 0"), standing_in(Fake()) as folder:
+    with refused("workers must be 1 or more, or None, but got 0"), standing_in(Fake()) as folder:
         score_files([tmp_path], folder, tmp_path / "out", workers=0)
 
 

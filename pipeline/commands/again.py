@@ -10,7 +10,6 @@ from models.calibration import PointName
 from models.errors import InputError
 from pipeline import log_lines, terminal
 from pipeline.commands.score import Notes, band_in, folder_of, forgotten_in, routing_in, show, thresholds_in
-from pipeline.cores import cores
 from pipeline.scoring.processes import GC_THRESHOLD
 from pipeline.stores import path_of
 
@@ -43,7 +42,7 @@ def rescore(
     folder = folder_of(model, quiet=as_json)
     gc.set_threshold(GC_THRESHOLD)
     with terminal.job_progress(as_json=as_json) as progress:
-        how = {"workers": workers or cores(), "retry_rejects": True, "forget": gone}
+        how = {"workers": workers, "retry_rejects": True, "forget": gone}
         summary = score_files(list(earlier.files), folder, place, earlier.options, **how, progress=progress)  # type: ignore[arg-type]
     if as_json:
         print(summary.to_json())

@@ -15,7 +15,6 @@ from models.calibration import BALANCED, PointName
 from models.errors import InputError
 from models.text import MAX_CHARS
 from pipeline import log_lines, terminal
-from pipeline.cores import cores
 from pipeline.files import OutputError
 from pipeline.records import STDIN, InputFormat
 from pipeline.scoring.bad_files import OnBadFile
@@ -213,7 +212,7 @@ def _score_files(
     options: Options,
     spark: str | None,
     *,
-    workers: int,
+    workers: int | None,
     start_over: bool,
     on_bad_file: OnBadFile,
     forget: str | None,
@@ -375,7 +374,7 @@ def main(
     )
     spark = master if engine == "spark" else None
     rejects = "the column 'error'" if spark else f"{out}/rejects.jsonl"
-    how = {"workers": workers or cores(), "start_over": start_over, "forget": forget, "table_version": table_version, "delta": delta}
+    how = {"workers": workers, "start_over": start_over, "forget": forget, "table_version": table_version, "delta": delta}
     summary = _score_files(inputs, model, path_of(out), options, spark, **how, on_bad_file=on_bad_file, as_json=as_json)  # type: ignore[arg-type]
     if metrics:
         metrics.summary = summary

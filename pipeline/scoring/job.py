@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from models.errors import InputError
 from models.folders import owner_only
 from models.storage import RELEASED
+from pipeline.cores import cores
 from pipeline.errors import IncompleteError, NoPostsError
 from pipeline.files import OutputError, whole_file
 from pipeline.records import Tell, ignore, is_stream, live_of
@@ -57,6 +58,7 @@ class Job:
         self.stamps: dict[Path, tuple[int, int] | None] = {}
         self.kept = 0
         self.failures = bad.reasons
+        self.workers = 1
         self.posts = 0
         self.done = 0
 
@@ -148,7 +150,7 @@ class Job:
         except InputError as error:
             self.bad.add(path, error)
 
-    def run(self, workers: int, unchanged: Unchanged | None, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
+    def run(self, workers: int | None, unchanged: Unchanged | None, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
         """Score the shards that are not done yet, yielding after each."""
         start = partial(PartWriter, self.source, self.options, self.output.folder)
         shards = self.pending(unchanged, start_over=start_over, retry_rejects=retry_rejects)
@@ -165,8 +167,9 @@ class Job:
             self.output.remove_all_but(set())
         shards = chain(few, shards)
         outcomes: Iterator[tuple[Shard, Outcome]]
-        if workers > 1 and len(few) > 1:
-            outcomes = in_processes(start, shards, workers)
+        self.workers = workers or (cores() if len(few) > 1 else 1)
+        if self.workers > 1 and len(few) > 1:
+            outcomes = in_processes(start, shards, self.workers)
         else:
             work = start() if few else None
             outcomes = ((shard, attempt(work, shard)) for shard in shards if work)
@@ -208,6 +211,7 @@ class Job:
                 raise InputError(f"{self.output.folder}: holds scores of more rows than {found.file} now has; choose another --out")
         self.output.remove_all_but(set(self.names))
         self.output.check_nothing_else()
+        summary.workers = self.workers
         self._settle(summary)
         with whole_file(self.output.folder / REJECTS) as rejects:
             for name, done in zip(self.names, self.output.read(self.names), strict=True):
@@ -235,7 +239,7 @@ def score_files(
     out: str | Path = DEFAULT_OUT,
     options: Options | None = None,
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     start_over: bool = False,
     retry_rejects: bool = False,
     on_bad_file: OnBadFile = "fail",
@@ -258,8 +262,9 @@ def score_files(
         earlier run over the same files finished with the same model and options are not scored again.
     options : Options, optional
         Columns, output format, how to treat long texts, and what to decide and explain.
-    workers : int
-        Maximum number of processes. With more than one, a script must call this under ``if __name__ == "__main__":``.
+    workers : int or None
+        Maximum number of processes; None stands for one per core. With more than one, a script must call this under
+        ``if __name__ == "__main__":``.
     start_over : bool
         Whether to remove an earlier job's output from `out` first.
     retry_rejects : bool
@@ -301,8 +306,8 @@ def score_files(
     """
     source, folder, options = ModelFolder.read(Path(model)), path_of(out), options or Options()
     started = time.perf_counter()
-    if workers < 1:
-        raise InputError(f"workers must be 1 or more, but got {workers}")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be 1 or more, or None, but got {workers}")
     if forget and options.id_column is None:
         raise InputError("forget cannot be combined with id_column=None: once a row is removed, the next one has its number")
     thresholds = options.thresholds_of(source.labels, source.points)
@@ -319,7 +324,6 @@ def score_files(
         job = Job(source, files, output, options, tell, bad)
         job.forget = forget
         summary = Summary.of(source.digest, thresholds, options)
-        summary.workers = workers
         summary.files.update({str(path): FileSummary() for path in files})
         try:
             if not start_over:
