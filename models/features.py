@@ -180,7 +180,8 @@ class TfidfFeatures:
             As in `authors_`.
         """
         self.words_, self.characters_, self.idf_, self.authors_ = words, characters, idf, authors
-        self._single = {word: number for number, word in enumerate(word for word in words if " " not in word)}
+        singles = [word for word in words if " " not in word]
+        self._single = dict(zip(singles, range(len(singles)), strict=True))
         self._blocks: list[WordCounter | CharacterCounter] = [WordCounter(words)]
         if self.char_ngrams:
             self._blocks.append(CharacterCounter(characters, *self.char_ngrams))

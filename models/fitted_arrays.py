@@ -23,14 +23,16 @@ def _check_vocabulary(vocabulary: Any, config: ModelConfig) -> None:
     low, high = config.features.char_ngrams or (1, 0)
     for name in ("words", "characters"):
         terms = vocabulary.get(name) if isinstance(vocabulary, dict) else None
-        if not isinstance(terms, list) or not all(type(term) is str and term for term in terms):
+        if not isinstance(terms, list) or not (set(map(type, terms)) <= {str} and all(terms)):
             raise UnfitError(f"vocabulary: {name} is not a list of texts")
         if not all(map(lt, terms, islice(terms, 1, None))):
             raise UnfitError(f"vocabulary: {name} is not in order, or has an n-gram twice")
-    words, characters = set(vocabulary["words"]), vocabulary["characters"]
-    if not all(words.issuperset(term.split(" ")) for term in words if " " in term):
+    terms, characters = vocabulary["words"], vocabulary["characters"]
+    singles = [term for term in terms if " " not in term]
+    words = " ".join(terms).split(" ") if terms else []
+    if len(words) != len(singles) + 2 * (len(terms) - len(singles)) or not set(singles).issuperset(words):
         raise UnfitError("vocabulary: a pair of words has a word that is not in the vocabulary")
-    if not all(low <= len(term) <= high for term in characters):
+    if not set(map(len, characters)) <= set(range(low, high + 1)):
         raise UnfitError("vocabulary: a character n-gram is shorter or longer than features.char_ngrams allows")
 
 
@@ -51,7 +53,7 @@ def _shapes(config: ModelConfig, arrays: Arrays, vocabulary: Mapping[str, list[s
     if network := config.model.network:
         heard = _length(arrays, "network.intercept")
         shapes |= {
-            "network.vectors": (sum(" " not in word for word in words) + len(characters), network.dimensions),
+            "network.vectors": (len([word for word in words if " " not in word]) + len(characters), network.dimensions),
             "network.filters": (network.dimensions, network.width * network.filters),
             "network.hidden": (network.filters + network.dimensions, network.hidden),
             "network.coef": (network.hidden, heard),

@@ -95,14 +95,11 @@ class WordCounter:
     def __init__(self, vocabulary: list[str]) -> None:
         self.vocabulary = vocabulary
         self.column = {term: column for column, term in enumerate(vocabulary) if " " not in term}
-        size = len(vocabulary)
-        pairs = []
-        for column, term in enumerate(vocabulary):
-            left, space, right = term.partition(" ")
-            if space:
-                pairs.append((self.column[left] * size + self.column[right], column))
-        self.pairs = KeyTable(np.array([key for key, _ in pairs], np.int64))
-        self.pair_column = np.array([column for _, column in pairs], np.int64)
+        of_pairs = [column for column, term in enumerate(vocabulary) if " " in term]
+        words = " ".join([vocabulary[column] for column in of_pairs]).split(" ")
+        left, right = np.fromiter(map(self.column.get, words), np.int64, 2 * len(of_pairs)).reshape(-1, 2).T
+        self.pairs = KeyTable(left * len(vocabulary) + right)
+        self.pair_column = np.array(of_pairs, np.int64)
 
     def _find(self, tokens: TokenBatch, rows: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """Return the column of each token (-1 if unknown), the positions where known pairs begin, and the pairs' columns."""
@@ -173,7 +170,7 @@ class CharacterCounter:
         points = _code_points(vocabulary)
         self.alphabet = np.unique(points)
         codes = look_up(self.alphabet, points) + 1
-        lengths = np.array([len(gram) for gram in vocabulary], np.int64)
+        lengths = np.fromiter(map(len, vocabulary), np.int64, len(vocabulary))
         starts = np.cumsum(lengths) - lengths
         keys = np.zeros(len(vocabulary), np.int64)
         for place in range(high):

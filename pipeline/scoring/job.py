@@ -158,21 +158,17 @@ class Job:
         if not self.names and not self.failures:
             empty = "and all other inputs are empty" if len(self.files) > 1 else "is empty"
             raise NoPostsError(f"{self.files[0]} {empty} (no rows); give a file with posts")
+        self.workers = workers or (cores() if len(few) > 1 else 1)
+        work = start() if few and (self.workers == 1 or len(few) == 1) else None
         if start_over:
-            from models import Classifier
+            if not work:
+                from models import Classifier
 
-            Classifier.load(self.source.folder)  # check that the model loads before removing earlier output
-            if self.forget is None and any(done.forgotten for done in self.output.completions()):
-                self.tell(self.output.folder, "posts were forgotten here; those that the inputs still hold are scored again; see --forget")
-            self.output.remove_all_but(set())
+                Classifier.load(self.source.folder)  # check that the model loads before removing earlier output
+            self._clear()
         shards = chain(few, shards)
         outcomes: Iterator[tuple[Shard, Outcome]]
-        self.workers = workers or (cores() if len(few) > 1 else 1)
-        if self.workers > 1 and len(few) > 1:
-            outcomes = in_processes(start, shards, self.workers)
-        else:
-            work = start() if few else None
-            outcomes = ((shard, attempt(work, shard)) for shard in shards if work)
+        outcomes = ((shard, attempt(work, shard)) for shard in shards) if work else in_processes(start, shards, self.workers)
         for shard, outcome in outcomes:
             if isinstance(outcome, Failure):
                 self.failures.append(outcome.reason)
@@ -181,6 +177,12 @@ class Job:
             self.done += shard.size
             self.output.check_lock()
             yield
+
+    def _clear(self) -> None:
+        """Remove all earlier output."""
+        if self.forget is None and any(done.forgotten for done in self.output.completions()):
+            self.tell(self.output.folder, "posts were forgotten here; those that the inputs still hold are scored again; see --forget")
+        self.output.remove_all_but(set())
 
     def check_complete(self) -> None:
         """Raise an error if something could not be read or scored."""
