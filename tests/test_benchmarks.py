@@ -347,7 +347,7 @@ def test_thresholds_are_measured_on_held_out_folds_and_posts_without_any_label(f
     config, corpus = files.load()
     model = Classifier.from_config(config.of_model())
     posts = corpus.to_learn_from()
-    model.cross_validate(training(model.tokenizer(posts.texts), posts.Y, posts.groups, posts.auxiliary))
+    model.cross_validate(training(model.tokenizer.read(posts.texts), posts.Y, posts.groups, posts.auxiliary))
     decided = model.decide(model.held_out_)
     without = ~posts.Y.any(axis=1) & ~posts.auxiliary.any(axis=1)
     assert config.thresholds.tolerance == thresholds.TOLERANCES[0]

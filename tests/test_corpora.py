@@ -421,7 +421,7 @@ class TestUnlabelled:
         corpus = load(*labelled, f"unlabelled={more}")
         posts = corpus.to_learn_from()
         texts, groups = posts.texts, posts.groups
-        assert texts[:4] == [*(f"post number {number} says something" for number in range(3)), "loud & clear"]
+        assert texts[:4] == [*(f"post number {number} says something" for number in range(3)), "LOUD &amp; clear"]
         assert len(texts) == len(groups) == 7
         assert groups[2] == groups[3]
         assert len(set(groups)) == 6

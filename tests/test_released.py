@@ -159,7 +159,7 @@ def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
     texts = corpus.to_learn_from().texts
     authors = [*corpus.splits["train"]["author"], *corpus.unlabelled["author"]]
     posts_by = defaultdict(list)
-    for number, (author, post) in enumerate(zip(authors, released.tokenizer(texts).to_lists(), strict=True)):
+    for number, (author, post) in enumerate(zip(authors, released.tokenizer.read(texts).to_lists(), strict=True)):
         posts_by[author or number].append(post)
     words = {*released.scorers_.features.words_, *Lessons.load(ROOT / config.model.network.lessons).neighbours.words}
     characters = {*released.scorers_.features.characters_}

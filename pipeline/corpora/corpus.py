@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import datasets
@@ -25,7 +26,7 @@ _FEATURES = dict.fromkeys(("id", "text", "author", "created_at", "source"), _STR
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """One labelled post. Every corpus is made of these, whatever it was loaded from."""
 
@@ -37,6 +38,11 @@ class Record:
     source: str | None = None
     weight: float = 1.0
     further: dict[str, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def normalised(self) -> str:
+        """The normalised text."""
+        return normalise(self.text)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class TrainingPosts:
     Attributes
     ----------
     texts : list of str, length n_posts
-        Normalised texts of the train posts, followed by those of the unlabelled posts.
+        Texts of the train posts, followed by those of the unlabelled posts.
     groups : ndarray of int64, shape (n_posts,)
         Author of each post, numbered as in `Corpus.groups`.
     Y : ndarray of 0 and 1, shape (n_train_posts, n_labels)
@@ -95,7 +101,7 @@ class TrainingPosts:
 
     def tokenised(self, tokenizer: PostTokenizer) -> TrainingTokens:
         """Return the posts, tokenised, in the form that `Classifier.fit_tokens` takes."""
-        return TrainingTokens(tokenizer(self.texts), self.Y, self.groups, self.auxiliary, self.weights, self.sources)
+        return TrainingTokens(tokenizer.read(self.texts), self.Y, self.groups, self.auxiliary, self.weights, self.sources)
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,7 @@ class Corpus:
     def to_learn_from(self) -> TrainingPosts:
         """Return what a classifier learns from: the train posts, followed by the unlabelled posts."""
         parts = self.splits["train"], self.unlabelled
-        texts = [normalise(text) for part in parts for text in part["text"][:]]
+        texts = [text for part in parts for text in part["text"][:]]
         groups = author_numbers((author for part in parts for author in part["author"][:]), len(texts))
         labels, auxiliary = self.targets("train", self.labels), self.targets("train", self.auxiliary)
         weights = np.array(parts[0]["weight"][:], np.float32)

@@ -13,7 +13,6 @@ from sklearn.model_selection import GroupShuffleSplit
 from models.config import LabelSet
 from models.errors import InputError
 from models.targets import author_numbers
-from models.text import normalise
 from pipeline.config import Config, Data, Split
 from pipeline.corpora.corpus import SPLITS, Corpus, Record, corpus_digest, to_table
 from pipeline.corpora.overlap import find_overlap
@@ -46,14 +45,13 @@ def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dic
 def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
     """Read posts without labels, except those whose text was seen before or whose author is in a held-out split."""
     reader.labelled = False
-    known = {normalise(record.text) for records in splits.values() for record in records}
+    known = {record.normalised for records in splits.values() for record in records}
     authors = {record.author for name, records in splits.items() if name != "train" for record in records if record.author}
     kept = []
     for file in files:
         for record in reader.records(Path(file)):
-            text = normalise(record.text)
-            if text not in known and record.author not in authors:
-                known.add(text)
+            if record.normalised not in known and record.author not in authors:
+                known.add(record.normalised)
                 kept.append(record)
     return kept
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.text import normalise
 from pipeline.corpora.corpus import Overlap, Record
 from pipeline.corpora.near import near_duplicates
 from pipeline.corpora.wording import wording
@@ -38,9 +37,9 @@ def find_overlap(splits: Mapping[str, Sequence[Record]]) -> tuple[Overlap, NDArr
     overlapping : ndarray of bool, shape (n_train_posts,)
     """
     held_out = [record for name, records in splits.items() if name != "train" for record in records]
-    texts = {normalise(record.text) for record in held_out}
+    texts = {record.normalised for record in held_out}
     authors = {record.author for record in held_out if record.author}
-    keys = [normalise(record.text) for record in splits["train"]]
+    keys = [record.normalised for record in splits["train"]]
     nearly = _nearly_held_out(keys, texts)
     first: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()

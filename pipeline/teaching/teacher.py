@@ -20,6 +20,7 @@ from models.features import TfidfFeatures
 from models.fitting import material_of
 from models.folders import owner_only
 from models.lessons import Lessons, Material, posts_digest
+from models.text import normalise
 from pipeline.config import Config
 from pipeline.corpora import load_training_corpus
 
@@ -107,13 +108,13 @@ def _written_down(kept: Path, posts: Sequence[str]) -> tuple[NDArray[np.float32]
 
 
 def _given(config: Config) -> tuple[Material, list[str]]:
-    """Return the posts that teachers learn from and label, and their texts in the same order."""
+    """Return the posts that teachers learn from and label, and their normalised texts in the same order."""
     posts = load_training_corpus(config).to_learn_from()
     model = Classifier.from_config(config.of_model())
     material = material_of(model.config, posts.tokenised(model.tokenizer))
     if len(posts.texts) == material.train:
         raise InputError("a teacher labels unlabelled posts, but there are none; add some, as in --data unlabelled=FILE")
-    return material, posts.texts
+    return material, [normalise(text) for text in posts.texts]
 
 
 @owner_only()
