@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -168,6 +168,16 @@ def _known_keys(schema: type[BaseModel], path: Sequence[str | int]) -> list[str]
     return list(schema.model_fields)
 
 
+def _places_of(name: str, schema: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a schema that end with a name, but not those in lists."""
+    for key, field in schema.model_fields.items():
+        if key.lower() == name.lower():
+            yield before + key
+        if get_origin(field.annotation) is not list:
+            for section in _sections(field.annotation):
+                yield from _places_of(name, section, f"{before}{key}.")
+
+
 def nearest(name: str, allowed: Iterable[str], these: str = "choose one of", section: str = "") -> str:
     """Return a question that suggests the nearest of the allowed names or, if none is near, a list of them.
 
@@ -233,7 +243,9 @@ def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Confi
     place = ".".join(str(part) for part in first["loc"] if not _BRANCH.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
-        hint = nearest(name, _known_keys(schema, first["loc"][:-1]), "the allowed keys are", place.removesuffix(name))
+        near = nearest(name, _known_keys(schema, first["loc"][:-1]), "the allowed keys are", place.removesuffix(name))
+        deeper = [repr(key) for key in _places_of(name, schema)] if place == name else []
+        hint = f"did you mean {' or '.join(deeper)}?" if deeper else near
         return f"{origin}: unknown key {_quoted(place)!r}; {hint}"
     if first["type"] == "missing":
         return f"{origin}: {place!r} is missing; add it (see {example})"

@@ -99,6 +99,15 @@ def test_misspelt_key_in_another_case(refused):
         load_config(settings=["model.c=1"])
 
 
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [("C=1", "'model.C'"), ("EPOCHS=3", "'model.network.epochs'"), ("confidence=0.9", "'evaluation.confidence' or 'watch.confidence'")],
+)
+def test_key_without_its_section_gets_it(setting, meant, refused):
+    with refused(f"unknown key '{setting.split('=')[0]}'", f"did you mean {meant}?"):
+        load_config(settings=[setting])
+
+
 def test_misspelt_key_of_a_label_is_named_rather_than_the_missing_one(overlay, refused):
     labels = {"name": "x", "labels": [{"nme": "a", "definition": "b"}]}
     with refused("unknown key 'labels.labels.0.nme'", "did you mean 'labels.labels.0.name'?"):
