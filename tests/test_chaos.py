@@ -27,7 +27,7 @@ from pipeline.scoring import Options, score_files, shards
 from pipeline.stores import _store, path_of
 
 POSTS = int(os.environ.get("CHAOS_POSTS", "6000"))
-KILLS = int(os.environ.get("CHAOS_KILLS", "6"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "4"))
 FILES = 20
 LONGEST = 600 if POSTS < 100_000 else 3600  # seconds that an undisturbed run may take; many more than it needs on an idle machine
 FAULTY = 0.01  # share of the requests to the store that meet with a fault

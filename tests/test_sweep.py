@@ -371,8 +371,8 @@ def test_values_tried_before_are_not_fitted_again(here, fits):
 def test_posts_are_tokenised_once_per_text_setting(swept, monkeypatch):
     here, _ = swept
     config = here.config(f"data.sources=[{here.folder}/data]")
-    calls, tokenise = [], PostTokenizer.__call__
-    monkeypatch.setattr(PostTokenizer, "__call__", lambda self, texts: calls.append(self) or tokenise(self, texts))
+    calls, tokenise = [], PostTokenizer.read
+    monkeypatch.setattr(PostTokenizer, "read", lambda self, texts: calls.append(self) or tokenise(self, texts))
     validation = TrialJudge(load_corpus(config.data, config.labels, seed=0).only_train())
     for settings in (["model.C=0.1"], ["text.attribute=NORM"], ["model.C=0.3"]):
         validation.metrics(here.config(*settings).of_model())
