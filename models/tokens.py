@@ -16,6 +16,7 @@ from models.chunks import read_chunk
 from models.errors import InputError
 from models.hashtags import MARK
 from models.reading import ChunkTable, facts, pack, runs
+from models.spacy_import import import_spacy
 from models.spelling import THRICE, meanings
 from models.text import EMOJI, PLACEHOLDER, easily_repaired, normalise, without_edge_masks
 
@@ -194,7 +195,7 @@ class PostTokenizer:
         self._load()
 
     def _load(self) -> None:
-        import spacy
+        spacy = import_spacy()
         from spacy.lang.en import English
 
         self._nlp: Language
