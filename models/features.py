@@ -181,7 +181,7 @@ class TfidfFeatures:
         """
         self.words_, self.characters_, self.idf_, self.authors_ = words, characters, idf, authors
         singles = [word for word in words if " " not in word]
-        self._single = dict(zip(singles, range(len(singles)), strict=True))
+        self._single = {word: number for number, word in enumerate(singles)}
         self._blocks: list[WordCounter | CharacterCounter] = [WordCounter(words)]
         if self.char_ngrams:
             self._blocks.append(CharacterCounter(characters, *self.char_ngrams))

@@ -28,10 +28,11 @@ def _check_vocabulary(vocabulary: Any, config: ModelConfig) -> None:
         if not all(map(lt, terms, islice(terms, 1, None))):
             raise UnfitError(f"vocabulary: {name} is not in order, or has an n-gram twice")
     terms, characters = vocabulary["words"], vocabulary["characters"]
-    singles = [term for term in terms if " " not in term]
-    words = " ".join(terms).split(" ") if terms else []
-    if len(words) != len(singles) + 2 * (len(terms) - len(singles)) or not set(singles).issuperset(words):
-        raise UnfitError("vocabulary: a pair of words has a word that is not in the vocabulary")
+    singles = {term for term in terms if " " not in term}
+    words = " ".join(terms).split(" ") if terms else []  # of all terms, in one call, because there are tens of thousands
+    pairs = len(terms) - len(singles)
+    if len(words) != len(singles) + 2 * pairs or not singles.issuperset(words):
+        raise UnfitError("vocabulary: a term is neither a word nor a pair of words that are in the vocabulary")
     if not set(map(len, characters)) <= set(range(low, high + 1)):
         raise UnfitError("vocabulary: a character n-gram is shorter or longer than features.char_ngrams allows")
 

@@ -96,8 +96,8 @@ class WordCounter:
         self.vocabulary = vocabulary
         self.column = {term: column for column, term in enumerate(vocabulary) if " " not in term}
         of_pairs = [column for column, term in enumerate(vocabulary) if " " in term]
-        words = " ".join([vocabulary[column] for column in of_pairs]).split(" ")
-        left, right = np.fromiter(map(self.column.get, words), np.int64, 2 * len(of_pairs)).reshape(-1, 2).T
+        words = [word for column in of_pairs for word in vocabulary[column].split(" ")]
+        left, right = np.fromiter(map(self.column.__getitem__, words), np.int64).reshape(len(of_pairs), 2).T
         self.pairs = KeyTable(left * len(vocabulary) + right)
         self.pair_column = np.array(of_pairs, np.int64)
 

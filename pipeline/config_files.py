@@ -169,13 +169,13 @@ def _known_keys(schema: type[BaseModel], path: Sequence[str | int]) -> list[str]
 
 
 def _places_of(name: str, schema: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Yield the dotted keys of a schema that end with a name, but not those in lists."""
+    """Yield the dotted keys of a schema that end with a name, but not those in lists or mappings."""
     for key, field in schema.model_fields.items():
         if key.lower() == name.lower():
             yield before + key
-        if get_origin(field.annotation) is not list:
-            for section in _sections(field.annotation):
-                yield from _places_of(name, section, f"{before}{key}.")
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel) and get_origin(field.annotation) not in {list, dict}:
+                yield from _places_of(name, part, f"{before}{key}.")
 
 
 def nearest(name: str, allowed: Iterable[str], these: str = "choose one of", section: str = "") -> str:

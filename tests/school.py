@@ -115,7 +115,7 @@ class Files:
 
 
 def write_files(folder: Path) -> Files:
-    write_posts(folder / "train.jsonl", rows_of(0, 72))
+    write_posts(folder / "train.jsonl", [row | {"text": row["text"].upper()} for row in rows_of(0, 72)])  # normalising undoes this
     write_posts(folder / "more.jsonl", rows_of(100, 120))
     labels = [{"name": name, "definition": name} for name in TARGETS[:2]]
     network = {"lessons": str(folder / "lessons.safetensors"), "dimensions": 4, "filters": 6, "width": 3, "hidden": 5, "epochs": 2}

@@ -108,6 +108,13 @@ def test_key_without_its_section_gets_it(setting, meant, refused):
         load_config(settings=[setting])
 
 
+def test_key_is_suggested_neither_within_a_list_nor_in_another_section(refused):
+    with refused("unknown key 'definition'; did you mean 'evaluation'?"):
+        load_config(settings=["definition=1"])
+    with refused("unknown key 'evaluation.C'", "the allowed keys are "):
+        load_config(settings=["evaluation.C=1"])
+
+
 def test_misspelt_key_of_a_label_is_named_rather_than_the_missing_one(overlay, refused):
     labels = {"name": "x", "labels": [{"nme": "a", "definition": "b"}]}
     with refused("unknown key 'labels.labels.0.nme'", "did you mean 'labels.labels.0.name'?"):

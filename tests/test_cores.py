@@ -65,7 +65,7 @@ def test_server_starts_as_many_processes(script, monkeypatch, found, serving):
 
 
 def test_jobs_start_as_many_processes(script, tmp_path, monkeypatch):
-    """Those that score, and those that score rejected posts again; a job with one part needs one process, and need not count cores."""
+    """Jobs that score, and those that score rejected posts again, start one process per core; a job with one part does not count them."""
     given = []
 
     def started(_start: object, _shards: object, workers: int) -> NoReturn:
@@ -85,3 +85,6 @@ def test_jobs_start_as_many_processes(script, tmp_path, monkeypatch):
     script(again.rescore, "--rejects", tmp_path / "other")
     assert given == [3, 7, 3]
     assert json.loads((out / "manifest.json").read_text())["workers"] == 1
+    posts.write_text('{"id": 1, "text": "me too"}\n')
+    script(score.main, posts, "--out", tmp_path / "routed", "--route", ROOT / "configs" / "routing.yaml")
+    assert json.loads((tmp_path / "routed" / "manifest.json").read_text())["workers"] == 3, "capacities concern all parts of the job"

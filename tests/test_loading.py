@@ -69,6 +69,11 @@ def test_weights_of_another_shape_type_or_value_are_refused_at_loading(parts, tm
         Classifier.load(written(tmp_path / "other", description, changed, vocabulary))
 
 
+def single(words: list[str]) -> str:
+    """Return the last term that is a single word."""
+    return next(word for word in reversed(words) if " " not in word)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -80,6 +85,8 @@ def test_weights_of_another_shape_type_or_value_are_refused_at_loading(parts, tm
         lambda words, characters: [words, characters],
         lambda words, characters: {"words": words, "characters": [*characters[:-1], "zzzzzzzz"]},
         lambda words, characters: {"words": sorted([*words[1:], "not here"]), "characters": characters},
+        lambda words, characters: {"words": sorted([*words[1:], " ".join([single(words)] * 3)]), "characters": characters},
+        lambda words, characters: {"words": sorted([*words[1:], f"{single(words)}  {single(words)}"]), "characters": characters},
     ],
 )
 def test_a_vocabulary_of_another_form_is_refused_at_loading(parts, tmp_path, refused, change):

@@ -49,8 +49,8 @@ def test_a_test_post_that_stands_in_train_in_another_dress_is_reported_and_dropp
     assert corpus.splits["train"]["id"] == ["train0", "train1"]
     assert corpus.splits["test"].num_rows == len(POSTS)
     (note,) = corpus_notes(corpus)
-    assert f"another {len(POSTS):,} nearly repeat a post there" in note
-    assert f"{len(POSTS):,} posts were dropped" in note
+    assert f"{len(POSTS):,} more of such a post with a small change" in note
+    assert note.endswith(f"; {len(POSTS):,} posts dropped")
     found = check_splits(load(tmp_path, drop=False))
     (row,) = [row for row in found.duplicates if (row.split, row.other) == ("test", "train")]
     assert row.exact + row.near == len(POSTS)

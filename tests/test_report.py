@@ -128,8 +128,8 @@ def test_corpus_table_counts_posts_and_positives_by_split(corpus):
 
 def test_corpus_notes_tell_what_was_dropped_ignored_and_passed_over(corpus):
     dropped, ignored, passed_over = corpus_notes(corpus)
-    assert "train posts that repeat an earlier one: 1 (1 with other labels)" in dropped
-    assert dropped.endswith("dropped: 1")
+    assert dropped.startswith("in train: 1 repeat of an earlier post (1 with other labels), ")
+    assert dropped.endswith("; 1 post dropped")
     assert ignored == "ignored label odd: 1 time"
     assert passed_over.startswith("skipped, not named after a split: ")
     assert passed_over.endswith("unlabeled.jsonl")

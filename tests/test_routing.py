@@ -100,6 +100,7 @@ def test_shipped_rules_suit_the_released_labels_and_no_shipped_line_counts_as_co
     ("key", "value", "told"),
     [
         ("rule", [], "unknown key 'rule'; did you mean 'rules'?"),
+        ("capacity", 5, "unknown key 'capacity'; the allowed keys are queues, rules, "),
         ("queues.first.capasity", 3, "unknown key 'queues.first.capasity'; did you mean 'queues.first.capacity'?"),
         ("rules.0.wenn", {}, "unknown key 'rules.0.wenn'; did you mean 'rules.0.when'?"),
         ("queues.first.action", "remove", "unknown key 'queues.first.action'; the allowed keys are task, capacity, lines"),

@@ -981,14 +981,25 @@ def test_other_model_is_refused_unless_told_to_start_over(out, sources, refused)
     assert len(ids(out)) == 33
 
 
-def test_starting_over_with_a_model_that_cannot_be_loaded_leaves_the_earlier_output(out, sources, refused):
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_starting_over_with_a_model_that_is_damaged_or_was_replaced_leaves_the_earlier_output(out, sources, refused, replaced, workers):
     def load():
+        if replaced:
+            return Fake("f3" * 32)
         raise InputError("weights: damaged")
 
     before = state(out)
-    with refused("weights: damaged"), standing_in(Fake("e2" * 32), load) as folder:
-        score_files(sources, folder, out, start_over=True)
+    with refused("the model was replaced" if replaced else "weights: damaged"), standing_in(Fake("e2" * 32), load) as folder:
+        score_files(sources, folder, out, start_over=True, workers=workers)
     assert state(out) == before
+
+
+def test_starting_over_loads_the_model_once(out, sources):
+    model, loaded = Fake("e2" * 32), []
+    with standing_in(model, lambda: loaded.append(model) or model) as folder:
+        score_files(sources, folder, out, start_over=True)
+    assert loaded == [model]
 
 
 def test_inputs_without_one_that_was_scored_are_refused_unless_told_to_start_over(out, sources, refused):

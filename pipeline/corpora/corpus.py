@@ -79,7 +79,7 @@ class TrainingPosts:
     Attributes
     ----------
     texts : list of str, length n_posts
-        Texts of the train posts, followed by those of the unlabelled posts.
+        Raw texts of the train posts, followed by those of the unlabelled posts.
     groups : ndarray of int64, shape (n_posts,)
         Author of each post, numbered as in `Corpus.groups`.
     Y : ndarray of 0 and 1, shape (n_train_posts, n_labels)
@@ -100,7 +100,7 @@ class TrainingPosts:
     sources: list[str]
 
     def tokenised(self, tokenizer: PostTokenizer) -> TrainingTokens:
-        """Return the posts, tokenised, in the form that `Classifier.fit_tokens` takes."""
+        """Return the posts, normalised and tokenised, in the form that `Classifier.fit_tokens` takes."""
         return TrainingTokens(tokenizer.read(self.texts), self.Y, self.groups, self.auxiliary, self.weights, self.sources)
 
 

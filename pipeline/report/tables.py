@@ -316,10 +316,10 @@ def corpus_notes(corpus: "Corpus") -> list[str]:
     found = corpus.overlap
     if found and (found.repeated or found.leaked_texts or found.leaked_nearly or found.leaked_authors):
         notes.append(
-            f"train posts that repeat an earlier one: {found.repeated:,} ({found.conflicting:,} with other labels); that also occur in "
-            f"another split: {found.leaked_texts:,}; that nearly repeat a post there (as a retweet or quote, with a link, a hashtag or a "
-            f"small change): {found.leaked_nearly:,}; whose authors also have posts in another split: {found.leaked_authors:,}; dropped: "
-            f"{found.dropped:,}"
+            f"in train: {counted(found.repeated, 'repeat')} of an earlier post ({found.conflicting:,} with other labels), "
+            f"{found.leaked_texts:,} of a post in another split, {found.leaked_nearly:,} more of such a post with a small change (as a "
+            f"retweet or quote, with a link or a hashtag), {counted(found.leaked_authors, 'post')} by authors of another split; "
+            f"{counted(found.dropped, 'post')} dropped"
         )
     if corpus.unlabelled.num_rows:
         notes.append(f"{counted(corpus.unlabelled.num_rows, 'post')} without labels to learn from")

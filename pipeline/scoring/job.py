@@ -158,13 +158,11 @@ class Job:
         if not self.names and not self.failures:
             empty = "and all other inputs are empty" if len(self.files) > 1 else "is empty"
             raise NoPostsError(f"{self.files[0]} {empty} (no rows); give a file with posts")
-        self.workers = workers or (cores() if len(few) > 1 else 1)
+        self.workers = workers or (cores() if len(few) > 1 or self.options.route else 1)
         work = start() if few and (self.workers == 1 or len(few) == 1) else None
         if start_over:
             if not work:
-                from models import Classifier
-
-                Classifier.load(self.source.folder)  # check that the model loads before removing earlier output
+                start()  # check that the model loads before removing earlier output
             self._clear()
         shards = chain(few, shards)
         outcomes: Iterator[tuple[Shard, Outcome]]

@@ -94,7 +94,7 @@ class Summary:
     forgotten : dict of str to int
         Number of rows that ``disclosure forget`` removed, by day; all other numbers are about the rows that are left.
     workers : int
-        Maximum number of processes of this run.
+        Maximum number of processes of this run: by default 1 if it had one part at most to score, or else one per core.
     seconds : float
         Wall time of this run.
     posts_per_second : float
