@@ -20,10 +20,28 @@ def _rarest(Y: Labels) -> Int64s:
     return np.where(Y.any(axis=1), rarest, Y.shape[1])
 
 
-def _check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int) -> None:
+def check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int) -> None:
+    """Check that enough authors wrote posts with each label, and posts without it.
+
+    Parameters
+    ----------
+    Y, groups, names, folds
+        As for `make_folds`.
+
+    Raises
+    ------
+    InputError
+        When they are too few.
+    """
     for name, y in zip(names, Y.T, strict=True):
         for value, kind in ((1, "with"), (0, "without")):
             posts, authors = int((y == value).sum()), len(np.unique(groups[y == value]))
+            if not posts:
+                found = "no train post has it" if value else "all train posts have it"
+                raise InputError(
+                    f"label {name!r}: {found}; label posts {kind} it, or train with a label set that lacks it (a copy of "
+                    "configs/labels/default.yaml without this label: --set labels=FILE)"
+                )
             if authors < folds:
                 raise InputError(
                     f"label {name!r}: the {posts} train posts {kind} it are by {authors} authors, but folds={folds} needs {folds} authors; "
@@ -64,7 +82,7 @@ def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    _check_learnable(Y, groups, names, folds)
+    check_learnable(Y, groups, names, folds)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # it warns of classes with fewer posts than folds, which do no harm
         warnings.simplefilter("ignore", UserWarning)

@@ -7,6 +7,7 @@ from typing import Any
 
 from models import Classifier, lessons
 from models.folders import check_output, owner_only
+from models.folds import check_learnable
 from models.storage import RUN_FILES
 from pipeline.config import Config, check_config
 from pipeline.corpora import IN_MEMORY, Corpus, Posts, load_training_corpus
@@ -149,6 +150,7 @@ def train(
     progress("reading the data")
     check_output(out, RUN_FILES)
     corpus = load_training_corpus(config, posts)
+    check_learnable(corpus.targets("train", corpus.labels), corpus.groups("train"), corpus.labels, config.calibration.folds)
     config = config if posts is None else config.reading(IN_MEMORY)
     progress("starting MLflow")
     from pipeline import tracking  # this import takes seconds, so we report errors in the data first

@@ -1,5 +1,7 @@
 """Say in one line what is wrong with the options and arguments of a command, of which typer says it in several."""
 
+from difflib import get_close_matches
+
 import typer
 from pydantic import ValidationError
 from typer.core import TyperArgument, TyperOption
@@ -30,9 +32,10 @@ def explain(error: typer.TyperException) -> str:
     parameter, cause = getattr(error, "param", None), error.__cause__
     if isinstance(parameter, TyperArgument | TyperOption) and isinstance(cause, ValidationError):
         return f"{parameter.opts[0]}: {got(cause.errors()[0], _allowed(parameter))}"
-    if near := getattr(error, "possibilities", None):
+    given, possible = getattr(error, "option_name", "").lstrip("-"), getattr(error, "possibilities", None) or []
+    if near := [option for option in possible if get_close_matches(given, [option.lstrip("-")])]:
         return f"{error.message[:1].lower()}{error.message[1:]}; did you mean {' or '.join(near)}?"
-    said = error.format_message().rstrip(".").replace(". Did you", "; did you")
+    said = (error.message if possible else error.format_message()).rstrip(".").replace(". Did you", "; did you")
     said = said[:1].lower() + said[1:]
     context = getattr(error, "ctx", None)
     return said if said.endswith("?") else f"{said}; see {context.command_path + ' ' if context else ''}--help"

@@ -60,7 +60,7 @@ def test_fewer_than_twenty_authors_give_no_intervals_and_no_verdict():
     for authors in (1, 19):
         few = measured(Y, probabilities, decided, resample(np.arange(60) % authors, 300, seed=0))
         assert intervals(*few, 0.95).macro_f1 is None
-        assert compare(*few, *few, 0.95).macro_f1.verdict == "undefined"
+        assert compare(*few, *few, 0.95).macro_f1.verdict == "cannot tell"
     enough = measured(Y, probabilities, decided, resample(np.arange(60) % 20, 300, seed=0))
     assert intervals(*enough, 0.95).macro_f1 is not None
 
@@ -140,7 +140,7 @@ def test_undefined_on_one_side_is_undefined_as_a_difference():
     Y, probabilities, decided = invented(0, rarest=0)
     counts = resample(np.arange(60), 200, seed=0)
     found = compare(*measured(Y, probabilities, decided, counts), *measured(Y, probabilities, decided, counts), 0.95)
-    assert found.labels["gamma"].average_precision == Difference(difference=None, interval=None, verdict="undefined")
+    assert found.labels["gamma"].average_precision == Difference(difference=None, interval=None, verdict="cannot tell")
 
 
 def bounds_of_ece(Y, probabilities, authors=None):

@@ -356,6 +356,12 @@ class TestRefusals:
             "no column 'labels'; found 'text'; name the columns: --set data.columns.labels=LABELS_COLUMN"
         )
 
+    def test_a_column_that_may_name_authors_is_asked_for(self, table):
+        path = table(["Case", "Message", "Category"], [(number, f"post number {number}", "assault") for number in range(3)])
+        options = "--set data.columns.text=Message --set data.columns.labels=Category"
+        hint = "(if another column names authors, add --set data.columns.author=AUTHOR_COLUMN)"
+        assert refusal(path).endswith(f"name the columns: {options} {hint}")
+
     def test_what_is_in_a_column_for_one_label_is_described(self, table):
         path = table(["id", "text", "assault"], [("1", "one", "yes"), ("2", "two", "anna")])
         message = refusal(path, columns=Columns(labels={"assault": "assault"}))
@@ -390,4 +396,4 @@ class TestRefusals:
         path = table(["1", "my boss did that to me in the office", "assault"], [("2", "he whistled at me again", "street_harassment")])
         message = refusal(path)
         assert "boss" not in message
-        assert "1 of another kind (a file without a header?)" in message
+        assert "1 more, which may be words of a post (is there a header?) and are not shown" in message

@@ -109,6 +109,13 @@ class TestFit:
         ):
             Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, Y, posts.groups))
 
+    @pytest.mark.parametrize(("value", "told"), [(0, "no train post has it"), (1, "all train posts have it")])
+    def test_label_that_all_or_no_posts_have_is_told(self, posts, refused, value, told):
+        Y = posts.Y.copy()
+        Y[:, 1] = value
+        with refused(f"label 'beta': {told}; label posts {'without' if value else 'with'} it", "--set labels=FILE"):
+            Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, Y, posts.groups))
+
     def test_many_posts_of_few_authors_are_too_few(self, posts, refused):
         with refused("label 'alpha'", "by 2 authors"):
             Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, posts.Y, posts.groups % 2))

@@ -272,7 +272,7 @@ def without_intervals(tree):
     if not isinstance(tree, dict):
         return tree
     if "verdict" in tree:
-        return tree | {"interval": None, "verdict": "undefined"}
+        return tree | {"interval": None, "verdict": "cannot tell"}
     return {key: dict.fromkeys(value) if key == "intervals" and "f1" in value else without_intervals(value) for key, value in tree.items()}
 
 
@@ -327,11 +327,11 @@ def test_parts_with_too_few_positives_say_so_instead_of_a_number(pages, all_resu
 
 def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results):
     page = words(pages["bare"])
-    assert all_results["bare"].comparison.differences.labels["beta"].average_precision.verdict == "undefined"
+    assert all_results["bare"].comparison.differences.labels["beta"].average_precision.verdict == "cannot tell"
     assert "beta: no post here has this label, so nothing can be said about what the model finds" in page
     assert "beta 0 – – – – –" in page
     assert "No threshold has a guarantee: positives by 0 authors are too few" in page
-    assert "Undefined, for lack of positives: F1 of beta and average precision of beta" in page
+    assert "Nobody can tell, for lack of positives: F1 of beta and average precision of beta" in page
     assert "0 positives among the labelled posts, too few to correct the plain count of" in page
 
 

@@ -33,7 +33,7 @@ def compared(verdict="no real difference", difference=0.01, interval=(-0.02, 0.0
 
 BETTER = compared("better", 0.03, (0.01, 0.05))
 WORSE = compared("worse", -0.04, (-0.07, -0.01))
-UNDEFINED = compared("undefined", None, None)
+UNDEFINED = compared("cannot tell", None, None)
 
 
 def functionality(passed, cases):

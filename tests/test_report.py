@@ -81,6 +81,8 @@ def test_label_table_holds_the_numbers_and_a_dash_where_there_is_none():
     assert row(rendered, "workplace_harassment") == ["0.500", "0.500", "0.500", "0.833", "0.750", "0.185", "0.350", "0.500", "2"]
     assert row(rendered, "street_harassment")[:5] == ["0.000", "0.000", "0.000", "–", "–"]
     assert row(rendered, "street_harassment")[-2:] == ["0.125", "0"]
+    assert "No post has street_harassment, so its F1 counts as 0 in the mean over the labels." in " ".join(map(str.strip, rendered))
+    assert not any("No post has" in line for line in lines(label_table(measure([0, 1]).model_copy(update={"labels": {}}), "Results")))
 
 
 def test_overall_table_has_a_row_for_each_set_of_metrics():
@@ -182,7 +184,7 @@ def test_intervals_stand_below_their_numbers():
 
 
 def test_comparison_says_which_differences_are_real():
-    alike, undefined = compared(0.001, (-0.02, 0.02), "no real difference"), compared(None, None, "undefined")
+    alike, undefined = compared(0.001, (-0.02, 0.02), "no real difference"), compared(None, None, "cannot tell")
     better = compared(0.125, (0.0625, 0.25), "better")
     worse = compared(-0.5, (-0.75, -0.25), "worse")  # of what the table leaves out
     found = all_fields(LabelDifferences, worse, f1=better, average_precision=undefined, brier=alike)
@@ -190,7 +192,7 @@ def test_comparison_says_which_differences_are_real():
     rendered = lines(comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences)))
     assert "Compared with the model 0123456789ab:" in rendered[0]
     assert row(rendered, "macro f1, mAP") == ["+0.125", "+0.001", ""]
-    assert row(rendered, "workplace_harassment") == ["+0.125", "undefined", "+0.001"]
+    assert row(rendered, "workplace_harassment") == ["+0.125", "cannot tell", "+0.001"]
     assert any("+0.062 to +0.250" in line for line in rendered)
     assert sum("better" in line for line in rendered) == 2
     assert not any("worse" in line for line in rendered)
@@ -205,13 +207,13 @@ def test_too_few_authors_for_intervals_are_said(authors, said):
 
 
 def test_differences_without_intervals_are_shown_beside_the_other_value():
-    unsure = compared(0.125, None, "undefined")
+    unsure = compared(0.125, None, "cannot tell")
     labels = dict.fromkeys(LABELS, all_fields(LabelDifferences, unsure))
     differences = all_fields(Differences, unsure, labels=labels)
     rendered = lines(comparison_table(Comparison(model="01" * 32, metrics=measure(), differences=differences)))
     assert row(rendered, "macro f1, mAP")[0] == "+0.125"
     assert any("other 0.250" in line for line in rendered)
-    assert not any("undefined" in line or "interval" in line or "by chance" in line for line in rendered)
+    assert not any("cannot tell" in line or "interval" in line or "by chance" in line for line in rendered)
 
 
 @pytest.mark.parametrize(

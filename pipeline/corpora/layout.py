@@ -32,7 +32,7 @@ def _shown(names: Iterable[str]) -> str:
     names = list(names)
     plain = [repr(name) for name in names if _PLAIN.fullmatch(name) or name == ""]
     others = len(names) - len(plain)
-    return ", ".join([*plain, *([f"{others} of another kind (a file without a header?)"] if others else [])])
+    return ", ".join([*plain, *([f"{others} more, which may be words of a post (is there a header?) and are not shown"] if others else [])])
 
 
 def option(key: str, value: Any) -> str:
@@ -151,6 +151,9 @@ def _lacking(
         elif key == "labels" and key not in suggested:
             options[-1] += without_labels and f" ({without_labels})"
     options += [option("author", other)] if (other := _author_elsewhere(columns, names)) else []
+    others = set(names) - {name for each in (found, suggested) for name in each.values() if isinstance(name, str)}
+    if others and columns.author is not None and not other and not find_column(columns.author, names):
+        options.append("(if another column names authors, add --set data.columns.author=AUTHOR_COLUMN)")
     return InputError(f"no column {', '.join(lacking)}; found {_shown(names)}; name the columns: {' '.join(options)}")
 
 

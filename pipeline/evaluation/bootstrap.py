@@ -179,9 +179,9 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], confidence: fl
 
 def _difference(name: str, ours: float | None, theirs: float | None, rounds: Float64s, confidence: float) -> Difference:
     if ours is None or theirs is None:
-        return Difference(difference=None, interval=None, verdict="undefined")
+        return Difference(difference=None, interval=None, verdict="cannot tell")
     interval = _interval(rounds, confidence)
-    verdict: Verdict = "undefined"
+    verdict: Verdict = "cannot tell"
     if interval:
         above, below = interval[0] > 0, interval[1] < 0
         verdict = "better" if (below if name == "brier" else above) else "worse" if above or below else "no real difference"

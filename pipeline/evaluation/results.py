@@ -11,7 +11,7 @@ from pipeline.evaluation.swaps import Swaps
 from pipeline.metrics import Baselines, Metrics, ReliabilityBin
 from pipeline.result_base import Interval, Result
 
-Verdict = Literal["better", "worse", "no real difference", "undefined"]
+Verdict = Literal["better", "worse", "no real difference", "cannot tell"]
 Bounds = Interval | None  # None if the metric is undefined or there are too few authors
 
 

@@ -97,7 +97,7 @@ def shown_columns(columns: Iterable[str]) -> str:
     names = list(columns)
     shown = [repr(name) for name in names if _NAME.fullmatch(name)]
     others = len(names) - len(shown)
-    return ", ".join([*shown, *([f"{others} of another kind (a file without a header?)"] if others else [])])
+    return ", ".join([*shown, *([f"{others} more, which may be words of a post (is there a header?) and are not shown"] if others else [])])
 
 
 def named_with(option: str, missing: str, columns: Iterable[str]) -> str:

@@ -193,12 +193,12 @@ def _plots(results: Results) -> _Plots:
 
 def _verdicts(results: Results, differences: Differences) -> dict[Verdict, list[str]]:
     """Return the names of metrics by verdict; for each label, only those of F1 and average precision."""
-    found: dict[Verdict, list[str]] = {"better": [], "worse": [], "no real difference": [], "undefined": []}
+    found: dict[Verdict, list[str]] = {"better": [], "worse": [], "no real difference": [], "cannot tell": []}
     for metric, compared in (("macro_f1", differences.macro_f1), ("mean_average_precision", differences.mean_average_precision)):
         found[compared.verdict].append(METRIC_NAMES[metric][0])
     for label, of_label in differences.labels.items():
         for metric, compared in (("f1", of_label.f1), ("average_precision", of_label.average_precision)):
-            verdict = compared.verdict if results.labels[label].support else "undefined"
+            verdict = compared.verdict if results.labels[label].support else "cannot tell"
             found[verdict].append(f"{METRIC_NAMES[metric][0]} of {plain(label)}")
     return found
 

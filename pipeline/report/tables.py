@@ -74,7 +74,9 @@ def label_table(metrics: Metrics, title: str, intervals: Intervals | None = None
     intervals : Intervals, optional
         Intervals to show below the metrics.
     """
-    table = Table(title=f"{title}, {counted(metrics.posts, 'post')}", title_justify="left")
+    without = " or ".join(label for label, values in metrics.labels.items() if not values.support)
+    caption = f"No post has {without}, so its F1 counts as 0 in the mean over the labels." if without else None
+    table = Table(title=f"{title}, {counted(metrics.posts, 'post')}", title_justify="left", caption=caption)
     table.add_column("label")
     for name in (*_COLUMNS, "support"):
         table.add_column(_heading(name), justify="right")
@@ -154,7 +156,8 @@ def comparison_table(comparison: Comparison, other_name: str = "") -> Table:
     found, other = comparison.differences, comparison.metrics
     real = found.macro_f1.interval is not None
     shown = "difference and its interval" if real else "difference, and the other model's value"
-    caption = "If the models are equal, one difference in twenty looks real by chance." if real else None
+    caption = "If the models are equal, one difference in twenty looks real by chance."
+    caption = caption if real else "With so few authors, nobody can tell which differences are due to chance."
     table = Table(title=f"Compared with {called}: {shown}", title_justify="left", caption=caption)
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))

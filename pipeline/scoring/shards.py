@@ -178,7 +178,8 @@ def _shards(path: Path, source: _Source, most: int) -> Iterator[Shard]:
         if isinstance(error, DamagedError):
             raise
         raise DamagedError(
-            f"{path}: is damaged or truncated after row {first_row + rows - 1} ({error}); copy or write the file again"
+            f"{path}: is damaged or truncated after row {first_row + rows - 1} ({error}); copy or write the file again, or, to "
+            "finish without it, put an empty file in its place"
         ) from None
     if size:
         yield shard()
