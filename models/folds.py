@@ -20,6 +20,9 @@ def _rarest(Y: Labels) -> Int64s:
     return np.where(Y.any(axis=1), rarest, Y.shape[1])
 
 
+_LEAVE_OUT = "leave the label out: move it to the list 'ignored' in a copy of your label set, and train with --set labels=FILE"
+
+
 def check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int) -> None:
     """Check that enough authors wrote posts with each label, and posts without it.
 
@@ -31,21 +34,18 @@ def check_learnable(Y: Labels, groups: Int64s, names: Sequence[str], folds: int)
     Raises
     ------
     InputError
-        When they are too few.
+        When there are too few of either.
     """
     for name, y in zip(names, Y.T, strict=True):
         for value, kind in ((1, "with"), (0, "without")):
             posts, authors = int((y == value).sum()), len(np.unique(groups[y == value]))
             if not posts:
                 found = "no train post has it" if value else "all train posts have it"
-                raise InputError(
-                    f"label {name!r}: {found}; label posts {kind} it, or train with a label set that lacks it (a copy of "
-                    "configs/labels/default.yaml without this label: --set labels=FILE)"
-                )
+                raise InputError(f"label {name!r}: {found}; label posts {kind} it, or {_LEAVE_OUT}")
             if authors < folds:
                 raise InputError(
                     f"label {name!r}: the {posts} train posts {kind} it are by {authors} authors, but folds={folds} needs {folds} authors; "
-                    "label more posts, lower folds (calibration.folds in a config) or remove the label from the label set"
+                    f"label more posts, lower folds (calibration.folds in a config), or {_LEAVE_OUT}"
                 )
 
 

@@ -244,7 +244,8 @@ def explain(error: ValidationError, origin: str, schema: type[BaseModel] = Confi
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         near = nearest(name, _known_keys(schema, first["loc"][:-1]), "the allowed keys are", place.removesuffix(name))
-        deeper = [repr(key) for key in _places_of(name, schema)] if place == name else []
+        places = list(_places_of(name, schema)) if place == name else []
+        deeper = [f"{key!r} (in a file, {key.rpartition('.')[2]} under {key.rpartition('.')[0]})" for key in places]
         hint = f"did you mean {' or '.join(deeper)}?" if deeper else near
         return f"{origin}: unknown key {_quoted(place)!r}; {hint}"
     if first["type"] == "missing":

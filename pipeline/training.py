@@ -150,10 +150,11 @@ def train(
     progress("reading the data")
     check_output(out, RUN_FILES)
     corpus = load_training_corpus(config, posts)
+    # The next steps take seconds, so we report errors in the data first.
     check_learnable(corpus.targets("train", corpus.labels), corpus.groups("train"), corpus.labels, config.calibration.folds)
     config = config if posts is None else config.reading(IN_MEMORY)
     progress("starting MLflow")
-    from pipeline import tracking  # this import takes seconds, so we report errors in the data first
+    from pipeline import tracking
 
     tracking.connect(config.tracking, register)
     called = name or f"{config.labels.name} {config.model.type}"

@@ -101,10 +101,14 @@ def test_misspelt_key_in_another_case(refused):
 
 @pytest.mark.parametrize(
     ("setting", "meant"),
-    [("C=1", "'model.C'"), ("EPOCHS=3", "'model.network.epochs'"), ("confidence=0.9", "'evaluation.confidence' or 'watch.confidence'")],
+    [
+        ("C=1", ["'model.C' (in a file, C under model)?"]),
+        ("EPOCHS=3", ["'model.network.epochs' (in a file, epochs under model.network)?"]),
+        ("confidence=0.9", ["'evaluation.confidence' (", " or 'watch.confidence' ("]),
+    ],
 )
 def test_key_without_its_section_gets_it(setting, meant, refused):
-    with refused(f"unknown key '{setting.split('=')[0]}'", f"did you mean {meant}?"):
+    with refused(f"unknown key '{setting.split('=')[0]}'; did you mean ", *meant):
         load_config(settings=[setting])
 
 

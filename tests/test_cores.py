@@ -85,6 +85,3 @@ def test_jobs_start_as_many_processes(script, tmp_path, monkeypatch):
     script(again.rescore, "--rejects", tmp_path / "other")
     assert given == [3, 7, 3]
     assert json.loads((out / "manifest.json").read_text())["workers"] == 1
-    posts.write_text('{"id": 1, "text": "me too"}\n')
-    script(score.main, posts, "--out", tmp_path / "routed", "--route", ROOT / "configs" / "routing.yaml")
-    assert json.loads((tmp_path / "routed" / "manifest.json").read_text())["workers"] == 3, "capacities concern all parts of the job"

@@ -242,7 +242,7 @@ def check(folder, *names, out="out", columns=COLUMNS):
         ("foreign.csv", b"id,text\n1," + "слова ".encode("cp1251") * 9, "neither in UTF-8 nor in Windows-1252; save the file as UTF-8"),
         ("packed.csv", b"PK\x03\x04x", "is a zip archive or an Excel file; unpack it, or make its name end in .xlsx"),
         ("header.csv", b'id,"text\n1,x\n', "header: a quote is never closed"),
-        ("page.csv", b"We are sorry\n", "no column 'id', 'text'; found 1 more, which may be words of a post"),
+        ("page.csv", b"We are sorry\n", "no column 'id', 'text'; found a name that is not shown (is there a header?)"),
         ("out/part.jsonl", LINE, "is in the output folder"),
         ("out/deep/part.jsonl", LINE, "is in the output folder"),
     ],

@@ -362,6 +362,16 @@ class TestRefusals:
         hint = "(if another column names authors, add --set data.columns.author=AUTHOR_COLUMN)"
         assert refusal(path).endswith(f"name the columns: {options} {hint}")
 
+    @pytest.mark.parametrize(
+        ("header", "cells"),
+        [
+            (["Message", *NAMES], ("a quiet day at home", "yes", "no", "no", "no")),  # no column is left
+            (["a quiet day at home"], ("and another one",)),  # there is no header
+        ],
+    )
+    def test_no_author_is_asked_for_if_nobody_knows_what_else_there_is(self, table, header, cells):
+        assert "AUTHOR_COLUMN" not in refusal(table(header, [cells] * 3))
+
     def test_what_is_in_a_column_for_one_label_is_described(self, table):
         path = table(["id", "text", "assault"], [("1", "one", "yes"), ("2", "two", "anna")])
         message = refusal(path, columns=Columns(labels={"assault": "assault"}))
@@ -396,4 +406,4 @@ class TestRefusals:
         path = table(["1", "my boss did that to me in the office", "assault"], [("2", "he whistled at me again", "street_harassment")])
         message = refusal(path)
         assert "boss" not in message
-        assert "1 more, which may be words of a post (is there a header?) and are not shown" in message
+        assert "another name that is not shown (is there a header?)" in message

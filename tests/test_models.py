@@ -113,7 +113,7 @@ class TestFit:
     def test_label_that_all_or_no_posts_have_is_told(self, posts, refused, value, told):
         Y = posts.Y.copy()
         Y[:, 1] = value
-        with refused(f"label 'beta': {told}; label posts {'without' if value else 'with'} it", "--set labels=FILE"):
+        with refused(f"label 'beta': {told}; label posts {'without' if value else 'with'} it", "or leave the label out: "):
             Classifier.from_config(model_config()).fit_tokens(training(posts.tokens, Y, posts.groups))
 
     def test_many_posts_of_few_authors_are_too_few(self, posts, refused):

@@ -331,7 +331,7 @@ def test_label_without_positives_has_dashes_and_no_guarantee(pages, all_results)
     assert "beta: no post here has this label, so nothing can be said about what the model finds" in page
     assert "beta 0 – – – – –" in page
     assert "No threshold has a guarantee: positives by 0 authors are too few" in page
-    assert "Nobody can tell, for lack of positives: F1 of beta and average precision of beta" in page
+    assert "Cannot tell for F1 of beta and average precision of beta: too few posts have the label" in page
     assert "0 positives among the labelled posts, too few to correct the plain count of" in page
 
 

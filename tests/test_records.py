@@ -493,7 +493,7 @@ def test_missing_file_and_folder_are_told_apart(folder, refused):
 
 
 def test_post_that_stands_where_the_header_should_is_not_shown(folder, refused):
-    with refused("no column 'id', 'text'; found 'source', 3 more, which may be words of a post (is there a header?) and are not shown"):
+    with refused("no column 'id', 'text'; found 'source', 3 more names that are not shown (is there a header?)"):
         read(written(folder, "headless.csv", b"1,Nobody else was meant to read this,@survivor,source\n2,other,x,y\n"))
 
 

@@ -38,3 +38,20 @@ def test_spacy_that_was_imported_before_stays_as_it_is():
     info = spacy.info
     assert import_spacy() is spacy
     assert spacy.info is info
+
+
+def test_threads_that_import_it_together_get_all_of_it():
+    script = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from models.spacy_import import import_spacy
+barrier = Barrier(4)
+def work(_):
+    barrier.wait()
+    return import_spacy().load is not None
+sys.setswitchinterval(1e-6)
+with ThreadPoolExecutor(4) as pool:
+    assert all(pool.map(work, range(4)))
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120)

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -13,9 +13,11 @@ from models.errors import InputError
 from pipeline.config import Columns
 from pipeline.corpora.labels_cell import LabelCells, canonical, is_blank
 from pipeline.corpora.problems import counted
+from pipeline.records import shown_columns
 
 _OURS = Columns()
 _PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
+_SHOWN = re.compile(rf"(?:{_PLAIN.pattern})?")  # a column may also have no name
 _IDS = {"id", "tweet_id", "post_id", "doc_id", "status_id", "comment_id", "document_id", "id_str", "uid", "uuid", "nr"}
 _AUTHORS = {"author", "user", "user_id", "username", "user_name", "screen_name", "handle", "author_id", "author_name"}
 SAMPLE = 200  # rows to look at for a suggestion
@@ -26,13 +28,6 @@ class Layout(NamedTuple):
 
     columns: Columns
     taken: list[str]
-
-
-def _shown(names: Iterable[str]) -> str:
-    names = list(names)
-    plain = [repr(name) for name in names if _PLAIN.fullmatch(name) or name == ""]
-    others = len(names) - len(plain)
-    return ", ".join([*plain, *([f"{others} more, which may be words of a post (is there a header?) and are not shown"] if others else [])])
 
 
 def option(key: str, value: Any) -> str:
@@ -151,10 +146,14 @@ def _lacking(
         elif key == "labels" and key not in suggested:
             options[-1] += without_labels and f" ({without_labels})"
     options += [option("author", other)] if (other := _author_elsewhere(columns, names)) else []
-    others = set(names) - {name for each in (found, suggested) for name in each.values() if isinstance(name, str)}
-    if others and columns.author is not None and not other and not find_column(columns.author, names):
+    used = [*found.values(), *suggested.values()]
+    others = set(names).difference(*(each.values() if isinstance(each, Mapping) else [each] for each in used))
+    named = all(found[key] or suggested.get(key) for key in found if key != "id")
+    if named and others and columns.author is not None and not other and not find_column(columns.author, names):
         options.append("(if another column names authors, add --set data.columns.author=AUTHOR_COLUMN)")
-    return InputError(f"no column {', '.join(lacking)}; found {_shown(names)}; name the columns: {' '.join(options)}")
+    shown = shown_columns(names, _SHOWN)
+    header = " (is there a header?)" if "not shown" in shown else ""
+    return InputError(f"no column {', '.join(lacking)}; found {shown}{header}; name the columns: {' '.join(options)}")
 
 
 def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool, without_labels: str = "") -> Layout:

@@ -141,7 +141,9 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str],
     """
     missing = ", ".join(repr(column) for column in columns if column not in found)
     place = f"{path}, row {min(found.values())}"
-    return InputError(f"{place}: no column {missing}; found {shown_columns(sorted(found))}; {remedy}")
+    shown = shown_columns(sorted(found))
+    header = " (is there a header?)" if "not shown" in shown else ""
+    return InputError(f"{place}: no column {missing}; found {shown}{header}; {remedy}")
 
 
 def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> None:

@@ -92,12 +92,29 @@ def line_runs(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
             yield line, 1
 
 
-def shown_columns(columns: Iterable[str]) -> str:
-    """List column names for a message; whatever does not look like a name is only counted, because it may be somebody's words."""
+def shown_columns(columns: Iterable[str], name: re.Pattern[str] = _NAME) -> str:
+    """List column names for a message; whatever does not look like a name is only counted, because it may be somebody's words.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        The names.
+    name : re.Pattern
+        What looks like a name.
+
+    Examples
+    --------
+    >>> shown_columns(["id", "She told me today.", "Nobody knew."]), shown_columns(["She told me today."])
+    ("'id', 2 more names that are not shown", 'a name that is not shown')
+    """
     names = list(columns)
-    shown = [repr(name) for name in names if _NAME.fullmatch(name)]
-    others = len(names) - len(shown)
-    return ", ".join([*shown, *([f"{others} more, which may be words of a post (is there a header?) and are not shown"] if others else [])])
+    shown = [repr(each) for each in names if name.fullmatch(each)]
+    others, more = len(names) - len(shown), "more " if shown else ""
+    if others == 1:
+        shown.append(f"{'another' if shown else 'a'} name that is not shown")
+    elif others:
+        shown.append(f"{others} {more}names that are not shown")
+    return ", ".join(shown)
 
 
 def named_with(option: str, missing: str, columns: Iterable[str]) -> str:

@@ -156,8 +156,8 @@ def comparison_table(comparison: Comparison, other_name: str = "") -> Table:
     found, other = comparison.differences, comparison.metrics
     real = found.macro_f1.interval is not None
     shown = "difference and its interval" if real else "difference, and the other model's value"
-    caption = "If the models are equal, one difference in twenty looks real by chance."
-    caption = caption if real else "With so few authors, nobody can tell which differences are due to chance."
+    by_chance = "If the models are equal, one difference in twenty looks real by chance."
+    caption = by_chance if real else "With so few authors, nobody can tell which differences are due to chance."
     table = Table(title=f"Compared with {called}: {shown}", title_justify="left", caption=caption)
     for name in ("", *_COMPARED):
         table.add_column(_heading(name))

@@ -106,7 +106,7 @@ class _Usher:
 
 
 def keep_capacities(
-    output: Output, names: Sequence[str], source: ModelFolder, options: Options, routing: Routing, summary: Summary
+    output: Output, names: Sequence[str], source: ModelFolder, options: Options, routing: Routing, summary: Summary, threads: int = 1
 ) -> None:
     """Send the posts of finished parts to the queues for which there is room.
 
@@ -126,6 +126,8 @@ def keep_capacities(
         Their `route`.
     summary : Summary
         Receives the numbers of posts that were turned away.
+    threads : int
+        How many parts to change at the same time.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def keep_capacities(
     concerned = [
         number for number, done in usher.records() if usher.is_stale(done) or done.moved or (overfull and usher.is_contested(done))
     ]
-    with ThreadPoolExecutor(summary.workers) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for turned_away, left_out in pool.map(partial(usher.show, won=won), concerned):
             summary.turned_away.update(dict(zip(routing.names, turned_away, strict=True)))
             summary.left_out += left_out

@@ -58,6 +58,7 @@ class Job:
         self.stamps: dict[Path, tuple[int, int] | None] = {}
         self.kept = 0
         self.failures = bad.reasons
+        self.allowed: int | None = 1  # processes; None for one per core
         self.workers = 1
         self.posts = 0
         self.done = 0
@@ -150,7 +151,7 @@ class Job:
         except InputError as error:
             self.bad.add(path, error)
 
-    def run(self, workers: int | None, unchanged: Unchanged | None, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
+    def run(self, unchanged: Unchanged | None, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
         """Score the shards that are not done yet, yielding after each."""
         start = partial(PartWriter, self.source, self.options, self.output.folder)
         shards = self.pending(unchanged, start_over=start_over, retry_rejects=retry_rejects)
@@ -158,7 +159,7 @@ class Job:
         if not self.names and not self.failures:
             empty = "and all other inputs are empty" if len(self.files) > 1 else "is empty"
             raise NoPostsError(f"{self.files[0]} {empty} (no rows); give a file with posts")
-        self.workers = workers or (cores() if len(few) > 1 or self.options.route else 1)
+        self.workers = self.allowed or (cores() if len(few) > 1 else 1)
         work = start() if few and (self.workers == 1 or len(few) == 1) else None
         if start_over:
             if not work:
@@ -200,7 +201,7 @@ class Job:
         if self.options.route:
             from pipeline.scoring.capacity import keep_capacities
 
-            keep_capacities(self.output, self.names, self.source, self.options, self.options.route, summary)
+            keep_capacities(self.output, self.names, self.source, self.options, self.options.route, summary, self.allowed or cores())
 
     def finish(self, summary: Summary, started: float) -> None:
         """Fill in the summary, write the rejects in the order of the inputs, and write the manifest last."""
@@ -322,13 +323,13 @@ def score_files(
         raise InputError(bad.reasons[0] + also)
     with output.locked():
         job = Job(source, files, output, options, tell, bad)
-        job.forget = forget
+        job.forget, job.allowed = forget, workers
         summary = Summary.of(source.digest, thresholds, options)
         summary.files.update({str(path): FileSummary() for path in files})
         try:
             if not start_over:
                 job.check_mixing()
-            for _ in job.run(workers, unchanged, start_over=start_over, retry_rejects=retry_rejects):
+            for _ in job.run(unchanged, start_over=start_over, retry_rejects=retry_rejects):
                 progress(Progress(job.posts, job.done, job.total))
             job.check_complete()
             for path, stamp_then in job.stamps.items():
