@@ -152,6 +152,9 @@ def test_line_of_help_must_be_listed_and_confirmed(tmp_path, refused):
     in_file(tmp_path, {"lines": {"help": line | {"checked": day}}}, "help.yaml")
     with refused("queue 'first' names 'helo', which is not in", "did you mean 'help'?"):
         load_routing(in_file(tmp_path, tree))
+    with refused("routing.yaml, resources: ", "gone.yaml: cannot be read"):
+        load_routing(in_file(tmp_path, tree | {"resources": "gone.yaml"}))
+    assert load_routing(in_file(tmp_path, TREE | {"resources": "gone.yaml"})).names[0] == "first", "no queue names a line"
     named = in_file(tmp_path, changed("queues.first.lines", ["help"]) | {"resources": "help.yaml"})
     with refused("queue 'first' names 'help', which nobody has confirmed; call 555-0100"):
         load_routing(named)

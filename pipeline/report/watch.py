@@ -34,7 +34,7 @@ def watch_tables(found: Watched) -> list[Table]:
     """
     title = f"Compared with {escape(found.reference)} ({found.reference_posts:,} different posts)"
     drift = Table("posts", "measure", "stability index", "distance", "p, corrected", "alarm", title=title, title_justify="left")
-    expected = Table("posts", "label", "given", "expected share", "precision", "recall", "F1", "", title_justify="left")
+    expected = Table("posts", "label", "given", "expected share", "precision", "recall", "F1", "note", title_justify="left")
     expected.title = f"Expected without labels, with {percent(float(str(found.limits['confidence'])))} bands"
     for group in found.groups:
         name = f"{escape(group.name)} ({group.posts:,})"

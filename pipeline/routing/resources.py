@@ -83,7 +83,10 @@ def check_lines(path: Path, named: Mapping[str, Sequence[str]], origin: Path) ->
     InputError
         Also when the directory cannot be read.
     """
-    lines = load_directory(path)
+    try:
+        lines = load_directory(path)
+    except InputError as error:
+        raise InputError(f"{origin}, resources: {error}") from None
     for queue, names in named.items():
         for name in names:
             if name not in lines:

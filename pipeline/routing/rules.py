@@ -163,6 +163,7 @@ def load_routing(path: Path) -> Routing:
         routing = Routing.model_validate(read_yaml(path, EXAMPLE))
     except ValidationError as error:
         raise InputError(explain(error, str(path), Routing, EXAMPLE)) from None
-    if routing.resources is not None:
-        check_lines(path.parent / routing.resources, {name: queue.lines for name, queue in routing.queues.items()}, path)
+    lines = {name: queue.lines for name, queue in routing.queues.items()}
+    if routing.resources is not None and any(lines.values()):
+        check_lines(path.parent / routing.resources, lines, path)
     return routing

@@ -6,6 +6,7 @@ from pipeline.tracking.store import connect, store_uri
 
 # MLflow 3.17 shows its pages for language-model applications first, unless the address asks for those for training.
 _TRAINING = "workflowType=machine_learning"
+_OF_MLFLOW = "ignore:starlette.middleware.wsgi is deprecated"  # a warning about MLflow's own code, for each of its processes
 
 
 def show(tracking: Tracking, host: str, port: int) -> None:
@@ -36,4 +37,5 @@ def show(tracking: Tracking, host: str, port: int) -> None:
         flush=True,
     )
     # Not as an option, because a database's URI may hold a password, and everybody on this machine can see the options of a program.
-    run_python(tracking, "-m", "mlflow", "ui", "--host", host, "--port", str(port), MLFLOW_BACKEND_STORE_URI=uri)
+    command = ("-m", "mlflow", "ui", "--host", host, "--port", str(port))
+    run_python(tracking, *command, MLFLOW_BACKEND_STORE_URI=uri, PYTHONWARNINGS=_OF_MLFLOW)
