@@ -180,8 +180,7 @@ class TfidfFeatures:
             As in `authors_`.
         """
         self.words_, self.characters_, self.idf_, self.authors_ = words, characters, idf, authors
-        singles = [word for word in words if " " not in word]
-        self._single = {word: number for number, word in enumerate(singles)}
+        self._single = {word: number for number, word in enumerate(word for word in words if " " not in word)}
         self._blocks: list[WordCounter | CharacterCounter] = [WordCounter(words)]
         if self.char_ngrams:
             self._blocks.append(CharacterCounter(characters, *self.char_ngrams))

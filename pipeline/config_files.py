@@ -173,9 +173,10 @@ def _places_of(name: str, schema: type[BaseModel], before: str = "") -> Iterator
     for key, field in schema.model_fields.items():
         if key.lower() == name.lower():
             yield before + key
-        for part in (field.annotation, *get_args(field.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel) and get_origin(field.annotation) not in {list, dict}:
-                yield from _places_of(name, part, f"{before}{key}.")
+        if get_origin(field.annotation) in {list, dict}:
+            continue
+        for section in _sections(field.annotation):
+            yield from _places_of(name, section, f"{before}{key}.")
 
 
 def nearest(name: str, allowed: Iterable[str], these: str = "choose one of", section: str = "") -> str:

@@ -356,6 +356,10 @@ class TestRefusals:
             "no column 'labels'; found 'text'; name the columns: --set data.columns.labels=LABELS_COLUMN"
         )
 
+    def test_a_header_is_asked_for_only_if_a_name_is_not_shown(self, table):
+        path = table(["id", "not shown", "labels"], [(number, "quiet", "assault") for number in range(3)])
+        assert "found 'id', 'not shown', 'labels'; name" in refusal(path)
+
     def test_a_column_that_may_name_authors_is_asked_for(self, table):
         path = table(["Case", "Message", "Category"], [(number, f"post number {number}", "assault") for number in range(3)])
         options = "--set data.columns.text=Message --set data.columns.labels=Category"

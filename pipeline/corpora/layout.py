@@ -13,7 +13,7 @@ from models.errors import InputError
 from pipeline.config import Columns
 from pipeline.corpora.labels_cell import LabelCells, canonical, is_blank
 from pipeline.corpora.problems import counted
-from pipeline.records import shown_columns
+from pipeline.records import found_columns
 
 _OURS = Columns()
 _PLAIN = re.compile(r"[\w.:/-]{1,32}( [\w.:/-]{1,20})?")  # without a header, a column's name may be somebody's words
@@ -151,9 +151,7 @@ def _lacking(
     named = all(found[key] or suggested.get(key) for key in found if key != "id")
     if named and others and columns.author is not None and not other and not find_column(columns.author, names):
         options.append("(if another column names authors, add --set data.columns.author=AUTHOR_COLUMN)")
-    shown = shown_columns(names, _SHOWN)
-    header = " (is there a header?)" if "not shown" in shown else ""
-    return InputError(f"no column {', '.join(lacking)}; found {shown}{header}; name the columns: {' '.join(options)}")
+    return InputError(f"no column {', '.join(lacking)}; found {found_columns(names, _SHOWN)}; name the columns: {' '.join(options)}")
 
 
 def lay_out(columns: Columns, rows: Sequence[dict[str, Any]], cells: LabelCells, labelled: bool, without_labels: str = "") -> Layout:

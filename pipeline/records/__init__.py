@@ -6,7 +6,7 @@ from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import FILES, STDIN, InputFormat, is_stream, kind_of, name_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches, parquet_columns, parquet_groups, parquet_length
 from pipeline.records.reading import file_rows, missing_column, note_columns, read_rows, text_columns, text_rows, with_partitions
-from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, line_runs, named_with, read_lines, shown_columns
+from pipeline.records.rows import MAX_RECORD, UNCLOSED, BrokenRow, Row, found_columns, line_runs, named_with, read_lines, shown_columns
 from pipeline.records.text import Tell, TextFile, ignore, open_text, stamp_of
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "csv_spans",
     "csv_text",
     "file_rows",
+    "found_columns",
     "ignore",
     "is_stream",
     "jsonl_rows",

@@ -12,7 +12,7 @@ from pipeline.records.csv_rows import csv_header, csv_rows, csv_spans, csv_text
 from pipeline.records.jsonl import jsonl_rows
 from pipeline.records.kinds import InputFormat, kind_of, partitions_of
 from pipeline.records.parquet import batch_rows, parquet_batches
-from pipeline.records.rows import BrokenRow, Row, named_with, read_lines, shown_columns
+from pipeline.records.rows import BrokenRow, Row, found_columns, named_with, read_lines
 from pipeline.records.text import Tell, TextFile, ignore, open_text
 from pipeline.stores import StorePath
 
@@ -141,9 +141,7 @@ def missing_column(path: Path, found: Mapping[str, int], columns: Iterable[str],
     """
     missing = ", ".join(repr(column) for column in columns if column not in found)
     place = f"{path}, row {min(found.values())}"
-    shown = shown_columns(sorted(found))
-    header = " (is there a header?)" if "not shown" in shown else ""
-    return InputError(f"{place}: no column {missing}; found {shown}{header}; {remedy}")
+    return InputError(f"{place}: no column {missing}; found {found_columns(sorted(found))}; {remedy}")
 
 
 def note_columns(found: dict[str, int], row: Row, wanted: Container[str]) -> None:

@@ -117,6 +117,12 @@ def shown_columns(columns: Iterable[str], name: re.Pattern[str] = _NAME) -> str:
     return ", ".join(shown)
 
 
+def found_columns(columns: Iterable[str], name: re.Pattern[str] = _NAME) -> str:
+    """List, as `shown_columns` does, the columns of a file that lacks one; if one looks like no name, ask whether there is a header."""
+    names = list(columns)
+    return shown_columns(names, name) + ("" if all(map(name.fullmatch, names)) else " (is there a header?)")
+
+
 def named_with(option: str, missing: str, columns: Iterable[str]) -> str:
     """Return the option that names a column, with the column whose name is most similar to the missing one, if there is one.
 
