@@ -112,7 +112,7 @@ released: $(DEV) | corpora ## Train, evaluate and document the released model ag
 	$(BIN)/python score.py $(CORPORA)/personal/heldout.jsonl --model $(RELEASED) --start-over --out $(RELEASED)-personal
 	mkdir -p models/released && cp $(addprefix $(RELEASED)/,model.json vocabulary.json weights.safetensors) models/released/
 	$(CARD) --model models/released --evaluation 'tweets of 2017=$(RELEASED)-test' --evaluation 'invented posts=$(RELEASED)-invented' \
-	  --ordinary 'ordinary tweets=$(RELEASED)-tweets' --ordinary 'tweets that hold trigger words=$(RELEASED)-hard' \
+	  --ordinary 'ordinary tweets=$(RELEASED)-tweets' --ordinary 'tweets that contain trigger words=$(RELEASED)-hard' \
 	  --ordinary 'personal talk and distress=$(RELEASED)-personal'
 
 released-public: $(DEV) ## Train, evaluate and document a model from what is in this repository alone, in runs/public.

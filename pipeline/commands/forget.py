@@ -12,7 +12,7 @@ from pipeline.errors import NoPostsError
 
 def main(
     scores: Annotated[str, typer.Argument(metavar="SCORES", help="Output folder of a complete job.")],
-    ids: Annotated[str, typer.Option(metavar="FILE", help="Ids, one a line (.txt or -), or a table with a column of ids.")],
+    ids: Annotated[str, typer.Option(metavar="FILE", help="Ids, one per line (.txt or -), or a table with a column of ids.")],
     id_column: Annotated[str, typer.Option(help="Column of the table with the ids.")] = "id",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:

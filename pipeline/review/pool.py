@@ -124,7 +124,7 @@ def read_pool(inputs: Sequence[str], options: Options, author: str | None, label
     author : str or None
         Column with the author, which rows may lack.
     labelled : Labelled
-        Posts to leave out, by id; their texts are kept, so that near repeats can be left out later.
+        Posts to leave out, by id; their texts are kept, so that near-duplicates can be left out later.
     out : Path
         Folder that will be written, which must not hold the inputs.
     tell : callable

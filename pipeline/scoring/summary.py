@@ -30,7 +30,7 @@ class FileSummary:
     parts : dict of str to str
         Its output files, in the order of their rows, with their SHA-256.
     stamp : (int, int) or None
-        Its size on the disk or in the store, and its time of change in nanoseconds, when it was read; None for a stream.
+        Its size on the disk or in the store, and its modification time in nanoseconds, when it was read; None for a stream.
     """
 
     read: int = 0

@@ -12,11 +12,11 @@ from pipeline.scoring.options import Options
 from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.summary import FileSummary
 
-_SETTLED = 2.0  # seconds; a file may change twice and show the same time of change, because some file systems and stores count in seconds
+_SETTLED = 2.0  # seconds; a file may change twice and show the same modification time, because some file systems and stores count in seconds
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """Return the size and the time of change of a file; None for a stream, or if the file cannot be found."""
+    """Return the size and the modification time of a file; None for a stream, or if the file cannot be found."""
     try:
         return stamp_of(path)
     except OSError:
@@ -41,7 +41,7 @@ def is_settled(stamp: tuple[int, int] | None, written: int, seconds: float) -> b
 class Unchanged:
     """What the manifest of an output says about files that have not changed since.
 
-    A file counts as unchanged if its size and its time of change are the same, and if it was changed well before that job began. A part
+    A file counts as unchanged if its size and its modification time are the same, and if it was changed well before that job began. A part
     counts as intact if it is older than the manifest. Everything else is read and compared in full.
 
     Parameters
