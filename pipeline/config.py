@@ -157,7 +157,8 @@ class Config(ModelConfig):
     def _slices_show_nobody(self) -> "Config":
         private = {self.data.columns.id, self.data.columns.text, self.data.columns.author}
         if shown := [column for column in self.evaluation.columns if column in private]:
-            raise ValueError(f"evaluation.slices: column {shown[0]!r} would reveal in the report who wrote what; choose another column")
+            key = "evaluation.slices" if shown[0] in self.evaluation.slices else "evaluation.natural.column"
+            raise ValueError(f"{key}: column {shown[0]!r} would reveal in the report who wrote what; choose another column")
         return self
 
     def shown(self) -> dict[str, Any]:

@@ -22,10 +22,22 @@ _QUOTED = 100  # maximum number of characters that an error quotes
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), and with a limit on what ``<<`` merges.
+    """A loader with YAML 1.2's floats (1e-3 is a number, which PyYAML reads as text), without repeated keys, and with limited merges.
 
-    Merges of merges can make a mapping of billions of keys from a few lines.
+    PyYAML would keep only the last of several sections with one name. Merges of merges can make a mapping of billions of keys from a few
+    lines.
     """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Read a mapping, whose keys must differ."""
+        node = super().compose_mapping_node(anchor)
+        seen = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value[:_QUOTED]!r} is there twice", key.start_mark)
+                seen.add(key.value)
+        return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge the mappings that a mapping names with ``<<``."""

@@ -130,14 +130,14 @@ class Dates:
         notes = []
         if self.unread:
             remedy = "write 2017-10-15 or 2017-10-15T20:21:49+00:00"
-            notes.append(f"{self.name}: {self.unread:,} of {self.given:,} dates cannot be read and are left out; {remedy}")
+            notes.append(f"{self.name}: left out because they cannot be read: {self.unread:,} of {self.given:,} dates; {remedy}")
         if self.open and self.order:
             certain = f"because {self.orders[self.order]:,} of the column's dates can be read in no other way"
             notes.append(f"{self.name}: dates such as 10/11/2017 are read as {self.order}, {certain}")
         elif self.open:
             mixed = "some dates in the column are month/day, others day/month"
             why = mixed if any(self.orders.values()) else "no date in the column shows which"
-            reads = f"{self.open:,} dates such as 10/11/2017 are left out, because they may be month/day or day/month, and {why}"
+            reads = f"left out: {self.open:,} of {self.given:,} dates, which may be month/day or day/month, as in 10/11/2017, and {why}"
             notes.append(f"{self.name}: {reads}; write 2017-10-11")
         return notes
 

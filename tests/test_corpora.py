@@ -79,6 +79,13 @@ class TestSources:
         corpus = load(tmp_path / "a", f"train={more}", f"dev={dev}")
         assert sizes(corpus) == {"train": 5, "validation": 1, "test": 2}
 
+    def test_a_file_of_a_folder_that_has_a_role_is_not_said_to_be_skipped(self, jsonl, tmp_path):
+        for name, numbers in (("train", range(3)), ("extra", range(3, 5))):
+            jsonl(f"{name}.jsonl", [row(number) for number in numbers])
+        corpus = load(tmp_path, f"train={tmp_path}/./extra.jsonl")
+        assert corpus.passed_over == []
+        assert sizes(corpus) == {"train": 5}
+
     def test_file_whose_name_holds_an_equals_sign(self, jsonl):
         assert sizes(load(jsonl("lang=en.jsonl", rows(0, 2)), cut=False)) == {"all": 2}
 
@@ -404,6 +411,14 @@ class TestUnlabelled:
         assert sizes(corpus)["train"] == 3
         assert corpus.overlap == Overlap(repeated=0, conflicting=0, leaked_texts=0, leaked_nearly=0, leaked_authors=0, dropped=0)
 
+    def test_what_passes_on_a_held_out_post_is_dropped(self, jsonl):
+        told = "He followed me from the station to my door and would not leave, and nobody on our street looked out"
+        test = jsonl("test.jsonl", [row(0, ["assault"], text=told)])
+        train = jsonl("train.jsonl", [row(1), row(2, ["assault"], text=f"{told} #MeToo")])
+        more = jsonl("more.jsonl", [bare(0, text=f"{told} #MeToo"), bare(1, text=f"RT @someone: {told}"), bare(2)])
+        corpus = load(f"train={train}", f"test={test}", f"unlabelled={more}")
+        assert corpus.unlabelled["id"] == ["u2"]
+
     def test_files_are_read_in_order_and_repeat_each_other_once(self, jsonl, labelled):
         first, second = jsonl("b.jsonl", [bare(0), bare(1)]), jsonl("a.jsonl", [bare(2, text="unlabelled post number 0"), bare(3)])
         corpus = load(f"unlabelled={first}", *labelled, f"unlabelled={second}")
@@ -536,5 +551,19 @@ class TestWeights:
 
     def test_weight_of_no_source_is_refused(self, jsonl, refused):
         file = jsonl("a.jsonl", [row(0, source="forum"), row(1)])
+        config = load_config((), ["data.weights={form: 0.25}"], [f"train={file}"])
         with refused("data.weights", "'form'", "forum, none"):
-            load(f"train={file}", weights={"form": 0.25})
+            load_training_corpus(config)
+
+    def test_a_corpus_to_measure_on_needs_no_source_that_training_weighs(self, jsonl):
+        assert sizes(load(f"test={jsonl('fresh.jsonl', rows(0, 3))}", weights={"forum": 0.25})) == {"test": 3}
+
+    @pytest.mark.parametrize("unsure", ["x", "Y", "yes", True, 1])
+    def test_unsure_is_written_like_any_other_flag(self, jsonl, unsure):
+        file = jsonl("a.jsonl", [row(0, unsure=unsure), row(1, unsure=None)])
+        assert load(f"train={file}", unsure=0.5).splits["train"]["weight"] == [0.5, 1]
+
+    def test_unsure_that_says_neither_is_refused(self, jsonl, refused):
+        file = jsonl("a.jsonl", [row(0), row(1, unsure="maybe")])
+        with refused(file, "row 2", "unsure", "yes or no", "--set data.columns.unsure=null"):
+            load(f"train={file}")

@@ -65,7 +65,7 @@ def test_month_of_every_usual_format(text):
 def test_what_is_no_date_is_left_out_and_counted(text):
     found, notes = read(text, "2017-10-15", None)
     assert found == [None, "2017-10-15", None]
-    assert notes == ["when: 1 of 2 dates cannot be read and are left out; write 2017-10-15 or 2017-10-15T20:21:49+00:00"]
+    assert notes == ["when: left out because they cannot be read: 1 of 2 dates; write 2017-10-15 or 2017-10-15T20:21:49+00:00"]
 
 
 def test_one_date_that_allows_only_one_order_decides_for_the_whole_column():
@@ -84,7 +84,8 @@ def test_nothing_is_guessed_where_the_column_does_not_tell(others, why):
     found, notes = read("10/11/2017", *others, "12/11/2017")
     assert found == [None, *(["2017-10-15"] * len(others)), None]
     (note,) = notes
-    assert "2 dates such as 10/11/2017 are left out" in note
+    total = len(others) + 2
+    assert f"left out: 2 of {total} dates, which may be month/day or day/month, as in 10/11/2017" in note
     assert why in note
     assert "write 2017-10-11" in note
 
@@ -115,5 +116,15 @@ def test_a_corpus_holds_dates_in_iso_8601_and_says_once_what_cannot_be_read(tmp_
     corpus = load_corpus(Data(sources=[str(path)], columns=Columns(created_at="posted")), labels, seed=0, cut=False)
     months = [month_of(day) for day in corpus.splits["all"]["created_at"]]
     assert months == ["2017-10", "2017-10", "2017-11", "2017-10", "2017-10", None, None, None, "2017-10"]
-    assert [note for note in corpus_notes(corpus) if "posted: 2 of 8 dates cannot be read" in note]
+    assert [note for note in corpus_notes(corpus) if f"{path}: posted: left out because they cannot be read: 2 of 8 dates" in note]
     assert [note for note in corpus_notes(corpus) if "month/day/year" in note]
+
+
+def test_each_source_decides_for_itself_which_number_is_the_month(tmp_path):
+    written = {"us.jsonl": ["10/25/2017", "05/10/2017"], "uk.jsonl": ["25/10/2017", "05/10/2017"]}
+    for name, dates in written.items():
+        rows = [{"id": f"{name}{k}", "text": f"post {k} of {name}", "labels": [], "created_at": day} for k, day in enumerate(dates)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labels = LabelSet(name="one", labels=[Label(name="work", definition="")])
+    corpus = load_corpus(Data(sources=[str(tmp_path / name) for name in written]), labels, seed=0, cut=False)
+    assert corpus.splits["all"]["created_at"] == ["2017-10-25", "2017-05-10", "2017-10-25", "2017-10-05"]

@@ -80,7 +80,7 @@ class TestExports:
         assert labels == {"task 1": ["assault", "street_harassment"], "task 2": [], "task 5": ["assault"]}
         assert "an export from Label Studio (JSON): 3 posts, labels from 'kind'" in told
         assert "not taken as labels: 1 prediction, 1 draft, 2 cancelled annotations" in told
-        assert "2 posts left out, because nobody finished labelling" in told
+        assert "2 posts left out, because nobody gave an answer that counts" in told
 
     def test_fields_of_a_task_are_those_of_its_data(self, jsonl):
         (record,) = load(jsonl("tasks.jsonl", [studio(7, ["assault"], created_at="2024-01-01")])).splits["all"]
@@ -184,6 +184,19 @@ class TestExports:
         assert "not taken as labels: 4 rejected answers" in told
         assert "1 post left out" in told
         assert "several annotators on 1 post: " in told
+
+    @pytest.mark.parametrize("answer", ["reject", "ignore"])
+    def test_what_an_annotator_of_prodigy_takes_back_does_not_count(self, read, answer):
+        options = [{"id": name, "text": name} for name in NAMES]
+        accepted = prodigy(1, accept=["assault"], options=options, annotator="a", _task_hash=1)
+        labels, told = read(accepted, accepted | {"answer": answer}, prodigy(2, accept=["assault"], options=options, annotator="a"))
+        assert labels == {"task 2": ["assault"]}
+        assert "1 post left out" in told
+
+    def test_a_batch_without_the_column_of_a_label_is_refused(self, read, refused):
+        row = {"id": 1, "text": "a", "stratum": "random", "predicted": "", "annotator": "ann"} | dict.fromkeys(NAMES, "")
+        with refused("no column for assault", "add one for each label"):
+            read({"Assault?" if name == "assault" else name: value for name, value in row.items()})
 
     def test_labels_of_prodigy_may_be_the_texts_of_choices(self, read):
         options = [{"id": number, "text": TITLES[name]} for number, name in enumerate(NAMES)]

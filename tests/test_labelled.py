@@ -170,6 +170,13 @@ class TestColumns:
         path = table(["id", "text", *NAMES], [("1", "one", "1.0", "0.0", "", "0.0"), ("2", "two", "0.0", "0.0", "1.0", "")])
         assert '2 blank or null cells taken to mean "no"' in load(path).notes[0]
 
+    def test_two_columns_for_one_label_are_refused_unless_one_has_its_very_name(self, table, refused):
+        others = ["street_harassment", "workplace_harassment", "solidarity_support"]
+        (labels,) = labels_of(load(table(["id", "text", "has_assault", "assault", *others], [("7", "one", 0, 1, 0, 0, 0)])))
+        assert labels == ["assault"]
+        with refused("the columns 'has_assault' and 'is_assault' are both named after assault"):
+            load(table(["id", "text", "has_assault", "is_assault", *others], [("7", "one", 0, 1, 0, 0, 0)]))
+
     def test_a_label_without_a_column_is_not_forgotten(self, table):
         path = table(["id", "text", *NAMES[:3]], [("1", "he did that to me in the office", 1, 0, 0)])
         message = refusal(path)
@@ -219,7 +226,7 @@ class TestColumns:
 
     def test_a_slice_by_a_column_in_another_case_shows_nobody(self, table, refused):
         path = table(["id", "text", "labels", "Author"], [("7", "one", "assault", "ann")])
-        with refused(f"{path}: evaluation.slices: column 'Author' would reveal"):
+        with refused(f"{path}: the column 'Author' would reveal", "evaluation.slices"):
             load_corpus(Data(sources=[str(path)]), LABELS, seed=0, cut=False, further=["Author"])
 
     def test_another_column_of_ids_is_named(self, table):

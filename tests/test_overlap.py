@@ -12,7 +12,7 @@ from models.targets import author_numbers, known_author
 from pipeline.checks import check_splits
 from pipeline.config import Data
 from pipeline.config_files import load_config
-from pipeline.corpora import load_corpus, load_training_corpus
+from pipeline.corpora import load_corpus, load_training_corpus, near
 from pipeline.report import corpus_notes
 
 LABELS = LabelSet(name="two", labels=[Label(name=name, definition=name) for name in ("alpha", "beta")])
@@ -54,6 +54,22 @@ def test_a_test_post_that_stands_in_train_in_another_dress_is_reported_and_dropp
     found = check_splits(load(tmp_path, drop=False))
     (row,) = [row for row in found.duplicates if (row.split, row.other) == ("test", "train")]
     assert row.exact + row.near == len(POSTS)
+
+
+def test_a_swapped_copy_repeats_no_post_of_another_split_and_no_other_copy(tmp_path):
+    told = "My boss told {} what the {} in the kitchen did to me last winter and I have never gone back there"
+    train = [{"text": told.format("her", "man"), "labels": ["alpha"]}, *texts("I told my mum about him", "I told my mom about him")]
+    loaded = load(tmp_path, train=train, test=texts("RT @x: " + told.format("him", "woman")))
+    swapped = loaded.with_swaps(0).splits["train"]["text"][3:]
+    assert swapped == ["I told my dad about her"]
+
+
+def test_held_out_texts_are_compared_in_one_order_whatever_the_hashes_of_strings(monkeypatch):
+    seen = []
+    monkeypatch.setattr(near, "near_duplicates", lambda wordings, where: seen.append(wordings) or [])
+    held_out = {f"held-out text number {number}" for number in range(50)}
+    near.nearly_held_out(["a train text"], held_out)
+    assert seen[0][1:] == [near.wording(text, normalised=True) for text in sorted(held_out)]
 
 
 def test_a_leak_can_stay_and_a_near_repeat_within_train_does(tmp_path):

@@ -130,6 +130,13 @@ def test_experiment_is_the_configs_then_the_environments_then_disclosure(store, 
     assert active_experiment() == "first"
 
 
+def test_an_experiment_that_was_deleted_can_be_restored_or_replaced(store, refused):
+    client = mlflow.MlflowClient(store)
+    client.delete_experiment(client.create_experiment("gone"))
+    with refused("gone", "restore the experiment", "--experiment NAME"):
+        tracking.connect(Tracking(uri=store, experiment="gone"))
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

@@ -448,6 +448,14 @@ def test_whole_number_listed_for_a_real_one_is_the_config_itself(here, monkeypat
     assert here.sweep("model.C=2", space={"model.C": [1, 2, 3]}, trials=1).trials[0].values == {"model.C": 2}
 
 
+def test_network_that_is_listed_in_full_or_in_part_is_the_config_itself(here):
+    network = {"lessons": "some.safetensors", "filters": 6}
+    config = here.config("calibration.method=stacked", f"model.network={json.dumps(network)}")
+    space = {"model.network": [None, network], "model.C": [0.02]}
+    inside, outside = Sweep.model_validate({"space": space}).start(config)
+    assert (inside, outside) == ({"model.network": network, "model.C": 0.02}, {})
+
+
 def test_too_few_positives_are_one_line(here, refused):
     posts = [{"id": str(number), "text": f"text number {number}", "labels": ["alpha"] * (number < 2)} for number in range(30)]
     (here.folder / "few.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))

@@ -116,6 +116,9 @@ def test_data_set_has_source_digest_and_counts(tracked, run):
     [
         ("posts.jsonl", {"uri": "posts.jsonl"}),
         ("train=posts.jsonl", {"uri": "posts.jsonl"}),
+        ("dev=posts.jsonl", {"uri": "posts.jsonl"}),
+        ("unlabelled=posts.jsonl", {"uri": "posts.jsonl"}),
+        ("data/starter", {"uri": str(ROOT / "data/starter")}),
         ("hive=1/posts.jsonl", {"uri": "hive=1/posts.jsonl"}),
         ("hub:someone/posts", {"path": "someone/posts"}),
         ("test=hub:someone/posts", {"path": "someone/posts"}),
@@ -351,6 +354,16 @@ def test_long_values_are_cut_not_refused(connected):
     with tracking.run("name", Path("runs/model")) as run_id:
         tracking.log_config(config)
     assert mlflow.get_run(run_id).data.params["data.sources"].startswith("['xxx")
+
+
+def test_sources_with_any_name_are_logged_with_their_weights(connected):
+    weights = {"forum (UK)": 0.5, "https://x.example/f": 2, "r&d": 1}
+    config = load_config((), [f"data.weights={json.dumps(weights)}", 'thresholds.mix={"r&d": 3}'])
+    with tracking.run("name", Path("runs/model")) as run_id:
+        tracking.log_config(config)
+    params = mlflow.get_run(run_id).data.params
+    assert json.loads(params["data.weights"]) == weights
+    assert json.loads(params["thresholds.mix"]) == {"r&d": 3}
 
 
 def test_password_of_the_store_is_not_logged(connected):

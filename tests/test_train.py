@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from models import Classifier
 from models.config import ROOT
 from pipeline import tracking
-from pipeline.commands.train import _of_data, _registered, main, where_to_look
+from pipeline.commands.train import _name, _next, _of_data, _registered, main, where_to_look
 from pipeline.config import Tracking
 from pipeline.config_files import load_config
 from pipeline.terminal import command_line
@@ -352,6 +352,15 @@ def test_an_error_is_exit_code_2_without_traceback(script, here, arguments, said
 def test_what_evaluates_is_told_with_the_options_of_the_data():
     given = _of_data([Path("mine.yaml")], ["data.columns.text=full text", "model.C=1", "tracking.uri=secret"], ["a b.csv"])
     assert given == " --config mine.yaml --data 'a b.csv' --set 'data.columns.text=full text'"
+
+
+def test_what_scores_is_told_the_columns_of_the_data():
+    config = load_config(settings=["data.columns.text=full text", "data.columns.id=null"])
+    assert _next(config).endswith(" --id-column none --text-column 'full text'")
+
+
+def test_a_run_is_named_after_the_keys_that_were_set():
+    assert _name([], ["labels=configs/labels/my.yaml", "model.C=0.5", "seed=3"], None) == "seed=3 C=0.5 labels=configs/labels/my.yaml"
 
 
 def test_where_to_look():

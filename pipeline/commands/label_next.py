@@ -67,9 +67,9 @@ def main(
     """Choose the posts to label next.
 
     Some are drawn at random (for shares and guarantees), some are chosen for rare labels, and the rest are varied posts of which the model
-    is least sure. No two are near-duplicates or by the same author, and none repeats a labelled post. The output folder holds texts only with
-    --with-texts. It always holds ids, reasons and predictions, and Label Studio's interface with the definitions of the labels. Exit codes:
-    0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
+    is least sure. No two are near-duplicates or by the same author, and none repeats a labelled post. The output folder holds texts only
+    with --with-texts. It always holds ids, reasons and predictions, and Label Studio's interface with the definitions of the labels. Exit
+    codes: 0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
     """
     from pipeline.review.choosing import Shares
     from pipeline.review.selecting import Wanted, label_next

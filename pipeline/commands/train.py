@@ -1,5 +1,6 @@
 """The command line of ``train.py``: train, sweep, check data, or show what a run would train on."""
 
+import re
 import shlex
 import sys
 import textwrap
@@ -42,7 +43,7 @@ def _name(config: Sequence[Path], settings: Sequence[str], seed: int | None) -> 
     """Return what distinguishes this training from others on the same data: the configs laid over the default, and single settings."""
     # Settings are named without their section, the last one first, because MLflow's list of runs shows only the beginning of a name. Those
     # of tracking are left out, because a URI may hold a password.
-    ours = [".".join(setting.split(".")[1:]) or setting for setting in settings if not setting.startswith(("tracking", "data"))]
+    ours = [re.sub(r"^\w+\.", "", setting) for setting in settings if not setting.startswith(("tracking", "data"))]
     parts = [*(path.stem for path in config), *([] if seed is None else [f"seed={seed}"]), *reversed(ours)]
     return textwrap.shorten(" ".join(parts or ["default"]), 60, placeholder=" …")
 
@@ -74,7 +75,7 @@ def _train(config: Config, out: Path, register: str | None, name: str, given: st
 
     _say(corpus_notes(trained.corpus))
     title = escape(f"Trained on {', '.join(config.data.sources)}; {trained.evaluation.title}")
-    model = trained.model
+    model, cut, where = trained.model, trained.corpus.cut, shlex.quote(str(out))
     terminal.output().print(*metrics_tables(trained.evaluation.metrics, title), points_table(model.measured_points_), sep="\n")
     if trained.evaluation.title == HELD_OUT:
         _say([f"note     {TUNED_ON_THESE}"])
@@ -82,8 +83,8 @@ def _train(config: Config, out: Path, register: str | None, name: str, given: st
     lines = [
         f"model    {out}  ({trained.model.digest_[:12]})",
         f"run      {trained.run_id} in experiment {experiment_of(trained.run_id)!r}{_registered(register, trained.version)}",
-        f"next     {_program('evaluate')} --model {out}{given}{' --split test' if trained.corpus.cut else ''}",
-        f"         {_next(config)} --model {out} --out scores",
+        f"next     {_program('evaluate')} --model {where}{given}{' --split test' if cut and cut.test else ''}",
+        f"         {_next(config)} --model {where} --out scores",
         f"         {where_to_look(config.tracking)}",
     ]
     _say(lines)
@@ -109,8 +110,8 @@ def _program(name: str) -> str:
 def _next(config: Config) -> str:
     """Return the beginning of the command that scores posts like those of training, to be run in the current folder."""
     columns, ours = config.data.columns, Columns()
-    options = f" --id-column {columns.id}" if columns.id not in (None, ours.id) else ""
-    options += f" --text-column {columns.text}" if columns.text != ours.text else ""
+    options = f" --id-column {shlex.quote(columns.id or 'none')}" if columns.id != ours.id else ""
+    options += f" --text-column {shlex.quote(columns.text)}" if columns.text != ours.text else ""
     posts = "data/starter/test.jsonl" if Path("score.py").is_file() and config.data.sources == ["data/starter"] else "POSTS.jsonl"
     return f"{_program('score')} {posts}{options}"
 
@@ -190,9 +191,9 @@ def main(
     register: Annotated[str | None, typer.Option(metavar="NAME", help="Register the model in MLflow under this name.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed. Replaces the config's seed.")] = None,
     sweep_: Annotated[
-        Path | None, typer.Option("--sweep", metavar="FILE", help="Keep no model, but search for the best config of a sweep.")
+        Path | None, typer.Option("--sweep", metavar="FILE", help="Search for the best config, as this sweep describes; no model is kept.")
     ] = None,
-    check_data_: Annotated[bool, typer.Option("--check-data", help="Keep no model, but look for problems in the data.")] = False,
+    check_data_: Annotated[bool, typer.Option("--check-data", help="Only look for problems in the data; no model is kept.")] = False,
     show_texts: Annotated[
         int | None, typer.Option("--show-texts", metavar="N", min=1, help="With --check-data, show the texts of N findings of each kind.")
     ] = None,

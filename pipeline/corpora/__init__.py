@@ -2,6 +2,6 @@
 
 from pipeline.corpora.corpus import SPLITS, Corpus, Overlap, Record
 from pipeline.corpora.loading import load_corpus, load_training_corpus
-from pipeline.corpora.sources import IN_MEMORY, Posts
+from pipeline.corpora.sources import IN_MEMORY, Posts, location_of
 
-__all__ = ["IN_MEMORY", "SPLITS", "Corpus", "Overlap", "Posts", "Record", "load_corpus", "load_training_corpus"]
+__all__ = ["IN_MEMORY", "SPLITS", "Corpus", "Overlap", "Posts", "Record", "load_corpus", "load_training_corpus", "location_of"]

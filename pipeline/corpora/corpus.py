@@ -16,6 +16,7 @@ from models.targets import author_numbers, source_names
 from models.text import normalise
 from models.tokens import PostTokenizer
 from pipeline.config import Split
+from pipeline.corpora.near import nearly_held_out
 from pipeline.corpora.swapping import swapped
 
 SPLITS = ("train", "validation", "test")
@@ -192,15 +193,20 @@ class Corpus:
         """Return the corpus with further train posts: copies in which genders and first names are swapped (see `swapped`).
 
         A copy has the labels and the author of its post. If the post has no author, it shares a made-up one with its copy, so that no fold
-        separates them. A post without such words is not copied. Neither is a post whose copy would repeat one that is already in some
-        split.
+        separates them. A post without such words is not copied. Neither is a post whose copy would repeat a post or another copy, or
+        nearly repeat a post of another split.
         """
         train = self.splits["train"]
         texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]
-        known = {normalise(text) for rows in self.splits.values() for text in rows["text"][:]}
-        changed = [
-            k for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)) if text != copy and normalise(copy) not in known
-        ]
+        written = {split: [*map(normalise, rows["text"][:])] for split, rows in self.splits.items()}
+        held_out = {text for split, others in written.items() if split != "train" for text in others}
+        copied = {k: normalise(copy) for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)) if text != copy}
+        left_out = held_out | nearly_held_out([*copied.values()], held_out) | {*written["train"]}
+        changed = []
+        for k, text in copied.items():
+            if text not in left_out:
+                left_out.add(text)
+                changed.append(k)
         alone = set(changed)
         authors = [
             f"author of {name}" if author is None and k in alone else author

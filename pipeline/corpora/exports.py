@@ -59,12 +59,12 @@ class Export:
     no_labels : Counter of str
         What was not taken as labels, such as rejected answers, and how often it occurs.
     left_out : int
-        Posts that nobody has finished labelling.
+        Posts to which nobody gave an answer that counts.
     """
 
     tool: str
     posts: list[Post] = field(default_factory=list)
-    labels_from: str = "nothing, because nobody answered"
+    labels_from: str = "nothing, because no annotator answered"
     no_labels: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
 
@@ -72,7 +72,7 @@ class Export:
         no_labels = ", ".join(counted(count, what) for what, count in self.no_labels.items() if count)
         told = [f"an export from {self.tool}: {counted(len(self.posts), 'post')}, labels from {self.labels_from}"]
         told += [f"not taken as labels: {no_labels}"] if no_labels else []
-        told += [f"{counted(self.left_out, 'post')} left out, because nobody finished labelling"] if self.left_out else []
+        told += [f"{counted(self.left_out, 'post')} left out, because nobody gave an answer that counts"] if self.left_out else []
         return "; ".join(told)
 
     def add(self, number: int, fields: dict[str, Any], votes: list[Vote]) -> None:
@@ -181,6 +181,8 @@ def _label_studio_flat(export: Export, rows: Sequence[Row], wanted: str, cells: 
 def _handed_over(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells) -> None:  # noqa: ARG001
     """Read rows that `pipeline.review` handed over as CSV: the labels are marked in their columns, and a row that was read is signed."""
     columns = cells.columns(dict.fromkeys(name for row in rows for name in row.fields))
+    if lacking := [name for name in cells.names if name not in columns]:
+        raise InputError(f"no column for {', '.join(lacking)}; add one for each label, and leave its cells blank where nobody gave it")
     export.labels_from = f"the columns {', '.join(columns)}"
     posts: dict[Hashable, Post] = {}
     for row in rows:
@@ -208,28 +210,30 @@ def _prodigy(export: Export, rows: Sequence[Row], wanted: str, cells: LabelCells
     export.labels_from = "accepted answers"
     posts: dict[Hashable, Post] = {}
     votes: dict[Hashable, dict[tuple[str, str], Vote]] = {}  # an annotator's later answer to a task replaces the earlier one
-    accepted = set()
+    accepted: dict[Hashable, set[tuple[str, str]]] = {}
     for row in rows:
         fields, answer = row.fields, row.fields.get("answer")
         key = _key(fields.get("_input_hash", fields.get("text")), row)
         options = {str(each.get("id")): _named(each, cells) for each in _dicts(fields.get("options"))}
         single = [fields["label"]] if isinstance(fields.get("label"), str) and "accept" not in fields else []
         posts.setdefault(key, Post(row.number, _dict(fields.get("meta")) | fields, []))
-        of_post = votes.setdefault(key, {})
-        if answer != "accept":
-            export.no_labels["rejected answer" if answer == "reject" else "ignored answer"] += 1
+        of_post, accepted_here = votes.setdefault(key, {}), accepted.setdefault(key, set())
+        task = str(fields.get("_task_hash", [*single, *options]))
+        annotator = str(fields.get("_annotator_id") or fields.get("_session_id") or sum(task == known for _, known in of_post))
+        of_post.pop((annotator, task), None)
+        accepted_here.discard((annotator, task))
         if answer == "accept":
-            accepted.add(key)
+            accepted_here.add((annotator, task))
+        else:
+            export.no_labels["rejected answer" if answer == "reject" else "ignored answer"] += 1
         if answer == "accept" or (answer == "reject" and single):
-            task = str(fields.get("_task_hash", [*single, *options]))
-            annotator = str(fields.get("_annotator_id") or fields.get("_session_id") or sum(task == known for _, known in of_post))
             chosen = fields.get("accept") or single
             given = (
                 [options.get(str(each), each) for each in (chosen if isinstance(chosen, list) else [chosen])] if answer == "accept" else []
             )
             of_post[annotator, task] = Vote(given, frozenset(single or options.values()) or None, annotator)
     for key, post in posts.items():
-        export.add(post.number, post.fields, list(votes[key].values()) if key in accepted else [])
+        export.add(post.number, post.fields, list(votes[key].values()) if accepted[key] else [])
 
 
 def _argilla_responses(fields: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

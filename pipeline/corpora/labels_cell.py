@@ -5,11 +5,12 @@ import json
 import math
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from models.config import LabelSet
+from models.errors import InputError
 
 _UNSET = {"", "nan", "null", "na", "n/a", "<na>"}  # how programs write that there is no value
 _NOTHING = {"none", "-", "set()"}  # how people, or Python, write that there is no label
@@ -134,9 +135,21 @@ class LabelCells:
         return written if written in self._listed else self._by_form.get(canonical(written))
 
     def columns(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the columns that are named after labels, by label; ignored labels are left out."""
-        found = {self.match(name) or self.match(_PREFIX.sub("", name, count=1)): name for name in names}
-        return {label: found[label] for label in self.known if label in found}
+        """Return the columns that are named after labels, by label; ignored labels are left out.
+
+        Raises
+        ------
+        InputError
+            If several columns are named after a label, and none of them is the label itself.
+        """
+        found: dict[str | None, list[str]] = defaultdict(list)
+        for name in names:
+            found[self.match(name) or self.match(_PREFIX.sub("", name, count=1))].append(name)
+        for label in self.known:
+            if len(found[label]) > 1 and label not in found[label]:
+                one, other, *_ = found[label]
+                raise InputError(f"the columns {one!r} and {other!r} are both named after {label}; rename or remove one of them")
+        return {label: label if label in found[label] else found[label][0] for label in self.known if found[label]}
 
     def _parts(self, text: str) -> tuple[list[str], list[str]]:
         """Return the labels in a text that is not a list, and the parts that are not labels."""

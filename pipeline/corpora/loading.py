@@ -17,10 +17,9 @@ from pipeline.config import Config, Data, Split
 from pipeline.corpora.corpus import SPLITS, Corpus, Record, corpus_digest, to_table
 from pipeline.corpora.overlap import find_overlap
 from pipeline.corpora.reader import Reader
-from pipeline.corpora.sources import Posts, records_in_memory, records_of
+from pipeline.corpora.sources import IN_MEMORY, UNLABELLED, Posts, location_of, records_in_memory, records_of
+from pipeline.corpora.wording import fingerprint, wording
 from pipeline.dates import Dates
-
-_UNLABELLED = "unlabelled="
 
 
 def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dict[str, list[Record]]:
@@ -42,45 +41,55 @@ def _split_by_author(records: Sequence[Record], shares: Split, seed: int) -> dic
     return {"train": [records[index] for index in rest.tolist()]} | dict(reversed(taken.items()))
 
 
+def _fingerprint(record: Record) -> str | None:
+    return fingerprint(wording(record.normalised, normalised=True))
+
+
 def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
-    """Read posts without labels, except those whose text was seen before or whose author is in a held-out split."""
+    """Read posts without labels, except those whose text was seen before, passes on a held-out one, or is by a held-out author."""
     reader.labelled = False
     known = {record.normalised for records in splits.values() for record in records}
-    authors = {record.author for name, records in splits.items() if name != "train" for record in records if record.author}
+    held_out = [record for name, records in splits.items() if name != "train" for record in records]
+    authors = {record.author for record in held_out if record.author}
+    passed_on = {_fingerprint(record) for record in held_out} - {None}  # by these, `evaluate.py` recognises what a model has seen
     kept = []
     for file in files:
         for record in reader.records(Path(file)):
-            if record.normalised not in known and record.author not in authors:
+            if not (record.normalised in known or record.author in authors or _fingerprint(record) in passed_on):
                 known.add(record.normalised)
                 kept.append(record)
     return kept
 
 
+def _dated(loaded: dict[str | None, list[Record]], column: str, source: str, notes: list[str]) -> dict[str | None, list[Record]]:
+    """Replace the dates of a source's records by dates in ISO 8601, and add what a user should know about them to `notes`."""
+    dates = Dates(column)
+    found = [dates.read(record.created_at) for records in loaded.values() for record in records]
+    settled = iter(dates.settled(found))
+    notes += [f"{source}: {note}" for note in dates.notes()]
+    return {split: [replace(record, created_at=next(settled)) for record in records] for split, records in loaded.items()}
+
+
 def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list[str]) -> dict[str | None, list[Record]]:
+    column = data.columns.created_at or "created_at"
     if posts is not None:
-        return records_in_memory(posts, reader, passed_over)
+        return _dated(records_in_memory(posts, reader, passed_over), column, IN_MEMORY, reader.notes)
     loaded: dict[str | None, list[Record]] = defaultdict(list)
-    labelled = [source for source in data.sources if not source.startswith(_UNLABELLED)]
+    labelled = [source for source in data.sources if not source.startswith(UNLABELLED)]
     if not labelled:
         raise InputError("data.sources holds unlabelled posts only; add a source with labelled posts, such as train=FILE")
     for source in labelled:
-        for name, records in records_of(source, reader, passed_over).items():
+        # Each source is dated by itself, because one may write the month first and another the day.
+        for name, records in _dated(records_of(source, reader, passed_over), column, source, reader.notes).items():
             loaded[name].extend(records)
     if None in loaded and len(loaded) > 1:
         raise InputError("some sources have splits and some do not; assign those without to a split, as in train=FILE")
     return loaded
 
 
-def _dated(loaded: dict[str | None, list[Record]], dates: Dates) -> dict[str | None, list[Record]]:
-    """Replace the dates of all records by dates in ISO 8601."""
-    found = [dates.read(record.created_at) for records in loaded.values() for record in records]
-    settled = iter(dates.settled(found))
-    return {split: [replace(record, created_at=next(settled)) for record in records] for split, records in loaded.items()}
-
-
-def _check_weights(data: Data, loaded: dict[str | None, list[Record]]) -> None:
+def _check_weights(data: Data, corpus: Corpus) -> None:
     """Raise an error if a weight is given for a source that no post has."""
-    found = sorted({record.source or "none" for records in loaded.values() for record in records})
+    found = sorted({source or "none" for rows in corpus.splits.values() for source in rows["source"][:]})
     if unknown := [name for name in data.weights if name not in found]:
         raise InputError(f"data.weights: no post has the source {unknown[0]!r}; the sources are {', '.join(found)}")
 
@@ -133,29 +142,28 @@ def load_corpus(
     {'train': 1500, 'validation': 213, 'test': 426}
     """
     reader, passed_over = Reader(labels, data.columns, further, data.weights, data.unsure, without_labels), list[str]()
-    dates = Dates(data.columns.created_at or "created_at")
-    loaded = _dated(_by_split(data, reader, posts, passed_over), dates)
-    _check_weights(data, loaded)
+    loaded = _by_split(data, reader, posts, passed_over)
     if None in loaded:
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap, overlapping = find_overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
     kept = splits | {"train": list(compress(splits["train"], ~overlapping))} if overlap else splits
-    files = [] if posts is not None else [source.removeprefix(_UNLABELLED) for source in data.sources if source.startswith(_UNLABELLED)]
+    files = [] if posts is not None else [source.removeprefix(UNLABELLED) for source in data.sources if source.startswith(UNLABELLED)]
     unlabelled = to_table(_unlabelled(files, reader, kept), further)
     if overlap and data.drop_overlap:
         overlap = replace(overlap, dropped=int(overlapping.sum()))
         splits, overlapping = kept, np.zeros(len(kept["train"]), bool)
     tables = datasets.DatasetDict({name: to_table(records, further) for name, records in splits.items()})
-    passed_over = [path for path in passed_over if Path(path) not in map(Path, files)]
+    read = {location_of(source) for source in data.sources}
+    passed_over = [path for path in passed_over if Path(path) not in read]
     return Corpus(
         splits=tables,
         labels=labels.names,
         auxiliary=labels.auxiliary,
         ignored=dict(reader.ignored),
         passed_over=passed_over,
-        notes=[*reader.notes, *dates.notes()],
+        notes=reader.notes,
         cut=data.split if None in loaded and cut else None,
         overlap=overlap,
         overlapping=overlapping,
@@ -177,7 +185,7 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
     Raises
     ------
     InputError
-        See `load_corpus`; also if there are no train posts.
+        See `load_corpus`; also if there are no train posts, or no post has a source that ``data.weights`` names.
     """
     remedy = "for posts without labels: --data unlabelled=FILE"
     corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts, without_labels=remedy)
@@ -187,4 +195,5 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
             why = "because each repeats a post of another split, exactly or nearly, or shares its author"
             raise InputError(f"all {dropped:,} train posts were dropped, {why}; add others, or set data.drop_overlap=false")
         raise InputError("the data has no train posts; add some, as in --data train=FILE")
+    _check_weights(config.data, corpus)
     return corpus.with_swaps(config.seed) if config.data.swaps else corpus

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpora.wording import SHORT, count_words, outline
+from pipeline.corpora.wording import SHORT, count_words, outline, wording
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -224,3 +224,22 @@ def near_duplicates(
     pairs = pairs[_wanted(pairs, inside)]
     numbers = np.array(long)[pairs].tolist()
     return [(one, other, similarity) for (one, other), similarity in zip(numbers, _similarities(runs, pairs).tolist(), strict=True)]
+
+
+def nearly_held_out(train: Sequence[str], held_out: set[str]) -> set[str]:
+    """Return the texts that nearly repeat a held-out text.
+
+    Parameters
+    ----------
+    train : sequence of str
+        Normalised texts to learn from.
+    held_out : set of str
+        Normalised texts of the other splits.
+    """
+    texts = [*dict.fromkeys(train), *sorted(held_out.difference(train))]
+    where = [["held out"] if text in held_out else ["train"] for text in texts]
+    leaked = set()
+    for one, other, _ in near_duplicates([wording(text, normalised=True) for text in texts], where) if held_out else []:
+        if where[one] != where[other]:
+            leaked.add(texts[one if where[one] == ["train"] else other])
+    return leaked

@@ -7,19 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.corpora.corpus import Overlap, Record
-from pipeline.corpora.near import near_duplicates
-from pipeline.corpora.wording import wording
-
-
-def _nearly_held_out(train: Sequence[str], held_out: set[str]) -> set[str]:
-    """Return the train texts that nearly repeat a text of another split; both are normalised."""
-    texts = [*dict.fromkeys(train), *(held_out - set(train))]
-    where = [["held out"] if text in held_out else ["train"] for text in texts]
-    leaked = set()
-    for one, other, _ in near_duplicates([wording(text, normalised=True) for text in texts], where) if held_out else []:
-        if where[one] != where[other]:
-            leaked.add(texts[one if where[one] == ["train"] else other])
-    return leaked
+from pipeline.corpora.near import nearly_held_out
 
 
 def find_overlap(splits: Mapping[str, Sequence[Record]]) -> tuple[Overlap, NDArray[np.bool_]]:
@@ -40,7 +28,7 @@ def find_overlap(splits: Mapping[str, Sequence[Record]]) -> tuple[Overlap, NDArr
     texts = {record.normalised for record in held_out}
     authors = {record.author for record in held_out if record.author}
     keys = [record.normalised for record in splits["train"]]
-    nearly = _nearly_held_out(keys, texts)
+    nearly = nearly_held_out(keys, texts)
     first: dict[str, list[str]] = {}
     counts: Counter[str] = Counter()
     overlapping = []

@@ -57,5 +57,5 @@ class Problems:
             f"row {problem.first}{f' and {problem.rows - 1:,} more' if problem.rows > 1 else ''}: {problem.message}"
             for problem in problems[:_SHOWN]
         ]
-        rest = [f"{len(problems) - _SHOWN} more kinds of problems"] if len(problems) > _SHOWN else []
+        rest = [counted(len(problems) - _SHOWN, "further kind") + " of problem"] if len(problems) > _SHOWN else []
         raise InputError(f"{self.origin}, {' | '.join([*told, *rest])}")

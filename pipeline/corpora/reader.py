@@ -15,7 +15,7 @@ from pipeline.corpora.class_names import features_of, with_class_names
 from pipeline.corpora.corpus import Record
 from pipeline.corpora.exports import Post, recognise
 from pipeline.corpora.labelling import Labelling, shown_value
-from pipeline.corpora.labels_cell import LabelCells
+from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of
 from pipeline.corpora.layout import labels_elsewhere, lay_out, option
 from pipeline.corpora.problems import Problems
 from pipeline.records import BrokenRow, Row, read_rows
@@ -128,7 +128,8 @@ class Reader:
             fields = [post.fields for post in posts]
             columns, taken = lay_out(self.columns, fields, self.cells, self.labelled and not export, self.without_labels)
             if shown := [name for name in (columns.id, columns.text, columns.author) if name in self.further]:
-                raise InputError(f"evaluation.slices: column {shown[0]!r} would reveal in the report who wrote what; choose another column")
+                why = f"the column {shown[0]!r} would reveal in the report who wrote what"
+                raise InputError(f"{why}; name another in evaluation.slices or evaluation.natural.column")
         except InputError as error:
             raise InputError(f"{origin}: {error}") from None
         labelling = Labelling(self.labels, self.cells, columns.labels, problems)
@@ -151,7 +152,10 @@ class Reader:
             shown = shown_value(fields[columns.weight or ""])
             fix = "make it a number above 0, or ignore the column: --set data.columns.weight=null"
             problems.add(number, "weight", f"{columns.weight} is {shown}; {fix}")
-        unsure = (_optional(fields, columns.unsure) or "").lower() in ("true", "1", "1.0", "yes")
+        unsure = flag_of(fields.get(columns.unsure or ""))
+        if unsure is None:
+            fix = f"write {FLAGS}, or ignore the column: --set data.columns.unsure=null"
+            problems.add(number, "unsure", f"{columns.unsure} is {shown_value(fields[columns.unsure or ''])}; {fix}")
         return own * self.weights.get(_optional(fields, columns.source) or "none", 1.0) * (self.unsure if unsure else 1.0)
 
     def _record(self, post: Post, columns: Columns, labelling: Labelling, problems: Problems, stem: str) -> Record | None:

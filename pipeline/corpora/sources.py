@@ -19,6 +19,7 @@ from pipeline.records import FILES, Row, name_of
 # Posts in memory: one table, or one for each split.
 Posts: TypeAlias = pd.DataFrame | datasets.Dataset | Mapping[str, pd.DataFrame | datasets.Dataset]
 IN_MEMORY = "posts in memory"
+UNLABELLED = "unlabelled="
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"} | {name: name for name in SPLITS}
 
 
@@ -119,6 +120,32 @@ def _folder(path: Path, reader: Reader, passed_over: list[str]) -> dict[str | No
     return loaded
 
 
+def _role_of(source: str) -> tuple[str | None, str]:
+    """Return the split that a source is assigned to, if any, and the rest of it."""
+    prefix, _, location = source.partition("=")
+    role = _ALIASES.get(prefix) if location else None
+    return (role, location) if role else (None, source)
+
+
+def location_of(source: str) -> Path:
+    """Return the file or folder of a source that is not on the hub.
+
+    Parameters
+    ----------
+    source : str
+        As for `records_of`, or ``unlabelled=FILE``.
+
+    Examples
+    --------
+    >>> location_of("dev=posts/held-out.jsonl").name
+    'held-out.jsonl'
+    """
+    _, location = _role_of(source.removeprefix(UNLABELLED))
+    path = Path(location)
+    # The corpora of this repository are found from any folder.
+    return find_file(location) if not path.exists() and find_file(location).exists() else path
+
+
 def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str | None, list[Record]]:
     """Read a source.
 
@@ -141,13 +168,8 @@ def records_of(source: str, reader: Reader, passed_over: list[str]) -> dict[str 
     InputError
         If the source cannot be used. The message names it and how to fix it.
     """
-    prefix, _, location = source.partition("=")
-    role = _ALIASES.get(prefix) if location else None
-    if not role:
-        location = source
-    path = Path(location)
-    if not path.exists() and find_file(location).exists():  # so that the corpus in this repository is found from any folder
-        path = find_file(location)
+    role, location = _role_of(source)
+    path = location_of(source)
     if location.startswith("hub:"):
         try:
             data = datasets.load_dataset(location.removeprefix("hub:"))

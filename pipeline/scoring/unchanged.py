@@ -12,7 +12,8 @@ from pipeline.scoring.options import Options
 from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.summary import FileSummary
 
-_SETTLED = 2.0  # seconds; a file may change twice and show the same modification time, because some file systems and stores count in seconds
+# In seconds. A file may change twice and show the same modification time, because some file systems and stores count in seconds.
+_SETTLED = 2.0
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

@@ -89,8 +89,8 @@ class Sweep(Section):
             value: Any = reduce(getattr, key.split("."), config)
             if isinstance(wanted, Range):
                 (inside if wanted.low <= value <= wanted.high else outside)[key] = value
-            elif value in wanted:
-                inside[key] = wanted[wanted.index(value)]
+            elif same := [choice for choice in wanted if lay_over(config, {key: choice}, EXAMPLE) == config]:
+                inside[key] = same[0]
             else:
                 outside[key] = value
         return inside, outside

@@ -32,4 +32,6 @@ def how_to_mend(uri: str, reason: str) -> str:
         return f"it was written by an older MLflow; back it up, then run: mlflow db upgrade {uri}"
     if path and _BROKEN.search(reason):
         return f"the file is incomplete or damaged; move it away (mv {path} {path}.broken), and the same command makes a new one"
+    if "deleted experiment" in reason:
+        return "restore the experiment in MLflow's UI, or choose another: --experiment NAME"
     return "set tracking.uri or MLFLOW_TRACKING_URI"

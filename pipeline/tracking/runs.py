@@ -23,8 +23,8 @@ from mlflow.entities import LoggedModelInput
 
 from models.errors import InputError
 from pipeline.config import Config
-from pipeline.config_files import flatten
-from pipeline.corpora import IN_MEMORY, SPLITS, Corpus
+from pipeline.config_files import flatten, merge
+from pipeline.corpora import IN_MEMORY, Corpus, location_of
 from pipeline.metrics import flatten_metrics
 from pipeline.tracking.errors import reason_of
 from pipeline.tracking.served import SERVED_WITH
@@ -101,7 +101,10 @@ def describe(note: str, digest: str) -> None:
 def log_config(config: Config) -> None:
     """Log the complete config, as parameters and as a file, and the environment."""
     tree = config.shown()
-    mlflow.log_params(dict(flatten(tree)))
+    # Names of sources are anybody's text, and MLflow allows only some characters in the name of a parameter.
+    weights, mix = tree["data"]["weights"], tree["thresholds"]["mix"]
+    by_source = {"data": {"weights": weights and json.dumps(weights)}, "thresholds": {"mix": mix and json.dumps(mix)}}
+    mlflow.log_params(dict(flatten(merge(tree, by_source))))
     mlflow.log_text(yaml.safe_dump(tree, sort_keys=False), "config.yaml")
     packages = {name: version(name) for name in sorted({*SERVED_WITH, "datasets", "matplotlib", "pyarrow"}, key=str.lower)}
     mlflow.log_dict({"python": platform.python_version(), "platform": platform.platform(), "packages": packages}, "environment.json")
@@ -128,7 +131,7 @@ class _Dataset(MetaDataset):
 
 
 def _dataset_source(source: str) -> DatasetSource:
-    location = re.sub(rf"^({'|'.join(SPLITS)})=", "", source)
+    location = str(location_of(source))
     if location.startswith("hub:"):
         return HuggingFaceDatasetSource(location.removeprefix("hub:"))
     if source == IN_MEMORY:
