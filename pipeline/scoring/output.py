@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
 from models.folders import check_local
-from pipeline.errors import LockedError
+from pipeline.errors import IncompleteError, LockedError
 from pipeline.files import UNFINISHED, OutputError, WholeFile, is_left_behind, whole_file
 from pipeline.records import STDIN
 from pipeline.scoring.completion import Completion
@@ -275,6 +275,24 @@ class Output:
     def forgetting(self) -> Path:
         """The manifest that the folder had before posts began to be removed from its parts; it is there until all are removed."""
         return self._records / _FORGETTING
+
+    def check_unchanged(self, manifest: bytes) -> None:
+        """Raise an error if the job is not as it was when its manifest was read, because posts may have been forgotten since.
+
+        Parameters
+        ----------
+        manifest : bytes
+            Its manifest then.
+
+        Raises
+        ------
+        IncompleteError
+            When it was changed, or is being changed.
+        """
+        with suppress(FileNotFoundError):
+            if not self.forgetting.exists() and (self.folder / MANIFEST).read_bytes() == manifest:
+                return
+        raise IncompleteError(f"{self.folder}: was changed while it was read; run the same command again once the change is complete")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
