@@ -14,8 +14,9 @@ from pipeline.errors import IncompleteError
 from pipeline.predictions import ROW_GROUP, prediction_schema, prediction_table, prediction_writer
 from pipeline.records import parquet
 from pipeline.scoring import Options, score_files, shards
+from pipeline.scoring.forgetting import forget
 from pipeline.scoring.parts import ModelFolder
-from pipeline.scoring.redecide import redecide
+from pipeline.scoring.redecide import _Decider, redecide
 
 ODD = ["plain", 'a "quoted", cell', "two\nlines\r\nand\rmore", "line\u2028separator\x0b", "", None]
 
@@ -66,6 +67,45 @@ def test_other_thresholds_give_what_scoring_with_them_would_have_given(folder, t
     same = redecide(tmp_path / "again", tmp_path / "same", folder / "model")
     assert (same.thresholds, same.options) == (kept.thresholds, kept.options)
     assert content(tmp_path / "same") == content(tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_kept_column_may_be_called_like_a_probability(folder, tmp_path, kind):
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": "1", "text": "zaxa", "prob_toxic": "0.50"}) + "\n")
+    score_files([tmp_path / "in.jsonl"], folder / "model", tmp_path / "first", Options(format=kind, keep=("prob_toxic",)))
+    redecide(tmp_path / "first", tmp_path / "again", folder / "model")
+    assert content(tmp_path / "again") == content(tmp_path / "first")
+
+
+def test_part_is_decided_again_if_rejects_were_scored_since(folder, tmp_path, monkeypatch):
+    first, out, model = tmp_path / "first", tmp_path / "again", folder / "model"
+    monkeypatch.setattr("pipeline.scoring.posts.is_blank", lambda text: "e" in text)  # what will be mended
+    score_files([folder / "in.jsonl"], model, first)
+    redecide(first, out, model)
+    monkeypatch.undo()
+    monkeypatch.setattr(shards, "SHARD_BYTES", 400)
+    score_files([folder / "in.jsonl"], model, first, retry_rejects=True)
+    redecide(first, out, model)
+    assert content(out) == content(first)
+
+
+def test_posts_that_are_forgotten_meanwhile_are_in_no_complete_output(folder, tmp_path, monkeypatch):
+    first, out, model = tmp_path / "first", tmp_path / "again", folder / "model"
+    summary = score_files([folder / "in.jsonl"], model, first, Options(format="jsonl"))
+    write, left = _Decider.write, [summary.shards]
+
+    def forgotten(decider: _Decider, *given: Any) -> None:
+        write(decider, *given)
+        left[0] -= 1
+        if not left[0]:
+            forget(first, {"3"})
+
+    monkeypatch.setattr(_Decider, "write", forgotten)
+    with pytest.raises(IncompleteError, match="first: was changed while it was read; run the same command again"):
+        redecide(first, out, model)
+    assert not (out / "manifest.json").exists()
+    redecide(first, out, model)
+    assert content(out) == content(first)
 
 
 def test_what_cannot_be_decided_again_is_refused(folder, tmp_path, refused):

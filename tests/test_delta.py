@@ -13,6 +13,7 @@ from delta_log import FEATURES, add, commit, field, metadata, protocol
 from deltalake import DeltaTable, write_deltalake
 
 from pipeline.commands import score
+from pipeline.commands.again import rescore
 from pipeline.evaluation.prevalence import parts_of, read_scores
 from pipeline.predictions import prediction_table
 from pipeline.records import Row, file_rows, live_of, parquet_batches, with_live
@@ -136,6 +137,15 @@ def test_a_job_goes_on_only_at_the_version_at_which_it_was_begun(folder, tmp_pat
     assert script(score.main, "table", "--model", folder, "--start-over")[0] == 0
     assert [int(row["id"]) for row in scored(Path("scores"))] == [0, *range(2, 8)]
     assert json.loads(Path("scores/manifest.json").read_text())["tables"] == {"table": 2}
+
+
+def test_rejects_of_a_table_are_refused_with_what_to_do(folder, tmp_path, script, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_deltalake("lake", pa.table({"id": ["1", "2"], "text": ["zaxa", ""]}))
+    assert script(score.main, "lake", "--model", folder).code == 0
+    code, _, err = script(rescore, "scores", "--rejects", "--model", folder)
+    what = "scores: the input lake is a Delta table, whose rejects cannot be scored again alone; run score.py on it with --start-over"
+    assert (code, err) == (2, f"error: {what}\n")
 
 
 def test_scores_of_a_folder_that_has_become_a_table_since_are_refused(folder, tmp_path, refused):

@@ -228,7 +228,7 @@ def test_score_leaves_out_what_was_forgotten_even_if_it_is_scored_again(folder, 
     with source.open("a") as file:
         file.write(source.read_text().splitlines()[0].replace("b0", "b10") + "\n")
     refused = script(score.main, *command)
-    assert (refused.code, "would be scored again, although posts in it were forgotten" in refused.err) == (2, True)
+    assert (refused.code, "b.jsonl: has changed, or would be scored again, where posts were forgotten" in refused.err) == (2, True)
     assert "b8" not in {row["id"] for row in rows_of(out)}
     ids.write_text("id\n")
     assert script(score.main, *command, "--forget", ids).code == 0
@@ -236,6 +236,50 @@ def test_score_leaves_out_what_was_forgotten_even_if_it_is_scored_again(folder, 
     ids.write_text("id\nb8\n")
     assert script(score.main, *command, "--forget", ids).code == 0
     assert "b8" not in {row["id"] for row in rows_of(out)}
+
+
+@pytest.mark.parametrize(("gone", "left"), [("b9", range(6, 10)), ("b6", range(3, 10)), ("b9", range(6))])
+def test_posts_do_not_come_back_where_rows_were_removed_before_them(folder, tmp_path, refused, monkeypatch, gone, left):
+    """They are in an earlier part then, or in none: that an earlier part does not know of them is noticed before it is written."""
+    (tmp_path / "in").mkdir()
+    monkeypatch.setattr(shards, "SHARD_BYTES", 100)
+    other, source, out = tmp_path / "in" / "a.jsonl", tmp_path / "in" / "b.jsonl", tmp_path / "out"
+    rows = (folder / "in" / "b.jsonl").read_text().splitlines(keepends=True)
+    source.write_text("".join(rows))
+    other.write_text(rows[0])
+    assert score_files([tmp_path / "in"], folder / "model", out).shards > 3
+    forget_posts(out, {gone})
+    source.write_text("".join(rows[number] for number in left))
+    other.write_text(rows[1])
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with refused(source, "where posts were forgotten", "--forget IDS"):
+        score_files([tmp_path / "in"], folder / "model", out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    score_files([tmp_path / "in"], folder / "model", out, forget={gone})
+    assert {row["id"] for row in rows_of(out)} == {"b1"} | {f"b{number}" for number in left} - {gone, "b4"}
+
+
+def test_rows_behind_those_that_were_forgotten_may_change(folder, tmp_path):
+    source, out = tmp_path / "b.jsonl", tmp_path / "out"
+    rows = (folder / "in" / "b.jsonl").read_text().splitlines(keepends=True)
+    source.write_text("".join(rows))
+    score_files([source], folder / "model", out)
+    forget_posts(out, {"b0"})
+    source.write_text("".join(rows[:-1]))
+    assert score_files([source], folder / "model", out).kept_shards > 0
+    assert {row["id"] for row in rows_of(out)} == {f"b{number}" for number in range(1, 9)} - {"b4"}
+
+
+def test_column_of_ids_to_leave_out_is_called_as_in_the_posts(tmp_path, folder, script):
+    (tmp_path / "in.csv").write_text("nr,text\n7,zaxa\n8,wiku\n")
+    (tmp_path / "gone.csv").write_text("nr,name\n7,x\n")
+    command = [tmp_path / "in.csv", "--id-column", "nr", "--model", folder / "model", "--out", tmp_path / "out", "--forget"]
+    assert script(score.main, *command, tmp_path / "gone.csv").code == 0
+    assert [row["id"] for row in rows_of(tmp_path / "out")] == ["8"]
+    (tmp_path / "wrong.csv").write_text("id,name\n7,x\n")
+    remedy = "no column 'nr'; found 'id', 'name'; call the column of ids 'nr', as in the posts, or write one id a line to a file"
+    assert remedy in script(score.main, *command, tmp_path / "wrong.csv").err
+    assert remedy in script(rescore, tmp_path / "out", "--rejects", "--model", folder / "model", "--forget", tmp_path / "wrong.csv").err
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,21 @@ def test_first_sheet_of_a_workbook_is_read(folder, refused):
 
 
 @pytest.mark.parametrize(
-    ("others", "told"), [([3, 0, 1], ["only the first sheet is read, and not the 2 others that are not empty"]), ([0], [])]
+    ("written", "read_as"),
+    [("9.2023456789012301E+17", 920234567890123000), ("9007199254740991", 2**53 - 1), ("-9.2E+20", -92 * 10**19), ("1E+15", 10**15)],
+)
+def test_digits_that_a_workbook_does_not_hold_are_not_made_up(folder, written, read_as):
+    sheet = SHEET.replace("<v>7</v>", f"<v>{written}</v>")
+    assert next(iter(read(write_xlsx(folder / "long.xlsx", sheet)))).fields["id"] == read_as
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([3, 0, 1], ["only the first sheet is read; 2 other sheets are not empty"]),
+        ([0, 1], ["only the first sheet is read; 1 other sheet is not empty"]),
+        ([0], []),
+    ],
 )
 def test_further_sheets_of_a_workbook_that_are_not_empty_are_told(folder, monkeypatch, others, told):
     names = ["first", *(f"more {number}" for number in range(len(others)))]

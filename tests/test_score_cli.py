@@ -612,6 +612,11 @@ def test_unreadable_names_in_a_folder_are_skipped_but_a_job_without_any_usable_f
     write(tmp_path / "in" / "good.jsonl", POSTS)
     assert_one_line(cli(tmp_path / "in", "--out", tmp_path / "out", "--on-bad-file", "skip"), 4, "notes.txt", "must be one of")
     assert_one_line(cli(tmp_path / "in", "--out", tmp_path / "new"), 2, "notes.txt", "must be one of")
+    for number, told in enumerate(("1 more file cannot be used", "2 more files cannot be used"), 1):
+        (tmp_path / "bad").mkdir(exist_ok=True)
+        for other in range(number + 1):
+            (tmp_path / "bad" / f"{other}.txt").touch()
+        assert_one_line(cli(tmp_path / "bad", "--out", tmp_path / "new", "--on-bad-file", "skip"), 2, f"(and {told})")
 
 
 def test_file_whose_name_is_no_utf8_is_scored_and_continued(cli, tmp_path):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from models.explanation import reasons
 from models.text import is_blank, normalise
 from pipeline.errors import IncompleteError
 from pipeline.records import parquet
-from pipeline.scoring import Options, Progress, Summary, completion, job, score_files, shards
+from pipeline.scoring import Options, Progress, Summary, completion, job, output, score_files, shards
 from pipeline.scoring.parts import ModelFolder
 
 SECRET = "zanzibarquartz"
@@ -1217,6 +1218,39 @@ def test_part_that_was_put_in_place_by_a_job_that_was_killed_is_ours(tmp_path, o
     assert (len(list(killed.glob("*.csv"))), len(list(killed.rglob("*.unfinished")))) == (moment == "record", 1)
     run(sources, killed)
     assert state(killed) == before
+
+
+def test_part_that_is_just_in_place_when_the_job_is_interrupted_is_ours(out, sources, monkeypatch):
+    before, fsync = state(out), os.fsync
+
+    def interrupted(file: int) -> None:
+        fsync(file)
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", interrupted)
+        run(sources, out, format="csv")
+    assert len(list(out.glob("*.csv"))) == 1
+    run(sources, out)
+    assert state(out) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", f"part-{'0' * 12}-00000.csv.12.unfinished", f"_shards/part-{'0' * 12}-00000.csv.intended"]
+)
+def test_what_another_job_moves_while_the_folder_is_looked_at_is_not_taken_for_a_file_of_others(out, name, monkeypatch):
+    (out / name).touch()
+    listed = output._held
+
+    def moved(folder: Path) -> list[Path]:
+        if out / name in (found := listed(folder)):
+            (out / name).unlink()
+        return found
+
+    monkeypatch.setattr(output, "_held", moved)
+    output.Output(out)
+    assert not (out / name).exists()
 
 
 def test_record_of_other_types_or_that_points_elsewhere_is_done_again(out, sources):

@@ -336,7 +336,7 @@ def test_explanations_and_thresholds_for_unknown_labels_are_refused_before_any_j
             score_frame(None, folder, options)
     with refused("have no order, so they cannot be numbered"):
         score_frame(None, folder, Options(id_column=None))
-    with refused("Spark cannot read standard input"):
+    with refused("-: Spark cannot read standard input"):
         score_with_spark(["-"], folder, out, master="nowhere")
     assert not out.exists()
 
@@ -474,6 +474,12 @@ def test_existing_output_is_refused_and_stays(folder, jsonl, refused, tmp_path):
     with refused(tmp_path / "out", "exists"):
         score_with_spark([jsonl("in.jsonl", [])], folder, tmp_path / "out", master="local[2]")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_output_inside_the_input_is_refused(folder, jsonl, refused, tmp_path):
+    source = jsonl("in/posts.jsonl", [{"id": 1, "text": "x"}]).parent
+    with refused(source / "out", f"is in the input {source}"):
+        score_with_spark([source], folder, source / "out", master="nowhere")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, LockedError
 from pipeline.records import ignore
 from pipeline.scoring import spark_output
 from pipeline.scoring.options import Options
@@ -136,6 +136,18 @@ def test_spark_splits_plain_lines_and_our_readers_read_what_is_compressed(tmp_pa
         assert _is_lines(tmp_path / name, Options(), ignore) == lines
 
 
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [(b"caf\xe9 \x93yes\x94", ["from some row on, read in Windows-1252"]), ("caf\u00e9 \u201cyes\u201d".encode(), []), (b"cafe", [])],
+)
+def test_spark_splits_no_file_whose_encoding_turns_out_later_to_be_another(tmp_path, last, told):
+    said = []
+    line = b'{"id": 1, "text": "plain words"}\n'
+    (tmp_path / "a.jsonl").write_bytes(line * 4_000 + line.replace(b"plain words", last))
+    assert _is_lines(tmp_path / "a.jsonl", Options(), lambda path, what: said.append(what)) == (not told)
+    assert said == told
+
+
 def test_failures_are_blamed_on_a_disk_only_if_something_says_so():
     assert "the disk full" in _cause(RuntimeError("java.io.IOException: x"))
     for name in ("URISyntaxException", "TypeError", "PySparkTypeError"):
@@ -182,10 +194,10 @@ def test_failed_job_leaves_nothing(tmp_path):
     assert left(tmp_path) == []
 
 
-def test_output_that_another_job_writes_is_left_alone(tmp_path, refused):
+def test_output_that_another_job_writes_is_left_alone(tmp_path):
     with unfinished_output(tmp_path / "out") as fresh:
         write_part(fresh)
-        with refused("out: is being written by another job"), unfinished_output(tmp_path / "out"):
+        with pytest.raises(LockedError, match="out: is being written by another job"), unfinished_output(tmp_path / "out"):
             pass
         assert (fresh / "part-0").exists()
     assert left(tmp_path) == ["out", "out/part-0"]

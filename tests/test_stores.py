@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -318,6 +319,13 @@ def test_what_cannot_be_used_is_one_line(store, folder, script, jsonl, tmp_path,
     assert done.err.splitlines()[-1].startswith(f"error: {told}")
     assert "sec" not in done.err.replace("seconds", "")
     assert {path.name for path in tmp_path.iterdir()} == {"here.jsonl"}
+
+
+def test_folders_around_the_posts_need_not_be_listed(store, night, folder, tmp_path):
+    given = night.removeprefix("s3://posts/")
+    store.choose = lambda method, path: None if given in unquote(path) else "403"
+    score_files([night], folder, tmp_path / "out")
+    assert store.met["403"] > 0
 
 
 def test_a_store_that_cannot_be_reached_is_one_line(folder, script, monkeypatch):

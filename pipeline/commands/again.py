@@ -38,6 +38,10 @@ def rescore(
     earlier = Earlier.read(place := path_of(scores))
     if streams := [name for name in earlier.files if is_stream(Path(name))]:
         raise InputError(f"{scores}: the input {streams[0]} cannot be read again; pipe it to score.py with --start-over")
+    if earlier.tables:
+        table = next(iter(earlier.tables))
+        what = f"the input {table} is a Delta table, whose rejects cannot be scored again alone"
+        raise InputError(f"{scores}: {what}; run score.py on it with --start-over")
     gone = forgotten_in(forget, earlier.options)
     folder = folder_of(model, quiet=as_json)
     gc.set_threshold(GC_THRESHOLD)

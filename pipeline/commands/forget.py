@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from pipeline import terminal
-from pipeline.commands.score import ids_in
 from pipeline.errors import NoPostsError
+from pipeline.stores import path_of
 
 
 def main(
@@ -21,9 +21,9 @@ def main(
     Needs neither the posts nor the model. The manifest says how many rows were removed and on which day, but not which rows.
     After an interruption, the same command does the rest. The page "Forget posts" lists what else may hold the posts.
     """
-    from pipeline.scoring.forgetting import forget
+    from pipeline.scoring.forgetting import forget, read_ids
 
-    if not (given := ids_in(ids, id_column)):
+    if not (given := read_ids(path_of(ids), id_column)):
         raise NoPostsError(f"{ids}: holds no ids; give a file with ids")
     done = forget(scores, given)
     if done.resumed:

@@ -68,13 +68,6 @@ def thresholds_in(settings: Sequence[str]) -> dict[str, float]:
     return thresholds
 
 
-def ids_in(name: str, column: str = "id") -> set[str]:
-    """Return the ids of posts in a file."""
-    from pipeline.scoring.forgetting import read_ids
-
-    return read_ids(path_of(name), column)
-
-
 def forgotten_in(forget: str | None, options: Options) -> set[str] | None:
     """Return the ids in the file of ``--forget``, or None if it was not given; raise an `InputError` if the ids are numbers of rows."""
     if forget is None:
@@ -82,7 +75,9 @@ def forgotten_in(forget: str | None, options: Options) -> set[str] | None:
     if options.id_column is None:
         why = "cannot be combined with --id-column none: once a row is removed, the next one has its number"
         raise InputError(f"--forget {why}; remove the posts from the inputs, and use --start-over")
-    return ids_in(forget)
+    from pipeline.scoring.forgetting import read_ids
+
+    return read_ids(path_of(forget), options.id_column, f"call the column of ids {options.id_column!r}, as in the posts")
 
 
 def band_in(text: str | None) -> tuple[float, float] | None:

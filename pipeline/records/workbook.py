@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,8 +71,8 @@ def _check_size(path: Path) -> None:
 
 
 def _plain(cell: Any) -> Any:
-    if isinstance(cell, float) and cell.is_integer():  # Excel has no numbers beyond these
-        return int(cell)
+    if isinstance(cell, float) and cell.is_integer():  # of longer numbers, Excel keeps 15 digits, and a float makes up the others
+        return int(cell if abs(cell) < 2**53 else Decimal(f"{cell:.15g}"))
     return cell.isoformat() if isinstance(cell, date | time) else cell
 
 
@@ -106,7 +107,8 @@ def workbook_lines(path: Path, tell: Callable[[Path, str], object]) -> Iterator[
         refuse_other(path, (b"PK",), "workbook")
         raise DamagedError(f"{path}: cannot be read as a workbook ({type(error).__name__}); save it again as .xlsx or .csv") from None
     if others:
-        tell(path, f"only the first sheet is read, and not the {len(others)} others that are not empty")
+        what = f"{len(others)} other sheets are" if len(others) > 1 else "1 other sheet is"
+        tell(path, f"only the first sheet is read; {what} not empty")
     filled = [row for row in rows if any(cell != "" for cell in row)]
     names = [str(_plain(cell)).strip() for cell in filled[0]] if filled else []
     if repeated := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:

@@ -68,9 +68,9 @@ class _Parts:
     """The parts of a complete job, checked against their records."""
 
     def __init__(self, folder: Path, earlier: Earlier) -> None:
-        self._folder, self._manifest = folder, (folder / MANIFEST).read_bytes()
-        self._output = Output(folder)
-        self._records = earlier.records(self._output)
+        self._folder, self.manifest = folder, (folder / MANIFEST).read_bytes()
+        self.output = Output(folder)
+        self._records = earlier.records(self.output)
         self._private = {*_PRIVATE, earlier.options.id_column, earlier.options.text_column}
         self.rows = sum(done.scored for done in self._records)
         self.schema = pq.read_schema(pa.BufferReader(part_content(folder / self._records[0].part, self._records[0])))
@@ -99,12 +99,6 @@ class _Parts:
         if long:
             raise InputError(f"--partition-by {long[0]}: has values that are too long for the name of a folder; choose another column")
         return len(found)
-
-    def check_unchanged(self) -> None:
-        """Raise an error if the job is not as it was, or is being changed, because posts may have been forgotten after they were read."""
-        manifest = self._folder / MANIFEST
-        if self._output.forgetting.exists() or not manifest.exists() or manifest.read_bytes() != self._manifest:
-            raise IncompleteError(f"{self._folder}: was changed while it was read; run the same command again once the change is complete")
 
     def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows; empty values of columns that make folders become null, as Hive and Spark have it."""
@@ -230,7 +224,7 @@ def compact(scores: str | Path, out: str | Path, partition_by: Sequence[str] = (
     try:
         with _in_store(place) if isinstance(place, StorePath) else _here(place) as (fresh, is_lost):
             _write(parts, fresh, table, partitions, rows_per_file)
-            parts.check_unchanged()
+            parts.output.check_unchanged(parts.manifest)
             if is_lost():
                 raise IncompleteError(f"{place}: the lock was lost, because it was not renewed for too long; run the same command again")
             (fresh / COMPLETE).write_bytes(json.dumps(asdict(table), indent=1).encode() + b"\n")

@@ -1,7 +1,7 @@
 """What an earlier job was asked to do, as its manifest says."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from models.errors import InputError
@@ -29,6 +29,8 @@ class Earlier:
         Versions of packages, by name.
     seconds : float
         How long its last run took.
+    tables : dict of str to int
+        The version of each Delta table among its inputs.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Earlier:
     thresholds: dict[str, float]
     software: dict[str, str]
     seconds: float
+    tables: dict[str, int] = field(default_factory=dict)  # releases that knew no tables did not write it
 
     def records(self, output: Output, *, changed: bool = False) -> list[Completion]:
         """Return the records of the job's shards, in the order of its inputs.

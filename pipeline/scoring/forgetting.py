@@ -66,8 +66,8 @@ def _lines(path: Path) -> list[object]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a file with one id a line, or a table") from None
 
 
-def _column(path: Path, column: str) -> list[object]:
-    found, remedy = list[object](), "name the column with --id-column, or write one id a line to a file that ends in .txt"
+def _column(path: Path, column: str, remedy: str) -> list[object]:
+    found, remedy = list[object](), f"{remedy}, or write one id a line to a file that ends in .txt"
     for row in file_rows(path, [column]):
         if isinstance(row, BrokenRow):
             raise InputError(f"{path}, row {row.number}: {row.reason}; correct it, so that no id is passed over")
@@ -80,7 +80,7 @@ def _column(path: Path, column: str) -> list[object]:
     return found
 
 
-def read_ids(path: Path, column: str = "id") -> set[str]:
+def read_ids(path: Path, column: str = "id", remedy: str = "name the column with --id-column") -> set[str]:
     """Read ids from a file with one id a line (``.txt``, no ending, or ``-``), or from a column of a table.
 
     Parameters
@@ -89,6 +89,8 @@ def read_ids(path: Path, column: str = "id") -> set[str]:
         The file.
     column : str
         The column.
+    remedy : str
+        What to do if the table has no such column.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def read_ids(path: Path, column: str = "id") -> set[str]:
     """
     if not name_of(path) and path.suffix not in _TEXT and path != STDIN:
         raise InputError(f"{path}: must end in .txt (one id a line), .csv or another ending of a table; rename it")
-    given = _column(path, column) if name_of(path) else _lines(path)
+    given = _column(path, column, remedy) if name_of(path) else _lines(path)
     if wrong := [number for number, value in enumerate(given, 1) if refusal(value, "any", Options())]:
         raise InputError(f"{path}, row {wrong[0]}: the id is missing, or is neither a string nor an integer; correct it")
     return set(map(str, given))

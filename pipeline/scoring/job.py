@@ -48,6 +48,11 @@ class Progress(NamedTuple):
     total: int
 
 
+def _forgotten_in(file: str) -> InputError:
+    why = "has changed, or would be scored again, where posts were forgotten"
+    return InputError(f"{file}: {why}; name them with --forget IDS, or give --forget an empty file if it no longer holds them")
+
+
 class Job:
     """The state of a job: which shards there are, which were already done, and what went wrong."""
 
@@ -55,6 +60,7 @@ class Job:
         self.source, self.files, self.output, self.options, self.tell, self.bad = source, files, output, options, tell, bad
         self.names: list[str] = []
         self.forget: Set[str] | None = None
+        self.forgotten: dict[str, int] = {}  # for each file, its last shard from which posts were forgotten
         self.stamps: dict[Path, tuple[int, int] | None] = {}
         self.kept = 0
         self.failures = bad.reasons
@@ -69,7 +75,10 @@ class Job:
         return 0 if any(map(is_stream, self.files)) else sum(path.stat().st_size for path in self.files if path.exists())
 
     def check_mixing(self) -> None:
-        """Raise an error if the folder holds scores by another model, or of other files; say so if they are of other options."""
+        """Raise an error if the folder holds scores by another model, or of other files; say so if they are of other options.
+
+        Note where posts were forgotten, too.
+        """
         given, before = set(map(str, self.files)), set[str]()
         versions = {str(place): live.version for path in self.files if (live := live_of(path)) for place in (path, live.table)}
         if self.output.forgetting.exists():
@@ -89,23 +98,57 @@ class Job:
             elif found.file not in given:
                 reason = f"holds scores of {found.file}, which is not among the inputs"
             else:
+                if found.forgotten:
+                    self.forgotten[found.file] = max(found.number, self.forgotten.get(found.file, 0))
                 continue
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
         if before and self.options.digest not in before:
             self.tell(self.output.folder, f"{what_differs(self.output.folder, self.options)}; all parts are written again")
 
-    def check_same(self, wanted: Completion, found: Completion | None) -> None:
-        """Raise an error if the folder holds scores of another file, or stream, of this name: they would be lost."""
+    def _wanted(self, shard: Shard) -> Completion:
+        """Return the record that a shard is to have."""
+        return Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
+
+    def _found(self, wanted: Completion) -> Completion | None:
+        """Return the record that a shard has; raise an error if it is of another file, or stream, of this name, as that would be lost."""
+        found = self.output.completion(wanted.name)
         if found and found.sha256 and found.is_of_another(wanted):
             where = f", which was {found.place}" if found.place else ""
             reason = f"holds scores of another {found.file}{where}"
             raise InputError(f"{self.output.folder}: {reason}; choose another --out, or replace them with --start-over")
+        return found
 
     def _is_done(self, wanted: Completion, found: Completion | None, *, retry_rejects: bool) -> bool:
         """Return whether a shard, for which a record was found, need not be scored again."""
         if not found or not self.output.has(wanted, found) or found.labels.keys() != set(self.source.labels):
             return False
         return not (retry_rejects and found.rejects)
+
+    def _brings_back(self, path: Path, last: int, *, retry_rejects: bool) -> bool:
+        """Return whether a shard from which posts were forgotten is gone, or is not done; `last` is the number of the last such shard.
+
+        If rows were removed further up, these posts are in an earlier shard now, and it does not know that they were forgotten.
+        """
+        try:
+            for shard in self._cut(path, ignore):
+                found = self._found(wanted := self._wanted(shard))
+                if found and found.forgotten and not self._is_done(wanted, found, retry_rejects=retry_rejects):
+                    return True
+                if shard.number == last:
+                    return False
+        except InputError as error:  # what can be read of the file may hold these posts, so that none of it is scored
+            self.bad.add(path, error)
+            return False
+        return True
+
+    def check_forgotten(self, unchanged: Unchanged | None, *, retry_rejects: bool) -> None:
+        """Raise an error, before anything is scored, if that could bring back posts that were forgotten."""
+        for path in self.files:
+            last = self.forgotten.get(str(path))
+            if last is None or path in self.bad.paths or is_stream(path) or (unchanged and unchanged.shards(path) is not None):
+                continue
+            if self._brings_back(path, last, retry_rejects=retry_rejects):
+                raise _forgotten_in(str(path))
 
     def _unread(self, unchanged: Unchanged | None) -> Iterator[Path]:
         """Yield the files that must be read; the shards of the others count as done."""
@@ -123,18 +166,14 @@ class Job:
         """Yield the shards that are not done yet, file by file."""
         for shard in chain.from_iterable(map(self._shards, self._unread(unchanged))):
             self.names.append(shard.name)
-            wanted = Completion.of(shard, self.source.digest, self.options.digest, self.options.format)
-            found = None if start_over else self.output.completion(wanted.name)
-            self.check_same(wanted, found)
+            wanted = self._wanted(shard)
+            found = None if start_over else self._found(wanted)
             if self._is_done(wanted, found, retry_rejects=retry_rejects):
                 self.kept += 1
                 self.done += shard.size
             else:
-                if found and found.forgotten and self.forget is None:
-                    raise InputError(
-                        f"{shard.file}: would be scored again, although posts in it were forgotten; name them with --forget IDS, or give "
-                        "--forget an empty file if it no longer holds them"
-                    )
+                if found and found.forgotten and self.forget is None:  # of a stream, which `check_forgotten` cannot read
+                    raise _forgotten_in(shard.file)
                 yield shard
 
     def _shards(self, path: Path) -> Iterator[Shard]:
@@ -143,16 +182,21 @@ class Job:
             return
         try:
             before = stamp(path)
-            size = self.options.shard_mb and self.options.shard_mb * 2**20
-            for shard in cut(path, self.options.columns, self.tell, size, self.options.input_format):
+            for shard in self._cut(path, self.tell):
                 if not (shard.kind == ".jsonl" and shard.content.isspace()):  # blank lines are no rows
                     yield shard
             self.stamps[path] = before
         except InputError as error:
             self.bad.add(path, error)
 
+    def _cut(self, path: Path, tell: Tell) -> Iterator[Shard]:
+        size = self.options.shard_mb and self.options.shard_mb * 2**20
+        return cut(path, self.options.columns, tell, size, self.options.input_format)
+
     def run(self, unchanged: Unchanged | None, *, start_over: bool, retry_rejects: bool) -> Iterator[None]:
         """Score the shards that are not done yet, yielding after each."""
+        if self.forget is None:
+            self.check_forgotten(unchanged, retry_rejects=retry_rejects)
         start = partial(PartWriter, self.source, self.options, self.output.folder)
         shards = self.pending(unchanged, start_over=start_over, retry_rejects=retry_rejects)
         few = list(islice(shards, 2))
@@ -319,7 +363,7 @@ def score_files(
     unchanged = None if start_over or retry_rejects else Unchanged(output, files, source.digest, options)
     check_inputs(files, options, folder, tell, bad, unchanged.files if unchanged else ())
     if bad.paths.issuperset(files):
-        also = f" (and {len(files) - 1} more files cannot be used)" if len(files) > 1 else ""
+        also = f" (and {len(files) - 1} more file{'s' if len(files) > 2 else ''} cannot be used)" if len(files) > 1 else ""
         raise InputError(bad.reasons[0] + also)
     with output.locked():
         job = Job(source, files, output, options, tell, bad)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import InputError
 from models.folders import check_local
-from pipeline.errors import LockedError
+from pipeline.errors import IncompleteError, LockedError
 from pipeline.files import UNFINISHED, OutputError, WholeFile, is_left_behind, whole_file
 from pipeline.records import STDIN
 from pipeline.scoring.completion import Completion
@@ -58,28 +59,38 @@ def _held(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not is_left_behind(path.name))
 
 
+def _first_foreign(paths: Iterable[Path], may_be_ours: Callable[[Path], bool]) -> Path | None:
+    """Return the first path that is not ours; one that another job has renamed or removed since the folder was listed is none."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if not may_be_ours(path):
+                return path
+    return None
+
+
 def _may_be_ours(path: Path) -> bool:
     """Return whether a file of an output folder looks as if we had written it; we never write links."""
-    if path.is_symlink():
-        return False
+    kind = path.lstat().st_mode
     if path.name == RECORDS:
-        return path.is_dir()
-    if not path.is_file():
+        return stat.S_ISDIR(kind)
+    if not stat.S_ISREG(kind):
         return False
     if path.name in (MANIFEST, REJECTS):
         with path.open("rb") as file:
-            begins = file.read(1) == b"{"  # otherwise it need not be read, however large it is
-            line = b"{" + (file.read() if path.name == MANIFEST else file.readline(_LONGEST_LINE)) if begins else b""
+            line = file.read(1)
+            if line == b"{":  # otherwise it need not be read, however large it is
+                line += file.read() if path.name == MANIFEST else file.readline(_LONGEST_LINE)
         keys = {"model", "options", "files", "shards"} if path.name == MANIFEST else {"file", "row", "reason"}
-        return _object(line).keys() >= keys or (path.name == REJECTS and path.stat().st_size == 0)
+        return _object(line).keys() >= keys or (path.name == REJECTS and not line)
     return bool(_PART.fullmatch(path.name) or _LEFT.fullmatch(path.name))
 
 
 def _may_be_record(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file():
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
         return False
     if _LOCKS.fullmatch(path.name) or _NOTE.fullmatch(path.name):
-        return path.stat().st_size == 0
+        return found.st_size == 0
     return path.name == _FORGETTING or bool(_RECORD.fullmatch(path.name) or _LEFT.fullmatch(path.name))
 
 
@@ -117,11 +128,11 @@ class Output:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; choose another --out")
             held = _held(folder) if folder.exists() else []
-            other = next((path for path in held if not _may_be_ours(path)), None)
+            other = _first_foreign(held, _may_be_ours)
             if not other and held and self._records not in held:
                 other = held[0]
             if not other and held:
-                other = next((path for path in _held(self._records) if not _may_be_record(path)), None)
+                other = _first_foreign(_held(self._records), _may_be_record)
         except OSError as error:
             raise InputError(f"{folder}: cannot be read ({error.strerror or error}); choose another --out") from None
         if other:
@@ -210,7 +221,8 @@ class Output:
     def part(self, completion: Completion) -> Iterator[WholeFile]:
         """Yield a file for a part; after the block, the file is put in place and `completion`, which the block fills in, is recorded.
 
-        Before the part is there, an empty file bears its name, so that a part that is found without a record is known to be ours.
+        Until a record names the part, an empty file bears its name, so that a part that is found without a record is known to be ours.
+        After an error, that file stays, because the part may be there already; the end of the next job removes it.
 
         Raises
         ------
@@ -221,16 +233,12 @@ class Output:
         before = self.completion(completion.name)
         intended, former = [self._records / f"{part}{_INTENDED}" for part in (completion.part, before.part if before else completion.part)]
         with self._told():
-            intended.touch()
-        try:
-            with whole_file(self.folder / completion.part, outdated=self.folder / MANIFEST) as file:
-                yield file
-                file.seek(0)
-                completion.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        except BaseException:
-            with suppress(OSError):  # the first error is the one to tell
-                intended.unlink(missing_ok=True)
-            raise
+            if not before or former != intended:
+                intended.touch()
+        with whole_file(self.folder / completion.part, outdated=self.folder / MANIFEST) as file:
+            yield file
+            file.seek(0)
+            completion.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with self._told():
             if former != intended:
                 former.touch()  # the former part has another format
@@ -267,6 +275,24 @@ class Output:
     def forgetting(self) -> Path:
         """The manifest that the folder had before posts began to be removed from its parts; it is there until all are removed."""
         return self._records / _FORGETTING
+
+    def check_unchanged(self, manifest: bytes) -> None:
+        """Raise an error if the job is not as it was when its manifest was read, because posts may have been forgotten since.
+
+        Parameters
+        ----------
+        manifest : bytes
+            Its manifest then.
+
+        Raises
+        ------
+        IncompleteError
+            When it was changed, or is being changed.
+        """
+        with suppress(FileNotFoundError):
+            if not self.forgetting.exists() and (self.folder / MANIFEST).read_bytes() == manifest:
+                return
+        raise IncompleteError(f"{self.folder}: was changed while it was read; run the same command again once the change is complete")
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.calibration import PointName, decide
@@ -23,7 +24,7 @@ from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.finished import count_queues, part_columns, part_content
 from pipeline.scoring.job import Job
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import Output
+from pipeline.scoring.output import MANIFEST, Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import FileSummary, Summary
 from pipeline.stores import path_of
@@ -49,7 +50,8 @@ class _Decider:
         probable = [f"prob_{label}" for label in self.source.labels]
         measured = FAMILIARITY if self.options.unfamiliar else {}
         part = self.scores / done.part
-        columns = part_columns(part_content(part, done), part.suffix, ["id", *self.options.keep, *probable, *measured], measured)
+        types = dict.fromkeys(self.options.keep, pa.string()) | measured  # the name of a kept column may begin with prob_, too
+        columns = part_columns(part_content(part, done), part.suffix, ["id", *self.options.keep, *probable, *measured], types)
         probabilities = np.array([columns[name] for name in probable], np.float32).T
         decided, review = decide(probabilities, self.thresholds), self.options.for_review(probabilities)
         self._count(wanted, decided, review)
@@ -74,6 +76,12 @@ class _Decider:
     def _count(self, wanted: Completion, decided: NDArray[np.bool_], review: NDArray[np.bool_] | None) -> None:
         wanted.labels = dict(zip(self.source.labels, decided.sum(axis=0).tolist(), strict=True))
         wanted.review = 0 if review is None else int(review.any(axis=1).sum())
+
+
+def _is_made_from(found: Completion, done: Completion) -> bool:
+    """Return whether a part was made from the earlier one as that is now: with no post that was forgotten there since, and all rejects."""
+    same = (found.read, found.scored, found.reasons) == (done.read, done.scored, done.reasons)
+    return not done.forgotten and (same or bool(found.forgotten))  # making it again would bring back what was forgotten in it alone
 
 
 def _changed(
@@ -136,7 +144,7 @@ def redecide(
     InputError
         When the job is not complete, was done by another model or with explanations, or `out` cannot be used.
     IncompleteError
-        When a part was changed, or the disk is full.
+        When the scores were changed in the meantime, or the disk is full.
     """
     started, scores, folder = time.perf_counter(), path_of(scores), path_of(out)
     earlier, source = Earlier.read(scores), ModelFolder.read(Path(model))
@@ -150,7 +158,8 @@ def redecide(
     decider = _Decider(scores, output, source, options)
     summary = Summary.of(source.digest, options.thresholds_of(source.labels, source.points), options)
     summary.files.update({name: FileSummary(stamp=file.stamp) for name, file in earlier.files.items()})
-    records = earlier.records(Output(scores))
+    manifest, read = (scores / MANIFEST).read_bytes(), Output(scores)
+    records = earlier.records(read)
     with output.locked():
         job = Job(source, [path_of(name) for name in earlier.files], output, options, tell, BadFiles())
         try:
@@ -158,10 +167,11 @@ def redecide(
             for done in records:
                 job.names.append(done.name)
                 wanted, found = decider.wanted(done), output.completion(done.name)
-                if found and output.has(wanted, found) and not done.forgotten:  # else the part may hold what was forgotten since
+                if found and output.has(wanted, found) and _is_made_from(found, done):
                     job.kept += 1
                 else:
                     decider.write(done, wanted)
+            read.check_unchanged(manifest)
             job.finish(summary, started)
         except OutputError as error:
             raise IncompleteError(f"{error}. Finished parts are kept; fix the cause (is the disk full?) and run again") from None

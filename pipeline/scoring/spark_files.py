@@ -142,12 +142,13 @@ def _is_lines(path: Path, options: Options, tell: Tell) -> bool:
     """Return whether Spark can read a file line by line, in as many pieces as it likes; if not, we read it as we do without Spark."""
     said: list[str] = []
     with open_text(path, options.columns, lambda path, what: said.append(what), options.input_format) as file:
-        kind = file.kind
+        plain = file.kind == ".jsonl" and not said and _SPLIT.fullmatch(path.name) is not None
+        while plain and (chunk := file.content.read(2**16)) and chunk.isascii():
+            pass  # what the encoding is shows at the first character that is not ASCII, and `said` has it then
     for what in said:
         tell(path, what)
-    plain = kind == ".jsonl" and not said and _SPLIT.fullmatch(path.name) is not None
     place = str(path.resolve())
-    plain = plain and not set(":*?[]{}\\") & set(place) and place.encode("utf-8", "replace").decode() == place
+    plain = plain and not said and not set(":*?[]{}\\") & set(place) and place.encode("utf-8", "replace").decode() == place
     return plain and options.id_column is not None and not partitions_of(path).keys() & set(options.columns)
 
 
@@ -321,13 +322,14 @@ def score_with_spark(
         When PySpark or Java is missing, a file or the model cannot be used, `out` exists, or the job fails.
     """
     folder, out, options = Path(model), Path(out), options or Options()
-    files = find_inputs(inputs, tell=tell, given=options.input_format, table_version=table_version)
-    for path in (*files, out):
+    check_local(out)
+    files = find_inputs(inputs, out, tell, given=options.input_format, table_version=table_version)
+    for path in files:
         check_local(path)
     if out.exists():
         raise InputError(f"{out}: already exists, but Spark needs a new folder; choose another --out, or remove the folder")
     if STDIN in files:
-        raise InputError("- : Spark cannot read standard input; write it to a file first, or use --engine local")
+        raise InputError("-: Spark cannot read standard input; write it to a file first, or use --engine local")
     classifier = checked_model(folder, options)
     if delta:
         check_table(out, options.schema(classifier.labels).names)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from models.errors import InputError
 from models.folders import check_output
+from pipeline.errors import LockedError
 
 _LOCK = "lock"
 _NOT_IN_NAMES = set(" ,;{}()\n\t=")  # of columns of Delta tables, where they have the same names in files
@@ -44,7 +45,7 @@ def unfinished_output(out: Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When `out` cannot be written, or another job is writing it.
+        When `out` cannot be written; `LockedError` when another job is writing it.
     """
     from filelock import FileLock, Timeout
 
@@ -66,7 +67,7 @@ def unfinished_output(out: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(beside)
     except Timeout:
-        raise InputError(f"{out}: is being written by another job; wait for it, or choose another --out") from None
+        raise LockedError(f"{out}: is being written by another job; wait for it, or choose another --out") from None
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from None
 

@@ -59,15 +59,15 @@ class _Lock:
 def _wait_for_others(lock: _Lock, shown: Path) -> None:
     """Return once there is no other job's lock; remove those that are not renewed, and raise an error if one is.
 
-    Of jobs that begin at the same time, one must stay. It waits until the others have gone, or until they turn out to be at work: who has
-    begun goes on renewing its lock, while who has not gives up after a look or two.
+    Of jobs that begin at the same time, one must stay. It waits until the others have gone, or until they turn out to be at work: a job
+    that has begun keeps renewing its lock, while one that has not gives up after a look or two.
     """
     first: dict[StorePath, float] = {}
     now = lock.renew()
     while others := lock.others():
         for path, renewed in others.items():
             since = renewed - first.setdefault(path, renewed)
-            # Another job that has not begun, either, is renewing its lock just as often: the one whose lock has the smaller name stays.
+            # Another job that has not begun yet renews its lock just as often: the one whose lock has the smaller name stays.
             if since > (0 if path.name < lock.path.name else LEASE / _RENEWALS):
                 raise LockedError(f"{shown}: another job is writing to it; wait for it to end, or choose another --out")
             if now - renewed > LEASE:

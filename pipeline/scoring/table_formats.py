@@ -1,5 +1,6 @@
 """Recognise tables with a log that says which files and rows still count, so that the files alone are not the table."""
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,8 +20,16 @@ _SIGNS = {
 
 
 def _held_in_store(folder: StorePath) -> set[str]:
-    """Return the names in a folder of an object store, so that the store is asked once, not for each sign of a table."""
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    """Return the names in a folder of an object store, so that the store is asked once, not for each sign of a table.
+
+    Many roles may list only the folder with the posts, and not those around it, which then count as empty.
+    """
+    try:
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
+        return set()
 
 
 def refuse_tables(files: Iterable[Path], folders: Iterable[Path] = ()) -> None:
