@@ -98,7 +98,9 @@ def main(
         what = f"no post has an author in the column {author!r}, so several may be by one author; correct --author-column"
         print(f"note     {what}", file=sys.stderr)
     if summary.posts < size:
-        print(f"note     only {summary.posts:,} of {size:,} posts could be chosen: others repeat these or share an author", file=sys.stderr)
+        others = summary.read - sum(summary.left_out.values()) > summary.posts
+        why = ": others repeat these or share an author" if others else ""
+        print(f"note     only {summary.posts:,} of {size:,} posts could be chosen{why}", file=sys.stderr)
     if as_json:
         print(summary.model_dump_json(indent=1))
     else:
