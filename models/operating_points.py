@@ -192,7 +192,7 @@ def sensitive_threshold(positives: Probabilities, balanced: float, recall: float
     positives : ndarray of float32, shape (n_posts,)
         Held-out probabilities of the label of posts that have it, one by each author.
     balanced : float
-        Threshold of the balanced operating point.
+        Threshold of the balanced operating point; infinite if there is none.
     recall : float
         The share of such posts to find.
     confidence : float

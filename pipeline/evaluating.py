@@ -34,6 +34,9 @@ from pipeline.report import figures
 from pipeline.report.note import evaluation_note, short_name
 from pipeline.report.page import render_page
 
+_WITH_COPIES = (
+    "shares count every copy of a post, so they hold only if copies could also be drawn for labelling; disclosure label-next draws none"
+)
 _WITHOUT_LABELS = "only posts with labels can be evaluated; score posts without labels with score.py"
 
 
@@ -199,7 +202,7 @@ def _measure(
         data=data,
         features=features,
         prevalence=_prevalence(corpus, config, split, evaluation, model, scores) if scores else None,
-        notes=[*corpus.notes, *(scores.notes if scores else [])],
+        notes=[*corpus.notes, *([*scores.notes, _WITH_COPIES] if scores else [])],
     )
 
 

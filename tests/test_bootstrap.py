@@ -171,6 +171,13 @@ def test_posts_by_authors_that_are_off_together_are_no_proof_of_a_wrong_calibrat
     assert wrong >= 9, "what is really wrong is still seen"
 
 
+def test_calibration_error_that_no_resample_changes_has_an_interval_in_order():
+    probabilities = np.full((60, 3), 0.77, np.float32)
+    counts = np.ones((50, 60), np.uint16)
+    for bounds in intervals(*measured(np.ones((60, 3), np.int8), probabilities, probabilities > 0, counts), 0.95).labels.values():
+        assert bounds.ece[0] <= bounds.ece[1]
+
+
 def test_calibration_error_no_larger_than_chance_makes_it_may_be_none():
     rng = np.random.default_rng(0)
     probabilities = rng.beta(0.5, 1.5, (800, 3)).astype(np.float32)

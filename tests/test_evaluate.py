@@ -210,6 +210,9 @@ def test_shares_of_labels_are_estimated_from_scores_without_dates(here, tracked)
     assert list(metrics["prevalence"]) == ["total", "at_random"]
     assert not metrics["prevalence"]["at_random"], "nobody said so"
     assert "set evaluation.natural=all" in printed
+    (note,) = metrics["notes"]
+    assert "hold only if copies could also be drawn for labelling; disclosure label-next draws none" in note
+    assert note in " ".join(printed.split())
     assert "none of the 80 posts was seen in training" in printed
     assert metrics["behaviour"] is None
     assert metrics["swaps"] is None

@@ -36,6 +36,7 @@ from pipeline.evaluation.results import (
 )
 from pipeline.evaluation.slices import drawn_at_random
 from pipeline.evaluation.swaps import measure_swaps
+from pipeline.report.note import evaluation_note
 from pipeline.report.page import interval, listed, number, percent, percents, render_page, signed
 from pipeline.report.plots import Dot, plot_dots
 from pipeline.result_base import Result
@@ -276,7 +277,7 @@ def without_intervals(tree):
     return {key: dict.fromkeys(value) if key == "intervals" and "f1" in value else without_intervals(value) for key, value in tree.items()}
 
 
-def test_too_few_authors_are_said_instead_of_intervals_that_are_not_there(all_results):
+def test_too_few_authors_are_said_instead_of_intervals_that_are_not_there(pages, all_results):
     tree = without_intervals(written(all_results["full"]))
     tree["intervals"] = dict.fromkeys(tree["intervals"]) | {"labels": {k: dict.fromkeys(v) for k, v in tree["intervals"]["labels"].items()}}
     tree["sample"]["authors"] = 8
@@ -284,8 +285,15 @@ def test_too_few_authors_are_said_instead_of_intervals_that_are_not_there(all_re
     said = "There are no intervals: the posts are by 8 authors, but at least 20 are needed. So the differences below are shown"
     assert said in page
     assert "none: too few authors" in page
-    for wrong in ("lack of positives", "too few positives for an interval", "in nothing", "the line is its", "(bootstrap)"):
+    for wrong in ("lack of positives", "too few positives for an interval", "in nothing", "the line is its", "(bootstrap)", "independent"):
         assert wrong not in page
+    costs = [row for label in ("alpha", "beta") for row in all_results["full"].thresholds[label].cost]
+    assert costs
+    assert not [row for row in costs if percents(row.share_interval) in page]
+    sections = [each.split('id="calibration"')[1].split('id="thresholds"')[0] for each in (page, pages["full"])]
+    few, many = (section.count("<use") for section in sections)
+    bins = sum(len(found) for found in all_results["full"].reliability.values())
+    assert many - few == 2 * bins, "the two ends of each interval"
 
 
 def test_mistakes_are_counted_and_named_by_id_without_text(pages, all_results):
@@ -342,6 +350,38 @@ def test_sections_without_results_are_left_out_of_page_and_navigation(pages):
         assert name not in ids
         assert f"#{name}" not in links
     assert {"headline", "labels", "slices", "calibration", "thresholds", "data", "features", "provenance", "reading"} <= ids
+
+
+def test_intervals_that_count_posts_say_so(pages):
+    page = words(pages["full"])
+    assert "Vertical lines are 95 % intervals that count posts as independent." in page
+    assert "; their intervals count posts as independent. The first plot" in page
+    assert "(bootstrap); those of the dots of calibration, of shares and of behavioural cases count posts as independent (Wilson)" in page
+    assert "by more than chance" not in page.split("Calibration:")[1].split("Thresholds and what they cost")[0]
+
+
+@pytest.mark.parametrize(("marked", "said"), [(0, "none"), (1, "1 post, wrongly"), (2, "2 posts, all wrongly")])
+def test_posts_marked_with_a_label_that_none_has_are_counted_in_grammar(all_results, marked, said):
+    tree = written(all_results["bare"])
+    tree["thresholds"]["beta"]["chosen"]["share"] = marked / tree["posts"]
+    page = words(render_page(ABOUT, Results.model_validate(tree)))
+    assert f"so nothing can be said about what the model finds; it marks {said}." in page
+
+
+def test_shares_that_cannot_be_estimated_name_the_rarer_side(all_results):
+    tree = written(all_results["full"])
+    periods = [each for each in (tree["prevalence"]["total"], *tree["prevalence"]["months"].values()) if each["labelled"]]
+    for period in periods:
+        period["labels"]["alpha"] |= {"estimate": None, "interval": None, "too_few": True, "positives": period["labelled"] - 1}
+    page = words(render_page(ABOUT, Results.model_validate(tree)))
+    assert page.count("1 negative, too few") == len(periods) > 1
+    assert "alpha: 1 negative among the labelled posts, too few to correct the plain count" in page
+
+
+def test_note_of_a_run_compares_in_a_sentence(all_results):
+    results = all_results["full"]
+    verdict, model = results.comparison.differences.macro_f1.verdict, results.comparison.model[:12]
+    assert f"\n\nMacro-F1 compared with the model {model}: {verdict}.\n\n" in evaluation_note("m", ["data"], results)
 
 
 def test_estimated_shares_are_said_beside_the_plain_count(pages, all_results):

@@ -52,6 +52,7 @@ def good():
     differences = all_fields(Differences, compared(), macro_f1=BETTER, labels=dict.fromkeys(LABELS, alike))
     functionalities = {"negation": functionality(12, 15), "sarcasm": functionality(6, 12)}
     return Results.model_construct(
+        posts=100,
         labels={"alpha": LabelMetrics.model_construct(ece=0.03), "beta": LabelMetrics.model_construct(ece=0.09)},
         intervals=all_fields(Intervals, (0, 1), labels={label: all_fields(LabelIntervals, (0, 1), ece=ece) for label, ece in eces.items()}),
         seen_in_training=Seen(posts=1, share=0.01, short=0, without=None),
@@ -181,9 +182,11 @@ def test_an_exception_replaces_the_floor_both_ways(good):
 @pytest.mark.parametrize(
     ("seen", "most", "found"),
     [
-        (Seen(posts=12, share=0.0101, short=0, without=None), 0.01, "12 posts (1.0%)"),
-        (Seen(posts=1500, share=1, short=0, without=None), 0.01, "1,500 posts (100.0%)"),
-        (Seen(posts=1, share=0.001, short=0, without=None), 0, "1 posts (0.1%)"),
+        (Seen(posts=2, share=0.02, short=0, without=None), 0.01, "2 of 100 posts (2.0%)"),
+        (Seen(posts=1, share=0.01, short=0, without=None), 0, "1 of 100 posts (1.0%)"),
+        (Seen(posts=1, share=0.01, short=90, without=None), 0.01, "1 of 10 posts (10.0%); 90 more are too short to tell"),
+        (Seen(posts=1, share=0.01, short=99, without=None), 0.01, "1 of 1 post (100.0%); 99 more are too short to tell"),
+        (Seen(posts=0, share=0, short=100, without=None), 0.01, "cannot be computed, and so fails: 100 posts, all too short to tell"),
         (None, 0.01, "unknown: the model has no fingerprints of its training posts; train it again with this release"),
     ],
 )

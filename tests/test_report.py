@@ -40,6 +40,7 @@ from pipeline.report.tables import (
     overall_table,
     prevalence_table,
     promotion_table,
+    rounded_down,
     seen_note,
     swaps_table,
     thresholds_table,
@@ -189,14 +190,15 @@ def test_comparison_says_which_differences_are_real():
     worse = compared(-0.5, (-0.75, -0.25), "worse")  # of what the table leaves out
     found = all_fields(LabelDifferences, worse, f1=better, average_precision=undefined, brier=alike)
     differences = all_fields(Differences, worse, macro_f1=better, mean_average_precision=alike, labels={"workplace_harassment": found})
-    rendered = lines(comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences)))
+    rendered = lines(comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences), 0.9))
     assert "Compared with the model 0123456789ab:" in rendered[0]
     assert row(rendered, "macro f1, mAP") == ["+0.125", "+0.001", ""]
     assert row(rendered, "workplace_harassment") == ["+0.125", "cannot tell", "+0.001"]
     assert any("+0.062 to +0.250" in line for line in rendered)
     assert sum("better" in line for line in rendered) == 2
     assert not any("worse" in line for line in rendered)
-    named = comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences), "runs/fast[0]")
+    assert "If the models are equal, about 10% of the differences look real by chance." in " ".join(map(str.strip, rendered))
+    named = comparison_table(Comparison(model="0123456789abcdef", metrics=measure(), differences=differences), 0.9, "runs/fast[0]")
     assert "Compared with runs/fast[0], the model 0123456789ab:" in lines(named)[0]
 
 
@@ -210,7 +212,7 @@ def test_differences_without_intervals_are_shown_beside_the_other_value():
     unsure = compared(0.125, None, "cannot tell")
     labels = dict.fromkeys(LABELS, all_fields(LabelDifferences, unsure))
     differences = all_fields(Differences, unsure, labels=labels)
-    rendered = lines(comparison_table(Comparison(model="01" * 32, metrics=measure(), differences=differences)))
+    rendered = lines(comparison_table(Comparison(model="01" * 32, metrics=measure(), differences=differences), 0.95))
     assert row(rendered, "macro f1, mAP")[0] == "+0.125"
     assert any("other 0.250" in line for line in rendered)
     assert not any("cannot tell" in line or "interval" in line or "by chance" in line for line in rendered)
@@ -261,9 +263,28 @@ def test_thresholds_table_tells_the_price_and_where_positives_are_too_few():
     assert row(rendered, "street_harassment")[-1] == "too few authors"
 
 
+@pytest.mark.parametrize(
+    ("threshold", "shown"),
+    [
+        (0.5288, "0.528"),
+        (0.0012950350, "0.00129"),
+        (0.00004567, "0.0000456"),
+        (0.29, "0.29"),
+        (0.99996, "0.999"),
+        (1.0, "1.0"),
+        (0.0, "0.0"),
+        (None, "–"),
+    ],
+)
+def test_thresholds_are_rounded_down_to_three_significant_digits(threshold, shown):
+    assert rounded_down(threshold) == shown
+    assert threshold is None or float(shown) <= threshold
+
+
 def test_prevalence_table_has_a_block_for_all_and_each_month():
     alone = {"labelled_share": 0.9, "labelled_interval": (0.8, 0.95), "mean_probability": 0.7}
     few = LabelPrevalence(estimate=None, interval=None, too_few=True, positives=3, counted=0.25, **alone)
+    lacking = few.model_copy(update={"positives": 98})
     known = LabelPrevalence(estimate=0.2, interval=(0.15, 0.27), too_few=False, positives=30, counted=0.3, **alone)
     total = PeriodPrevalence(posts=1000, labelled=100, labels=dict(zip(LABELS, (known, few), strict=True)))
     rendered = lines(prevalence_table(Prevalence(total=total, months={"2017-10": total})))
@@ -273,6 +294,8 @@ def test_prevalence_table_has_a_block_for_all_and_each_month():
     rendered = lines(prevalence_table(Prevalence(total=total)))
     assert row(rendered, "all")[0] == "workplace_harassment"
     assert sum("too few positives" in line for line in rendered) == 1
+    total = total.model_copy(update={"labels": dict(zip(LABELS, (known, lacking), strict=True))})
+    assert sum("too few negatives" in line for line in lines(prevalence_table(Prevalence(total=total)))) == 1
 
 
 def test_promotion_table_lists_what_was_not_passed():

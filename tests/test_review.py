@@ -19,7 +19,7 @@ from pipeline.corpora import load_corpus
 from pipeline.corpora.wording import wording
 from pipeline.records.cells import from_cell, to_cell
 from pipeline.review import pool
-from pipeline.review.agreement import disagreements, labelled_posts, measure_agreement, read_settled, write_disagreements
+from pipeline.review.agreement import disagreements, labelled_posts, measure_agreement, never_asked, read_settled, write_disagreements
 from pipeline.review.anchoring import measure_anchoring
 from pipeline.review.answers import Answer, Answers, read_answers
 from pipeline.review.batch import ChosenPost, Planned, read_batch, render_interface, to_task
@@ -98,6 +98,11 @@ class TestChoosing:
         chosen = choose(np.stack([p, p], axis=1), NAMES, kinds, each, each, each, 12, Shares(0, 0), 0)
         assert {post // 40 for post, _ in chosen} == {0, 1, 2}
         assert {post % 40 for post, _ in chosen} >= {0}
+
+    @pytest.mark.parametrize(("size", "shares"), [(15, Shares(0.5, 0.5)), (5, Shares(0.3, 0.7)), (1, Shares(0.5, 0.5))])
+    def test_strata_that_are_both_rounded_up_are_no_larger_than_the_batch(self, size, shares):
+        each, words = np.arange(90), [[str(k)] for k in range(90)]
+        assert len(choose(probabilities_of(90), NAMES, words, each, each, each, size, shares, 0)) == size
 
     @pytest.mark.parametrize("n", [0, 1, 5])
     def test_too_few_posts_give_what_there_is(self, n):
@@ -332,6 +337,27 @@ class TestAgreement:
         close, far = (measure_agreement(answers).alpha for answers in whole)
         assert 1 > close > far
 
+    def test_labels_that_nobody_asked_about_are_no_disagreement(self):
+        one, both = frozenset(["alpha"]), frozenset(["alpha", "beta"])
+        given = {
+            f"p{k}": {"ann": Answer(one if k % 2 else frozenset(), one), "ben": Answer(both if k % 2 else both - one, both)}
+            for k in range(40)
+        }
+        apart = {"q": {"ann": Answer(one, one), "ben": Answer(frozenset(), both - one)}}  # no label was asked of both
+        answers = Answers(["alpha", "beta"], given | apart)
+        found = measure_agreement(answers)
+        assert (found.same, found.alpha, found.several) == (1, 1, 41)
+        assert never_asked(answers) is None
+        alone = Answers(["alpha", "beta"], {post: {"ann": of_post["ann"]} for post, of_post in given.items()})
+        assert never_asked(alone) == "nobody was asked about beta on 40 posts; these count as not having it"
+
+        plan = {post: Planned("uncertain", k % 2 == 0, both) for k, post in enumerate(given)}
+        followed = measure_anchoring(Answers(["alpha", "beta"], given), plan, NAMES)
+        assert (followed.labels["beta"].shown, followed.labels["beta"].blind) == (1, 1)
+        assert (followed.all_labels.shown, followed.all_labels.blind) == (0, 1), "ann was not asked about all"
+        silent = measure_anchoring(alone, plan, NAMES)
+        assert (silent.posts_shown, silent.labels["beta"].shown, silent.all_labels.shown) == (20, None, None)
+
     def test_disagreements_are_settled(self, tmp_path, refused):
         answers = said(
             a={"ann": ["alpha"], "ben": ["alpha", "beta"]},
@@ -428,6 +454,14 @@ class TestAnswers:
         assert corpus.splits["all"]["labels"] == [["alpha"]] * 15
         assert "5 posts left out" in corpus.notes[0]
 
+    def test_only_a_question_that_is_answered_again_is_an_answer_that_does_not_count(self, jsonl):
+        rows = [{"text": "a", "label": label, "answer": "accept", "_annotator_id": "ann", "id": 1} for label in ("alpha", "beta")]
+        each = jsonl("prodigy.jsonl", rows)
+        assert not any("again" in note for note in self.read(each).notes)
+        files = [jsonl(f"{folder}/ann.jsonl", [{"id": n, "text": "a", "labels": []} for n in range(3)]) for folder in ("a", "b", "c")]
+        notes = [note for note in self.read(*files).notes if "again" in note]
+        assert notes == ["ann answered again for 3 posts; the later answer counts"]
+
     def test_posts_without_ids_are_numbered_but_cannot_be_compared(self, jsonl, refused):
         files = [jsonl(f"{name}.jsonl", [{"text": "a", "labels": "alpha"}]) for name in ("ann", "ben")]
         assert list(self.read(files[0]).by_post) == ["ann-1"]
@@ -498,7 +532,11 @@ class TestCommands:
         done = self.run("label-next", posts, "--model", tmp_path / "model", "--size", 500, "--out", tmp_path / "b", "--json")
         assert "--author-column" in done.stderr
         assert "of 500 posts could be chosen" in done.stderr
+        assert "others repeat these" in done.stderr
         assert json.loads(done.stdout)["posts"] < 155
+        few = jsonl("few.jsonl", [{"id": k, "text": WORDS[k], "author": k} for k in range(3)])
+        done = self.run("label-next", few, "--model", tmp_path / "model", "--size", 5, "--out", tmp_path / "few")
+        assert "note     only 3 of 5 posts could be chosen\n" in done.stderr
 
 
 class TestBenchmark:

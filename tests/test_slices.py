@@ -15,6 +15,7 @@ from pipeline.metrics import compute_baselines, compute_metrics
 LABELS = ["alpha", "beta"]
 LABEL_SET = LabelSet(name="two", labels=[Label(name=name, definition="") for name in LABELS])
 SHOWN = ["precision", "recall", "f1", "average_precision", "ece"]
+EACH = np.arange(120)  # an author for each post
 
 
 @pytest.fixture
@@ -131,8 +132,9 @@ def evaluated(posts: int = 120, rarest: float = 0.1) -> MeasuredSplit:
 
 def test_a_slice_is_measured_as_if_it_were_all_there_is():
     evaluation, wanted = evaluated(), Evaluation(min_positives=1)
-    counts = resample(np.arange(120) // 2, 100, seed=0)
-    parts = compute_slices(evaluation, LABELS, {"third": [["a", "b", None][k % 3] for k in range(120)]}, counts, wanted)
+    groups = np.arange(120) // 2
+    counts = resample(groups, 100, seed=0)
+    parts = compute_slices(evaluation, LABELS, {"third": [["a", "b", None][k % 3] for k in range(120)]}, groups, counts, wanted)
     assert [(part.column, part.value, part.posts) for part in parts] == [
         ("third", "(none)", 40),
         ("third", "a", 40),
@@ -152,14 +154,24 @@ def test_a_slice_is_measured_as_if_it_were_all_there_is():
             }
 
 
+@pytest.mark.parametrize(("authors", "known"), [(1, False), (19, False), (20, True)])
+def test_a_slice_by_fewer_than_twenty_authors_has_no_intervals(authors, known):
+    groups = np.where(EACH < 60, EACH % authors, EACH)  # with the others, there are enough authors in the whole split
+    columns = {"half": ["one" if k < 60 else "other" for k in range(120)]}
+    found = compute_slices(evaluated(rarest=0.4), LABELS, columns, groups, resample(groups, 100, seed=0), Evaluation(min_positives=1))
+    of_parts = {part.value: [bounds for values in part.labels.values() for _, bounds in values.intervals] for part in found}
+    assert [bounds is not None for bounds in of_parts["one"]] == [known] * 10
+    assert None not in of_parts["other"]
+
+
 def test_a_label_with_too_few_positives_shows_what_was_counted_and_nothing_else():
     evaluation = evaluated()
     few = int(evaluation.Y[:, 1].sum())
     wrong = int((evaluation.decided[:, 1] & (evaluation.Y[:, 1] == 0)).sum())
     assert wrong > 0
-    counts = resample(np.arange(120), 100, seed=0)
+    counts = resample(EACH, 100, seed=0)
     for least, enough in ((few, True), (few + 1, False)):
-        (part,) = compute_slices(evaluation, LABELS, {"all": ["same"] * 120}, counts, Evaluation(min_positives=least))
+        (part,) = compute_slices(evaluation, LABELS, {"all": ["same"] * 120}, EACH, counts, Evaluation(min_positives=least))
         assert [isinstance(part.labels[label], MeasuredSliceLabel) for label in LABELS] == [True, enough]
         assert (part.macro_f1 is not None) == enough
     assert part.labels["beta"] == SmallSliceLabel(support=few, false_positives=wrong)
@@ -169,14 +181,14 @@ def test_a_slice_of_one_post_without_any_label_is_counted():
     evaluation = evaluated(rarest=0)
     quiet = int(np.flatnonzero(~evaluation.Y.any(axis=1))[0])
     columns = {"which": ["lone" if k == quiet else "rest" for k in range(120)]}
-    parts = compute_slices(evaluation, LABELS, columns, resample(np.arange(120), 100, seed=0), Evaluation())
+    parts = compute_slices(evaluation, LABELS, columns, EACH, resample(EACH, 100, seed=0), Evaluation())
     assert [(part.value, part.posts) for part in parts] == [("rest", 119), ("lone", 1)]
     assert parts[1].labels["alpha"].support == 0
 
 
 def test_slices_come_in_the_order_of_columns_then_of_size_then_of_name():
     columns = {"second": ["y"] * 50 + ["x"] * 70, "first": ["d", "c", "b", "a"] * 30}
-    parts = compute_slices(evaluated(), LABELS, columns, resample(np.arange(120), 100, seed=0), Evaluation())
+    parts = compute_slices(evaluated(), LABELS, columns, EACH, resample(EACH, 100, seed=0), Evaluation())
     assert [(part.column, part.value) for part in parts] == [
         *(("second", value) for value in "xy"),
         *(("first", value) for value in "abcd"),

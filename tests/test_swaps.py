@@ -178,6 +178,7 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, refused, name, line, said
         ("values", FILES["values.csv"][:-1], ["slot name has no control"]),
         ("carriers", ["carrier_id,labels,text", "1,,a {name}"], ["carriers.csv", "no text has a slot for pronoun", "{they}"]),
         ("carriers", ["carrier_id,text", "1,a {name}"], ["column 'labels' is missing"]),
+        ("carriers", ["carrier_id,labels,text"], ["carriers.csv", "holds no posts; add some"]),
         ("jobs", ["job,text"], ["jobs.csv", "holds no jobs"]),
     ],
 )

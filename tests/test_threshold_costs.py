@@ -95,7 +95,7 @@ def test_a_guarantee_needs_so_many_positives_and_no_fewer(recall, confidence, ne
     assert f"needs at least {needed}" in few.reason
 
 
-@pytest.mark.parametrize("positives", [30, 100, 173])
+@pytest.mark.parametrize("positives", [30, 100, 173, 200, 1001])
 def test_guaranteed_threshold_misses_as_many_as_an_exact_binomial_test_allows(positives):
     scores = RNG.random(positives)
     allowed = max(misses for misses in range(positives) if binom.cdf(misses, positives, 0.1) <= 0.1)

@@ -385,6 +385,7 @@ def test_command_writes_numbers_only_and_exits_with_3_past_a_limit(nights, tmp_p
     assert run.exit_code == 0, run.stderr
     assert "Expected without labels" in run.stdout
     shown = [(tmp_path / "out" / name).read_text() for name in ("watch.json", "watch.html")]
+    assert "No limit is exceeded." in shown[1]
     words = {word for text in invent(400, seed=1).texts for word in text.split() if len(word) > 5}
     assert not [word for word in words if any(word in page for page in shown)]
     assert not [found for found in ("http://", "https://", "<script") if found in shown[1].replace("http://www.w3.org", "")]

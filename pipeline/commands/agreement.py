@@ -126,6 +126,8 @@ def main(
     left = sum(not row["settled"] for row in disputed)
     print(f"settle   {left:,} of {len(disputed):,} disagreements are not settled: {out / DISAGREEMENTS_FILE}")
     if with_texts:
+        if lacking := measuring.never_asked(answers):
+            print(f"data     {lacking}")
         print(f"next     python train.py --data {out / LABELLED_FILE}")
 
 

@@ -47,7 +47,7 @@ def main(
     with_texts: Annotated[
         bool, typer.Option("--with-texts", help="Also write tasks.json and posts.csv, which hold the texts of the chosen posts.")
     ] = False,
-    random: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to draw at random.")] = 0.2,
+    random: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to draw at random from different posts.")] = 0.2,
     rare: Annotated[float, typer.Option(min=0, max=1, help="Share of the batch to choose for rare labels.")] = 0.4,
     blind: Annotated[float, typer.Option(min=0, max=1, help="Share of the other posts to show without a prediction.")] = 0.25,
     no_blur: Annotated[bool, typer.Option("--no-blur", help="Show posts in Label Studio without blurring them first.")] = False,
@@ -66,10 +66,11 @@ def main(
 ) -> None:
     """Choose the posts to label next.
 
-    Some are drawn at random (for shares and guarantees), some are chosen for rare labels, and the rest are varied posts of which the model
-    is least sure. No two are near-duplicates or by the same author, and none repeats a labelled post. The output folder holds texts only
-    with --with-texts. It always holds ids, reasons and predictions, and Label Studio's interface with the definitions of the labels. Exit
-    codes: 0 done; 2 usage or input error, nothing written; 130 stopped by Ctrl-C.
+    Some are drawn at random (for guarantees), some are chosen for rare labels, and the rest are varied posts of which the model is least
+    sure. No two are near-duplicates or by the same author, and none repeats a labelled post, so do not use them for evaluate.py --scores,
+    which counts copies too. The output folder holds texts only with --with-texts. It always holds ids, reasons and predictions, and Label
+    Studio's interface with the definitions of the labels. Exit codes: 0 done; 2 usage or input error, nothing written; 130 stopped by
+    Ctrl-C.
     """
     from pipeline.review.choosing import Shares
     from pipeline.review.selecting import Wanted, label_next
@@ -98,7 +99,9 @@ def main(
         what = f"no post has an author in the column {author!r}, so several may be by one author; correct --author-column"
         print(f"note     {what}", file=sys.stderr)
     if summary.posts < size:
-        print(f"note     only {summary.posts:,} of {size:,} posts could be chosen: others repeat these or share an author", file=sys.stderr)
+        others = summary.read - sum(summary.left_out.values()) > summary.posts
+        why = ": others repeat these or share an author" if others else ""
+        print(f"note     only {summary.posts:,} of {size:,} posts could be chosen{why}", file=sys.stderr)
     if as_json:
         print(summary.model_dump_json(indent=1))
     else:

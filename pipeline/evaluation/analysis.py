@@ -75,6 +75,6 @@ def analyse(
             *(evaluation.Y, evaluation.probabilities, model.labels, evaluation.thresholds, wanted, at_random, groups)
         ),
         mistakes=count_mistakes(evaluation.Y, evaluation.probabilities, evaluation.decided, model.labels, evaluation.ids),
-        slices=compute_slices(evaluation, model.labels, columns, counts, wanted),
+        slices=compute_slices(evaluation, model.labels, columns, groups, counts, wanted),
         comparison=comparison,
     )

@@ -169,8 +169,8 @@ def intervals(metrics: Metrics, by_round: Mapping[str, Float64s], confidence: fl
             for name in LabelIntervals.model_fields
         }
         if found["ece"]:
-            noise = np.quantile(by_label[_NOISE][:, k], (1 + confidence) / 2).round(12)
-            found["ece"] = max(0.0, values.ece - float(noise)), found["ece"][1]
+            noise = float(np.quantile(by_label[_NOISE][:, k], (1 + confidence) / 2))
+            found["ece"] = max(0.0, round(values.ece - noise, 12)), found["ece"][1]
         return LabelIntervals(**found)
 
     found = {name: _interval(rounds, confidence) if getattr(metrics, name) is not None else None for name, rounds in overall.items()}

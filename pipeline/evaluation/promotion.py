@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from models.errors import InputError
 from pipeline.config import Promotion
+from pipeline.corpora.problems import counted
 from pipeline.evaluation.bootstrap import FEWEST_AUTHORS
 from pipeline.evaluation.results import Behaviour, Decision, Difference, Differences, Gate, Results, Seen
 from pipeline.evaluation.swaps import Swaps
@@ -79,11 +80,15 @@ def _swaps_do_not_matter(swaps: Swaps, wanted: Promotion) -> Iterator[Gate]:
         )
 
 
-def _is_new(seen: Seen | None, wanted: Promotion) -> Gate:
-    found = "unknown: the model has no fingerprints of its training posts; train it again with this release"
-    if seen:
-        found = f"{seen.posts:,} posts ({seen.share:.1%})"
-    passed = wanted.max_seen == 1 or (seen is not None and seen.share <= wanted.max_seen)
+def _is_new(seen: Seen | None, posts: int, wanted: Promotion) -> Gate:
+    share, found = math.inf, "unknown: the model has no fingerprints of its training posts; train it again with this release"
+    if seen and (known := posts - seen.short):
+        share = seen.posts / known
+        short = f"; {seen.short:,} more {'is' if seen.short == 1 else 'are'} too short to tell" if seen.short else ""
+        found = f"{seen.posts:,} of {counted(known, 'post')} ({share:.1%}){short}"
+    elif seen:
+        found = f"cannot be computed, and so fails: {counted(posts, 'post')}, all too short to tell"
+    passed = wanted.max_seen == 1 or share <= wanted.max_seen
     return Gate(gate=f"at most {wanted.max_seen:.1%} of the evaluated posts were seen in training", passed=passed, found=found)
 
 
@@ -127,10 +132,10 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
 
     A model is promoted if it passes six kinds of gates. Its F1 and average precision are not worse than the champion's on any label
     (the interval of the difference does not lie below zero). Its macro-F1 or mean average precision is better, and neither is worse.
-    It was trained on no more of the evaluated posts than the config allows. No label's calibration error exceeds the config's limit
-    by more than chance. It passes the config's share of cases in every behavioural functionality. And swaps of words that must not
-    matter move it no further than the config allows, if it sets limits. Without a champion, only the last four apply. A gate that
-    cannot be computed fails, and so does one for behaviour that no case asks about.
+    Of the evaluated posts that are long enough to tell, it was trained on no larger share than the config allows. No label's calibration
+    error exceeds the config's limit by more than chance. It passes the config's share of cases in every behavioural functionality. And
+    swaps of words that must not matter move it no further than the config allows, if it sets limits. Without a champion, only the last
+    four apply. A gate that cannot be computed fails, and so does one for behaviour that no case asks about.
 
     Parameters
     ----------
@@ -144,7 +149,7 @@ def decide_promotion(results: Results, wanted: Promotion) -> Decision:
     Decision
     """
     gates = list(_against_champion(results.comparison.differences, results.sample.authors)) if results.comparison else []
-    gates += [_is_new(results.seen_in_training, wanted)]
+    gates += [_is_new(results.seen_in_training, results.posts, wanted)]
     gates += _calibrated(results, wanted)
     gates += _behaves(results.behaviour, wanted) if results.behaviour else []
     gates += _swaps_do_not_matter(results.swaps, wanted) if results.swaps else []

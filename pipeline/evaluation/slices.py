@@ -9,13 +9,14 @@ import emoji
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Int64s
 from models.errors import InputError
 from models.text import URL, normalise
 from pipeline.config import Evaluation as Wanted
 from pipeline.config import Natural
 from pipeline.corpora import Corpus
 from pipeline.dates import month_of
-from pipeline.evaluation.bootstrap import Counts, intervals, metrics_by_round
+from pipeline.evaluation.bootstrap import FEWEST_AUTHORS, Counts, intervals, metrics_by_round
 from pipeline.evaluation.measuring import MeasuredSplit
 from pipeline.evaluation.results import LabelIntervals, MeasuredSliceLabel, Slice, SliceIntervals, SmallSliceLabel
 from pipeline.metrics import LabelMetrics, compute_metrics
@@ -132,12 +133,20 @@ def _measured(values: LabelMetrics, bounds: LabelIntervals) -> MeasuredSliceLabe
 
 
 def _measure_slice(
-    column: str, value: str, evaluation: MeasuredSplit, labels: Sequence[str], posts: NDArray[np.bool_], counts: Counts, wanted: Wanted
+    column: str,
+    value: str,
+    evaluation: MeasuredSplit,
+    labels: Sequence[str],
+    posts: NDArray[np.bool_],
+    groups: Int64s,
+    counts: Counts,
+    wanted: Wanted,
 ) -> Slice:
     Y, probabilities, decided = evaluation.Y[posts], evaluation.probabilities[posts], evaluation.decided[posts]
     thresholds = [values.threshold for values in evaluation.metrics.labels.values()]
     metrics = compute_metrics(Y, probabilities, decided, labels, thresholds)
-    bounds = intervals(metrics, metrics_by_round(Y, probabilities, decided, counts[:, posts]), wanted.confidence)
+    rounds = counts[:, posts] if len(np.unique(groups[posts])) >= FEWEST_AUTHORS else counts[:0, posts]
+    bounds = intervals(metrics, metrics_by_round(Y, probabilities, decided, rounds), wanted.confidence)
     false_positives = (decided & (Y == 0)).sum(axis=0).tolist()
     per_label: dict[str, MeasuredSliceLabel | SmallSliceLabel] = {}
     for label, values, wrong in zip(labels, metrics.labels.values(), false_positives, strict=True):
@@ -157,7 +166,12 @@ def _measure_slice(
 
 
 def compute_slices(
-    evaluation: MeasuredSplit, labels: Sequence[str], columns: dict[str, list[str | None]], counts: Counts, wanted: Wanted
+    evaluation: MeasuredSplit,
+    labels: Sequence[str],
+    columns: dict[str, list[str | None]],
+    groups: Int64s,
+    counts: Counts,
+    wanted: Wanted,
 ) -> list[Slice]:
     """Compute the metrics of every slice.
 
@@ -169,8 +183,10 @@ def compute_slices(
         The model's labels.
     columns : dict
         From `slice_columns`.
+    groups : ndarray of int, shape (n_posts,)
+        Author of each post. A slice by fewer than 20 authors gets no intervals.
     counts : ndarray of int, shape (rounds, n_posts)
-        From `pipeline.evaluation.bootstrap.resample`.
+        From `pipeline.evaluation.bootstrap.resample`, for these authors.
     wanted : pipeline.config.Evaluation
         The config's section ``evaluation``.
 
@@ -184,5 +200,5 @@ def compute_slices(
         named = np.array([NONE if value is None else value for value in values])
         found, posts = np.unique(named, return_counts=True)
         for _, value in sorted(zip((-posts).tolist(), found.tolist(), strict=True)):
-            slices.append(_measure_slice(column, value, evaluation, labels, named == value, counts, wanted))
+            slices.append(_measure_slice(column, value, evaluation, labels, named == value, groups, counts, wanted))
     return slices

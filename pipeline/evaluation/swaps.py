@@ -185,6 +185,8 @@ def _once(file: Path, keys: Sequence[str]) -> None:
 
 
 def _check(folder: Path, found: SwapSet) -> None:
+    if not found.carriers:
+        raise InputError(f"{folder / _CARRIERS}: holds no posts; add some")
     _once(folder / _CARRIERS, [one.carrier_id for one in found.carriers])
     _once(folder / _VALUES, [",".join((one.slot, one.kind, one.group, one.value)) for one in found.values])
     for slot in get_args(Slot):

@@ -1,7 +1,6 @@
 """Measures what a threshold finds, misses and costs to review, and finds one whose recall is guaranteed."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,13 @@ from numpy.typing import NDArray
 from models.arrays import Int64s, Labels, Probabilities
 from models.calibration import decide
 from models.errors import InputError
-from models.operating_points import each_confidence, one_by_each
+from models.operating_points import each_confidence, one_by_each, sensitive_threshold
 from pipeline.config import Evaluation as Wanted
 from pipeline.evaluation.results import Cost, Guarantee, LabelThresholds, ThresholdRow
 from pipeline.metrics import wilson_interval
 
 MISSES = (0.01, 0.05, 0.1, 0.2)
 _CURVE = np.linspace(0, 1, 101)
-_TESTED = 500  # maximum number of thresholds to try for a guarantee, which limits memory; recall changes by 0.2 % per step
 
 Scores = NDArray[np.float32]
 
@@ -84,30 +82,6 @@ def _missing_at_most(found: Scores, miss: float) -> float:
     return float(np.sort(found)[math.floor(miss * len(found) + 1e-9)])
 
 
-def _guaranteed(found: Scores, recall: float, confidence: float) -> float | None:
-    """Return the highest threshold that passes learn-then-test, or None (Angelopoulos et al. 2021, arXiv:2110.01052)."""
-    from mapie.risk_control import BinaryClassificationController, BinaryRisk
-
-    # Fixed sequence: thresholds are tested from the lowest up, each at the full level, until one fails. Recall never rises on
-    # the way, so a threshold that is too high can pass only if the first such one does. They may therefore be taken from these very posts.
-    tried = np.unique(found)
-    controller = BinaryClassificationController(
-        lambda scores: np.column_stack([1 - scores, scores]),
-        # This equals risk="recall", except that MAPIE then does not round up the number of misses that it computes from a rate.
-        risk=BinaryRisk(lambda y, decided: decided != y, lambda y, decided: y == 1, higher_is_better=False),
-        target_level=1 - recall,
-        confidence_level=confidence,
-        best_predict_param_choice="predicted_positive_fraction",  # the highest threshold that passes
-        list_predict_params=tried[:: -(-len(tried) // _TESTED)],
-        fwer_method="fixed_sequence",
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MAPIE warns if no threshold passes, or all do
-        controller.calibrate(found, np.ones(len(found), int))
-    best = controller.best_predict_param
-    return None if best is None else float(best)
-
-
 def _guarantee(
     y: NDArray[np.int8], p: Scores, at_random: NDArray[np.bool_], authors: Int64s, recall: float, confidence: float, together: int
 ) -> Guarantee:
@@ -125,7 +99,7 @@ def _guarantee(
         "authors": found,
         "needed": needed,
     }
-    threshold = _guaranteed(p[drawn], recall, each) if found >= needed else None
+    threshold = sensitive_threshold(p[drawn], np.inf, recall, each) if found >= needed else None
     if threshold is None:
         all_of_them = f" for {together} labels together" if together > 1 else ""
         few = f"positives by {found:,} author{'' if found == 1 else 's'} are too few: a recall of {recall:g} at {confidence:.0%} confidence"

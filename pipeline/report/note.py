@@ -127,8 +127,8 @@ def evaluation_note(name: str, sources: Sequence[str], results: Results) -> str:
         )
     if comparison := results.comparison:
         found = comparison.differences.macro_f1
-        verdict = "is: " + found.verdict if found.interval else f"differs by {signed(found.difference)}"
-        lines.append(f"Compared with {shown_model(comparison.model)}, its macro-F1 {verdict}.")
+        verdict = found.verdict if found.interval else signed(found.difference)
+        lines.append(f"Macro-F1 compared with {shown_model(comparison.model)}: {verdict}.")
     if promotion := results.promotion:
         failed = [gate.gate for gate in promotion.gates if not gate.passed]
         lines.append("**Promoted.**" if promotion.promoted else f"**Not promoted**: it failed {listed(failed[:5])}.")

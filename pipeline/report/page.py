@@ -174,11 +174,12 @@ class _Plots:
 
 
 def _plots(results: Results) -> _Plots:
-    reliability, thresholds, review = [], [], []
+    reliability, thresholds, review, sure = [], [], [], not no_intervals_note(results)
     for k, label in enumerate(results.labels):
         found, name = results.thresholds[label], plain(label)
         bins = results.reliability[label]
-        reliability.append(plot_reliability(f"plot-reliability-{k}", f"Share of posts with {name} against the probability given", bins))
+        title = f"Share of posts with {name} against the probability given"
+        reliability.append(plot_reliability(f"plot-reliability-{k}", title, bins, intervals=sure))
         thresholds.append(plot_thresholds(f"plot-threshold-{k}", f"Precision and recall of {name} against the threshold", found))
         review.append(plot_review(f"plot-review-{k}", f"Recall of {name} against the share of posts to review", found))
     return _Plots(

@@ -145,8 +145,8 @@ def plot_dots(
     return drawing.svg
 
 
-def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]) -> str:
-    """Plot the share of positives against the probability, with intervals.
+def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin], *, intervals: bool) -> str:
+    """Plot the share of positives against the probability.
 
     Parameters
     ----------
@@ -156,6 +156,8 @@ def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]
         Description of the plot, for people who cannot see it.
     bins : sequence of ReliabilityBin
         From `pipeline.metrics.reliability_intervals`.
+    intervals : bool
+        Whether to plot the intervals.
 
     Returns
     -------
@@ -166,7 +168,8 @@ def plot_reliability(identifier: str, title: str, bins: Sequence[ReliabilityBin]
         axes = drawing.axes
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         for found in bins:
-            axes.plot([found.probability] * 2, found.interval, color=_FIRST, linewidth=2, marker="_", markersize=8)
+            if intervals:
+                axes.plot([found.probability] * 2, found.interval, color=_FIRST, linewidth=2, marker="_", markersize=8)
             axes.plot(found.probability, found.share, color=_FIRST, marker="o", markersize=6)
         _shares(axes, "x", "y")
         axes.set(xlabel="probability given")

@@ -1,7 +1,7 @@
 """Shows results as tables in a terminal and as figures for a run."""
 
-import math
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_FLOOR, Context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,7 @@ _OVERALL = ("macro_f1", "micro_f1", "mean_average_precision", "exact_match", "on
 
 _COMPARED = ("f1", "average_precision", "brier")
 _WEAKEST = 10
+_THREE_DIGITS = Context(prec=3, rounding=ROUND_FLOOR)
 
 _SHORT = {"average_precision": "AP", "mean_average_precision": "mAP", "one_minus_hamming_loss": "1-hamming"}
 
@@ -55,8 +56,8 @@ def _with_interval(value: float | None, interval: Sequence[float] | None) -> str
 
 
 def rounded_down(threshold: float | None) -> str:
-    """Format a threshold, rounded down to three decimals, so that it misses no more posts when copied into ``score.py --threshold``."""
-    return "–" if threshold is None else f"{math.floor(threshold * 1000) / 1000:.3f}"
+    """Format a threshold, rounded down to three significant digits, so that it misses no more posts if ``score.py --threshold`` gets it."""
+    return "–" if threshold is None else f"{_THREE_DIGITS.create_decimal(str(threshold)):f}"
 
 
 def _share(value: float | None) -> str:
@@ -150,13 +151,13 @@ def _difference_cell(found: Difference, theirs: float | None) -> str:
     return f"{found.difference:+.3f}\n[dim]{low:+.3f} to {high:+.3f}[/dim]\n{found.verdict}"
 
 
-def comparison_table(comparison: Comparison, other_name: str = "") -> Table:
+def comparison_table(comparison: Comparison, confidence: float, other_name: str = "") -> Table:
     """Make a table of differences from another model, with intervals and verdicts, or with the other's values if there are no intervals."""
     called = ", ".join(filter(None, [escape(other_name), shown_model(comparison.model)]))
     found, other = comparison.differences, comparison.metrics
     real = found.macro_f1.interval is not None
     shown = "difference and its interval" if real else "difference, and the other model's value"
-    by_chance = "If the models are equal, one difference in twenty looks real by chance."
+    by_chance = f"If the models are equal, about {100 * (1 - confidence):.2g}% of the differences look real by chance."
     caption = by_chance if real else "With so few authors, nobody can tell which differences are due to chance."
     table = Table(title=f"Compared with {called}: {shown}", title_justify="left", caption=caption)
     for name in ("", *_COMPARED):
@@ -229,7 +230,8 @@ def prevalence_table(prevalence: Prevalence) -> Table:
         table.add_column(name, justify="left" if name in {"", "label"} else "right")
     for period, estimates in {"all": total, **(prevalence.months or {})}.items():
         for number, (label, found) in enumerate(estimates.labels.items()):
-            bounds = f"{found.interval[0]:.1%}–{found.interval[1]:.1%}" if found.interval else "too few positives"
+            rare = "positives" if 2 * found.positives <= estimates.labelled else "negatives"
+            bounds = f"{found.interval[0]:.1%}–{found.interval[1]:.1%}" if found.interval else f"too few {rare}"
             cells = (_share(found.estimate), bounds, _share(found.counted), f"{found.positives:,}")
             last = number + 1 == len(estimates.labels)
             table.add_row("" if number else period, label, *cells, end_section=last)
@@ -275,7 +277,7 @@ def evaluation_tables(results: Results, title: str, other_name: str = "") -> lis
         Path or name of the model that it was compared with.
     """
     tables = metrics_tables(results, title, results.intervals)
-    tables += [comparison_table(results.comparison, other_name)] if results.comparison else []
+    tables += [comparison_table(results.comparison, results.sample.confidence, other_name)] if results.comparison else []
     tables += [thresholds_table(results.thresholds)]
     tables += [behaviour_table(results.behaviour)] if results.behaviour else []
     tables += [swaps_table(results.swaps)] if results.swaps else []

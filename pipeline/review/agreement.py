@@ -14,6 +14,7 @@ import numpy as np
 
 from models.errors import InputError
 from pipeline.corpora.labels_cell import flag_of, is_blank
+from pipeline.corpora.problems import counted
 from pipeline.files import OutputError, whole_file
 from pipeline.records import BrokenRow, read_rows
 from pipeline.result_base import Result
@@ -68,10 +69,11 @@ class Agreement(Result):
     annotators : dict of str to int
         Posts that each has answered for.
     same : float or None
-        Share of the pairs of answers to a post in which all labels are the same.
+        Share of the pairs of answers to a post in which all labels are the same. Of each post, only labels count about which all of its
+        annotators were asked.
     alpha : float or None
-        Krippendorff's alpha for whole sets of labels, by the MASI distance (Passonneau 2006), which counts sets that overlap as partly
-        wrong.
+        Krippendorff's alpha for whole sets of these labels, by the MASI distance (Passonneau 2006), which counts sets that overlap as
+        partly wrong.
     labels : dict of str to LabelAgreement
     pairs : list of PairAgreement
         For each pair of annotators with a post in common.
@@ -143,6 +145,12 @@ def _pair(answers: Answers, names: tuple[str, str]) -> PairAgreement | None:
     return PairAgreement(annotators=names, posts=len(common), kappa=kappa) if common else None
 
 
+def _common(of_post: Mapping[str, Answer]) -> dict[str, frozenset[str]]:
+    """Return the labels that each annotator of a post gave, among those about which all of them were asked; empty if there are none."""
+    asked = frozenset.intersection(*(answer.asked for answer in of_post.values()))
+    return {name: answer.labels & asked for name, answer in of_post.items()} if asked else {}
+
+
 def measure_agreement(answers: Answers) -> Agreement:
     """Measure how far annotators agree, for each label, for each pair of annotators, and for whole sets of labels.
 
@@ -161,14 +169,15 @@ def measure_agreement(answers: Answers) -> Agreement:
         If nltk is not installed.
     """
     several = {post: of_post for post, of_post in answers.by_post.items() if len(of_post) > 1}
-    sets = [(name, post, answer.labels or frozenset(["none"])) for post, of_post in several.items() for name, answer in of_post.items()]
+    sets = {post: labels for post, of_post in several.items() if (labels := _common(of_post))}
+    triples = [(name, post, labels or frozenset(["none"])) for post, of_post in sets.items() for name, labels in of_post.items()]
     pairs = [_pair(answers, names) for names in combinations(answers.annotators, 2)]
     return Agreement(
         posts=sum(bool(of_post) for of_post in answers.by_post.values()),
         several=len(several),
         annotators={name: sum(name in of_post for of_post in answers.by_post.values()) for name in answers.annotators},
-        same=_same([[answer.labels for answer in of_post.values()] for of_post in several.values()]),
-        alpha=_alpha(sets, sets=True),
+        same=_same([list(of_post.values()) for of_post in sets.values()]),
+        alpha=_alpha(triples, sets=True),
         labels={label: _label(answers, label) for label in answers.labels},
         pairs=[pair for pair in pairs if pair],
     )
@@ -275,6 +284,20 @@ def labelled_posts(answers: Answers, settled: Mapping[tuple[str, str], bool]) ->
             kept = {name: value for name, value in answers.posts[post].items() if name not in ours and not is_blank(value)}
             rows.append(kept | {"id": post, "labels": labels, "unsure": post in open_ones, "annotators": len(of_post)})
     return rows
+
+
+def never_asked(answers: Answers) -> str | None:
+    """Say which labels labelled posts lack only because nobody was asked about them; None if there are none.
+
+    Parameters
+    ----------
+    answers : Answers
+        What they said.
+    """
+    asked = [frozenset[str]().union(*(answer.asked for answer in of_post.values())) for of_post in answers.by_post.values() if of_post]
+    labels = [label for label in answers.labels if any(label not in each for each in asked)]
+    posts = sum(not each.issuperset(answers.labels) for each in asked)
+    return f"nobody was asked about {', '.join(labels)} on {counted(posts, 'post')}; these count as not having it" if labels else None
 
 
 def write_disagreements(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

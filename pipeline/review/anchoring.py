@@ -15,7 +15,7 @@ _ROUNDS = 2000
 
 
 class Followed(Result):
-    """How often annotators gave the answer that the model had predicted.
+    """How often annotators gave the answer that the model had predicted, among those who were asked for it.
 
     Attributes
     ----------
@@ -85,17 +85,18 @@ def measure_anchoring(answers: Answers, plan: Mapping[str, Planned], labels: lis
     Anchoring
     """
     posts = [post for post, of_post in answers.by_post.items() if of_post and post in plan and plan[post].stratum != RANDOM]
-    shown = np.array([plan[post].shown for post in posts], bool)
+    shown = sum(plan[post].shown for post in posts)
 
-    def rates(*names: str) -> NDArray[np.float64]:
-        followed = [
-            [answer.labels & {*names} == plan[post].predicted & {*names} for answer in answers.by_post[post].values()] for post in posts
-        ]
-        return np.array([np.mean(each) for each in followed])
+    def followed(*names: str) -> Followed:
+        among = {*names}
+        answered = {post: [answer.labels & among for answer in answers.by_post[post].values() if among <= answer.asked] for post in posts}
+        asked = [post for post in posts if answered[post]]
+        rates = [np.mean([given == plan[post].predicted & among for given in answered[post]]) for post in asked]
+        return _followed(np.array(rates), np.array([plan[post].shown for post in asked], bool))
 
     return Anchoring(
-        posts_shown=int(shown.sum()),
-        posts_blind=int((~shown).sum()),
-        all_labels=_followed(rates(*labels), shown),
-        labels={name: _followed(rates(name), shown) for name in labels},
+        posts_shown=shown,
+        posts_blind=len(posts) - shown,
+        all_labels=followed(*labels),
+        labels={name: followed(name) for name in labels},
     )

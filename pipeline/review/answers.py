@@ -1,6 +1,6 @@
 """Reads what annotators said: who gave which labels to which post."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +117,7 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
     (426, ['test'])
     """
     cells, answers = LabelCells(labels), Answers([*labels.names, *labels.auxiliary])
-    twice = Counter[str]()
+    again = defaultdict[str, set[str]](set)
     for name in files:
         check_local(name)
     paths = find_inputs(files)
@@ -134,11 +134,12 @@ def read_answers(files: Sequence[str], labels: LabelSet, columns: Columns) -> An
             answers.posts.setdefault(str(identifier), post.fields)
             for number, vote in enumerate(post.votes, 1):
                 name = vote.annotator or f"annotator {number}"
-                twice[name] += name in of_post
                 # A tool may ask about one label at a time.
                 new, old = _answer(vote, cells, place), of_post.get(name, Answer(frozenset(), frozenset()))
+                if new.asked & old.asked:
+                    again[name].add(str(identifier))
                 of_post[name] = Answer(new.labels | (old.labels - new.asked), new.asked | old.asked)
-    answers.notes += [f"{name} answered {counted(count, 'time')} again; the later answer counts" for name, count in twice.items() if count]
+    answers.notes += [f"{name} answered again for {counted(len(ids), 'post')}; the later answer counts" for name, ids in again.items()]
     if not any(answers.by_post.values()):
         raise InputError(
             f"{', '.join(files)}: nobody has labelled a post; in posts.csv, put your name in the column annotator for each post you read"

@@ -211,7 +211,7 @@ def _choose(
             keep(_spread(candidates, values, wordings, count, seed), stratum)
 
     keep(free.first(order, round(shares.random * size)), RANDOM)
-    for k, count in enumerate(quotas(probabilities, round(shares.rare * size)) if len(groups) else ()):
+    for k, count in enumerate(quotas(probabilities, min(round(shares.rare * size), size - len(chosen))) if len(groups) else ()):
         keep_best(unsure[:, k], count, f"{RARE}: {labels[k]}")
     if shares.random < 1:
         keep_best(unsure.sum(axis=1), size - len(chosen), UNCERTAIN)

@@ -56,6 +56,6 @@ def log_watched(found: Watched, tracking: Tracking, folder: Path) -> None:
         mlflow.log_metrics(watch_metrics(found))
         mlflow.log_params({f"watch.{name}": value for name, value in found.limits.items()} | {"reference": found.reference})
         mlflow.set_tag("alarm", str(bool(found.alarms)).lower())
-        alarms = "\n".join(f"- {alarm}" for alarm in found.alarms) or "Nothing is past a limit."
+        alarms = "\n".join(f"- {alarm}" for alarm in found.alarms) or "No limit is exceeded."
         describe(f"{found.groups[0].posts:,} posts, compared with {found.reference}.\n\n{alarms}", found.model)
         log_folder(folder, "watch")
