@@ -81,7 +81,7 @@ def test_jobs_start_as_many_processes(script, tmp_path, monkeypatch):
     posts.write_text('{"id": 1, "text": "me too"}\n' * 2**17)
     script(score.main, posts, "--out", tmp_path / "other")
     script(score.main, posts, "--out", tmp_path / "other", "--workers", 7)
-    monkeypatch.setattr(Earlier, "read", lambda _: SimpleNamespace(files={str(posts): None}, options=Options()))
+    monkeypatch.setattr(Earlier, "read", lambda _: SimpleNamespace(files={str(posts): None}, tables={}, options=Options()))
     script(again.rescore, "--rejects", tmp_path / "other")
     assert given == [3, 7, 3]
     assert json.loads((out / "manifest.json").read_text())["workers"] == 1

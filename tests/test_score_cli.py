@@ -674,8 +674,12 @@ def test_full_disk_is_exit_code_4_and_the_earlier_output_stands(earlier, cli, tm
     with little_room():
         done = cli(posts, "--out", earlier, "--format", form)
     assert_one_line(without_notes(done), 4, earlier, "cannot be written (File too large)", "run again")
-    assert contents(earlier) == before
+    after = contents(earlier)
+    notes = [name for name in after if name not in before]
+    assert after == before | dict.fromkeys(notes, b"")
+    assert all(name.endswith(".intended") for name in notes), "an empty note says that an unfinished part is ours"
     assert cli(posts, "--out", earlier, "--format", form).code == 0
+    assert not [name for name in contents(earlier) if name.endswith(".intended")]
 
 
 # ---- huge records ----

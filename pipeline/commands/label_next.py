@@ -67,10 +67,10 @@ def main(
     """Choose the posts to label next.
 
     Some are drawn at random (for guarantees), some are chosen for rare labels, and the rest are varied posts of which the model is least
-    sure. No two are near-duplicates or by the same author, and none repeats a labelled post, so do not use them for evaluate.py --scores,
-    which counts copies too. The output folder holds texts only with --with-texts. It always holds ids, reasons and predictions, and Label
-    Studio's interface with the definitions of the labels. Exit codes: 0 done; 2 usage or input error, nothing written; 130 stopped by
-    Ctrl-C.
+    sure. No two are near-duplicates or by the same author, and none repeats a labelled post. Shares of a stream, in which copies count,
+    cannot be estimated from them. The output folder holds texts only with --with-texts. It always holds ids, reasons and predictions, and
+    Label Studio's interface with the definitions of the labels. Exit codes: 0 done; 2 usage or input error, nothing written; 130 stopped
+    by Ctrl-C.
     """
     from pipeline.review.choosing import Shares
     from pipeline.review.selecting import Wanted, label_next

@@ -152,7 +152,7 @@ class Reader:
             shown = shown_value(fields[columns.weight or ""])
             fix = "make it a number above 0, or ignore the column: --set data.columns.weight=null"
             problems.add(number, "weight", f"{columns.weight} is {shown}; {fix}")
-        unsure = flag_of(fields.get(columns.unsure or ""))
+        unsure = flag_of(fields.get(columns.unsure)) if columns.unsure else False
         if unsure is None:
             fix = f"write {FLAGS}, or ignore the column: --set data.columns.unsure=null"
             problems.add(number, "unsure", f"{columns.unsure} is {shown_value(fields[columns.unsure or ''])}; {fix}")
