@@ -22,7 +22,7 @@ from models.reference import make_reference
 from models.spacy_packages import check_pipeline
 from models.storage import RELEASED
 from models.targets import author_numbers, check_texts, label_matrix, source_names
-from models.text import normalise
+from models.text import NORMALISER, normalise
 from models.tokens import Attribute, PostTokenizer, TokenBatch
 
 
@@ -93,6 +93,8 @@ class Classifier(Deciding, Estimator):
         What each point costs on held-out folds; empty for a model from an earlier release.
     reference_ : Reference or None
         The training posts in numbers, for watching whether later posts differ; None for a model from an earlier release.
+    normaliser_ : int
+        Version of the normaliser that read the training posts.
     left_out_ : dict of str to str
         Available after `fit` only: the operating points for which there were too few posts, and why.
     prior_ : ndarray of float64, shape (n_labels,)
@@ -117,6 +119,7 @@ class Classifier(Deciding, Estimator):
     calibrator_: Calibrator
     scorers_: Scorers
     reference_: Reference | None = None
+    normaliser_: int = NORMALISER
     description_: dict[str, Any]
     _config: ModelConfig | None = None  # what the model was fitted with; the parameters may have changed since then
     _tokenizer: PostTokenizer | None = None
@@ -251,7 +254,7 @@ class Classifier(Deciding, Estimator):
 
     def _keep(self, found: CrossValidation, posts: TrainingTokens) -> None:
         """Replace the results of an earlier fit."""
-        for name in ("_config", "scorers_", "digest_", "description_", "reference_"):
+        for name in ("_config", "scorers_", "digest_", "description_", "reference_", "normaliser_"):
             self.__dict__.pop(name, None)
         self.prior_ = posts.Y.mean(axis=0)
         self.held_out_, self.calibrator_, self.thresholds_ = found.held_out, found.calibrator, found.thresholds
@@ -325,9 +328,9 @@ class Classifier(Deciding, Estimator):
     def _fit(self, config: ModelConfig, posts: TrainingTokens, progress: Progress) -> Self:
         found, every = cross_validate(config, posts, progress), np.arange(len(posts.Y))
         scorers = fit_scorers(config, posts, every, found.targets, found.lesson, "fitting on all train posts", progress)
+        reference = make_reference(scorers.features, posts.tokens.take(every), found.held_out, posts.Y, config.labels.names)
         self._keep(found, posts)  # only now, so that a failed fit changes nothing
-        self._config, self.scorers_ = config, scorers
-        self.reference_ = make_reference(scorers.features, posts.tokens.take(every), found.held_out, posts.Y, config.labels.names)
+        self._config, self.scorers_, self.reference_ = config, scorers, reference
         return self
 
     def predict_proba(self, texts: Sequence[str]) -> Probabilities:

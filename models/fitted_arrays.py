@@ -33,7 +33,8 @@ def _check_vocabulary(vocabulary: Any, config: ModelConfig) -> None:
     pairs = len(terms) - len(singles)
     if len(words) != len(singles) + 2 * pairs or not singles.issuperset(words):
         raise UnfitError("vocabulary: a term is neither a word nor a pair of words that are in the vocabulary")
-    if not set(map(len, characters)) <= set(range(low, high + 1)):
+    others = [term for term in characters if not low <= len(term) <= high] if set(map(len, characters)) - {*range(low, high + 1)} else []
+    if not all(2 < len(term) < low and term[0] == term[-1] == " " for term in others):  # a shorter token is an n-gram by itself
         raise UnfitError("vocabulary: a character n-gram is shorter or longer than features.char_ngrams allows")
 
 

@@ -112,7 +112,7 @@ def _bare(text: str) -> str:
 
 
 def _is_english(text: str) -> bool:
-    """Return whether a quarter of the words of two letters or more are everyday English words, or nearly all are known English words."""
+    """Return whether at least a quarter of the words of two letters or more are everyday English, or nearly all are known English words."""
     words = [ranks().get(word, _KNOWN) for word in _WORD.findall(_bare(text)) if len(word) > 1]
     everyday = sum(rank <= _EVERYDAY for rank in words) >= max(1, len(words) / 4)
     return everyday or (len(words) >= 4 and sum(rank < _USUAL for rank in words) >= 0.9 * len(words))

@@ -15,7 +15,7 @@ _IN_LINK = '[^\\s<>"\u2e80-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]'  # sc
 _LINK = re.compile(
     rf"(?:https?|ftp)://[^\s<>]{_IN_LINK}*|(?<!\w)www\.\w{_IN_LINK}*"
     rf"|(?P<email>(?<![\w{_IN_LOCAL}])(?P<before>['%&=~$*]*+)@?(?P<local>[\w{_IN_LOCAL}]+)(?:@|[(\[]at[)\]])[\w-]+(?:\.(?P<top>\w[\w-]*))+)"
-    rf"|(?<![\w@-])(?<!\w\.)(?:[\w-]+\.)+(?:(?!{_NO_TOP_LEVEL}/)[a-z]{{2,6}}/{_IN_LINK}*"
+    rf"|(?<![\w@-])(?<![\w-]\.)(?:[\w-]+\.)+(?:(?!{_NO_TOP_LEVEL}/)[a-z]{{2,6}}/{_IN_LINK}*"
     rf"|(?:{_TOP_LEVEL})(?:\.[a-z]{{2}})?(?:[:?#]\w{_IN_LINK}*|(?![a-z0-9@-]|_\w|\.\w)))",
     re.IGNORECASE,
 )
@@ -25,7 +25,7 @@ _CERTAIN = re.compile(rf"{_TOP_LEVEL}|[a-z]{{2}}", re.IGNORECASE)
 _EVERYDAY = 500  # words up to this rank are not people's names
 _COMMON = 2_000  # words up to this rank may follow a link after a comma and no space
 
-# Words that begin a sentence after a full stop without a space rather than go on with a handle.
+# Words that, after a full stop without a space, begin a new sentence rather than continue a handle.
 _NEXT = r"(?!(?:a|and|but|he|her|his|i|in|is|it|my|no|not|she|so|that|the|then|they|this|to|was|we|you|your)\b(?![.-]\w))"
 _HANDLE = re.compile(rf"@\w+(?:[.-]{_NEXT}\w+)*(?:@[\w-]+(?:\.[\w-]+)*)*")
 _REDDIT = re.compile(r"(?<![^\W_])(?<![/@])/?u/(?P<name>[\w-]{3,})")

@@ -1,6 +1,6 @@
 """Put openings that must not matter in front of posts: who speaks, or how people of some place begin ("I'm a nurse.", "Y'all, listen.").
 
-A model that also learns from such copies, with the labels unchanged, is moved less by what authors say about themselves. This is
+A model that also learns from such copies, with the labels unchanged, is swayed less by what authors say about themselves. This is
 counterfactual data augmentation (Lu et al. 2020, "Gender bias in neural natural language processing").
 """
 

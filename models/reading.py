@@ -94,14 +94,16 @@ _Facts = NDArray[np.uint16]
 
 
 class _Rows(dict[str, int]):
-    """The row of each chunk; new ones get the next row, and wait in `new` to be learned."""
+    """The row of each chunk; new ones get the next row, and wait in `new` to be learned. `characters` is the length of all."""
 
     def __init__(self) -> None:
         self.new = list[str]()
+        self.characters = 0
 
     def __missing__(self, chunk: str) -> int:
         row = self[chunk] = len(self)
         self.new.append(chunk)
+        self.characters += len(chunk)
         return row
 
     def take_new(self) -> list[str]:

@@ -86,7 +86,7 @@ def unknown_shares(features: TfidfFeatures, tokens: TokenBatch, known: NDArray[n
     if not features.char_ngrams:
         return words, np.empty(0)
     low, high = features.char_ngrams
-    grams = sum(np.maximum(lengths - size + 1, 0) for size in range(low, high + 1))
+    grams = (lengths < low) + sum(np.maximum(lengths - size + 1, 0) for size in range(low, high + 1))  # a shorter token is one by itself
     return words, 1 - by_post(np.asarray(found[:, n_words:].sum(axis=1)).ravel()) / by_post(grams.astype(np.float64))
 
 

@@ -15,7 +15,6 @@ from models.fitted_arrays import UnfitError, check_fitted
 from models.fitting import Scorers, new_calibrator, new_features, new_linear, new_network
 from models.spacy_packages import check_pipeline
 from models.storage import encode_model, read_model, write_model
-from models.text import NORMALISER
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
@@ -34,7 +33,7 @@ def _parts(model: "Classifier") -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         config["model"]["network"]["lessons"] = Path(model.config.model.network.lessons).name
     description = {
         "config": config,
-        "normaliser": NORMALISER,
+        "normaliser": model.normaliser_,
         "thresholds": dict(zip(model.labels, model.thresholds_.tolist(), strict=True)),
         "prior": dict(zip(model.labels, model.prior_.tolist(), strict=True)),
     }
@@ -106,6 +105,7 @@ def load(kind: "type[Classifier]", folder: Path) -> "Classifier":
         model = kind.from_config(config)
         model._config = config
         described = Description.model_validate(description)
+        model.normaliser_ = described.normaliser
         model.prior_, model.thresholds_ = (np.array([by[name] for name in model.labels]) for by in (described.prior, described.thresholds))
         model.measured_points_, model.reference_ = described.operating_points, described.reference
         _restore(model, arrays, vocabulary)

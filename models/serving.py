@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def _error(text: object) -> str | None:
     """Return why a text cannot be scored, or None if it can."""
-    if not isinstance(text, str) or is_blank(text):
-        return "text must be a non-empty string"
-    return f"text is longer than {MAX_CHARS} characters" if len(text) > MAX_CHARS else None
+    if isinstance(text, str) and len(text) > MAX_CHARS:  # before its time is spent on it
+        return f"text is longer than {MAX_CHARS} characters"
+    return "text must be a non-empty string" if not isinstance(text, str) or is_blank(text) else None
 
 
 class ServedClassifier:

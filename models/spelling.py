@@ -32,7 +32,8 @@ _SUBSTITUTES = {
 _WILDCARDS = "*#.-–_"
 _SYMBOLS = re.escape("".join(_SUBSTITUTES)) + "*"
 _SUBSTITUTED = re.compile(rf"[{_SYMBOLS}]*[a-z][a-z{_SYMBOLS}]*")
-_WILD = re.compile(rf"[a-z{_SYMBOLS}]+(?:[*#.\-–_]+[a-z{_SYMBOLS}]*)+")
+# A letter or symbol, and a wildcard somewhere after it. Written without repeats of repeats, whose time would be exponential.
+_WILD = re.compile(rf"[a-z{_SYMBOLS}][a-z{_SYMBOLS}*#.\-–_]*[*#.\-–_][a-z{_SYMBOLS}*#.\-–_]*")
 _SEPARATORS = re.compile(r"[-.*|!+~/\\'_]+")
 _MOST_READINGS = 64
 _LONGEST = 24  # letters of a word that may be spelled oddly

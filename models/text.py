@@ -33,7 +33,7 @@ NORMALISER = 2  # version of what `normalise` and `without_edge_masks` do; a mod
 
 MAX_CHARS = 100_000  # maximum length of a post, unless a job sets another
 
-_MOST_CHUNKS = 200_000
+_MOST_CHUNKS, _MOST_CHARACTERS = 200_000, 20_000_000
 _JOINING = re.compile(rf"[\d{MARK}🍇]|(?:^| )[\"'(#]?(?:[^\W\d_ai]|ll|re|ve)(?!\w)")  # see `mask_phones` and `read_across`
 _ROUNDS = 8  # maximum number of rounds of repair
 
@@ -153,15 +153,20 @@ class _Chunks(dict[str, str]):
     ----------
     joining : set of str
         The chunks among them whose reading may depend on the chunks beside them.
+    characters : int
+        Their length: in scripts without spaces, a chunk may be a whole post.
     """
 
     def __init__(self) -> None:
         self.joining = set[str]()
+        self.characters = 0
 
     def __missing__(self, chunk: str) -> str:
-        read = self[chunk] = read_chunk(chunk)
+        read = read_chunk(chunk)
         if not (read.isalpha() and len(read) > 2) and _JOINING.search(read):
             self.joining.add(chunk)
+        self[chunk] = read  # only now, because another thread that finds the chunk looks into `joining`
+        self.characters += len(chunk)
         return read
 
 
@@ -171,7 +176,7 @@ _chunks = _Chunks()
 def _known_chunks() -> _Chunks:
     """Return what is known about chunks; if that is too much, begin anew."""
     global _chunks  # noqa: PLW0603 - replaced instead of emptied, because other threads may be in the middle of a post
-    if len(_chunks) >= _MOST_CHUNKS:
+    if len(_chunks) >= _MOST_CHUNKS or _chunks.characters > _MOST_CHARACTERS:
         _chunks = _Chunks()
     return _chunks
 

@@ -138,6 +138,7 @@ def _post_tokenizer(nlp: "Language") -> "Tokenizer":
     )
 
 
+_USUAL_LENGTH = 200  # in characters, which hardly any chunk exceeds where words have spaces between them
 _FEW = 16  # number of posts for which reading with a table takes longer
 _SOME_WORD = "qzwxqz"  # none of spaCy's exceptions matches this word
 _WORDS = re.compile(r"""^(["(]?)([a-z]{3,99})([.,!?;:)"]{0,3})$|^.+$""", re.MULTILINE)
@@ -171,7 +172,7 @@ class PostTokenizer:
         no lemma).
     max_strings : int
         The spaCy pipeline is loaded again once its string store, which only grows, holds this many strings, or this many different
-        chunks were seen. This bounds memory in a stream of any length.
+        chunks, or chunks of 200 times as many characters, were seen. This bounds memory in a stream of any length.
 
     Raises
     ------
@@ -270,7 +271,8 @@ class PostTokenizer:
     def _make_room(self) -> None:
         """Forget everything if there is too much of it, or if learning was interrupted."""
         table = self._table
-        if max(len(self._nlp.vocab.strings), len(self._codes), len(table)) > self.max_strings or len(table) != len(table.rows):
+        strings = max(len(self._nlp.vocab.strings), len(self._codes), len(table), table.rows.characters // _USUAL_LENGTH)
+        if strings > self.max_strings or len(table) != len(table.rows):
             self._load()
 
     def _by_table(self, posts: list[str]) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:

@@ -49,7 +49,6 @@ def _beginnings() -> set[str]:
     return {word[:letters] for letters in _BEGINNINGS for word in ranks()}
 
 
-@lru_cache(maxsize=20_000)
 def words_in(letters: str) -> tuple[str, ...]:
     """Return the likeliest known words that are run together in lower-case letters (Viterbi), or none if they are unlikely.
 
@@ -58,8 +57,11 @@ def words_in(letters: str) -> tuple[str, ...]:
     >>> words_in("whyididntreport")
     ('why', 'i', 'didnt', 'report')
     """
-    if len(letters) > _LONGEST_TAG:
-        return ()
+    return _words_in(letters) if len(letters) <= _LONGEST_TAG else ()
+
+
+@lru_cache(maxsize=20_000)
+def _words_in(letters: str) -> tuple[str, ...]:
     costs, beginnings = _costs(), _beginnings()
     least = [0.0] + [math.inf] * len(letters)  # the least cost of the letters up to each place,
     begins = [0] * (len(letters) + 1)  # and where the last of their words begins

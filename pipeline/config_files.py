@@ -35,7 +35,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value[:_QUOTED]!r} is there twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value[:_QUOTED]!r} occurs twice; remove one", key.start_mark)
                 seen.add(key.value)
         return node
 

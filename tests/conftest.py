@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -33,13 +34,29 @@ hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, de
 hypothesis.settings.load_profile("suite")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def hurried_disk() -> Iterator[None]:
+    """Wait for no disk: what a program or SQLite has written need not survive a loss of power in the middle of a test."""
+    from sqlalchemy import Engine, event
+
+    def hurry(connection: Any, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", hurry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+    event.remove(Engine, "connect", hurry)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files that take longest first, so that at the end every core has something to do."""
     longest = {item.path for item in items if item.get_closest_marker("slow") or "tracked" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in longest)
 
 
-Refused = Callable[..., AbstractContextManager[None]]
+Refused = Callable[..., AbstractContextManager[pytest.ExceptionInfo[InputError]]]
 Jsonl = Callable[..., Path]
 
 
@@ -59,9 +76,9 @@ def refused() -> Refused:
     """``with refused("row 3", "null"):`` expects an InputError whose message is one line and contains both texts."""
 
     @contextmanager
-    def expect(*parts: object) -> Iterator[None]:
+    def expect(*parts: object) -> Iterator[pytest.ExceptionInfo[InputError]]:
         with pytest.raises(InputError) as caught:
-            yield
+            yield caught
         message = str(caught.value)
         assert "\n" not in message
         for part in parts:

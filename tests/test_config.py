@@ -207,8 +207,8 @@ def test_malformed_setting_shows_itself(setting, refused):
         ("seed: 2020-99-99", ["not valid YAML"]),
         ("labels: nowhere.yaml", ["nowhere.yaml: cannot be read"]),
         ("x: " + "[" * 5000, ["not valid YAML"]),
-        ("data: {swaps: true}\nseed: 1\ndata: {unsure: 0.5}\n", ["line 3", "'data' is there twice"]),
-        ("model: {C: 1, type: svm, C: 2}\n", ["line 1", "'C' is there twice"]),
+        ("data: {swaps: true}\nseed: 1\ndata: {unsure: 0.5}\n", ["line 3", "'data' occurs twice"]),
+        ("model: {C: 1, type: svm, C: 2}\n", ["line 1", "'C' occurs twice"]),
         ("a: &a0 {k: 1}\n" + "".join(f"b{n}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in range(12)), ["too many keys"]),
     ],
 )

@@ -384,6 +384,10 @@ class TestUnlabelled:
         assert corpus.passed_over == []
         assert corpus.unlabelled["id"] == ["u0"]
 
+    def test_a_file_of_the_repository_is_found_from_any_folder(self, labelled, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert load(*labelled, "unlabelled=data/starter/validation.jsonl").unlabelled.num_rows > 200
+
     def test_posts_elsewhere_need_labels(self, jsonl, labelled, refused):
         more = jsonl("more.jsonl", [bare(0)])
         config = load_config((), (), [*labelled, f"train={more}"])
@@ -555,6 +559,11 @@ class TestWeights:
         with refused("data.weights", "'form'", "forum, none"):
             load_training_corpus(config)
 
+    def test_a_source_whose_posts_are_all_dropped_may_have_a_weight(self, jsonl):
+        train, test = jsonl("a.jsonl", [row(0, source="forum"), row(1)]), jsonl("b.jsonl", [row(2, text=row(0)["text"])])
+        config = load_config((), ["data.weights={forum: 0.25}"], [f"train={train}", f"test={test}"])
+        assert load_training_corpus(config).splits["train"]["id"] == ["p1"]
+
     def test_a_corpus_to_measure_on_needs_no_source_that_training_weighs(self, jsonl):
         assert sizes(load(f"test={jsonl('fresh.jsonl', rows(0, 3))}", weights={"forum": 0.25})) == {"test": 3}
 
@@ -565,5 +574,5 @@ class TestWeights:
 
     def test_unsure_that_says_neither_is_refused(self, jsonl, refused):
         file = jsonl("a.jsonl", [row(0), row(1, unsure="maybe")])
-        with refused(file, "row 2", "unsure", "yes or no", "--set data.columns.unsure=null"):
+        with refused(file, "row 2: column 'unsure' holds a text of 5 characters", "yes or no", "--set data.columns.unsure=null"):
             load(f"train={file}")

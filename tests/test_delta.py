@@ -185,7 +185,7 @@ def test_a_table_that_we_cannot_read_rightly_is_refused(tmp_path, refused, lines
     commit(tmp_path / "table", *whole)
     with refused(f"{tmp_path}/table: {reason}") as caught:
         find_inputs([tmp_path / "table"])
-    assert "SECRET" not in str(caught)
+    assert "SECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_column_of_ids_to_leave_out_is_called_as_in_the_posts(tmp_path, folder, 
     assert script(score.main, *command, tmp_path / "gone.csv").code == 0
     assert [row["id"] for row in rows_of(tmp_path / "out")] == ["8"]
     (tmp_path / "wrong.csv").write_text("id,name\n7,x\n")
-    remedy = "no column 'nr'; found 'id', 'name'; call the column of ids 'nr', as in the posts, or write one id a line to a file"
+    remedy = "no column 'nr'; found 'id', 'name'; call the column of ids 'nr', as in the posts, or write one id per line to a file"
     assert remedy in script(score.main, *command, tmp_path / "wrong.csv").err
     assert remedy in script(rescore, tmp_path / "out", "--rejects", "--model", folder / "model", "--forget", tmp_path / "wrong.csv").err
 
@@ -287,11 +287,11 @@ def test_column_of_ids_to_leave_out_is_called_as_in_the_posts(tmp_path, folder, 
     [
         ("ids.txt", b"\n", 5, "holds no ids"),
         ("ids.csv", b"17\n18\n", 2, "no column 'id'; found"),
-        ("ids.csv", b"17\n", 2, "name the column with --id-column, or write one id a line to a file that ends in .txt"),
+        ("ids.csv", b"17\n", 2, "name the column with --id-column, or write one id per line to a file that ends in .txt"),
         ("ids.csv", b"id,name\n1,x\n2\n", 2, "so that no id is passed over"),
         ("ids.jsonl", b'{"id": 1.5}\n', 2, "row 1: the id is missing, or is neither a string nor an integer"),
         ("ids.txt", b"\xff\xfe", 2, "is not in UTF-8"),
-        ("ids.pdf", b"1", 2, "must end in .txt (one id a line), .csv"),
+        ("ids.pdf", b"1", 2, "must end in .txt (one id per line), .csv"),
         ("none.txt", None, 2, "cannot be read (No such file or directory)"),
     ],
 )

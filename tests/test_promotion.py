@@ -86,7 +86,7 @@ def test_a_model_that_passes_every_gate_is_promoted(good):
         "beta: f1 not worse",
         "beta: average_precision not worse",
         OVERALL,
-        "at most 1.0% of the evaluated posts were seen in training",
+        "at most 1.0% of the evaluated posts that are long enough to tell were seen in training",
         "alpha: ece at most 0.05",
         "beta: ece at most 0.05",
         "negation: at least 80% of cases",
@@ -184,16 +184,16 @@ def test_an_exception_replaces_the_floor_both_ways(good):
     [
         (Seen(posts=2, share=0.02, short=0, without=None), 0.01, "2 of 100 posts (2.0%)"),
         (Seen(posts=1, share=0.01, short=0, without=None), 0, "1 of 100 posts (1.0%)"),
-        (Seen(posts=1, share=0.01, short=90, without=None), 0.01, "1 of 10 posts (10.0%); 90 more are too short to tell"),
-        (Seen(posts=1, share=0.01, short=99, without=None), 0.01, "1 of 1 post (100.0%); 99 more are too short to tell"),
-        (Seen(posts=0, share=0, short=100, without=None), 0.01, "cannot be computed, and so fails: 100 posts, all too short to tell"),
+        (Seen(posts=1, share=0.1, short=90, without=None), 0.01, "1 of 10 posts (10.0%); 90 more are too short to tell"),
+        (Seen(posts=1, share=1.0, short=99, without=None), 0.01, "1 of 1 post (100.0%); 99 more are too short to tell"),
+        (Seen(posts=0, share=None, short=100, without=None), 0.01, "cannot be computed, and so fails: 100 posts, all too short to tell"),
         (None, 0.01, "unknown: the model has no fingerprints of its training posts; train it again with this release"),
     ],
 )
 def test_posts_seen_in_training_refuse_unless_any_may_be(good, seen, most, found):
     results = changed(good, "seen_in_training", seen)
     assert failed(results, WANTED.model_copy(update={"max_seen": most})) == {
-        f"at most {most:.1%} of the evaluated posts were seen in training": found
+        f"at most {most:.1%} of the evaluated posts that are long enough to tell were seen in training": found
     }
     assert failed(results, WANTED.model_copy(update={"max_seen": 1})) == {}
 

@@ -84,6 +84,16 @@ def test_without_character_ngrams_there_is_nothing_to_say_of_them(posts):
     assert Classifier.from_config(config).fit_tokens(training(posts.tokens, posts.Y, posts.groups)).reference_.unknown_characters is None
 
 
+def test_tokens_shorter_than_every_character_ngram_are_one_by_themselves(posts, tmp_path):
+    config = model_config(features=Features(char_ngrams=[4, 5]))
+    texts = [f"i {text} a" for text in posts.texts]
+    fitted = Classifier.from_config(config).fit(texts, posts.Y)
+    assert {" i ", " a "} < set(fitted.scorers_.features.characters_)
+    assert 0 <= fitted.reference_.unknown_characters.mean <= 1
+    fitted.save(tmp_path / "model")
+    np.testing.assert_array_equal(Classifier.load(tmp_path / "model").predict_proba(texts), fitted.predict_proba(texts))
+
+
 def test_cross_validation_alone_forgets_the_reference_of_an_earlier_fit(model, posts):
     again = deepcopy(model)
     again.cross_validate(training(posts.tokens, posts.Y, posts.groups, posts.auxiliary))

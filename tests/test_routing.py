@@ -23,7 +23,6 @@ from pipeline.config_files import load_config
 from pipeline.files import OutputError
 from pipeline.predictions import named, numbered, prediction_table, prediction_writer
 from pipeline.routing.contest import Contest, seat, seat_all, winners
-from pipeline.routing.matching import first_met, rules_met
 from pipeline.routing.resources import load_directory
 from pipeline.routing.rules import Routing, load_routing
 from pipeline.routing.serving import ServedQueues
@@ -384,7 +383,7 @@ def test_job_keeps_capacities_and_other_rules_need_no_scoring(source, folder, tm
     assert (content(out), fresh.kept_shards) == (content(tmp_path / "fresh"), 0)
     in_file(tmp_path, RULES)
     assert script(again.redecide, out, "--out", tmp_path / "again", "--model", folder, "--route", rules).code == 0
-    assert content(tmp_path / "again").values() != first.values()
+    assert content(tmp_path / "again") == first
     assert queues_of(tmp_path / "again") == queues_of_rows(first, tmp_path)
     assert redecide(tmp_path / "again", tmp_path / "same", folder).queues == summary["queues"]
 
@@ -440,14 +439,14 @@ def test_one_sentence_gets_its_queue(folder, tmp_path, script):
 
 
 def test_server_gives_the_queue_of_the_first_rule(routing, folder, tmp_path):
-    _ids, probabilities, decided = some_posts(2)
+    ids, probabilities, decided = some_posts(2)
     frame = pd.DataFrame(probabilities, columns=["prob_alpha", "prob_beta"]).astype("Float32")
     frame["labels"] = [[label for label, given in zip(LABELS, row, strict=True) if given] for row in decided]
     frame.loc[3, ["prob_alpha", "prob_beta"]] = pd.NA
     frame.at[3, "labels"] = []
     told = json.loads(json.dumps(_queues_of(routing, served_folder(folder, tmp_path))))
     found = ServedQueues(**told)(frame)["queue"].tolist()
-    first = first_met(rules_met([rule.when for rule in routing.rules], LABELS, probabilities, decided))
-    wanted = [[*(rule.queue for rule in routing.rules), None][rule] for rule in first]
+    endless = TREE | {"queues": {name: queue | {"capacity": None} for name, queue in TREE["queues"].items()}}
+    wanted = plainly_seated(ids, probabilities, decided, endless).queues
     assert found == [None if row == 3 else queue for row, queue in enumerate(wanted)]
     assert len(set(found)) > 3

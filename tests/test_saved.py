@@ -33,6 +33,15 @@ def test_a_saved_model_gives_the_same_probabilities_for_text_that_is_still_read_
     np.testing.assert_allclose(model.predict_proba(texts), probabilities, atol=1e-6)
 
 
+def test_a_model_that_is_saved_again_is_still_said_to_be_of_an_older_normaliser(tmp_path):
+    with pytest.warns(NormaliserWarning):
+        model = Classifier.load(SAVED / "data" / "model")
+    model.thresholds_ = [0.5] * len(model.labels)
+    model.save(tmp_path / "again")
+    with pytest.warns(NormaliserWarning, match="version 1 of the normaliser"):
+        Classifier.load(tmp_path / "again")
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # a warning of MLflow about any model that takes inputs of any type
 def test_a_saved_version_is_served_by_the_module_that_it_names(expected):
     texts, probabilities = expected

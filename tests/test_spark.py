@@ -545,6 +545,7 @@ def test_null_in_mlflows_own_udf_is_a_null_row_and_not_the_end_of_the_job(spark,
     numbers = mlflow.pyfunc.spark_udf(spark, uri, result_type="array<double>")
     (good, null, _) = [row["scored"] for row in frame.select(numbers("text").alias("scored")).collect()]
     assert good == pytest.approx(wanted, abs=1e-6)
+    assert len(null) == 2
     assert all(value is None or np.isnan(value) for value in null)
 
 

@@ -30,6 +30,8 @@ from pipeline.scoring.forgetting import forget
 from pipeline.scoring.output import MANIFEST, Output
 from pipeline.stores import path_of
 
+pytestmark = pytest.mark.slow
+
 ROWS = [{"id": str(number), "text": f"zaxa wiku {number}" if number % 11 else None} for number in range(60)]
 SHARD = 1_500
 _numbers = count()

@@ -20,7 +20,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from models import Classifier
-from models.config import ROOT
+from models.config import ROOT, Network
 from models.tokens import PostTokenizer
 from pipeline import tracking
 from pipeline.commands.train import _sweep, main
@@ -448,8 +448,8 @@ def test_whole_number_listed_for_a_real_one_is_the_config_itself(here, monkeypat
     assert here.sweep("model.C=2", space={"model.C": [1, 2, 3]}, trials=1).trials[0].values == {"model.C": 2}
 
 
-def test_network_that_is_listed_in_full_or_in_part_is_the_config_itself(here):
-    network = {"lessons": "some.safetensors", "filters": 6}
+@pytest.mark.parametrize("network", [{"lessons": "some.safetensors", "filters": 6}, Network(lessons="some.safetensors").model_dump()])
+def test_network_that_is_listed_in_full_or_in_part_is_the_config_itself(here, network):
     config = here.config("calibration.method=stacked", f"model.network={json.dumps(network)}")
     space = {"model.network": [None, network], "model.C": [0.02]}
     inside, outside = Sweep.model_validate({"space": space}).start(config)

@@ -384,6 +384,13 @@ def test_strings_beyond_the_limit_are_forgotten_and_tokens_stay_the_same(tokeniz
     assert len(forgetful._table) < 5
 
 
+def test_a_stream_without_spaces_is_forgotten_by_its_length():
+    tokenizer = PostTokenizer(max_strings=50)
+    for number in range(20):
+        tokenizer.read([f"{chr(0x4E00 + number)}{'中文' * 1000}"] * _FEW)
+        assert tokenizer._table.rows.characters < 50 * 200 + 2 * 2001
+
+
 def test_norm_gives_the_spelling_norm():
     assert PostTokenizer(attribute="NORM")(["he isn't, i'm"]).to_lists() == [["he", "is", "not", ",", "i", "am"]]
 

@@ -1,5 +1,6 @@
 """``disclosure agreement``: compare what several annotators said about posts, and make a corpus of it."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +115,8 @@ def main(
         measuring.write_whole(out / FINDINGS_FILE, f"{tree}\n".encode())
         if with_texts:
             measuring.write_whole(out / LABELLED_FILE, measuring.as_jsonl(measuring.labelled_posts(answers, of_settled)))
+    for lacking in measuring.never_asked(answers, of_settled) if with_texts else []:
+        print(f"data     {lacking}", file=sys.stderr)
     if as_json:
         print(tree)
         return
@@ -126,8 +129,6 @@ def main(
     left = sum(not row["settled"] for row in disputed)
     print(f"settle   {left:,} of {len(disputed):,} disagreements are not settled: {out / DISAGREEMENTS_FILE}")
     if with_texts:
-        if lacking := measuring.never_asked(answers):
-            print(f"data     {lacking}")
         print(f"next     python train.py --data {out / LABELLED_FILE}")
 
 

@@ -200,13 +200,12 @@ class Corpus:
         texts = [swapped(text, f"{seed} {name}") for name, text in zip(train["id"], train["text"], strict=True)]
         written = {split: [*map(normalise, rows["text"][:])] for split, rows in self.splits.items()}
         held_out = {text for split, others in written.items() if split != "train" for text in others}
-        copied = {k: normalise(copy) for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)) if text != copy}
-        left_out = held_out | nearly_held_out([*copied.values()], held_out) | {*written["train"]}
-        changed = []
-        for k, text in copied.items():
-            if text not in left_out:
-                left_out.add(text)
-                changed.append(k)
+        copied: dict[str, int] = {}
+        for k, (text, copy) in enumerate(zip(train["text"], texts, strict=True)):
+            if text != copy:
+                copied.setdefault(normalise(copy), k)
+        left_out = held_out | nearly_held_out([*copied], held_out) | {*written["train"]}
+        changed = [k for text, k in copied.items() if text not in left_out]
         alone = set(changed)
         authors = [
             f"author of {name}" if author is None and k in alone else author

@@ -45,7 +45,7 @@ def _fingerprint(record: Record) -> str | None:
     return fingerprint(wording(record.normalised, normalised=True))
 
 
-def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
+def _unlabelled(files: Sequence[Path], reader: Reader, splits: dict[str, list[Record]]) -> list[Record]:
     """Read posts without labels, except those whose text was seen before, passes on a held-out one, or is by a held-out author."""
     reader.labelled = False
     known = {record.normalised for records in splits.values() for record in records}
@@ -54,7 +54,7 @@ def _unlabelled(files: Sequence[str], reader: Reader, splits: dict[str, list[Rec
     passed_on = {_fingerprint(record) for record in held_out} - {None}  # by these, `evaluate.py` recognises what a model has seen
     kept = []
     for file in files:
-        for record in reader.records(Path(file)):
+        for record in reader.records(file):
             if not (record.normalised in known or record.author in authors or _fingerprint(record) in passed_on):
                 known.add(record.normalised)
                 kept.append(record)
@@ -87,9 +87,9 @@ def _by_split(data: Data, reader: Reader, posts: Posts | None, passed_over: list
     return loaded
 
 
-def _check_weights(data: Data, corpus: Corpus) -> None:
+def _check_weights(data: Data, loaded: dict[str | None, list[Record]]) -> None:
     """Raise an error if a weight is given for a source that no post has."""
-    found = sorted({source or "none" for rows in corpus.splits.values() for source in rows["source"][:]})
+    found = sorted({record.source or "none" for records in loaded.values() for record in records})
     if unknown := [name for name in data.weights if name not in found]:
         raise InputError(f"data.weights: no post has the source {unknown[0]!r}; the sources are {', '.join(found)}")
 
@@ -103,6 +103,7 @@ def load_corpus(
     further: Sequence[str] = (),
     posts: Posts | None = None,
     without_labels: str = "",
+    check_weights: bool = False,
 ) -> Corpus:
     """Load, check and split a corpus.
 
@@ -123,6 +124,8 @@ def load_corpus(
         Labelled posts in memory, read instead of ``data.sources``; the other settings of `data` apply to them too.
     without_labels : str
         What a user can do with posts that have no labels, for the message if a source has none.
+    check_weights : bool
+        Whether each source in ``data.weights`` must have a post, as in training.
 
     Returns
     -------
@@ -143,13 +146,15 @@ def load_corpus(
     """
     reader, passed_over = Reader(labels, data.columns, further, data.weights, data.unsure, without_labels), list[str]()
     loaded = _by_split(data, reader, posts, passed_over)
+    if check_weights:
+        _check_weights(data, loaded)
     if None in loaded:
         splits = _split_by_author(loaded[None], data.split, seed) if cut else {"all": loaded[None]}
     else:
         splits = {name: loaded[name] for name in SPLITS if name in loaded}
     overlap, overlapping = find_overlap(splits) if "train" in splits else (None, np.zeros(0, bool))
     kept = splits | {"train": list(compress(splits["train"], ~overlapping))} if overlap else splits
-    files = [] if posts is not None else [source.removeprefix(UNLABELLED) for source in data.sources if source.startswith(UNLABELLED)]
+    files = [] if posts is not None else [location_of(source) for source in data.sources if source.startswith(UNLABELLED)]
     unlabelled = to_table(_unlabelled(files, reader, kept), further)
     if overlap and data.drop_overlap:
         overlap = replace(overlap, dropped=int(overlapping.sum()))
@@ -188,12 +193,11 @@ def load_training_corpus(config: Config, posts: Posts | None = None) -> Corpus:
         See `load_corpus`; also if there are no train posts, or no post has a source that ``data.weights`` names.
     """
     remedy = "for posts without labels: --data unlabelled=FILE"
-    corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts, without_labels=remedy)
+    corpus = load_corpus(config.data, config.labels, seed=config.seed, posts=posts, without_labels=remedy, check_weights=True)
     if "train" not in corpus.splits or not corpus.splits["train"].num_rows:
         dropped = corpus.overlap.dropped if corpus.overlap else 0
         if dropped:
             why = "because each repeats a post of another split, exactly or nearly, or shares its author"
             raise InputError(f"all {dropped:,} train posts were dropped, {why}; add others, or set data.drop_overlap=false")
         raise InputError("the data has no train posts; add some, as in --data train=FILE")
-    _check_weights(config.data, corpus)
     return corpus.with_swaps(config.seed) if config.data.swaps else corpus

@@ -14,7 +14,7 @@ from pipeline.config import Columns
 from pipeline.corpora.class_names import features_of, with_class_names
 from pipeline.corpora.corpus import Record
 from pipeline.corpora.exports import Post, recognise
-from pipeline.corpora.labelling import Labelling, shown_value
+from pipeline.corpora.labelling import Labelling, described, shown_value
 from pipeline.corpora.labels_cell import FLAGS, LabelCells, flag_of
 from pipeline.corpora.layout import labels_elsewhere, lay_out, option
 from pipeline.corpora.problems import Problems
@@ -155,7 +155,7 @@ class Reader:
         unsure = flag_of(fields.get(columns.unsure)) if columns.unsure else False
         if unsure is None:
             fix = f"write {FLAGS}, or ignore the column: --set data.columns.unsure=null"
-            problems.add(number, "unsure", f"{columns.unsure} is {shown_value(fields[columns.unsure or ''])}; {fix}")
+            problems.add(number, "unsure", f"column {columns.unsure!r} holds {described(fields[columns.unsure or ''])}; {fix}")
         return own * self.weights.get(_optional(fields, columns.source) or "none", 1.0) * (self.unsure if unsure else 1.0)
 
     def _record(self, post: Post, columns: Columns, labelling: Labelling, problems: Problems, stem: str) -> Record | None:

@@ -128,7 +128,7 @@ def _role_of(source: str) -> tuple[str | None, str]:
 
 
 def location_of(source: str) -> Path:
-    """Return the file or folder of a source that is not on the hub.
+    """Return the file or folder of a source; the name of one on the hub stays as it is.
 
     Parameters
     ----------

@@ -82,14 +82,15 @@ def _swaps_do_not_matter(swaps: Swaps, wanted: Promotion) -> Iterator[Gate]:
 
 def _is_new(seen: Seen | None, posts: int, wanted: Promotion) -> Gate:
     share, found = math.inf, "unknown: the model has no fingerprints of its training posts; train it again with this release"
-    if seen and (known := posts - seen.short):
-        share = seen.posts / known
+    if seen and seen.share is not None:
+        share, known = seen.share, posts - seen.short
         short = f"; {seen.short:,} more {'is' if seen.short == 1 else 'are'} too short to tell" if seen.short else ""
         found = f"{seen.posts:,} of {counted(known, 'post')} ({share:.1%}){short}"
     elif seen:
         found = f"cannot be computed, and so fails: {counted(posts, 'post')}, all too short to tell"
     passed = wanted.max_seen == 1 or share <= wanted.max_seen
-    return Gate(gate=f"at most {wanted.max_seen:.1%} of the evaluated posts were seen in training", passed=passed, found=found)
+    gate = f"at most {wanted.max_seen:.1%} of the evaluated posts that are long enough to tell were seen in training"
+    return Gate(gate=gate, passed=passed, found=found)
 
 
 def check_floors(wanted: Promotion, functionalities: Iterable[str], swaps: bool) -> None:

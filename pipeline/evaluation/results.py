@@ -32,12 +32,12 @@ class SplitMetrics(MeasuredMetrics):
 class Seen(Result):
     """Evaluated posts that the model was trained on: their number and share, and the metrics on the other posts.
 
-    A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell.
-    `without` is None if no post was seen, or if all posts that are long enough were seen.
+    A post counts if the same words were in the training posts. `short` posts have fewer than five words, which is too few to tell. `share`
+    is that of the others; None if there are none. `without` is None if no post was seen, or if all posts that are long enough were seen.
     """
 
     posts: int
-    share: float
+    share: float | None
     short: int
     without: MeasuredMetrics | None
 
@@ -304,6 +304,10 @@ class LabelPrevalence(Result):
     labelled_interval: Bounds
     counted: float
     mean_probability: float
+
+    def rarer(self, labelled: int) -> tuple[int, str]:
+        """Return the number of positives or negatives among the labelled posts, whichever is smaller, and which of the two it is."""
+        return min((self.positives, "positive"), (labelled - self.positives, "negative"), key=lambda side: side[0])
 
 
 class PeriodPrevalence(Result):

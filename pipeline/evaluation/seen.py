@@ -34,4 +34,5 @@ def measure_unseen(model: Classifier, evaluation: MeasuredSplit, corpus: Corpus,
         if some
         else None
     )
-    return Seen(posts=int(seen.sum()), short=int(short.sum()), share=float(seen.mean()), without=without)
+    known = len(short) - int(short.sum())
+    return Seen(posts=int(seen.sum()), short=len(short) - known, share=float(seen.sum() / known) if known else None, without=without)

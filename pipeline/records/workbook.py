@@ -71,7 +71,7 @@ def _check_size(path: Path) -> None:
 
 
 def _plain(cell: Any) -> Any:
-    if isinstance(cell, float) and cell.is_integer():  # of longer numbers, Excel keeps 15 digits, and a float makes up the others
+    if isinstance(cell, float) and cell.is_integer():  # from 2**53 on, a float makes up the digits beyond the 15 that Excel keeps
         return int(cell if abs(cell) < 2**53 else Decimal(f"{cell:.15g}"))
     return cell.isoformat() if isinstance(cell, date | time) else cell
 

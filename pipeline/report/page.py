@@ -174,12 +174,12 @@ class _Plots:
 
 
 def _plots(results: Results) -> _Plots:
-    reliability, thresholds, review, sure = [], [], [], not no_intervals_note(results)
+    reliability, thresholds, review, intervals = [], [], [], not no_intervals_note(results)
     for k, label in enumerate(results.labels):
         found, name = results.thresholds[label], plain(label)
         bins = results.reliability[label]
         title = f"Share of posts with {name} against the probability given"
-        reliability.append(plot_reliability(f"plot-reliability-{k}", title, bins, intervals=sure))
+        reliability.append(plot_reliability(f"plot-reliability-{k}", title, bins, intervals=intervals))
         thresholds.append(plot_thresholds(f"plot-threshold-{k}", f"Precision and recall of {name} against the threshold", found))
         review.append(plot_review(f"plot-review-{k}", f"Recall of {name} against the share of posts to review", found))
     return _Plots(

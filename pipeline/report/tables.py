@@ -230,8 +230,8 @@ def prevalence_table(prevalence: Prevalence) -> Table:
         table.add_column(name, justify="left" if name in {"", "label"} else "right")
     for period, estimates in {"all": total, **(prevalence.months or {})}.items():
         for number, (label, found) in enumerate(estimates.labels.items()):
-            rare = "positives" if 2 * found.positives <= estimates.labelled else "negatives"
-            bounds = f"{found.interval[0]:.1%}–{found.interval[1]:.1%}" if found.interval else f"too few {rare}"
+            _, rarer = found.rarer(estimates.labelled)
+            bounds = f"{found.interval[0]:.1%}–{found.interval[1]:.1%}" if found.interval else f"too few {rarer}s"
             cells = (_share(found.estimate), bounds, _share(found.counted), f"{found.positives:,}")
             last = number + 1 == len(estimates.labels)
             table.add_row("" if number else period, label, *cells, end_section=last)
@@ -294,7 +294,8 @@ def seen_note(results: Results) -> str:
     short = f", and {seen.short:,} {'is' if seen.short == 1 else 'are'} too short to tell" if seen.short else ""
     if not seen.posts:
         return f"none of the {posts} was seen in training{short}"
-    found = f"{seen.posts:,} of the {posts} ({seen.share:.1%}) {'was' if seen.posts == 1 else 'were'} seen in training{short}; "
+    share = f"{seen.share or 0:.1%}{' of those that are long enough to tell' if seen.short else ''}"
+    found = f"{seen.posts:,} of the {posts} ({share}) {'was' if seen.posts == 1 else 'were'} seen in training{short}; "
     if seen.without is None:
         return f"{found}so the metrics say nothing about new posts; evaluate on posts that the model has not seen"
     return f"{found}without them, macro-F1 is {seen.without.macro_f1:.3f}, not {results.macro_f1:.3f}"

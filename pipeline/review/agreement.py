@@ -286,18 +286,24 @@ def labelled_posts(answers: Answers, settled: Mapping[tuple[str, str], bool]) ->
     return rows
 
 
-def never_asked(answers: Answers) -> str | None:
-    """Say which labels labelled posts lack only because nobody was asked about them; None if there are none.
+def never_asked(answers: Answers, settled: Mapping[tuple[str, str], bool]) -> list[str]:
+    """Say of each label which labelled posts lack it only because nobody was asked about it.
 
     Parameters
     ----------
     answers : Answers
         What they said.
+    settled : mapping of (str, str) to bool
+        From `read_settled`; what was settled counts as asked.
     """
-    asked = [frozenset[str]().union(*(answer.asked for answer in of_post.values())) for of_post in answers.by_post.values() if of_post]
-    labels = [label for label in answers.labels if any(label not in each for each in asked)]
-    posts = sum(not each.issuperset(answers.labels) for each in asked)
-    return f"nobody was asked about {', '.join(labels)} on {counted(posts, 'post')}; these count as not having it" if labels else None
+    said = []
+    for label in answers.labels:
+        posts = sum(
+            bool(of_post) and (post, label) not in settled and not any(label in answer.asked for answer in of_post.values())
+            for post, of_post in answers.by_post.items()
+        )
+        said += [f"nobody was asked about {label} on {counted(posts, 'post')}, which count as not having it"] if posts else []
+    return said
 
 
 def write_disagreements(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

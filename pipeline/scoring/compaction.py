@@ -19,7 +19,7 @@ from pipeline.errors import IncompleteError
 from pipeline.predictions import ROW_GROUP
 from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.finished import part_content
-from pipeline.scoring.output import MANIFEST, Output
+from pipeline.scoring.output import Output
 from pipeline.scoring.store_lock import locked_in_store
 from pipeline.stores import StorePath, path_of
 
@@ -68,7 +68,7 @@ class _Parts:
     """The parts of a complete job, checked against their records."""
 
     def __init__(self, folder: Path, earlier: Earlier) -> None:
-        self._folder, self.manifest = folder, (folder / MANIFEST).read_bytes()
+        self._folder, self.manifest = folder, earlier.content
         self.output = Output(folder)
         self._records = earlier.records(self.output)
         self._private = {*_PRIVATE, earlier.options.id_column, earlier.options.text_column}

@@ -1,7 +1,7 @@
 """What an earlier job was asked to do, as its manifest says."""
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from models.errors import InputError
@@ -31,6 +31,8 @@ class Earlier:
         How long its last run took.
     tables : dict of str to int
         The version of each Delta table among its inputs.
+    content : bytes
+        The manifest as it was read.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Earlier:
     software: dict[str, str]
     seconds: float
     tables: dict[str, int] = field(default_factory=dict)  # releases that knew no tables did not write it
+    content: bytes = b""
 
     def records(self, output: Output, *, changed: bool = False) -> list[Completion]:
         """Return the records of the job's shards, in the order of its inputs.
@@ -98,7 +101,7 @@ class Earlier:
             raise InputError(f"{path}: is not a manifest of score.py; give a folder that score.py wrote") from None
         if unknown := json.loads(content)["options"].keys() - {field.name for field in fields(Options)}:
             raise InputError(f"{path}: has the option {min(unknown)!r}, which this release does not know; use the release that wrote it")
-        return found
+        return replace(found, content=content)
 
 
 def what_differs(folder: Path, options: Options) -> str:

@@ -31,7 +31,7 @@ from pipeline.scoring.summary import FileSummary, Summary
 from pipeline.scoring.unchanged import is_settled
 from pipeline.stores import path_of
 
-_TEXT = (".txt", "")  # ends of the names of files with one id a line
+_TEXT = (".txt", "")  # ends of the names of files with one id per line
 
 
 @dataclass
@@ -61,13 +61,13 @@ def _lines(path: Path) -> list[object]:
         lines = [line.removesuffix("\r") for line in content.decode("utf-8-sig").split("\n")]  # ids may hold any other space
         return [line for line in lines if line]
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not in UTF-8; save it as UTF-8, with one id a line") from None
+        raise InputError(f"{path}: is not in UTF-8; save it as UTF-8, with one id per line") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file with one id a line, or a table") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file with one id per line, or a table") from None
 
 
 def _column(path: Path, column: str, remedy: str) -> list[object]:
-    found, remedy = list[object](), f"{remedy}, or write one id a line to a file that ends in .txt"
+    found, remedy = list[object](), f"{remedy}, or write one id per line to a file that ends in .txt"
     for row in file_rows(path, [column]):
         if isinstance(row, BrokenRow):
             raise InputError(f"{path}, row {row.number}: {row.reason}; correct it, so that no id is passed over")
@@ -81,7 +81,7 @@ def _column(path: Path, column: str, remedy: str) -> list[object]:
 
 
 def read_ids(path: Path, column: str = "id", remedy: str = "name the column with --id-column") -> set[str]:
-    """Read ids from a file with one id a line (``.txt``, no ending, or ``-``), or from a column of a table.
+    """Read ids from a file with one id per line (``.txt``, no ending, or ``-``), or from a column of a table.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def read_ids(path: Path, column: str = "id", remedy: str = "name the column with
         When the file cannot be read, lacks the column, or holds something that cannot be the id of a post.
     """
     if not name_of(path) and path.suffix not in _TEXT and path != STDIN:
-        raise InputError(f"{path}: must end in .txt (one id a line), .csv or another ending of a table; rename it")
+        raise InputError(f"{path}: must end in .txt (one id per line), .csv or another ending of a table; rename it")
     given = _column(path, column, remedy) if name_of(path) else _lines(path)
     if wrong := [number for number, value in enumerate(given, 1) if refusal(value, "any", Options())]:
         raise InputError(f"{path}, row {wrong[0]}: the id is missing, or is neither a string nor an integer; correct it")

@@ -130,16 +130,15 @@ class Job:
         If rows were removed further up, these posts are in an earlier shard now, and it does not know that they were forgotten.
         """
         try:
-            for shard in self._cut(path, ignore):
-                found = self._found(wanted := self._wanted(shard))
-                if found and found.forgotten and not self._is_done(wanted, found, retry_rejects=retry_rejects):
-                    return True
-                if shard.number == last:
-                    return False
+            shards = [self._wanted(shard) for shard in islice(self._cut(path, ignore), last + 1)]
         except InputError as error:  # what can be read of the file may hold these posts, so that none of it is scored
             self.bad.add(path, error)
             return False
-        return True
+        for wanted in shards:
+            found = self._found(wanted)
+            if found and found.forgotten and not self._is_done(wanted, found, retry_rejects=retry_rejects):
+                return True
+        return len(shards) <= last
 
     def check_forgotten(self, unchanged: Unchanged | None, *, retry_rejects: bool) -> None:
         """Raise an error, before anything is scored, if that could bring back posts that were forgotten."""

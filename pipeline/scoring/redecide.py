@@ -24,7 +24,7 @@ from pipeline.scoring.earlier import Earlier
 from pipeline.scoring.finished import count_queues, part_columns, part_content
 from pipeline.scoring.job import Job
 from pipeline.scoring.options import Options
-from pipeline.scoring.output import MANIFEST, Output
+from pipeline.scoring.output import Output
 from pipeline.scoring.parts import ModelFolder
 from pipeline.scoring.summary import FileSummary, Summary
 from pipeline.stores import path_of
@@ -158,7 +158,7 @@ def redecide(
     decider = _Decider(scores, output, source, options)
     summary = Summary.of(source.digest, options.thresholds_of(source.labels, source.points), options)
     summary.files.update({name: FileSummary(stamp=file.stamp) for name, file in earlier.files.items()})
-    manifest, read = (scores / MANIFEST).read_bytes(), Output(scores)
+    read = Output(scores)
     records = earlier.records(read)
     with output.locked():
         job = Job(source, [path_of(name) for name in earlier.files], output, options, tell, BadFiles())
@@ -171,7 +171,7 @@ def redecide(
                     job.kept += 1
                 else:
                     decider.write(done, wanted)
-            read.check_unchanged(manifest)
+            read.check_unchanged(earlier.content)
             job.finish(summary, started)
         except OutputError as error:
             raise IncompleteError(f"{error}. Finished parts are kept; fix the cause (is the disk full?) and run again") from None

@@ -89,7 +89,7 @@ class Sweep(Section):
             value: Any = reduce(getattr, key.split("."), config)
             if isinstance(wanted, Range):
                 (inside if wanted.low <= value <= wanted.high else outside)[key] = value
-            elif same := [choice for choice in wanted if lay_over(config, {key: choice}, EXAMPLE) == config]:
+            elif same := [choice for choice in wanted if lay_over(config, {key: choice}, f"space.{key}") == config]:
                 inside[key] = same[0]
             else:
                 outside[key] = value

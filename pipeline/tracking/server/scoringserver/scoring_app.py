@@ -179,7 +179,7 @@ def scoring_app(scorers: Scorers, limits: Limits, about: dict[str, str], names: 
         if connections.open > limits.connections and request.scope["path"] == PATHS[0]:
             raise Refused(503, "connections", f"{limits.connections:,} connections are open already; send this request again later")
         if request.scope["path"] not in _ANYWHERE and not is_allowed(request.headers.get("host", ""), names):
-            raise Refused(403, "host", "this name of the server is not allowed; name it with --allowed-hosts when starting the server")
+            raise Refused(403, "host", "requests may not use this host name; allow it with --allowed-hosts when starting the server")
 
     async def invocations(request: Request) -> Response:
         check(request)

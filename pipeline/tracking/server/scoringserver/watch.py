@@ -1,4 +1,4 @@
-"""What the server tells about itself: figures for Prometheus, and a line of the log for each request."""
+"""What the server reports about itself: metrics for Prometheus, and one log line for each request."""
 
 import logging
 import time
@@ -51,7 +51,7 @@ def told_of(scope: Any) -> Told:
 
 
 class _Kept(Collector):
-    """Figures that others keep: connections and scoring processes."""
+    """Figures that are kept elsewhere: connections and scoring processes."""
 
     def __init__(self, connections: type[BoundedConnection], scorers: Scorers) -> None:
         self._connections, self._scorers = connections, scorers
