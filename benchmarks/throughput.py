@@ -189,7 +189,7 @@ def forget() -> None:
     """Forget what was remembered about posts outside of models: what chunks become, and the words of hashtags."""
     text._chunks.clear()
     text._chunks.joining.clear()
-    words.words_in.cache_clear()
+    words._words_in.cache_clear()
 
 
 def seconds(stages: Stages, posts: Sequence[str]) -> dict[str, float]:

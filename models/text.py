@@ -246,9 +246,8 @@ def is_blank(text: str) -> bool:
 
     Examples
     --------
-    >>> is_blank(chr(0x200B)), is_blank("<p></p>"), is_blank(".")
-    (True, True, False)
+    >>> is_blank(chr(0x200B)), is_blank("<p></p>"), is_blank("&nbsp;"), is_blank(".")
+    (True, True, True, False)
     """
-    if _SEEN.search(text) and not text.lstrip().startswith("<"):
-        return False
-    return not normalise(text)
+    first = _SEEN.search(text)
+    return not first or (first[0] in "<&" and not normalise(text))  # what begins otherwise is no mere markup

@@ -212,7 +212,22 @@ def test_words_that_spacy_takes_for_contractions_stay_whole(chunk):
 
 
 @pytest.mark.parametrize(
-    "raw", ["", " ", "\u200b", "\u3164", "\u2800", "\u2800 \u200b\ufeff", "\u00ad", "\u115f", "<p></p>", "<br>", "\u202e\u202c"]
+    "raw",
+    [
+        "",
+        " ",
+        "\u200b",
+        "\u3164",
+        "\u2800",
+        "\u2800 \u200b\ufeff",
+        "\u00ad",
+        "\u115f",
+        "<p></p>",
+        "<br>",
+        "&nbsp;",
+        "\u200b&#x200B;",
+        "\u202e\u202c",
+    ],
 )
 def test_text_of_which_nothing_is_seen_is_empty(raw):
     assert normalise(raw) == ""
@@ -225,7 +240,7 @@ def test_text_of_which_nothing_is_seen_is_empty(raw):
 def test_a_blank_text_is_one_of_which_nothing_is_left(raw):
     if is_blank(raw):
         assert normalise(raw) == ""
-    elif not raw.lstrip().startswith("<"):
+    else:
         assert normalise(raw)
 
 
