@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -156,25 +156,24 @@ def character_ngrams(token: str, low: int, high: int) -> frozenset[str]:
 def test_as_many_authors_used_each_n_gram_as_the_config_says(config, released):
     corpus = load_corpus(config.data, config.labels, seed=config.seed)
     assert read_description(RELEASED)[1]["training_data"]["sha256"] == corpus.sha256
-    texts = corpus.to_learn_from().texts
-    authors = [*corpus.splits["train"]["author"], *corpus.unlabelled["author"]]
-    posts_by = defaultdict(list)
-    for number, (author, post) in enumerate(zip(authors, released.tokenizer.read(texts).to_lists(), strict=True)):
-        posts_by[author or number].append(post)
-    words = {*released.scorers_.features.words_, *Lessons.load(ROOT / config.model.network.lessons).neighbours.words}
-    characters = {*released.scorers_.features.characters_}
-    of_token = {
-        token: characters & character_ngrams(token, *config.features.char_ngrams)
-        for token in {token for posts in posts_by.values() for post in posts for token in post}
-        if may_show_token(token)
-    }
-    users = Counter[str](), Counter[str]()
-    for posts in posts_by.values():
-        tokens = {token for post in posts for token in post}
-        users[0].update(words & (tokens | {f"{left} {right}" for post in posts for left, right in pairwise(post)}))
-        users[1].update(frozenset().union(*(of_token.get(token, ()) for token in tokens)))
-    for vocabulary, counted in zip((words, characters), users, strict=True):
-        assert sum(counted[ngram] < config.features.min_authors for ngram in vocabulary) == 0
+    least, words = config.features.min_authors, {*released.scorers_.features.words_}
+    words |= {*Lessons.load(ROOT / config.model.network.lessons).neighbours.words}
+    authors = [*corpus.splits["train"]["author"][:], *corpus.unlabelled["author"][:]]
+    posts = released.tokenizer.read(corpus.to_learn_from().texts).to_lists()
+    users = defaultdict(set)  # of each token and pair of tokens: its authors, but no more than are needed
+    for number, (author, post) in enumerate(zip(authors, posts, strict=True)):
+        for found in {*post, *words.intersection(map(" ".join, pairwise(post)))}:
+            if len(users[found]) < least:
+                users[found].add(author or number)
+    assert [word for word in words if len(users[word]) < least] == []
+    missing, users_of_part = {*released.scorers_.features.characters_}, defaultdict(set)
+    for token in sorted(users, key=lambda token: -len(users[token])):
+        if missing and " " not in token and may_show_token(token):
+            for part in missing & character_ngrams(token, *config.features.char_ngrams):
+                users_of_part[part] |= users[token]
+                if len(users_of_part[part]) >= least:
+                    missing.remove(part)
+    assert missing == set()
 
 
 def test_one_post_is_scored_at_once(released):
