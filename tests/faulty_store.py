@@ -1,20 +1,21 @@
-"""A real S3 server (moto's), and a proxy before it that breaks requests: it answers 503, falls silent, or cuts the connection."""
+"""A real S3 server (moto's) that breaks requests: it answers 503, falls silent, or cuts the connection."""
 
 import fnmatch
 import http.client
+import io
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.s3.models import s3_backends
-from werkzeug.serving import WSGIRequestHandler
+from werkzeug.serving import ThreadedWSGIServer
+from werkzeug.test import run_wsgi_app
 
 from pipeline import stores
 
@@ -23,12 +24,12 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAINVENTED", "AWS_SECRET_ACCESS_KEY": "in
 FAULTS = ("503", "silent", "cut answer", "cut request")
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # otherwise, each answer waits 40 ms between its head and its body
     server: "FaultyStore"
 
-    def log_message(self, *_: Any) -> None:
+    def log(self, *_: Any) -> None:
         """Print nothing."""
 
     def handle(self) -> None:
@@ -37,44 +38,31 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # the client has gone, or we have cut the connection
             self.close_connection = True
 
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
     def _cut(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _answer(self) -> None:
+    def run_wsgi(self) -> None:
         fault = self.server.fault(self.command, self.path)
         if fault == "cut request":  # while the client is still sending, if it sends anything
             if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
                 self.rfile.read1(100)
             return self._cut()
-        body = self._body()
+        asked = self.make_environ()
+        body = asked["wsgi.input"].read(-1 if "wsgi.input_terminated" in asked else int(asked.get("CONTENT_LENGTH") or 0))
         if fault == "silent":
             time.sleep(self.server.silence)
             return self._cut()
         if fault and fault.isdigit():
             return self._send(int(fault), [("Content-Length", "0")], b"")
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
-        theirs = ("transfer-encoding", "expect", "content-length")
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in theirs}
-        connection.request(self.command, self.path, body, headers | {"Content-Length": str(len(body))})
-        answer = connection.getresponse()
-        content, ours = answer.read(), ("Connection", "Date", "Server")
-        heads = [(name, value) for name, value in answer.getheaders() if name not in ours]
-        connection.close()
+        asked |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        parts, status, headers = run_wsgi_app(self.server.app, asked, buffered=True)
+        content, code = b"".join(parts), int(status.split()[0])
+        heads = [(name, value) for name, value in headers if name.lower() not in ("connection", "date", "server")]
         if fault == "cut answer":
-            self._send(answer.status, heads, content[: len(content) // 2])
+            self._send(code, heads, content[: len(content) // 2])
             return self._cut()
-        return self._send(answer.status, heads, content)
+        return self._send(code, heads, content)
 
     def _send(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
         self.send_response(status)
@@ -84,17 +72,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
         self.wfile.flush()
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815
 
-
-class FaultyStore(ThreadingHTTPServer):
+class FaultyStore(ThreadedWSGIServer):
     """An S3 server with a bucket ``posts``; `fault` decides about each request, by its method and path, and counts them."""
 
-    daemon_threads = True
-
-    def __init__(self, behind: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.behind = behind
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), _Handler)
         self.silence = 3.0
         self.met: dict[str, int] = {}
         self.choose: Callable[[str, str], str | None] = lambda method, path: None
@@ -116,28 +99,24 @@ class FaultyStore(ThreadingHTTPServer):
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which programs find the store and may use it."""
-        return CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.server_address[1]}", "AWS_EC2_METADATA_DISABLED": "true"}
+        return CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @contextmanager
 def faulty_store() -> Iterator[FaultyStore]:
-    """Start the server and the proxy, and stop them after the block."""
-    WSGIRequestHandler.disable_nagle_algorithm = True
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    proxy = FaultyStore(port)
-    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    """Start the server, and stop it after the block."""
+    server = FaultyStore()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
         connection.request("PUT", "/posts")
         assert connection.getresponse().status == 200
-        yield proxy
+        connection.close()
+        yield server
     finally:
-        proxy.shutdown()
-        proxy.server_close()
-        server.stop()
+        server.shutdown()
+        thread.join()  # it closes the server
 
 
 def upload(folder: Path, into: str) -> None:
