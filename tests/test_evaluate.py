@@ -34,7 +34,7 @@ from pipeline.terminal import command_line
 from pipeline.training import train
 
 pytest_plugins = ["tracked_run"]
-pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
+pytestmark = [pytest.mark.filterwarnings("ignore:::mlflow"), pytest.mark.usefixtures("without_plots")]
 
 LABELS = ["workplace_harassment", "street_harassment", "assault", "solidarity_support"]
 PER_LABEL = ["precision", "recall", "f1", "average_precision", "roc_auc", "brier", "ece", "threshold", "support"]

@@ -22,7 +22,7 @@ from pipeline.scoring.spark import _ship_model
 from pipeline.training import train
 
 pytest_plugins = ["tracked_run"]
-pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
+pytestmark = [pytest.mark.filterwarnings("ignore:::mlflow"), pytest.mark.usefixtures("without_plots")]
 
 DIGEST = "0" * 64
 QUICK = ["evaluation.rounds=100", "evaluation.behaviour=null", "evaluation.swaps=null", "data.drop_overlap=false"]

@@ -12,6 +12,7 @@ import pytest
 from models.config import ROOT
 from pipeline.config import Config, Tracking
 from pipeline.config_files import load_config
+from pipeline.report import page
 from pipeline.training import Trained, train
 
 _FEW = ("news_report", "casing_changed", "denial_added")
@@ -71,3 +72,11 @@ def tracked(tmp_path_factory, empty_store) -> Tracked:
         again = train(config, folder / "again", register="disclosure")
     shutil.copy(folder / "mlflow.db", folder / "two-models.db")
     return Tracked(folder, data, cases, config, uri, folder / "model", first, folder / "again", again)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Draw nothing, for tests of evaluations at whose plots nobody looks; test_page.py looks at plots, and `evaluated` draws all."""
+    for name in ("plot_dots", "plot_reliability", "plot_thresholds", "plot_review"):
+        monkeypatch.setattr(page, name, lambda *_, **__: "")
+    monkeypatch.setattr("pipeline.evaluating.figures", lambda *_: {})
