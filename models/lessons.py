@@ -2,7 +2,8 @@
 
 For each fold, teachers were fine-tuned on the other folds of the train posts, so that a model fitted without a fold never learns from
 a teacher that saw it. They answered for real unlabelled posts, and for posts composed of these and of train posts, none by the
-fold's authors (`models.composition`). The composed posts are made again from the corpora when a model is trained.
+fold's authors (`models.composition`). Further teachers were fine-tuned on all train posts, and answered for the same posts. Only the
+model that is fitted on all train posts learns from them. The composed posts are made again from the corpora when a model is trained.
 """
 
 import hashlib
@@ -54,6 +55,11 @@ class Material:
     def train(self) -> int:
         """Number of train posts."""
         return len(self.targets)
+
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return int(self.fold.max()) + 1
 
     @property
     def unlabelled(self) -> Int64s:
@@ -128,10 +134,12 @@ class Lessons:
         Labels, followed by auxiliary labels.
     digest : str
         The digest of the `Material` that the lessons were made from.
-    answers : ndarray of float16, shape (n_unlabelled, n_folds, n_targets)
-        Log odds for unlabelled posts: the mean over the teachers fitted without each fold.
+    answers : ndarray of float16, shape (n_unlabelled, n_folds + 1, n_targets)
+        Log odds for unlabelled posts: the mean over the teachers fitted without each fold, and last, over those fitted on all train posts.
     composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
-        Log odds for each fold's composed posts, each from one of the same teachers.
+        Log odds for each fold's composed posts, each from one of the teachers fitted without this fold.
+    composed_by_all : ndarray of float16, shape (n_folds, n_composed, n_targets)
+        Log odds for the same posts, each from one of the teachers fitted on all train posts.
     composed_digests : list of str
         The result of `posts_digest` for each fold's composed posts.
     neighbours : Neighbours
@@ -142,6 +150,7 @@ class Lessons:
     digest: str
     answers: NDArray[np.float16]
     composed: NDArray[np.float16]
+    composed_by_all: NDArray[np.float16]
     composed_digests: list[str]
     neighbours: Neighbours
 
@@ -160,7 +169,7 @@ class Lessons:
         """
         from safetensors.numpy import save
 
-        arrays = {"answers": self.answers, "composed": self.composed}
+        arrays = {"answers": self.answers, "composed": self.composed, "composed_by_all": self.composed_by_all}
         # We keep the exact probabilities, because rounded ones would compose posts that the teachers did not answer for.
         arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
@@ -189,8 +198,8 @@ class Lessons:
             arrays = load(path.read_bytes())
             description = json.loads(arrays["description"].tobytes())
             neighbours = Neighbours(json.loads(arrays["words"].tobytes()), arrays["nearest"], arrays["probabilities"])
-            digests = description["composed_digests"]
-            return cls(description["targets"], description["digest"], arrays["answers"], arrays["composed"], digests, neighbours)
+            answers = arrays["answers"], arrays["composed"], arrays["composed_by_all"]
+            return cls(description["targets"], description["digest"], *answers, description["composed_digests"], neighbours)
         except OSError as error:
             raise _unreadable(path, error) from None
         except (SafetensorError, ValueError, KeyError, TypeError):
@@ -236,16 +245,21 @@ class Lessons:
         InputError
             When the posts that this release composes differ from those that the lessons were made for.
         """
-        return self._lesson(material, np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold), [fold])
+        train, unlabelled = np.flatnonzero(material.fold != fold), material.unlabelled_outside(fold)
+        of_unlabelled = _probabilities(self.answers[unlabelled - material.train, fold])
+        return self._lesson(material, train, unlabelled, [fold], [of_unlabelled, _probabilities(self.composed[fold])])
 
     def of_all(self, material: Material) -> Lesson:
-        """Return the lesson for a model that is fitted on all train posts, with the teachers' mean answers and all composed posts.
+        """Return the lesson for a model that is fitted on all train posts: these, all unlabelled posts and every fold's composed posts.
 
-        See `of_fold` for the errors.
+        Each answer is the mean of what the teachers of folds and those of all train posts gave. See `of_fold` for the errors.
         """
-        return self._lesson(material, np.arange(material.train), material.unlabelled, range(self.folds))
+        of_unlabelled = _probabilities(self.answers).mean(axis=1)
+        of_composed = (_probabilities(self.composed) + _probabilities(self.composed_by_all)) / 2
+        return self._lesson(material, np.arange(material.train), material.unlabelled, range(self.folds), [of_unlabelled, *of_composed])
 
-    def _lesson(self, material: Material, train: Int64s, unlabelled: Int64s, folds: Sequence[int]) -> Lesson:
+    def _lesson(self, material: Material, train: Int64s, unlabelled: Int64s, folds: Sequence[int], answers: Sequence[Float32s]) -> Lesson:
+        """Put train posts, unlabelled posts and each fold's composed posts together; `answers` has the probabilities for the latter two."""
         count = self.composed.shape[1]
         composed = [material.compose(fold, self.neighbours, count) for fold in folds]
         if [posts_digest(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
@@ -255,10 +269,9 @@ class Lessons:
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
-        of_unlabelled = _probabilities(self.answers[np.ix_(unlabelled - material.train, np.array(folds))]).mean(axis=1)
-        answers = [of_unlabelled, *(_probabilities(self.composed[fold]) for fold in folds)]
+        targets = np.concatenate([material.targets[train].astype(np.float32), *answers])
         weights = np.concatenate([material.weights[train], np.ones(len(posts) - len(train), np.float32)])
-        return Lesson(posts, np.concatenate([material.targets[train].astype(np.float32), *answers]), weights, sizes)
+        return Lesson(posts, targets, weights, sizes)
 
 
 def posts_digest(posts: TokenBatch) -> str:

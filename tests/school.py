@@ -38,11 +38,11 @@ def alike(words: list[str]) -> Neighbours:
 
 
 def lessons_of(material: Material, targets: list[str] = TARGETS, composed: int = 30) -> Lessons:
-    folds = range(material.fold.max() + 1)
     near = alike(_ALIKE)
-    answers = np.repeat(log_odds(material.posts.take(material.unlabelled))[:, None], len(folds), axis=1)
-    posts = [material.compose(fold, near, composed) for fold in folds]
-    return Lessons(targets, material.digest, answers, np.stack([*map(log_odds, posts)]), [*map(posts_digest, posts)], near)
+    answers = np.repeat(log_odds(material.posts.take(material.unlabelled))[:, None], material.folds + 1, axis=1)
+    posts = [material.compose(fold, near, composed) for fold in range(material.folds)]
+    of_composed = np.stack([*map(log_odds, posts)])
+    return Lessons(targets, material.digest, answers, of_composed, of_composed, [*map(posts_digest, posts)], near)
 
 
 def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfig:

@@ -526,11 +526,12 @@ class TestNetwork:
             return np.array([[*each, -4] for each in known], np.float16)
 
         near = alike([f"filler{number}" for number in range(9)])
-        unlabelled = np.stack([answers(tokens.take(material.unlabelled), fold) for fold in range(3)], axis=1)
+        unlabelled = np.stack([answers(tokens.take(material.unlabelled), fold) for fold in range(4)], axis=1)
         posts = [material.compose(fold, near, 300) for fold in range(3)]
         composed = np.stack([answers(each, fold) for fold, each in enumerate(posts)])
+        by_all = np.stack([answers(each, 3) for each in posts])
         digests = [posts_digest(each) for each in posts]
-        Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, digests, near).save(tmp_path / "lessons")
+        Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, by_all, digests, near).save(tmp_path / "lessons")
         fitted = Classifier.from_config(config).fit_tokens(training(tokens, Y, groups, auxiliary))
         scores = fitted.scorers_.network.decision_function(tokens.take(np.arange(len(Y))), fitted.scorers_.features.of_words)
         assert roc_auc_score(Y, scores[:, :2]) > 0.99

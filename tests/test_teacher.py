@@ -72,9 +72,10 @@ def test_command_writes_lessons_that_training_accepts(files, encoder):
     lessons, said = call(files)
     config, corpus = files.load()
     assert lessons.targets == TARGETS
-    assert (lessons.answers.shape, lessons.composed.shape) == ((20, 3, 3), (3, COMPOSED, 3))
+    assert lessons.answers.shape == (20, 4, 3)
+    assert lessons.composed.shape == lessons.composed_by_all.shape == (3, COMPOSED, 3)
     assert {each.pretrained for each in encoder.made} == {"some/encoder"}
-    assert "fold 3 of 3, teacher 2 of 2: step 50 of 50" in said.splitlines()
+    assert {"fold 3 of 3, teacher 2 of 2: step 50 of 50", "all folds, teacher 2 of 2: step 50 of 50"} < set(said.splitlines())
     steps: list[str] = []
     model = fit(config, corpus, steps.append)
     assert "fitting on all train posts: epoch 2 of 2" in steps
@@ -85,7 +86,7 @@ def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of
     lessons, _ = call(files)
     material, texts = files.material, [row["text"] for row in rows_of(0, 72)]
     _, *teachers = encoder.made
-    assert sorted(each.seed for each in teachers) == [1, 2, 3, 4, 5, 6], "each begins with other random numbers"
+    assert sorted(each.seed for each in teachers) == [*range(1, 9)], "each begins with other random numbers"
     for fold in range(3):
         outside = np.flatnonzero(material.fold != fold)
         first, second = teachers[2 * fold : 2 * fold + 2]
@@ -99,9 +100,24 @@ def test_teachers_of_a_fold_never_saw_it_and_answer_for_what_its_pupil_learns_of
         np.testing.assert_array_equal(lessons.answers[:, fold], np.mean(unlabelled, axis=0).astype(np.float16))
 
 
+def test_teachers_of_all_folds_answer_for_the_same_posts(files, encoder):
+    lessons, _ = call(files)
+    material, texts = files.material, [row["text"] for row in rows_of(0, 72)]
+    first, second = encoder.made[-2:]
+    for each in (first, second):
+        assert each.fitted == texts
+        np.testing.assert_array_equal(each.targets, material.targets)
+    for fold in range(3):
+        composed = [" ".join(post) for post in material.compose(fold, lessons.neighbours, COMPOSED).to_lists()]
+        of_both = [first.decision_function(composed[: COMPOSED // 2]), second.decision_function(composed[COMPOSED // 2 :])]
+        np.testing.assert_array_equal(lessons.composed_by_all[fold], np.concatenate(of_both).astype(np.float16))
+    unlabelled = [each.decision_function([row["text"] for row in rows_of(100, 120)]) for each in (first, second)]
+    np.testing.assert_array_equal(lessons.answers[:, 3], np.mean(unlabelled, axis=0).astype(np.float16))
+
+
 def test_a_single_teacher_answers_for_all(files, encoder):
     lessons, _ = call(files, "--teachers", 1)
-    assert [each.seed for each in encoder.made] == [0, 1, 2, 3]
+    assert [each.seed for each in encoder.made] == [0, 1, 2, 3, 4]
     composed = [" ".join(post) for post in files.material.compose(2, lessons.neighbours, COMPOSED).to_lists()]
     np.testing.assert_array_equal(lessons.composed[2], encoder.made[3].decision_function(composed).astype(np.float16))
     unlabelled = encoder.made[3].decision_function([row["text"] for row in rows_of(100, 120)])
@@ -112,13 +128,13 @@ def test_more_teachers_keep_those_that_are_done(files, encoder):
     call(files, "--composed", 8, "--teachers", 1)
     encoder.made.clear()
     call(files, "--composed", 24, "--teachers", 3)
-    assert sorted(each.seed for each in encoder.made if each.fitted) == [4, 5, 6, 7, 8, 9]
+    assert sorted(each.seed for each in encoder.made if each.fitted) == [*range(5, 13)]
 
 
 def test_threads_are_one_unless_more_are_asked_for(files, encoder):
     call(files)
     call(files, "--threads", 3, "--work", files.folder / "elsewhere")
-    assert [each.threads for each in encoder.made] == [1] * 7 + [3] * 7
+    assert [each.threads for each in encoder.made] == [1] * 9 + [3] * 9
 
 
 def test_words_put_into_posts_are_ordinary_and_of_many_authors(files):
@@ -145,7 +161,7 @@ def test_run_that_was_stopped_goes_on_and_ends_as_if_undisturbed(files, encoder,
     answer = encoder.decision_function
 
     def stop(self, texts):
-        if self.seed == 5:
+        if self.seed == 6:
             raise Stopped
         return answer(self, texts)
 
@@ -156,7 +172,7 @@ def test_run_that_was_stopped_goes_on_and_ends_as_if_undisturbed(files, encoder,
     monkeypatch.setattr(encoder, "decision_function", answer)
     encoder.made.clear()
     call(files)
-    assert [each.seed for each in encoder.made if each.fitted] == [5, 3, 6]
+    assert [each.seed for each in encoder.made if each.fitted] == [6, 3, 7, 4, 8]
     went_on = files.lessons.read_bytes()
     call(files, "--work", files.folder / "elsewhere")
     assert files.lessons.read_bytes() == went_on
@@ -167,7 +183,7 @@ def test_other_posts_in_the_same_work_folder_get_teachers_of_their_own(files, en
     write_posts(files.folder / "more.jsonl", rows_of(200, 220))
     encoder.made.clear()
     lessons, _ = call(files)
-    assert [each.seed for each in encoder.made if each.fitted] == [1, 4, 2, 5, 3, 6]
+    assert [each.seed for each in encoder.made if each.fitted] == [1, 5, 2, 6, 3, 7, 4, 8]
     lessons.check(files.material, TARGETS)
 
 

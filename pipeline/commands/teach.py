@@ -15,14 +15,15 @@ def main(
     out: Annotated[Path, typer.Option(help="File for the lessons (safetensors).")],
     config: Annotated[list[Path] | None, typer.Option(help="As in train.py. Repeatable.")] = None,
     composed: Annotated[int, typer.Option(min=1, help="Number of posts to compose per fold.")] = 100_000,
-    teachers: Annotated[int, typer.Option(min=1, help="Number of teachers to fine-tune per fold.")] = 2,
+    teachers: Annotated[int, typer.Option(min=1, help="Number of teachers to fine-tune per fold, and on all posts.")] = 2,
     work: Annotated[Path, typer.Option(help="Folder for intermediate results.")] = Path("runs/teacher"),
     threads: Annotated[int, typer.Option(min=1, help="Number of threads for torch.")] = 1,
 ) -> None:
     """Make the lessons that a network learns from.
 
-    For each fold, teachers are fine-tuned on the posts of the other folds. Their answers for posts without labels are the lessons. More
-    threads are faster, but change the last digits of the answers. An interrupted run continues from what --work holds.
+    For each fold, teachers are fine-tuned on the posts of the other folds, and as many on all posts. Their answers for posts without
+    labels are the lessons. More threads are faster, but change the last digits of the answers. An interrupted run continues from what
+    --work holds.
     """
     from pipeline.teaching.teacher import teach
 

@@ -1,10 +1,11 @@
-"""Fine-tunes teachers on all folds of train but one, and saves the log odds that they give.
+"""Fine-tunes teachers on all folds of train but one, and on all of train, and saves the log odds that they give.
 
 This needs the extra ``encoder`` and takes hours; a run that was stopped continues where it left off.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,78 @@ def _given(config: Config) -> tuple[Material, list[str]]:
     return material, [normalise(text) for text in posts.texts]
 
 
+@dataclass(frozen=True)
+class _Teaching:
+    """Fine-tunes teachers and asks them.
+
+    Attributes
+    ----------
+    encoder : str
+        Folder or name of the pretrained encoder.
+    threads : int
+        Number of threads for torch.
+    teachers : int
+        Number of teachers to fine-tune without each fold, and on all folds.
+    material : Material
+        What teachers learn from and label.
+    texts : list of str
+        Its posts as normalised texts.
+    folder : Path
+        Where answers are kept.
+    progress : callable
+        Called with a description of each step.
+    """
+
+    encoder: str
+    threads: int
+    teachers: int
+    material: Material
+    texts: list[str]
+    folder: Path
+    progress: Callable[[str], None]
+
+    def answers(self, fold: int, composed: Sequence[Sequence[str]]) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        """Return the log odds of composed posts, shape (n_batches, n_composed, n_targets), and of the unlabelled ones.
+
+        Parameters
+        ----------
+        fold : int
+            The fold that the teachers leave out; the number of folds for teachers that leave none out.
+        composed : sequence of sequences of str
+            Batches of as many composed posts; each teacher labels its share of every batch.
+        """
+        found = []
+        for number in range(self.teachers):
+            share = [post for posts in composed for post in self._share(posts, number)]
+            kept = self.folder / f"{f'fold{fold}' if fold < self.material.folds else 'all'}-teacher{number}.safetensors"
+            if not kept.exists():
+                unfinished = kept.with_stem(f"{kept.stem}-unfinished")
+                _write_down(kept, self._fine_tuned(fold, number, unfinished), share, self.texts[self.material.train :])
+                unfinished.unlink(missing_ok=True)
+            found.append(_written_down(kept, share))
+        of_composed = [answers.reshape(len(composed), -1, answers.shape[1]) for answers, _ in found]
+        of_unlabelled = [answers for _, answers in found]
+        return np.concatenate(of_composed, axis=1).astype(np.float16), np.mean(of_unlabelled, axis=0).astype(np.float16)
+
+    def _share(self, posts: Sequence[str], number: int) -> Sequence[str]:
+        return posts[len(posts) * number // self.teachers : len(posts) * (number + 1) // self.teachers]
+
+    def _fine_tuned(self, fold: int, number: int, unfinished: Path) -> "Encoder":
+        material, folds = self.material, self.material.folds
+
+        def told(step: str) -> None:
+            taught = f"fold {fold + 1} of {folds}" if fold < folds else "all folds"
+            self.progress(f"{taught}, teacher {number + 1} of {self.teachers}: {step}")
+
+        taught = np.flatnonzero(material.fold != fold)
+        # Seeds are distinct and do not depend on the number of teachers, so more teachers can be added later.
+        teacher = _new_encoder(self.encoder, material.targets.shape[1], 1 + fold + number * (folds + 1), self.threads)
+        targets, weights = material.targets[taught].astype(np.float32), material.weights[taught]
+        teacher.fit([self.texts[row] for row in taught], targets, weights, unfinished, told)
+        told("labelling posts")
+        return teacher
+
+
 @owner_only()
 def teach(
     config: Config,
@@ -138,8 +211,8 @@ def teach(
     composed : int
         Number of posts to compose for each fold, at least `teachers`.
     teachers : int
-        Number of teachers to fine-tune for each fold, each with its own seed. Each labels its part of the composed posts, and
-        all of them label the unlabelled posts, for which the mean of their log odds is kept.
+        Number of teachers to fine-tune without each fold, and as many on all folds, each with its own seed. Each labels its share of the
+        composed posts, and all of them label the unlabelled posts, for which the mean of their log odds is kept.
     work : Path
         Folder for intermediate results, so that a stopped run can continue. They must be from the same data and config.
     threads : int
@@ -154,39 +227,14 @@ def teach(
     """
     if composed < teachers:
         raise InputError(f"--composed {composed} is too few for --teachers {teachers}; use --composed {teachers} or more")
-    names, folds = [*config.labels.names, *config.labels.auxiliary], config.calibration.folds
+    names = [*config.labels.names, *config.labels.auxiliary]
     pretrained = _new_encoder(encoder, len(names), 0, threads)  # errors in the encoder are raised before any work
     material, texts = _given(config)
-    unlabelled = texts[material.train :]
     near = neighbours(pretrained, _ordinary_words(config, material))
-    folder = _folder(work, material)
-
-    def fine_tuned(fold: int, number: int, unfinished: Path) -> "Encoder":
-        def told(step: str) -> None:
-            progress(f"fold {fold + 1} of {folds}, teacher {number + 1} of {teachers}: {step}")
-
-        taught = np.flatnonzero(material.fold != fold)
-        # Seeds are distinct and do not depend on the number of teachers, so more teachers can be added later.
-        teacher = _new_encoder(encoder, len(names), 1 + fold + number * folds, threads)
-        targets, weights = material.targets[taught].astype(np.float32), material.weights[taught]
-        teacher.fit([texts[row] for row in taught], targets, weights, unfinished, told)
-        told("labelling posts")
-        return teacher
-
-    of_unlabelled, of_composed, digests = [], [], []
-    for fold in range(folds):
-        made = material.compose(fold, near, composed)
-        digests.append(posts_digest(made))
-        posts = [written(post) for post in made.to_lists()]
-        found = []
-        for number in range(teachers):
-            part = posts[composed * number // teachers : composed * (number + 1) // teachers]
-            kept = folder / f"fold{fold}-teacher{number}.safetensors"
-            if not kept.exists():
-                unfinished = kept.with_stem(f"{kept.stem}-unfinished")
-                _write_down(kept, fine_tuned(fold, number, unfinished), part, unlabelled)
-                unfinished.unlink(missing_ok=True)
-            found.append(_written_down(kept, part))
-        of_composed.append(np.concatenate([each for each, _ in found]).astype(np.float16))
-        of_unlabelled.append(np.mean([each for _, each in found], axis=0).astype(np.float16))
-    return Lessons(names, material.digest, np.stack(of_unlabelled, axis=1), np.stack(of_composed), digests, near)
+    teaching = _Teaching(encoder, threads, teachers, material, texts, _folder(work, material), progress)
+    made = [material.compose(fold, near, composed) for fold in range(material.folds)]
+    posts = [[written(post) for post in each.to_lists()] for each in made]
+    found = [*(teaching.answers(fold, [each]) for fold, each in enumerate(posts)), teaching.answers(len(posts), posts)]
+    (*of_folds, of_all), of_unlabelled = zip(*found, strict=True)
+    answers = np.stack(of_unlabelled, axis=1), np.concatenate(of_folds), of_all
+    return Lessons(names, material.digest, *answers, [*map(posts_digest, made)], near)
