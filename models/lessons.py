@@ -135,7 +135,8 @@ class Lessons:
     digest : str
         The digest of the `Material` that the lessons were made from.
     answers : ndarray of float16, shape (n_unlabelled, n_folds + 1, n_targets)
-        Log odds for unlabelled posts: the mean over the teachers fitted without each fold, and last, over those fitted on all train posts.
+        Log odds for unlabelled posts: the mean over the teachers fitted without each fold, and last, the mean over those fitted on all
+        train posts.
     composed : ndarray of float16, shape (n_folds, n_composed, n_targets)
         Log odds for each fold's composed posts, each from one of the teachers fitted without this fold.
     composed_by_all : ndarray of float16, shape (n_folds, n_composed, n_targets)
@@ -199,6 +200,8 @@ class Lessons:
             description = json.loads(arrays["description"].tobytes())
             neighbours = Neighbours(json.loads(arrays["words"].tobytes()), arrays["nearest"], arrays["probabilities"])
             answers = arrays["answers"], arrays["composed"], arrays["composed_by_all"]
+            if answers[0].shape[1] != len(answers[1]) + 1 or answers[1].shape != answers[2].shape:
+                raise ValueError
             return cls(description["targets"], description["digest"], *answers, description["composed_digests"], neighbours)
         except OSError as error:
             raise _unreadable(path, error) from None
@@ -252,7 +255,8 @@ class Lessons:
     def of_all(self, material: Material) -> Lesson:
         """Return the lesson for a model that is fitted on all train posts: these, all unlabelled posts and every fold's composed posts.
 
-        Each answer is the mean of what the teachers of folds and those of all train posts gave. See `of_fold` for the errors.
+        Answers are means of probabilities: for an unlabelled post, over the teachers of each fold and those of all train posts, which count
+        like one more fold; for a composed post, over those of its fold and those of all train posts. See `of_fold` for the errors.
         """
         of_unlabelled = _probabilities(self.answers).mean(axis=1)
         of_composed = (_probabilities(self.composed) + _probabilities(self.composed_by_all)) / 2

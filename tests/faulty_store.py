@@ -6,6 +6,7 @@ import io
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,11 @@ class _Handler(MotoRequestHandler):
         if fault and fault.isdigit():
             return self._send(int(fault), [("Content-Length", "0")], b"")
         asked |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        parts, status, headers = run_wsgi_app(self.server.app, asked, buffered=True)
+        try:
+            parts, status, headers = run_wsgi_app(self.server.app, asked, buffered=True)
+        except Exception:  # an error in moto would look like a connection that was cut
+            traceback.print_exc()
+            return self._send(500, [("Content-Length", "0")], b"")
         content, code = b"".join(parts), int(status.split()[0])
         heads = [(name, value) for name, value in headers if name.lower() not in ("connection", "date", "server")]
         if fault == "cut answer":
@@ -116,7 +121,7 @@ def faulty_store() -> Iterator[FaultyStore]:
         yield server
     finally:
         server.shutdown()
-        thread.join()  # it closes the server
+        thread.join()  # serve_forever closes the server when it ends
 
 
 def upload(folder: Path, into: str) -> None:

@@ -135,5 +135,7 @@ def test_teachers_of_it_make_lessons(tiny, files):
     config, _ = files.load()
     lessons = teach(config, str(tiny), 15, 2, files.folder / "work")
     lessons.check(files.material, TARGETS)
-    assert (lessons.answers.shape, lessons.composed.shape) == ((20, 3, 3), (3, 15, 3))
-    assert np.isfinite(lessons.answers).all()
+    assert lessons.answers.shape == (20, 4, 3)
+    assert lessons.composed.shape == lessons.composed_by_all.shape == (3, 15, 3)
+    for answers in (lessons.answers, lessons.composed, lessons.composed_by_all):
+        assert np.isfinite(answers).all()

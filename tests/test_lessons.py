@@ -52,7 +52,10 @@ def near() -> Neighbours:
 
 
 def log_odds(posts: list[list[str]], fold: int) -> np.ndarray:
-    """Return the answers of a fold's teacher, which differ by the length of the post and are exact in 16 bits; `FOLDS` leaves none out."""
+    """Return the answers of a teacher, which differ by the length of the post and are exact in 16 bits.
+
+    The teacher of all posts has the number `FOLDS`, and the others have that of the fold that they left out.
+    """
     return np.array([[len(post) / 4 - 2, fold + len(post) / 8] for post in posts], np.float16)
 
 
@@ -131,6 +134,8 @@ def as_bytes(tree: object) -> np.ndarray:
     "changes",
     [
         *({name: None} for name in ("answers", "composed", "composed_by_all", "nearest", "probabilities", "words", "description")),
+        {"answers": np.zeros((UNLABELLED, FOLDS, 2), np.float16)},
+        {"composed_by_all": np.zeros((FOLDS, 1, 2), np.float16)},
         {"description": as_bytes({"targets": TARGETS})},
         {"description": as_bytes([])},
         {"description": np.frombuffer(b"{", np.uint8)},

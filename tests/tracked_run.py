@@ -76,7 +76,7 @@ def tracked(tmp_path_factory, empty_store) -> Tracked:
 
 @pytest.fixture
 def without_plots(monkeypatch):
-    """Draw nothing, for tests of evaluations at whose plots nobody looks; test_page.py looks at plots, and `evaluated` draws all."""
+    """Draw no plots: most tests of evaluations do not look at them. The fixture `evaluated` draws them all; test_page.py tests them."""
     for name in ("plot_dots", "plot_reliability", "plot_thresholds", "plot_review"):
         monkeypatch.setattr(page, name, lambda *_, **__: "")
     monkeypatch.setattr("pipeline.evaluating.figures", lambda *_: {})

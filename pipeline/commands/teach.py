@@ -21,9 +21,9 @@ def main(
 ) -> None:
     """Make the lessons that a network learns from.
 
-    For each fold, teachers are fine-tuned on the posts of the other folds, and as many on all posts. Their answers for posts without
-    labels are the lessons. More threads are faster, but change the last digits of the answers. An interrupted run continues from what
-    --work holds.
+    For each fold, teachers are fine-tuned on the posts of the other folds. As many more are fine-tuned on all posts. Their answers for
+    posts without labels are the lessons. More threads are faster, but change the last digits of the answers. An interrupted run
+    continues from what --work holds.
     """
     from pipeline.teaching.teacher import teach
 

@@ -156,7 +156,8 @@ class _Teaching:
         fold : int
             The fold that the teachers leave out; the number of folds for teachers that leave none out.
         composed : sequence of sequences of str
-            Batches of as many composed posts; each teacher labels its share of every batch.
+            Batches of composed posts, all equally long: one for the teachers of a fold, and each fold's for those that leave none out. Each
+            teacher labels its share of every batch.
         """
         found = []
         for number in range(self.teachers):
