@@ -760,12 +760,12 @@ def test_starting_over_is_not_for_spark(cli, tmp_path):
 
 
 def test_one_sentence_is_answered_on_the_terminal(cli):
-    done = cli("--text", "He grabbed me on the bus.", model=None)
+    done = cli("--text", "A man groped me on the bus.", model=None)
     assert done.code == 0
     assert done.err == ""
     rows = {line.split()[0]: line for line in done.out.splitlines()}
     assert "yes" in rows["assault"]
-    assert "grabbed +" in rows["assault"]
+    assert "groped +" in rows["assault"]
     assert rows["solidarity_support"].split()[2:] == ["no"]
 
 
