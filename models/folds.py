@@ -93,6 +93,35 @@ def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed
     return found
 
 
+def extend_folds(known: NDArray[np.integer], groups: Int64s, n_folds: int, seed: int) -> Folds:
+    """Divide posts of which the first are in folds already; these stay where they are.
+
+    A post by an author of theirs goes into this author's fold. The other authors are drawn at random, equally many for each fold, however
+    many posts they wrote and whatever their labels are.
+
+    Parameters
+    ----------
+    known : ndarray of int, shape (n_known,)
+        The fold of each of the first posts.
+    groups : ndarray of int, shape (n_posts,)
+        Author of each post.
+    n_folds : int
+        Number of folds.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    list of (ndarray of int, ndarray of int)
+        As from `make_folds`.
+    """
+    fold_of = dict(zip(groups.tolist(), known.tolist(), strict=False))
+    others = np.random.default_rng(seed).permutation([author for author in np.unique(groups).tolist() if author not in fold_of])
+    fold_of |= {author: number % n_folds for number, author in enumerate(others.tolist())}
+    fold = np.array([*known[: len(groups)].tolist(), *(fold_of[author] for author in groups[len(known) :].tolist())])
+    return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(n_folds)]
+
+
 def make_targets(Y: Labels, auxiliary: Labels, groups: Int64s, folds: Folds) -> Labels:
     """Return what the scorers learn, one column per target.
 

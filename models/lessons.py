@@ -4,6 +4,8 @@ For each fold, teachers were fine-tuned on the other folds of the train posts, s
 a teacher that saw it. They answered for real unlabelled posts, and for posts composed of these and of train posts, none by the
 fold's authors (`models.composition`). Further teachers were fine-tuned on all train posts, and answered for the same posts. Only the
 model that is fitted on all train posts learns from them. The composed posts are made again from the corpora when a model is trained.
+
+Posts that were labelled later may follow the train posts that the teachers knew. Models learn them from their labels.
 """
 
 import hashlib
@@ -21,7 +23,8 @@ from models.config import find_file
 from models.errors import InputError
 from models.tokens import TokenBatch
 
-_MAKE = "make new ones with python -m pipeline.commands.teach"
+MAKE = "make new ones with python -m pipeline.commands.teach"
+_WEIGHT_OF_LATER = 3  # nothing is composed of posts that were labelled later, so each of them counts more (docs/modelling.md)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Material:
     def unlabelled(self) -> Int64s:
         """Indices of the unlabelled posts."""
         return np.arange(self.train, len(self.posts))
+
+    def of_known(self, known: int) -> "Material":
+        """Return the material that teachers were given who knew the first `known` train posts: these, and the unlabelled posts."""
+        kept = np.concatenate([np.arange(known), self.unlabelled])
+        return Material(self.posts.take(kept), self.targets[:known], self.weights[:known], self.fold[:known], self.groups[kept], self.seed)
 
     def unlabelled_outside(self, fold: int) -> Int64s:
         """Return the indices of the unlabelled posts whose authors have no post held out in a fold."""
@@ -113,7 +121,8 @@ class Lesson:
     targets : ndarray of float32, shape (n_posts, n_targets)
         The labels of labelled posts, and the teachers' probabilities for the others.
     weights : ndarray of float32, shape (n_posts,)
-        How much each post counts: 1 if it is not labelled.
+        How much each post counts: 1 for an unlabelled or composed post; the weight of a labelled post, or three times that if the teachers
+        did not know it.
     sizes : (int, int, int)
         How many posts are labelled, unlabelled and composed.
     """
@@ -134,6 +143,8 @@ class Lessons:
         Labels, followed by auxiliary labels.
     digest : str
         The digest of the `Material` that the lessons were made from.
+    fold : ndarray of uint8, shape (n_known,)
+        The fold in which each of its train posts is held out.
     answers : ndarray of float16, shape (n_unlabelled, n_folds + 1, n_targets)
         Log odds for unlabelled posts: the mean over the teachers fitted without each fold, and last, the mean over those fitted on all
         train posts.
@@ -149,6 +160,7 @@ class Lessons:
 
     targets: list[str]
     digest: str
+    fold: NDArray[np.uint8]
     answers: NDArray[np.float16]
     composed: NDArray[np.float16]
     composed_by_all: NDArray[np.float16]
@@ -160,6 +172,11 @@ class Lessons:
         """Number of folds."""
         return len(self.composed)
 
+    @property
+    def known(self) -> int:
+        """Number of train posts that the teachers knew."""
+        return len(self.fold)
+
     def save(self, path: Path) -> None:
         """Write a safetensors file; the same lessons give the same bytes.
 
@@ -170,7 +187,7 @@ class Lessons:
         """
         from safetensors.numpy import save
 
-        arrays = {"answers": self.answers, "composed": self.composed, "composed_by_all": self.composed_by_all}
+        arrays = {name: getattr(self, name) for name in ("fold", "answers", "composed", "composed_by_all")}
         # We keep the exact probabilities, because rounded ones would compose posts that the teachers did not answer for.
         arrays |= {"nearest": self.neighbours.nearest.astype(np.int32), "probabilities": self.neighbours.probabilities.astype(np.float32)}
         words = json.dumps(self.neighbours.words, ensure_ascii=False)
@@ -199,17 +216,17 @@ class Lessons:
             arrays = load(path.read_bytes())
             description = json.loads(arrays["description"].tobytes())
             neighbours = Neighbours(json.loads(arrays["words"].tobytes()), arrays["nearest"], arrays["probabilities"])
-            answers = arrays["answers"], arrays["composed"], arrays["composed_by_all"]
-            if answers[0].shape[1] != len(answers[1]) + 1 or answers[1].shape != answers[2].shape:
+            fold, answers = arrays["fold"], (arrays["answers"], arrays["composed"], arrays["composed_by_all"])
+            if answers[0].shape[1] != len(answers[1]) + 1 or answers[1].shape != answers[2].shape or fold.max() + 1 != len(answers[1]):
                 raise ValueError
-            return cls(description["targets"], description["digest"], *answers, description["composed_digests"], neighbours)
+            return cls(description["targets"], description["digest"], fold, *answers, description["composed_digests"], neighbours)
         except OSError as error:
             raise _unreadable(path, error) from None
         except (SafetensorError, ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: is not a file of lessons, or is damaged; {_MAKE}") from None
+            raise InputError(f"{path}: is not a file of lessons, is damaged, or is from an earlier release; {MAKE}") from None
 
     def check(self, material: Material, targets: list[str]) -> None:
-        """Raise an error if these lessons were made from other material.
+        """Raise an error if these lessons were made from other material, apart from train posts that follow those that the teachers knew.
 
         Parameters
         ----------
@@ -221,15 +238,27 @@ class Lessons:
         Raises
         ------
         InputError
-            When labels, posts, authors, folds or the seed differ.
+            When labels, posts, authors, folds or the seed differ, or when an author of posts that were labelled later wrote unlabelled
+            posts, but no train posts that the teachers knew. The posts composed for a fold might then hold this author's words, although
+            the author's posts are held out there.
         """
         if self.targets != targets:
-            raise InputError(f"the lessons are for {', '.join(self.targets)}, but the labels are {', '.join(targets)}; {_MAKE}")
-        if self.digest != material.digest:
+            raise InputError(f"the lessons are for {', '.join(self.targets)}, but the labels are {', '.join(targets)}; {MAKE}")
+        if material.train < self.known or self._parted(material) or self.digest != material.of_known(self.known).digest:
             raise InputError(
                 "the lessons were made from other posts, labels, authors or folds, or with another seed; train on the same data with the "
-                f"same folds (calibration.folds in a config) and seed, or {_MAKE}"
+                f"same folds (calibration.folds in a config) and seed, name posts that were labelled later last, or {MAKE}"
             )
+        strangers = np.setdiff1d(material.groups[material.unlabelled], material.groups[: self.known])
+        if count := int(np.isin(material.groups[self.known : material.train], strangers).sum()):
+            raise InputError(
+                f"{count:,} of the posts that were labelled later are by authors of unlabelled posts; leave them out, or {MAKE}"
+            )
+
+    def _parted(self, material: Material) -> bool:
+        """Return whether an author's posts are in several folds."""
+        authors, fold = material.groups[: self.known], material.fold[: self.known]
+        return len(np.unique(np.stack([authors, fold], axis=1), axis=0)) > len(np.unique(authors))
 
     def of_fold(self, material: Material, fold: int) -> Lesson:
         """Return the lesson for a model that is fitted without the posts of a fold.
@@ -239,7 +268,7 @@ class Lessons:
         Parameters
         ----------
         material : Material
-            What the lessons were made from.
+            What `check` accepted.
         fold : int
             The fold to leave out.
 
@@ -264,17 +293,18 @@ class Lessons:
 
     def _lesson(self, material: Material, train: Int64s, unlabelled: Int64s, folds: Sequence[int], answers: Sequence[Float32s]) -> Lesson:
         """Put train posts, unlabelled posts and each fold's composed posts together; `answers` has the probabilities for the latter two."""
-        count = self.composed.shape[1]
-        composed = [material.compose(fold, self.neighbours, count) for fold in folds]
+        count, known = self.composed.shape[1], material.of_known(self.known)
+        composed = [known.compose(fold, self.neighbours, count) for fold in folds]
         if [posts_digest(posts) for posts in composed] != [self.composed_digests[fold] for fold in folds]:
             raise InputError(
-                f"the lessons are for composed posts that this release, or this version of NumPy, composes differently; {_MAKE}"
+                f"the lessons are for composed posts that this release, or this version of NumPy, composes differently; {MAKE}"
             )
         sizes = len(train), len(unlabelled), sum(map(len, composed))
         batches = [material.posts.take(np.concatenate([train, unlabelled])), *composed]
         posts = TokenBatch.from_lists(post for batch in batches for post in batch.to_lists())
         targets = np.concatenate([material.targets[train].astype(np.float32), *answers])
-        weights = np.concatenate([material.weights[train], np.ones(len(posts) - len(train), np.float32)])
+        of_train = material.weights[train] * np.where(train < self.known, 1, _WEIGHT_OF_LATER)
+        weights = np.concatenate([of_train, np.ones(len(posts) - len(train))]).astype(np.float32)
         return Lesson(posts, targets, weights, sizes)
 
 
@@ -299,9 +329,7 @@ def sha256(path: str) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"{path}: the lessons cannot be read ({error.strerror}); {_MAKE}, or use no network (in a config, model.network=null)"
-    )
+    return InputError(f"{path}: the lessons cannot be read ({error.strerror}); {MAKE}, or use no network (in a config, model.network=null)")
 
 
 def _probabilities(log_odds: NDArray[np.float16]) -> Float32s:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from models import Classifier, lessons
+from models.config import find_file
+from models.errors import InputError
 from models.folders import check_output, owner_only
 from models.folds import check_learnable
 from models.storage import RUN_FILES
@@ -62,8 +64,19 @@ def fit(config: Config, corpus: Corpus, progress: Callable[[str], None] = lambda
         As in `Classifier.fit_tokens`.
     """
     model, posts = Classifier.from_config(config.of_model()), corpus.to_learn_from()
+    if config.data.swaps and config.model.network:
+        _check_swaps(config.model.network.lessons, corpus.splits["train"].num_rows)
     progress(f"tokenising {len(posts.texts):,} posts")
     return model.fit_tokens(posts.tokenised(model.tokenizer), progress)
+
+
+def _check_swaps(path: str, posts: int) -> None:
+    """Refuse lessons that were made without swapped copies, because these would count as posts that were labelled later."""
+    if (known := lessons.Lessons.load(find_file(path)).known) < posts:
+        raise InputError(
+            f"{path}: the teachers knew {known:,} posts, but with copies (data.swaps) there are {posts:,}; "
+            f"set data.swaps=false, or {lessons.MAKE}"
+        )
 
 
 def _evaluate(config: Config, corpus: Corpus, model: Classifier) -> MeasuredSplit:

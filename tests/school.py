@@ -42,7 +42,9 @@ def lessons_of(material: Material, targets: list[str] = TARGETS, composed: int =
     answers = np.repeat(log_odds(material.posts.take(material.unlabelled))[:, None], material.folds + 1, axis=1)
     posts = [material.compose(fold, near, composed) for fold in range(material.folds)]
     of_composed = np.stack([*map(log_odds, posts)])
-    return Lessons(targets, material.digest, answers, of_composed, of_composed, [*map(posts_digest, posts)], near)
+    return Lessons(
+        targets, material.digest, material.fold.astype(np.uint8), answers, of_composed, of_composed, [*map(posts_digest, posts)], near
+    )
 
 
 def taught_config(lessons: Path, epochs: int = 12, **changes: Any) -> ModelConfig:

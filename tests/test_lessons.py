@@ -66,7 +66,9 @@ def lessons(material, near) -> Lessons:
     posts = [material.compose(fold, near, COMPOSED) for fold in range(FOLDS)]
     composed = np.stack([log_odds(each.to_lists(), fold) for fold, each in enumerate(posts)])
     by_all = np.stack([log_odds(each.to_lists(), FOLDS) for each in posts])
-    return Lessons(TARGETS, material.digest, answers, composed, by_all, [posts_digest(each) for each in posts], near)
+    return Lessons(
+        TARGETS, material.digest, material.fold.astype(np.uint8), answers, composed, by_all, [posts_digest(each) for each in posts], near
+    )
 
 
 @pytest.fixture
@@ -85,9 +87,10 @@ def origins(posts: list[list[str]]) -> set[int]:
 
 def test_lessons_are_read_as_they_were_saved(lessons, saved):
     loaded = Lessons.load(saved)
-    assert (loaded.targets, loaded.digest, loaded.folds) == (TARGETS, lessons.digest, FOLDS)
+    assert (loaded.targets, loaded.digest, loaded.known, loaded.folds) == (TARGETS, lessons.digest, TRAIN, FOLDS)
     assert loaded.neighbours.words == lessons.neighbours.words
     for was, now in (
+        (lessons.fold, loaded.fold),
         (lessons.answers, loaded.answers),
         (lessons.composed, loaded.composed),
         (lessons.composed_by_all, loaded.composed_by_all),
@@ -133,7 +136,9 @@ def as_bytes(tree: object) -> np.ndarray:
 @pytest.mark.parametrize(
     "changes",
     [
-        *({name: None} for name in ("answers", "composed", "composed_by_all", "nearest", "probabilities", "words", "description")),
+        *({name: None} for name in ("fold", "answers", "composed", "composed_by_all", "nearest", "probabilities", "words", "description")),
+        {"fold": np.zeros(TRAIN, np.uint8)},
+        {"fold": np.zeros(0, np.uint8)},
         {"answers": np.zeros((UNLABELLED, FOLDS, 2), np.float16)},
         {"composed_by_all": np.zeros((FOLDS, 1, 2), np.float16)},
         {"description": as_bytes({"targets": TARGETS})},
@@ -208,6 +213,87 @@ def test_lessons_of_anything_else_are_refused(lessons, other, refused):
         "the lessons were made from other posts, labels, authors or folds, or with another seed", "python -m pipeline.commands.teach"
     ):
         lessons.check(other, TARGETS)
+
+
+LATER = [words_of(post) for post in range(50, 54)]
+
+
+def added_to(material: Material) -> Material:
+    """Return material in which four train posts follow the others: one by the author of train post 1, and three by a new author."""
+    before, after = np.arange(TRAIN), np.arange(TRAIN, TRAIN + UNLABELLED)
+    return Material(
+        TokenBatch.from_lists([*POSTS[:TRAIN], *LATER, *POSTS[TRAIN:]]),
+        np.vstack([material.targets, np.tile([1, 0], (4, 1))]).astype(np.int8),
+        np.concatenate([material.weights, np.full(4, 0.5, np.float32)]),
+        np.concatenate([material.fold, [1, 2, 2, 2]]),
+        np.concatenate([before, [1, 90, 90, 90], after]),
+        material.seed,
+    )
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_posts_that_were_labelled_later_are_learned_from_their_labels_alone(lessons, material, fold):
+    more, later = added_to(material), np.array([1, 2, 2, 2]) != fold
+    lessons.check(more, TARGETS)
+    for lesson, before, added in (
+        (lessons.of_fold(more, fold), lessons.of_fold(material, fold), later),
+        (lessons.of_all(more), lessons.of_all(material), np.full(4, True)),
+    ):
+        (posts, targets), *rest = parts_of(lesson)
+        (known, known_targets), *known_rest = parts_of(before)
+        assert posts == [*known, *(post for post, is_learned in zip(LATER, added, strict=True) if is_learned)]
+        np.testing.assert_array_equal(targets, [*known_targets, *np.tile([1, 0], (added.sum(), 1))])
+        assert lesson.weights[: len(known)].tolist() == [1] * len(known)
+        assert lesson.weights[len(known) : len(posts)].tolist() == [1.5] * added.sum()  # three times their weight
+        for now, then in zip(rest, known_rest, strict=True):
+            assert now[0] == then[0]
+            np.testing.assert_array_equal(now[1], then[1])
+
+
+def test_posts_that_were_labelled_later_must_not_be_by_authors_of_unlabelled_posts(lessons, material, refused):
+    more = added_to(material)
+    groups = more.groups.copy()
+    groups[-1] = 90
+    with refused("3 of the posts that were labelled later are by authors of unlabelled posts; leave them out, or make new ones"):
+        lessons.check(dataclasses.replace(more, groups=groups), TARGETS)
+    groups[-1] = 1  # this author is known, so other posts would have been composed
+    with refused("the lessons were made from other posts"):
+        lessons.check(dataclasses.replace(more, groups=groups), TARGETS)
+
+
+def test_posts_that_were_labelled_later_may_be_by_known_authors_of_unlabelled_posts(lessons, material, near):
+    groups = material.groups.copy()
+    groups[-1] = 1  # the author of train post 1, which is held out in fold 1
+    shared = dataclasses.replace(material, groups=groups)
+    posts = [shared.compose(fold, near, COMPOSED) for fold in range(FOLDS)]
+    lessons = dataclasses.replace(lessons, digest=shared.digest, composed_digests=[*map(posts_digest, posts)])
+    more = added_to(material)  # its first later post is by this author, too
+    more = dataclasses.replace(more, groups=np.concatenate([more.groups[:-1], [1]]))
+    lessons.check(more, TARGETS)
+    assert {50, TRAIN + UNLABELLED - 1}.isdisjoint(origins(lessons.of_fold(more, 1).posts.to_lists()))
+
+
+def test_lessons_are_refused_if_an_author_is_in_two_folds(lessons, material, refused):
+    groups = material.groups.copy()
+    groups[2] = 1  # train posts 1 and 2 are held out in folds 1 and 2
+    parted = dataclasses.replace(material, groups=groups)
+    assert parted.digest == material.digest
+    with refused("the lessons were made from other posts, labels, authors or folds"):
+        lessons.check(parted, TARGETS)
+
+
+def test_lessons_of_more_posts_than_there_are_are_refused(lessons, material, refused):
+    for known in (TRAIN + 1, 10 * TRAIN):
+        with refused("the lessons were made from other posts", "name posts that were labelled later last"):
+            dataclasses.replace(lessons, fold=np.arange(known, dtype=np.uint8) % FOLDS).check(material, TARGETS)
+
+
+def test_lessons_are_refused_if_a_post_they_were_made_of_is_missing_though_others_were_added(lessons, material, refused):
+    more = added_to(material)
+    kept = np.delete(np.arange(len(more.posts)), 3)
+    parts = [each[kept[: more.train - 1]] for each in (more.targets, more.weights, more.fold)]
+    with refused("the lessons were made from other posts"):
+        lessons.check(Material(more.posts.take(kept), *parts, more.groups[kept], more.seed), TARGETS)
 
 
 @pytest.mark.parametrize("fold", range(FOLDS))

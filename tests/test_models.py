@@ -21,8 +21,8 @@ from models.calibration import CALIBRATORS, Stacked, tune_threshold
 from models.config import ROOT, Calibration, Features, Model, Thresholds
 from models.errors import InputError
 from models.features import TfidfFeatures
-from models.fitting import _held_out_probabilities, material_of, new_calibrator
-from models.folds import make_folds
+from models.fitting import _held_out_probabilities, folds_of, material_of, new_calibrator
+from models.folds import extend_folds, make_folds
 from models.lessons import Lessons, posts_digest
 from models.storage import read_description, read_model, write_model
 from models.text import normalise
@@ -94,6 +94,28 @@ class TestFit:
             assert set(train) | set(held_out) == set(range(40))
             assert Y[train].any(axis=0).all()
             assert not Y[train].all(axis=0).any()
+
+    @given(seed=st.integers(0, 99), n_new=st.integers(0, 12))
+    def test_posts_that_follow_join_the_fold_of_their_author(self, seed, n_new):
+        rng = np.random.default_rng(seed)
+        groups = np.concatenate(
+            [rng.permutation(np.repeat(np.arange(20), 5)), rng.integers(0, 20, 30), 100 + np.arange(3 * n_new) % max(n_new, 1)]
+        )
+        fold_of = rng.integers(0, 3, 20)
+        folds = extend_folds(fold_of[groups[:100]], groups, 3, seed)
+        assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(len(groups)))
+        counts = []
+        for number, (train, held_out) in enumerate(folds):
+            assert not set(groups[train]) & set(groups[held_out])
+            assert {*fold_of[groups[held_out][groups[held_out] < 20]].tolist()} <= {number}
+            counts.append(len({*groups[held_out].tolist()} - {*range(20)}))
+        assert sum(counts) == n_new
+        assert max(counts) - min(counts) <= 1
+
+    def test_authors_of_posts_that_follow_are_drawn_by_the_seed(self):
+        groups = np.arange(40)
+        drawn = [extend_folds(np.zeros(10, np.int64), groups, 2, seed)[0][1].tolist() for seed in (0, 0, 1)]
+        assert drawn[0] == drawn[1] != drawn[2]
 
     @pytest.mark.parametrize(("value", "kind"), [(0, "with"), (1, "without")])
     def test_too_few_posts_of_a_kind_are_told(self, posts, refused, value, kind):
@@ -531,7 +553,8 @@ class TestNetwork:
         composed = np.stack([answers(each, fold) for fold, each in enumerate(posts)])
         by_all = np.stack([answers(each, 3) for each in posts])
         digests = [posts_digest(each) for each in posts]
-        Lessons(["alpha", "beta", "gamma"], material.digest, unlabelled, composed, by_all, digests, near).save(tmp_path / "lessons")
+        made_from = ["alpha", "beta", "gamma"], material.digest, material.fold.astype(np.uint8)
+        Lessons(*made_from, unlabelled, composed, by_all, digests, near).save(tmp_path / "lessons")
         fitted = Classifier.from_config(config).fit_tokens(training(tokens, Y, groups, auxiliary))
         scores = fitted.scorers_.network.decision_function(tokens.take(np.arange(len(Y))), fitted.scorers_.features.of_words)
         assert roc_auc_score(Y, scores[:, :2]) > 0.99
@@ -593,6 +616,23 @@ class TestNetwork:
         np.testing.assert_array_equal(model.held_out_, taught.held_out_)
         np.testing.assert_array_equal(model.thresholds_, taught.thresholds_)
 
+    def test_posts_that_were_labelled_later_are_held_out_and_learned_from(self, school):
+        more, known = invent(160, seed=3), len(school.posts.Y)
+        lists = school.tokens.to_lists()
+        telling = [[*post, *(["newest"] if told else [])] for post, told in zip(more.tokens.to_lists(), more.Y[:, 0], strict=True)]
+        tokens = TokenBatch.from_lists([*lists[:known], *telling, *lists[known:]])
+        authors = np.where(np.arange(160) < 80, school.posts.groups[:160], 2000 + more.groups)  # half of them also wrote earlier posts
+        groups = np.concatenate([school.groups[:known], authors, school.groups[known:]])
+        posts = training(tokens, np.vstack([school.posts.Y, more.Y]), groups, np.vstack([school.posts.auxiliary, more.auxiliary]))
+        fold = Lessons.load(Path(school.config.model.network.lessons)).fold
+        for number, (train, held_out) in enumerate(folds_of(school.config, posts)):
+            assert held_out[held_out < known].tolist() == np.flatnonzero(fold == number).tolist()
+            assert not set(groups[train]) & set(groups[held_out])
+        fitted = Classifier.from_config(school.config).fit_tokens(posts)
+        assert fitted.held_out_.shape == (known + 160, 2)
+        assert roc_auc_score(more.Y[:, 0], fitted.held_out_[known:, 0]) > 0.9
+        assert roc_auc_score(school.posts.Y, fitted.held_out_[:known]) > 0.75
+
     @pytest.mark.parametrize("other", ["posts", "labels", "seed", "folds"])
     def test_lessons_of_something_else_are_refused(self, school, refused, other):
         posts, tokens, config = school.posts, school.tokens, school.config
@@ -602,9 +642,10 @@ class TestNetwork:
             posts = Posts(posts.texts, posts.Y[:, ::-1], posts.groups, posts.auxiliary)
         else:
             config = config.model_copy(update={"seed": 1} if other == "seed" else {"calibration": Calibration(folds=2)})
-        with refused(
-            "the lessons were made from other posts, labels, authors or folds, or with another seed", "python -m pipeline.commands.teach"
-        ):
+        told = (
+            "the lessons have 3 folds, but calibration.folds is 2" if other == "folds" else "the lessons were made from other posts, labels"
+        )
+        with refused(told, "python -m pipeline.commands.teach"):
             Class(posts, tokens, school.groups[: len(tokens)], config).fit()
 
     def test_lessons_for_another_label_set_are_refused(self, school, refused):
@@ -627,7 +668,7 @@ class TestNetwork:
         (tmp_path / "repository" / "lessons").write_bytes(content)
         assert school.fit(config).network
         Path("lessons").write_bytes(b"damaged")
-        with refused("lessons: is not a file of lessons, or is damaged"):
+        with refused("lessons: is not a file of lessons, is damaged"):
             school.fit(config)
 
 

@@ -218,6 +218,58 @@ def test_training_learns_from_a_teachers_lessons(tracked, files):
     assert probabilities[1, 1] > probabilities[0, 1]
 
 
+def added(files, rows: list[dict]) -> list[str]:
+    """Return the options of a training with a further train file, named last."""
+    more = files.folder / "later.jsonl"
+    more.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [*files.options, "--data", f"train={more}"]
+
+
+def later(number: int, **fields: str) -> dict:
+    return {
+        "id": f"later{number}",
+        "text": f"later words of post number{number} zaxa",
+        "author": f"new{number}",
+        "labels": ["alpha"],
+    } | fields
+
+
+def test_posts_that_were_labelled_later_are_learned_though_the_teachers_did_not_know_them(tracked, files):
+    uri = tracked.store_copy(files.folder)
+    lessons_of(files.material).save(files.lessons)
+    options = added(files, [later(number) for number in range(8)])
+    printed = call(*options, "--set", f"tracking.uri={uri}", "--out", files.folder / "model")
+    assert "held-out folds of train, 80 posts" in printed
+
+
+def test_posts_that_were_labelled_later_are_refused_before_the_others_or_if_the_teachers_read_their_authors(tracked, files, refused):
+    uri = tracked.store_copy(files.folder)
+    lessons_of(files.material).save(files.lessons)
+    *others, data, newest = added(files, [later(0), later(1)])
+    with refused("name posts that were labelled later last"):
+        call(data, newest, *others, "--set", f"tracking.uri={uri}", "--out", files.folder / "model")
+    reader = json.loads((files.folder / "more.jsonl").read_text().splitlines()[0])["author"]
+    with refused("2 of the posts that were labelled later are by authors of unlabelled posts; leave them out"):
+        call(
+            *added(files, [later(number, author=reader) for number in range(2)]),
+            "--set",
+            f"tracking.uri={uri}",
+            "--out",
+            files.folder / "model",
+        )
+    assert not (files.folder / "model").exists()
+
+
+def test_copies_with_swapped_words_are_not_taken_for_posts_that_were_labelled_later(tracked, files, refused):
+    uri = tracked.store_copy(files.folder)
+    train = files.folder / "train.jsonl"
+    rows = [json.loads(line) for line in train.read_text().splitlines()]
+    train.write_text("".join(json.dumps(row | {"text": f"he said {row['text']}"}) + "\n" for row in rows))
+    lessons_of(files.material).save(files.lessons)
+    with refused("the teachers knew 72 posts, but with copies (data.swaps) there are", "set data.swaps=false"):
+        call(*files.options, "--set", "data.swaps=true", "--set", f"tracking.uri={uri}", "--out", files.folder / "model")
+
+
 def test_lessons_of_other_posts_are_one_line_and_leave_no_model(tracked, files, refused):
     uri = tracked.store_copy(files.folder)
     lessons_of(files.material).save(files.lessons)

@@ -238,4 +238,4 @@ def teach(
     found = [*(teaching.answers(fold, [each]) for fold, each in enumerate(posts)), teaching.answers(len(posts), posts)]
     (*of_folds, of_all), of_unlabelled = zip(*found, strict=True)
     answers = np.stack(of_unlabelled, axis=1), np.concatenate(of_folds), of_all
-    return Lessons(names, material.digest, *answers, [*map(posts_digest, made)], near)
+    return Lessons(names, material.digest, material.fold.astype(np.uint8), *answers, [*map(posts_digest, made)], near)
