@@ -20,7 +20,7 @@ from pipeline.corpora.wording import wording
 FOLDER = ROOT / "data/invented"
 CARD = (FOLDER / "README.md").read_text("utf-8")
 THEMES = {*(f"A{n}" for n in range(1, 9)), "L1", "L2", "L3", *(f"N{n}" for n in range(1, 7)), "C1"}
-LATER = {"P1", "T1", *(f"X{n}" for n in range(1, 9))}  # written after the test split was frozen
+LATER = {"P1", "T1", *(f"X{n}" for n in range(1, 9)), *(f"Y{n}" for n in range(1, 10))}  # written after the test split was frozen
 CONDUCT = {"workplace_harassment", "street_harassment", "assault", "other_disclosure"}
 # What looks like handles: ends of words with a hidden letter, and addresses that are reserved for examples.
 HANDLES = {"@user", "@ped", "@bbed", "@sturb", "@rassed", "@tcalled", "@tion", "@example"}
