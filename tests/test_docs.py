@@ -132,6 +132,51 @@ def test_what_scores_get_wrong_is_what_the_model_says(released, text, label, sai
     assert f"{released.predict_proba([text])[0, released.labels.index(name)]:.2f}" == said
 
 
+def card_table(heading: str) -> list[list[str]]:
+    """Return the cells of the first table after a heading of the released model's card, without the two lines of its head."""
+    section = (ROOT / "models/released/README.md").read_text("utf-8").split(f"### {heading}\n")[1]
+    lines = [line for line in section.split("\n### ")[0].splitlines() if line.startswith("| ")]
+    return [
+        [cell.strip() for cell in line.strip("| ").split(" | ")]
+        for line in lines
+        if not line.startswith(("| tested", "| swapped", "| posts"))
+    ]
+
+
+def percent(cell: str) -> float:
+    return float(cell.split(maxsplit=1)[0])
+
+
+def test_page_on_scores_says_how_many_ordinary_posts_are_marked():
+    rows = {row[0]: row for row in card_table("What does it do with ordinary posts?") if row[2] == "balanced"}
+    page = read("explanation/scores.md")
+    for kind, start in (
+        ("ordinary tweets", "2,000 ordinary tweets"),
+        ("personal talk and distress", "1,916 passages of personal talk and distress"),
+        ("tweets that contain trigger words", "127 tweets that contain trigger words"),
+    ):
+        posts, *_, solidarity, disclosure = rows[kind][1:]
+        assert start.startswith(posts)
+        for said, true in zip(
+            re.search(rf"^\| {start} \| (.+) \| (.+) \|$", page, re.MULTILINE).groups(), (disclosure, solidarity), strict=True
+        ):
+            shares = {"none": 0.0, "three": 100 * 3 / int(posts.replace(",", ""))}
+            assert (shares[said] if said in shares else percent(said)) == pytest.approx(percent(true), abs=0.05)
+
+
+def test_pages_name_the_worst_functionality_and_the_largest_shift_by_swaps():
+    name, passed, _ = card_table("Does it do what a person would expect?")[0]
+    promoting = read("how_to/compare_and_promote.md")
+    assert f"It does worst on `{name.replace(' ', '_')}`, with {passed} cases." in promoting
+    swaps = card_table("Do irrelevant words matter?")
+    shift, changed = max(abs(float(row[3])) for row in swaps), max(percent(row[4]) for row in swaps)
+    assert f"the released model has {shift:.3f} and {changed / 100:.3f}." in promoting
+    report = re.findall(r"^│ (job|name) +│ +(\S+) │ (.+): (\w+) +│", read("how_to/read_a_report.md"), re.MULTILINE)
+    assert [list(row) for row in report] == [
+        [kind, mean, group, label.replace(" ", "_")] for kind, group, label, mean, *_ in swaps if kind in {"job", "name"}
+    ]
+
+
 def test_page_on_thresholds_says_what_the_operating_points_of_the_released_model_cost(released):
     page = read("how_to/choose_thresholds.md")
     found = re.findall(r"^\| `(\w+)` \|" + r" ([\d.]+: \d+, \d+) \|" * 4 + r" ([\d.]+) % \|$", page, re.MULTILINE)
