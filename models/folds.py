@@ -94,10 +94,10 @@ def make_folds(Y: Labels, groups: Int64s, names: Sequence[str], folds: int, seed
 
 
 def extend_folds(known: NDArray[np.integer], groups: Int64s, n_folds: int, seed: int) -> Folds:
-    """Divide posts of which the first are in folds already; these stay where they are.
+    """Divide posts into folds; the first posts are in folds already, and stay there.
 
-    A post by an author of theirs goes into this author's fold. The other authors are drawn at random, equally many for each fold, however
-    many posts they wrote and whatever their labels are.
+    The other posts go into the fold of their author. Authors who wrote none of the first posts are drawn at random, equally many for each
+    fold, however many posts they wrote and whatever their labels are.
 
     Parameters
     ----------
